@@ -1,0 +1,56 @@
+//! The frame of every `main`: parse, run, report.
+
+use std::process::ExitCode;
+
+use crate::error::{Error, Result};
+use crate::log;
+
+/// What a program says about itself.
+pub struct Program {
+    /// File name, man page and log identifier.
+    pub name: &'static str,
+    /// Text of `--help`: a `Usage:` line, what it does, every option.
+    pub usage: &'static str,
+}
+
+/// What the command line asked for.
+pub enum Command<A> {
+    /// Do the program's job.
+    Run(A),
+    /// Print the usage on stdout.
+    Help,
+    /// Print name and version on stdout.
+    Version,
+}
+
+/// Parses, runs, reports: 0 is done, 1 is failed, 2 is called wrongly. The only place that prints an error.
+pub fn main<A>(
+    program: &Program,
+    parse: impl FnOnce(&mut lexopt::Parser) -> Result<Command<A>, lexopt::Error>,
+    run: impl FnOnce(A) -> Result<()>,
+) -> ExitCode {
+    log::init(program.name);
+    let mut parser = lexopt::Parser::from_env();
+    let result = match parse(&mut parser) {
+        Ok(Command::Run(args)) => run(args),
+        Ok(Command::Help) => print(program.usage),
+        Ok(Command::Version) => print(&format!("{} {}\n", program.name, env!("CARGO_PKG_VERSION"))),
+        Err(e) => Err(Error::usage(format!("{e}; see '{} --help'", program.name))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            log::error(&e.to_string());
+            ExitCode::from(if e.is_usage() { 2 } else { 1 })
+        }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    // A reader that went away (`--help | head`) is no failure of ours.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(format!("cannot print: {e}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,93 @@
+//! The one error type: what was attempted, and why it failed.
+//!
+//! Causes are boxed, so that no program links the libraries of another one's errors.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Result with the error of this package.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// What was being attempted, and why it failed; displays as `what: cause`, one line, outermost first.
+#[derive(Debug)]
+pub struct Error {
+    what: String,
+    cause: Option<Cause>,
+    usage: bool,
+}
+
+impl Error {
+    /// An error that is explained by its own words.
+    pub fn new(what: impl Into<String>) -> Self {
+        Error { what: what.into(), cause: None, usage: false }
+    }
+
+    /// The caller asked for something that can never work: exit status 2 instead of 1.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Error { what: what.into(), cause: None, usage: true }
+    }
+
+    /// Whether the program was called wrongly, as opposed to having failed.
+    pub fn is_usage(&self) -> bool {
+        self.usage
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        let mut cause = self.cause.as_deref().map(|c| c as &dyn StdError);
+        while let Some(c) = cause {
+            write!(f, ": {c}")?;
+            // Our own Display already prints the rest of its chain.
+            cause = if c.is::<Error>() { None } else { c.source() };
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|c| c as &(dyn StdError + 'static))
+    }
+}
+
+/// Adds what was being attempted to any error.
+pub trait Context<T> {
+    /// `what` reads as `cannot VERB OBJECT`.
+    fn context(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Cause>> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| {
+            let cause = e.into();
+            let usage = cause.downcast_ref::<Error>().is_some_and(Error::is_usage);
+            Error { what: what(), cause: Some(cause), usage }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn displays_the_whole_chain_once() {
+        let io = std::io::Error::from_raw_os_error(2);
+        let inner: Result<()> = Err(io).context(|| "cannot read /x".into());
+        let outer = inner.context(|| "cannot prepare etcd".into()).unwrap_err();
+        assert_eq!(
+            outer.to_string(),
+            "cannot prepare etcd: cannot read /x: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn usage_survives_context() {
+        let e: Result<()> = Err(Error::usage("bad"));
+        assert!(e.context(|| "x".into()).unwrap_err().is_usage());
+    }
+}

@@ -1,0 +1,113 @@
+//! Names of containers: the only way to build paths and unit names from what a person typed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// A valid container name: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most [`MAX`] bytes, not ending in `.` and a number.
+///
+/// `NAME.0` and the like are deployments of NAME.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+/// Longest name, in bytes: leaves room for suffixes in file names and in unit names (255).
+pub const MAX: usize = 200;
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The container's unit, `NAME.service`. Names need no unit escaping.
+    pub fn unit(&self) -> String {
+        format!("{}.service", self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| Err(Error::usage(format!("invalid container name {text:?}: {why}")));
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if text.is_empty() {
+            return invalid("it is empty");
+        }
+        if text.len() > MAX {
+            return invalid(&format!("it is longer than {MAX} bytes"));
+        }
+        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(allowed) {
+            return invalid("use letters, digits, '_', '.' and '-', and begin with a letter or digit");
+        }
+        if text.ends_with(".service") {
+            return invalid("name the container, not its unit: leave out '.service'");
+        }
+        match text.rsplit_once('.') {
+            Some((_, end)) if end.bytes().all(|b| b.is_ascii_digit()) => {
+                invalid("names ending in '.' or in '.' and a number are those of deployments")
+            }
+            _ => Ok(Name(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_and_refuses() {
+        for good in ["a", "etcd", "Etcd-2_b", "net.snmp", "x.0a", "a-0", "0", "bar-1.2b"] {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(MAX + 1);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "-x",
+            ".hid",
+            "a b",
+            "a@b",
+            "q'q",
+            "%n",
+            "x;y",
+            "x.0",
+            "x.12",
+            "x.",
+            "a\n",
+            "ä",
+            "e.service",
+            &long,
+        ] {
+            let e = bad.parse::<Name>().unwrap_err();
+            assert!(e.is_usage() && e.to_string().starts_with("invalid container name"), "{bad}: {e}");
+        }
+    }
+}

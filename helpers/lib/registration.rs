@@ -1,0 +1,165 @@
+//! Registrations: what the generator knows of an installed container.
+//!
+//! A registration is `NAME.json` in one of [`paths::REGISTRATIONS`]. It is derived from a deployment, names it, and lies
+//! on the root file system, since generators run before /var is mounted. Mode 0600: a rendered unit may hold secrets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::paths::{REGISTRATIONS, Root};
+use crate::runtime::Runtime;
+
+/// The format this version writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// How a container tells that it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notify {
+    /// `syscontainer-start` sends READY once the container is created: the image does not notify.
+    Created,
+    /// The image notifies; its PID namespace is its own, so only its READY is passed on.
+    Ready,
+    /// The image notifies and shares the host's PID namespace: it gets systemd's socket itself.
+    Socket,
+}
+
+/// What the generator knows of an installed container; the fields are the JSON keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Registration {
+    /// Format of this file: [`VERSION`].
+    pub version: u32,
+    /// Name of the container, and of this file without `.json`.
+    pub name: Name,
+    /// Directory that holds the deployments and the symlink NAME.
+    pub directory: PathBuf,
+    /// The deployment that this was derived from: `NAME.0`.
+    pub deployment: String,
+    /// The image as its name stands in the store.
+    pub image: String,
+    /// Digest of the image's manifest: `sha256:…`.
+    pub digest: String,
+    /// The OCI runtime; absent where the image's unit never uses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// Who tells systemd that the service is ready.
+    pub notify: Notify,
+    /// Where the payload's process ID is written, the variable PIDFILE, if the image uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<PathBuf>,
+    /// The image's `service.template`, rendered: unit syntax.
+    pub unit: String,
+    /// Which of EXEC_START, EXEC_STARTPRE, EXEC_STOP and EXEC_STOPPOST that template uses.
+    #[serde(default)]
+    pub placed: Vec<String>,
+    /// Settings of `[Service]` that the runtime configuration's `linux.resources` amount to, in order.
+    #[serde(default)]
+    pub properties: Vec<(String, String)>,
+    /// Host paths whose mounts the container needs.
+    #[serde(default)]
+    pub mounts: Vec<PathBuf>,
+    /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
+    #[serde(default)]
+    pub tmpfiles: bool,
+}
+
+impl Registration {
+    /// The symlink that names the current deployment: what DESTDIR is in units.
+    pub fn link(&self) -> PathBuf {
+        self.directory.join(self.name.as_str())
+    }
+
+    /// The deployment's own path.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.deployment)
+    }
+
+    /// Whether the template uses a variable.
+    pub fn places(&self, variable: &str) -> bool {
+        self.placed.iter().any(|p| p == variable)
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        // Only maps with keys that are no strings can fail, and there are none.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// Parses a registration that is to be called `name`.
+pub fn parse(text: &[u8], name: &Name) -> Result<Registration> {
+    let registration: Registration = serde_json::from_slice(text).context(|| "not a registration".into())?;
+    if registration.version != VERSION {
+        return Err(Error::new(format!("format version {} is not {VERSION}", registration.version)));
+    }
+    if &registration.name != name {
+        return Err(Error::new(format!("it registers {}, not {name}", registration.name)));
+    }
+    if !registration.directory.is_absolute() {
+        return Err(Error::new(format!("directory {:?} is not absolute", registration.directory)));
+    }
+    Ok(registration)
+}
+
+/// Reads the registration of `name` where it is found first; `None` where there is none, or where it is masked.
+pub fn find(root: &Root, name: &Name) -> Result<Option<(PathBuf, Registration)>> {
+    for directory in REGISTRATIONS {
+        let path = Path::new(directory).join(format!("{name}.json"));
+        match fs::read(root.join(&path)) {
+            Ok(text) if text.is_empty() => return Ok(None),
+            Ok(text) => {
+                let registration =
+                    parse(&text, name).context(|| format!("cannot read {}", path.display()))?;
+                return Ok(Some((path, registration)));
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e).context(|| format!("cannot read {}", path.display())),
+        }
+    }
+    Ok(None)
+}
+
+/// Paths of all registrations by name, those that win only; a file that is no registration's is left out.
+///
+/// Directories that cannot be read are reported beside what could be.
+pub fn list(root: &Root) -> (BTreeMap<Name, PathBuf>, Vec<Error>) {
+    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+    for directory in REGISTRATIONS {
+        let entries = match fs::read_dir(root.join(directory)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => {
+                errors
+                    .push(Error::new(format!("cannot read {directory}: {e}, skipping the containers in it")));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let file_name = entry.file_name();
+            let Some(stem) = Path::new(&file_name).file_stem().filter(|_| has_suffix(&file_name)) else {
+                continue;
+            };
+            match stem.to_string_lossy().parse::<Name>() {
+                Ok(name) => {
+                    found.entry(name).or_insert_with(|| Path::new(directory).join(&file_name));
+                }
+                Err(e) => errors
+                    .push(Error::new(format!("{e}, skipping {directory}/{}", file_name.to_string_lossy()))),
+            }
+        }
+    }
+    (found, errors)
+}
+
+fn has_suffix(file_name: &std::ffi::OsStr) -> bool {
+    Path::new(file_name).extension().is_some_and(|e| e == "json")
+}
