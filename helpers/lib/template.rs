@@ -1,1 +1,403 @@
-//! Placeholder.
+//! Templates: Python's `string.Template` syntax, with values escaped for the file they end up in.
+//!
+//! `$NAME`, `${NAME}` and `$$` mean what they mean in Python (longest ASCII identifier, no recursion); anything else
+//! after a dollar sign is an error. Every problem of a file is found in one pass, with line and column.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What a rendered file is, and so how values are escaped in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// JSON: escaped inside strings; elsewhere spliced as it is, if it can neither close nor name anything.
+    Json,
+    /// A unit file: specifiers, and in command lines quotes and variables, are taken literally.
+    Unit,
+    /// tmpfiles.d(5): one value stays within one field.
+    Tmpfiles,
+    /// Any other text: as it is.
+    Text,
+}
+
+/// What is wrong with one placeholder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The template, as `exports/service.template`.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.reason)
+    }
+}
+
+/// One piece of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Literal(&'a str),
+    Variable { name: &'a str, at: usize },
+    Invalid { at: usize },
+}
+
+/// Renders `text`. Problems are added to `problems`; the result is whole only if there are none.
+pub fn render<'v>(
+    file: &str,
+    text: &str,
+    target: Target,
+    value: impl Fn(&str) -> Option<&'v str>,
+    problems: &mut Vec<Problem>,
+) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    for piece in pieces(text) {
+        let (at, reason) = match piece {
+            Piece::Literal(literal) => {
+                out.push_str(literal);
+                continue;
+            }
+            Piece::Variable { name, at } => match value(name) {
+                None => (at, format!("no value for {name}")),
+                Some(value) => match escape(target, &out, value) {
+                    Ok(escaped) => {
+                        out.push_str(&escaped);
+                        continue;
+                    }
+                    Err(why) => (at, format!("the value of {name} cannot stand here: {why}")),
+                },
+            },
+            Piece::Invalid { at } => (at, "invalid placeholder; a dollar sign is written '$$'".into()),
+        };
+        let (line, column) = position(text, at);
+        problems.push(Problem { file: file.to_owned(), line, column, reason });
+    }
+    out
+}
+
+/// Names of the variables that a template uses.
+pub fn variables(text: &str) -> BTreeSet<String> {
+    pieces(text)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Variable { name, .. } => Some(name.to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while let Some(found) = text[start..].find('$') {
+        let at = start + found;
+        pieces.push(Piece::Literal(&text[start..at]));
+        let rest = &text[at + 1..];
+        let (piece, length) = if rest.starts_with('$') {
+            (Piece::Literal(&rest[..1]), 1)
+        } else if let Some(length) = identifier(rest) {
+            (Piece::Variable { name: &rest[..length], at }, length)
+        } else {
+            match rest.strip_prefix('{').and_then(|r| identifier(r).map(|length| (r, length))) {
+                Some((r, length)) if r[length..].starts_with('}') => {
+                    (Piece::Variable { name: &r[..length], at }, length + 2)
+                }
+                _ => (Piece::Invalid { at }, 0),
+            }
+        };
+        pieces.push(piece);
+        start = at + 1 + length;
+    }
+    pieces.push(Piece::Literal(&text[start..]));
+    pieces
+}
+
+/// Length of the identifier that `text` begins with.
+fn identifier(text: &str) -> Option<usize> {
+    let first = text.bytes().next()?;
+    if !(first.is_ascii_alphabetic() || first == b'_') {
+        return None;
+    }
+    Some(text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count())
+}
+
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Escapes `value` for where it lands: `before` is all that is rendered already.
+fn escape(target: Target, before: &str, value: &str) -> Result<String, String> {
+    if value.contains('\0') {
+        return Err("it holds a NUL character".into());
+    }
+    match target {
+        Target::Text => Ok(value.to_owned()),
+        Target::Json => json(before, value),
+        Target::Unit => unit(before, value),
+        Target::Tmpfiles => tmpfiles(value),
+    }
+}
+
+fn json(before: &str, value: &str) -> Result<String, String> {
+    if json_in_string(before) {
+        let quoted = serde_json::Value::from(value).to_string();
+        return Ok(quoted[1..quoted.len() - 1].to_owned());
+    }
+    splice_is_closed(value)?;
+    Ok(value.to_owned())
+}
+
+/// Whether JSON text breaks off inside a string.
+fn json_in_string(text: &str) -> bool {
+    let (mut inside, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            _ => {}
+        }
+    }
+    inside
+}
+
+/// Outside of strings a value may add elements (`,{…}`), but it must not close what it stands in, nor add a key to it.
+fn splice_is_closed(value: &str) -> Result<(), String> {
+    let (mut open, mut inside, mut escaped) = (Vec::new(), false, false);
+    for c in value.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if inside => escaped = true,
+            '"' => inside = !inside,
+            _ if inside => {}
+            '{' | '[' => open.push(if c == '{' { '}' } else { ']' }),
+            '}' | ']' if open.pop() != Some(c) => {
+                return Err("outside of a JSON string it closes more than it opens".into());
+            }
+            ':' if open.is_empty() => return Err("outside of a JSON string it would add a key".into()),
+            _ => {}
+        }
+    }
+    if inside || !open.is_empty() {
+        return Err("outside of a JSON string it leaves a string, array or object open".into());
+    }
+    Ok(())
+}
+
+/// Settings that systemd splits into words, with quotes and C escapes, besides command lines.
+const WORD_SETTINGS: [&str; 5] =
+    ["Environment", "PassEnvironment", "UnsetEnvironment", "LogExtraFields", "SetCredential"];
+
+fn unit(before: &str, value: &str) -> Result<String, String> {
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("a unit file takes no control characters".into());
+    }
+    let Some((key, assigned)) = logical_line(before) else {
+        return match value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            true => Ok(value.to_owned()),
+            false => Err("it would add a line or a setting to the unit".into()),
+        };
+    };
+    let command = key.starts_with("Exec");
+    let words = command || WORD_SETTINGS.contains(&key.as_str());
+    if !words && value.ends_with('\\') {
+        return Err("a backslash at its end would swallow the next line".into());
+    }
+    let quoted = open_quote(&assigned).is_some();
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '%' => out.push_str("%%"),
+            '$' if command => out.push_str("$$"),
+            '\\' | '"' | '\'' if words => out.extend(['\\', c]),
+            // Alone between spaces it would begin another command.
+            ';' if command && !quoted => out.push_str("\\x3b"),
+            _ => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+/// Key and value so far of the assignment that the text breaks off in, with continued lines joined.
+fn logical_line(text: &str) -> Option<(String, String)> {
+    let mut lines: Vec<&str> = text.rsplit('\n').collect();
+    let mut count = 1;
+    while count < lines.len() && ends_in_continuation(lines[count]) {
+        count += 1;
+    }
+    lines.truncate(count);
+    let joined: String =
+        lines.iter().rev().map(|l| l.strip_suffix('\\').unwrap_or(l)).collect::<Vec<_>>().join(" ");
+    joined.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+}
+
+fn ends_in_continuation(line: &str) -> bool {
+    line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
+}
+
+/// The quote that is open at the end of a list of words.
+fn open_quote(text: &str) -> Option<char> {
+    let (mut quote, mut escaped, mut word_start) = (None, false, true);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' | '\'' if quote.is_none() && word_start => quote = Some(c),
+            _ if quote == Some(c) => quote = None,
+            _ => {}
+        }
+        // Quotes open at the start of a word, and after `KEY=` in assignments.
+        word_start = c.is_whitespace() || c == '=';
+    }
+    quote
+}
+
+fn tmpfiles(value: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '%' => out.push_str("%%"),
+            ' ' | '\t' => out.push_str(if c == ' ' { "\\x20" } else { "\\t" }),
+            '\\' | '"' | '\'' => out.extend(['\\', c]),
+            _ if c.is_control() => return Err("tmpfiles take no control characters".into()),
+            _ => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "NAME" => "n",
+            "A_1" => "one",
+            "QUOTE" => "a\"b\\c\nd",
+            "PERCENT" => "50%$x\"y'z\\",
+            "SEMI" => "; /bin/evil",
+            "INJECT" => "a\nExecStartPre=/bin/evil",
+            "MOUNTS" => ",{\"type\":\"bind\"}",
+            "CLOSE" => "}], \"x\": [{",
+            "KEY" => "1,\"evil\":2",
+            "LINE" => "ExecStartPre=/bin/evil",
+            "EMPTY" => "",
+            "SPACE" => "a b",
+            "TRAIL" => "a\\",
+            _ => return None,
+        })
+    }
+
+    fn ok(target: Target, text: &str) -> String {
+        let mut problems = Vec::new();
+        let out = render("t", text, target, value, &mut problems);
+        assert_eq!(problems, [], "{text}");
+        out
+    }
+
+    fn bad(target: Target, text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        render("t", text, target, value, &mut problems);
+        problems.iter().map(|p| p.to_string()).collect()
+    }
+
+    #[test]
+    fn follows_string_template() {
+        for (text, expected) in [
+            ("$NAME.conf", "n.conf"),
+            ("$NAME/x", "n/x"),
+            ("${NAME}x", "nx"),
+            ("$A_1", "one"),
+            ("$$NAME", "$NAME"),
+            ("$$$NAME$$", "$n$"),
+            ("ä$NAME", "än"),
+            ("", ""),
+        ] {
+            assert_eq!(ok(Target::Text, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reports_every_problem_with_its_place() {
+        let found = bad(Target::Text, "$NAMEx\nab $NAME_y ${A-b}\n$1 $( $");
+        assert_eq!(
+            found,
+            [
+                "t:1:1: no value for NAMEx",
+                "t:2:4: no value for NAME_y",
+                "t:2:12: invalid placeholder; a dollar sign is written '$$'",
+                "t:3:1: invalid placeholder; a dollar sign is written '$$'",
+                "t:3:4: invalid placeholder; a dollar sign is written '$$'",
+                "t:3:7: invalid placeholder; a dollar sign is written '$$'",
+            ]
+        );
+    }
+
+    #[test]
+    fn json_strings_are_escaped_and_splices_are_closed() {
+        let text = ok(Target::Json, r#"{"a\"$NAME": "$QUOTE", "m": [1 $MOUNTS], "e": [1 $EMPTY]}"#);
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed["a\"n"], "a\"b\\c\nd");
+        assert_eq!(parsed["m"][1]["type"], "bind");
+        assert_eq!(bad(Target::Json, r#"[{"a": [{ $CLOSE }]}]"#).len(), 1);
+        assert_eq!(bad(Target::Json, r#"{"port": $KEY}"#).len(), 1);
+    }
+
+    #[test]
+    fn units_take_no_lines_settings_or_commands_from_values() {
+        assert_eq!(ok(Target::Unit, "Description=$NAME$A_1 100$$"), "Description=none 100$");
+        assert_eq!(
+            ok(Target::Unit, "ExecStart=/bin/echo \"$PERCENT\""),
+            "ExecStart=/bin/echo \"50%%$$x\\\"y\\'z\\\\\""
+        );
+        assert_eq!(ok(Target::Unit, "ExecStart=/bin/echo $SEMI"), "ExecStart=/bin/echo \\x3b /bin/evil");
+        assert_eq!(ok(Target::Unit, "ExecStart=/bin/echo \\\n $SPACE"), "ExecStart=/bin/echo \\\n a b");
+        assert_eq!(ok(Target::Unit, "Environment=\"A=$SPACE\""), "Environment=\"A=a b\"");
+        for text in ["Description=$INJECT", "$LINE", "[Service]\n$LINE", "Description=$TRAIL"] {
+            assert_eq!(bad(Target::Unit, text).len(), 1, "{text}");
+        }
+        assert_eq!(ok(Target::Unit, "[Service]\n$EMPTY\nX=1"), "[Service]\n\nX=1");
+    }
+
+    #[test]
+    fn tmpfiles_values_stay_in_their_field() {
+        assert_eq!(ok(Target::Tmpfiles, "d /x/$SPACE - - - -"), "d /x/a\\x20b - - - -");
+        assert_eq!(bad(Target::Tmpfiles, "d $INJECT").len(), 1);
+    }
+
+    #[test]
+    fn lists_variables() {
+        let names: Vec<_> = variables("$A ${B} $$C $A $1").into_iter().collect();
+        assert_eq!(names, ["A", "B"]);
+    }
+
+    /// Whatever the template and the values are, rendering ends without a panic.
+    #[test]
+    fn never_panics() {
+        let alphabet: Vec<char> = "${}AÄ\"'\\\n=;[] %:,x1".chars().collect();
+        let mut state = 1u64;
+        let mut next = |n: usize| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as usize % n
+        };
+        for _ in 0..20_000 {
+            let length = next(24);
+            let text: String = (0..length).map(|_| alphabet[next(alphabet.len())]).collect();
+            let value: String = (0..next(8)).map(|_| alphabet[next(alphabet.len())]).collect();
+            for target in [Target::Json, Target::Unit, Target::Tmpfiles, Target::Text] {
+                let mut problems = Vec::new();
+                let out = render("t", &text, target, |_| Some(&value), &mut problems);
+                if target == Target::Unit && problems.is_empty() {
+                    assert_eq!(out.matches('\n').count(), text.matches('\n').count());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Files that are there whole or not at all.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::error::{Context, Result};
+
+/// Writes a file under a temporary name beside it and renames it into place. `mode` holds whatever the umask is.
+///
+/// The content is on disk before the name is; call [`sync_directory`] for the name.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    write_renamed(path, content, mode, true).context(|| format!("cannot write {}", path.display()))
+}
+
+/// As [`replace`], for file systems that do not outlive a power cut.
+pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    write_renamed(path, content, mode, false).context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    let written = (|| {
+        remove_file(&temporary)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(content)?;
+        if sync {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes a directory and its parents with `mode`; those that exist stay as they are.
+pub fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let what = || format!("cannot create directory {}", path.display());
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).context(what)?;
+    }
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        result => result.context(what),
+    }
+}
+
+/// Removes a file; one that is not there is fine. Tells whether it was.
+pub fn remove_file(path: &Path) -> std::io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the names in a directory last.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path).and_then(|d| d.sync_all()).context(|| format!("cannot sync {}", path.display()))
+}
+
+/// Makes everything on a file system last.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    let what = || format!("cannot sync the file system of {}", path.display());
+    let directory = File::open(path).context(what)?;
+    nix::unistd::syncfs(directory).context(what)
+}
