@@ -1,3 +1,166 @@
-//! Placeholder.
+//! Starts a prepared container: what `$EXEC_START` expands to.
+//!
+//! Creates the container, hands the unit over to its payload (`MAINPID=`), starts it and is gone. Run from a shell, it
+//! stays in the foreground instead.
+//!
+//! Between hand-over and start this process may be killed, and the unit would be active with nothing running in it. So a
+//! second one, `--finish`, waits at a pipe: once it is told that the hand-over began, it starts the payload when the
+//! pipe closes, whatever closed it.
 
-fn main() {}
+use std::io::{Read, Write};
+use std::process::{Child, Command as Process, ExitCode, Stdio};
+
+use syscontainers::bundle::{Bundle, Launch};
+use syscontainers::cgroup;
+use syscontainers::cli::{self, Command, Program};
+use syscontainers::error::{Context, Error, Result};
+use syscontainers::files;
+use syscontainers::foreground;
+use syscontainers::lock;
+use syscontainers::name::Name;
+use syscontainers::notify::{self, Proxy};
+use syscontainers::registration::Notify;
+use syscontainers::runtime::Kind;
+
+const PROGRAM: Program = Program {
+    name: "syscontainer-start",
+    usage: "\
+Usage: syscontainer-start NAME
+
+Starts the container NAME, which syscontainer-prepare has prepared. Under systemd
+it ends once the payload is the unit's main process; from a shell it waits for the
+payload, and ends with its exit status. See syscontainer-start(8).
+
+  --finish       start the payload once standard input ends (for own use)
+  -h, --help     show this help
+  --version      show the version
+",
+};
+
+struct Args {
+    name: Name,
+    finish: bool,
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let (mut name, mut finish) = (None, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
+            Long("finish") => finish = true,
+            Value(value) if name.is_none() => name = Some(value.parse()?),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, finish }))
+}
+
+fn run(args: Args) -> Result<()> {
+    let name = &args.name;
+    let bundle = Bundle::new(name);
+    let what = || format!("cannot start {name}");
+    let launch = bundle.load().context(what)?;
+    let launch = launch
+        .ok_or_else(|| Error::new(format!("it is not prepared; use 'systemctl start {name}'")))
+        .context(what)?;
+    if args.finish {
+        return finish(name, &launch);
+    }
+    let _lock = lock::start(&bundle.lock()).context(what)?;
+    let proxy = match launch.notify {
+        Notify::Ready => Some(Proxy::bind(&bundle.notify()).context(what)?),
+        Notify::Created | Notify::Socket => None,
+    };
+    if notify::is_expected() {
+        under_systemd(name, &bundle, &launch, proxy).context(what)
+    } else {
+        let status = foreground::run(name, &bundle, &launch).context(what)?;
+        std::process::exit(status)
+    }
+}
+
+fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
+    if launch.runtime.kind == Kind::Runc {
+        set_cgroup(bundle)?;
+    }
+    // Before the container, so that its start-up costs no time.
+    let finisher = spawn_finisher(name)?;
+    let created = create(name, bundle, launch);
+    if created.is_err() {
+        // What is left must not look like a container.
+        launch.runtime.delete(name)?;
+    }
+    let payload = created?;
+    let handed_over = hand_over(launch, payload.id(), finisher);
+    if let Err(e) = handed_over {
+        // Ours again, so that the unit fails with our exit status instead of the payload's death.
+        notify::send(&format!("MAINPID={}", std::process::id()))?;
+        launch.runtime.delete(name)?;
+        return Err(e);
+    }
+    proxy.map_or(Ok(()), |proxy| proxy.run(payload.fd()))
+}
+
+fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::process::Process> {
+    foreground::succeed(&mut launch.runtime.create(name, bundle))?;
+    let payload = bundle.record_payload()?;
+    if let Some(path) = &launch.pid_file {
+        files::replace_volatile(path, format!("{}\n", payload.id()).as_bytes(), 0o644)?;
+    }
+    Ok(payload)
+}
+
+/// Makes the payload the unit's main process, then has it started.
+fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
+    let ready = if launch.notify == Notify::Created { "\nREADY=1" } else { "" };
+    let mut pipe = finisher.stdin.take();
+    if let Some(pipe) = &mut pipe {
+        pipe.write_all(b"1").context(|| "cannot reach the second process".into())?;
+    }
+    // READY before the start: later it would come too late for a payload that ends at once.
+    if let Err(e) = notify::send(&format!("MAINPID={pid}{ready}")) {
+        finisher.kill().and_then(|()| finisher.wait()).context(|| "cannot end the second process".into())?;
+        return Err(e);
+    }
+    drop(pipe);
+    match finisher.wait().context(|| "cannot wait for the second process".into())? {
+        status if status.success() => Ok(()),
+        _ => Err(Error::new(format!(
+            "{} failed to run the payload, see the lines above",
+            launch.runtime.path.display()
+        ))),
+    }
+}
+
+fn spawn_finisher(name: &Name) -> Result<Child> {
+    let what = || "cannot run a second process".to_string();
+    let program = std::env::current_exe().context(what)?;
+    Process::new(program).arg("--finish").arg(name.as_str()).stdin(Stdio::piped()).spawn().context(what)
+}
+
+/// The second process: starts the payload when the first is done or dead.
+fn finish(name: &Name, launch: &Launch) -> Result<()> {
+    let mut told = Vec::new();
+    std::io::stdin().read_to_end(&mut told).context(|| "cannot read standard input".into())?;
+    if told.is_empty() {
+        // Nothing was handed over: the unit fails with the first process.
+        return Ok(());
+    }
+    foreground::succeed(&mut launch.runtime.start(name))
+}
+
+fn set_cgroup(bundle: &Bundle) -> Result<()> {
+    let path = bundle.config();
+    let what = || format!("cannot set the cgroup in {}", path.display());
+    let text = std::fs::read(&path).context(what)?;
+    let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
+    let payload = cgroup::make_room()?;
+    config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
+    files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)
+}
+
+fn main() -> ExitCode {
+    cli::main(&PROGRAM, parse, run)
+}

@@ -1,3 +1,71 @@
-//! Placeholder.
+//! Stops a container: what `$EXEC_STOP` expands to.
+//!
+//! Sends the stop signal and waits for the payload to end; systemd limits how long, with `TimeoutStopSec=`. It always
+//! succeeds: systemd stops what is left of the unit whatever happens here.
 
-fn main() {}
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use syscontainers::bundle::Bundle;
+use syscontainers::cli::{self, Command, Program};
+use syscontainers::error::{Context, Result};
+use syscontainers::lock;
+use syscontainers::log;
+use syscontainers::name::Name;
+
+const PROGRAM: Program = Program {
+    name: "syscontainer-stop",
+    usage: "\
+Usage: syscontainer-stop NAME
+
+Sends the stop signal to the container NAME and waits for its end. A payload
+that is the first process of its PID namespace and does not handle the signal
+is killed at once. See syscontainer-stop(8).
+
+  -h, --help     show this help
+  --version      show the version
+",
+};
+
+/// Longest wait for a start that is under way.
+const START: Duration = Duration::from_secs(5);
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Command<Name>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut name = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
+            Value(value) if name.is_none() => name = Some(value.parse()?),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Command::Run(name.ok_or("missing NAME")?))
+}
+
+fn run(name: Name) -> Result<()> {
+    if let Err(e) = stop(&name).context(|| format!("cannot stop {name}")) {
+        log::warning(&format!("{e}, leaving it to systemd"));
+    }
+    Ok(())
+}
+
+fn stop(name: &Name) -> Result<()> {
+    let bundle = Bundle::new(name);
+    // A payload that is created but not started yet would miss the signal.
+    lock::wait(&bundle.lock(), START);
+    let Some(payload) = bundle.payload()? else { return Ok(()) };
+    let signal = Signal::SIGTERM;
+    if payload.ignores(signal) {
+        payload.signal(Signal::SIGKILL)?;
+    } else {
+        payload.signal(signal)?;
+    }
+    payload.wait(None).map(|_| ())
+}
+
+fn main() -> ExitCode {
+    cli::main(&PROGRAM, parse, run)
+}

@@ -17,6 +17,10 @@ pub fn compose(_registration: &Registration, _source: &Path) -> Result<String> {
 }
 
 /// A body that says what is wrong: for a registration that cannot be converted.
+pub fn expansion(_v: &str, _n: &Name) -> String {
+    String::new()
+}
+/// X
 pub fn broken(_name: &Name, _source: &Path, _reason: &str) -> String {
     String::new()
 }

@@ -1,1 +1,224 @@
-//! Placeholder.
+//! Deployments: `NAME.N` directories of one container, and the symlink NAME that says which is current.
+//!
+//! A deployment holds `rootfs/`, `config.json` as the image rendered it, `info`, the rendered unit `NAME.service` and, if
+//! the container has any, `tmpfiles-NAME.conf`. It is made under a temporary name, synced and renamed, so one that has
+//! its name is whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::files;
+use crate::name::Name;
+use crate::paths::{self, Root};
+use crate::registration::Notify;
+use crate::runtime::Runtime;
+
+/// What is known of an installation; the fields are the JSON keys of `info`, those of the original first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Info {
+    /// Name of the image in the store.
+    pub image: String,
+    /// Digest of the image's manifest without `sha256:`.
+    pub revision: String,
+    /// Commit of the image's tree.
+    pub ostree_commit: String,
+    /// When it was installed, seconds since 1970.
+    pub created: u64,
+    /// Values of all variables.
+    pub values: BTreeMap<String, String>,
+    /// Whether there is a unit.
+    pub has_container_service: bool,
+    /// Host files that were installed.
+    pub installed_files: Vec<String>,
+    /// Their SHA-256.
+    pub installed_files_checksum: BTreeMap<String, String>,
+    /// The runtime's path.
+    pub runtime: Option<PathBuf>,
+    /// The values that the user set, the only ones that outlive an update.
+    pub user_values: BTreeMap<String, String>,
+    /// Digest of the image's manifest.
+    pub digest: String,
+    /// The runtime, with what it is.
+    pub runtime_kind: Option<Runtime>,
+    /// Who tells systemd that the service is ready.
+    pub notify: Notify,
+    /// Which EXEC variables the unit uses.
+    pub placed: Vec<String>,
+    /// Whether the unit or the configuration uses PIDFILE.
+    pub uses_pid_file: bool,
+    /// Mount points that were made in the rootfs.
+    pub mount_points: Vec<PathBuf>,
+}
+
+/// The directory of deployments, below one root.
+#[derive(Clone, Debug)]
+pub struct Deployments {
+    root: Root,
+    directory: PathBuf,
+}
+
+impl Deployments {
+    /// Those of a tree, where the environment or the default says.
+    pub fn new(root: &Root) -> Self {
+        Deployments { root: root.clone(), directory: paths::deployments() }
+    }
+
+    /// The directory as programs inside the tree see it.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The tree these belong to.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// A path below the directory, as this process sees it.
+    pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.root.join(&self.directory).join(below)
+    }
+
+    /// Makes the directory.
+    pub fn create(&self) -> Result<()> {
+        files::make_directory(&self.path(""), 0o711)
+    }
+
+    /// The current deployment's name, `NAME.0`; `None` where the container is not installed.
+    pub fn current(&self, name: &Name) -> Result<Option<String>> {
+        let link = self.path(name.as_str());
+        match fs::read_link(&link) {
+            // The original wrote absolute targets.
+            Ok(target) => match target.file_name().and_then(|t| t.to_str()) {
+                Some(deployment) if number(name, deployment).is_some() => Ok(Some(deployment.to_owned())),
+                _ => Err(Error::new(format!("{} does not name a deployment of {name}", link.display()))),
+            },
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == ErrorKind::InvalidInput => {
+                Err(Error::new(format!("{} is in the way: it is no symlink to a deployment", link.display())))
+            }
+            Err(e) => Err(e).context(|| format!("cannot read {}", link.display())),
+        }
+    }
+
+    /// Makes a deployment current: the one moment at which a container changes.
+    pub fn switch(&self, name: &Name, deployment: &str) -> Result<()> {
+        let (link, temporary) = (self.path(name.as_str()), self.path(format!(".{name}.link")));
+        let what = || format!("cannot switch {} to {deployment}", link.display());
+        files::remove_file(&temporary).context(what)?;
+        std::os::unix::fs::symlink(deployment, &temporary).context(what)?;
+        fs::rename(&temporary, &link).context(what)?;
+        files::sync_directory(&self.path(""))
+    }
+
+    /// Makes no deployment current.
+    pub fn detach(&self, name: &Name) -> Result<()> {
+        let link = self.path(name.as_str());
+        files::remove_file(&link).context(|| format!("cannot remove {}", link.display()))?;
+        files::sync_directory(&self.path(""))
+    }
+
+    /// Where deployment `number` is made before it gets its name.
+    pub fn temporary(&self, name: &Name, number: u32) -> PathBuf {
+        self.path(format!(".{name}.{number}.new"))
+    }
+
+    /// Names of all deployments of a container, and temporary ones of killed programs.
+    pub fn all(&self, name: &Name) -> Result<(Vec<String>, Vec<PathBuf>)> {
+        let (mut whole, mut temporary) = (Vec::new(), Vec::new());
+        let directory = self.path("");
+        let what = || format!("cannot read {}", directory.display());
+        let entries = match fs::read_dir(&directory) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((whole, temporary)),
+            entries => entries.context(what)?,
+        };
+        for entry in entries {
+            let file_name = entry.context(what)?.file_name();
+            let Some(text) = file_name.to_str() else { continue };
+            if number(name, text).is_some() {
+                whole.push(text.to_owned());
+            } else if is_temporary(name, text) {
+                temporary.push(directory.join(text));
+            }
+        }
+        whole.sort();
+        Ok((whole, temporary))
+    }
+
+    /// Reads a deployment's `info`.
+    pub fn info(&self, deployment: &str) -> Result<Info> {
+        let path = self.path(deployment).join("info");
+        let what = || format!("cannot read {}", path.display());
+        serde_json::from_slice(&fs::read(&path).context(what)?).context(what)
+    }
+
+    /// Reads a text file of a deployment; `None` where it has none of that name.
+    pub fn read(&self, deployment: &str, file: &str) -> Result<Option<String>> {
+        let path = self.path(deployment).join(file);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Removes a deployment: it loses its name first, so that a half-removed one never looks whole.
+    pub fn remove(&self, deployment: &str) -> Result<()> {
+        let path = self.path(deployment);
+        let doomed = self.path(format!(".{deployment}.old"));
+        remove_tree(&doomed)?;
+        match fs::rename(&path, &doomed) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            result => result.context(|| format!("cannot remove {}", path.display()))?,
+        }
+        remove_tree(&doomed)
+    }
+}
+
+/// The number of a deployment of `name`, if `text` is one's name.
+fn number(name: &Name, text: &str) -> Option<u32> {
+    let digits = text.strip_prefix(name.as_str())?.strip_prefix('.')?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+fn is_temporary(name: &Name, text: &str) -> bool {
+    let Some(rest) = text.strip_prefix('.') else { return false };
+    let deployment = rest.strip_suffix(".new").or_else(|| rest.strip_suffix(".old"));
+    deployment.is_some_and(|d| number(name, d).is_some()) || rest == format!("{name}.link")
+}
+
+/// Removes a tree or a file, whatever it is; what is not there is fine.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let what = || format!("cannot remove {}", path.display());
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.context(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_deployments_from_other_names() {
+        let name: Name = "foo".parse().unwrap();
+        assert_eq!(number(&name, "foo.0"), Some(0));
+        assert_eq!(number(&name, "foo.12"), Some(12));
+        for other in ["foo", "foo.", "foo.x", "foobar.0", "fo.0", "foo.0.0", "foo.-1", ".foo.0"] {
+            assert_eq!(number(&name, other), None, "{other}");
+        }
+        assert!(is_temporary(&name, ".foo.0.new") && is_temporary(&name, ".foo.3.old"));
+        assert!(!is_temporary(&name, ".foo.bar.0.new") && !is_temporary(&name, ".storage"));
+    }
+}

@@ -4,15 +4,26 @@
 
 pub mod body;
 pub mod bundle;
+pub mod cgroup;
 pub mod cli;
+pub mod config;
 pub mod deployment;
 pub mod error;
+pub mod files;
+pub mod foreground;
+pub mod installation;
+pub mod lock;
 pub mod log;
 pub mod manifest;
+pub mod mountpoints;
 pub mod name;
+pub mod notify;
 pub mod paths;
+pub mod process;
 pub mod registration;
+pub mod resources;
 pub mod runtime;
+pub mod systemd;
 pub mod template;
 pub mod unit;
 pub mod variables;

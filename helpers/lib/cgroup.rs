@@ -1,0 +1,59 @@
+//! The unit's cgroup, for runtimes that insist on one of their own.
+//!
+//! runc makes the payload's cgroup below the unit's. With controllers that only works if no process is in the unit's own,
+//! cgroups(7) "no internal processes"; else the payload's becomes threaded, limits and every later stop fail. So the
+//! starter moves to UNIT/start before it creates UNIT/payload.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result};
+
+const MOUNT: &str = "/sys/fs/cgroup";
+const START: &str = "start";
+const PAYLOAD: &str = "payload";
+
+/// Moves this process to UNIT/start; returns UNIT/payload as `linux.cgroupsPath` has it.
+pub fn make_room() -> Result<PathBuf> {
+    let unit = own()?;
+    let start = directory(&unit).join(START);
+    let what = || format!("cannot move to cgroup {}", start.display());
+    match fs::create_dir(&start) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).context(what),
+        _ => {}
+    }
+    fs::write(start.join("cgroup.procs"), std::process::id().to_string()).context(what)?;
+    Ok(unit.join(PAYLOAD))
+}
+
+fn directory(cgroup: &Path) -> PathBuf {
+    Path::new(MOUNT).join(cgroup.strip_prefix("/").unwrap_or(cgroup))
+}
+
+/// The cgroup of the unit that this process is in.
+fn own() -> Result<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").context(|| "cannot read /proc/self/cgroup".into())?;
+    let path = unified(&text).ok_or_else(|| {
+        Error::new("cannot find this unit's cgroup: cgroup version 2 is required, see systemd.unified_cgroup_hierarchy in kernel-command-line(7)")
+    })?;
+    Ok(PathBuf::from(path.strip_suffix(&format!("/{START}")).unwrap_or(path)))
+}
+
+/// The path of the only hierarchy, if it is version 2.
+fn unified(text: &str) -> Option<&str> {
+    let mut lines = text.lines();
+    let path = lines.next()?.strip_prefix("0::")?;
+    lines.next().is_none().then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_version_2_only() {
+        assert_eq!(unified("0::/system.slice/x.service\n"), Some("/system.slice/x.service"));
+        assert_eq!(unified("4:memory:/x\n0::/y\n"), None);
+        assert_eq!(unified(""), None);
+    }
+}

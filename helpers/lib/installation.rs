@@ -1,0 +1,223 @@
+//! What an installed container has outside of its deployments: registration, stub unit and tmpfiles.
+//!
+//! All of it is derived from the current deployment, so it can be made again at any time: [`recover`] does, whenever a
+//! program that changes the container was killed, or /etc is from another time than /var.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::body;
+use crate::config;
+use crate::deployment::{self, Deployments};
+use crate::error::{Context, Error, Result};
+use crate::files;
+use crate::name::Name;
+use crate::paths::{ATTACHED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
+use crate::registration::{self, Registration};
+use crate::resources;
+use crate::systemd;
+
+/// The marker of stub units: a setting that systemd ignores.
+pub fn marker(name: &Name) -> String {
+    format!("X-Syscontainer={name}")
+}
+
+/// First line of our tmpfiles, by which they are known to be ours.
+pub fn tmpfiles_header(name: &Name) -> String {
+    format!("# Of the system container {name}: do not edit, put changes into a file of another name.\n")
+}
+
+/// The files of one container outside of its deployments, as this process sees them.
+struct Files {
+    registration: PathBuf,
+    stub: PathBuf,
+    tmpfiles: PathBuf,
+}
+
+impl Files {
+    fn of(root: &Root, name: &Name) -> Self {
+        Files {
+            registration: root.join(ATTACHED).join(format!("{name}.json")),
+            stub: root.join(STUBS).join(name.unit()),
+            tmpfiles: root.join(TMPFILES).join(format!("{name}.conf")),
+        }
+    }
+}
+
+/// What the generator is to know of a deployment.
+pub fn derive(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Registration> {
+    let info = deployments.info(deployment)?;
+    let unit = deployments.read(deployment, &name.unit())?;
+    let unit = unit.ok_or_else(|| Error::new(format!("deployment {deployment} has no {}", name.unit())))?;
+    let text = deployments.read(deployment, "config.json")?;
+    let mut config = match (text, &info.runtime_kind) {
+        (Some(text), Some(_)) => config::parse(&text, &format!("{deployment}/config.json"))?,
+        _ => serde_json::Value::Null,
+    };
+    let properties = match info.runtime_kind {
+        Some(_) => resources::settings(&config).settings,
+        None => Vec::new(),
+    };
+    config::normalise(&mut config);
+    Ok(Registration {
+        version: registration::VERSION,
+        name: name.clone(),
+        directory: deployments.directory().to_path_buf(),
+        deployment: deployment.to_owned(),
+        image: info.image,
+        digest: info.digest,
+        runtime: info.runtime_kind,
+        notify: info.notify,
+        pid_file: info.values.get("PIDFILE").filter(|_| info.uses_pid_file).map(PathBuf::from),
+        unit,
+        placed: info.placed,
+        properties,
+        mounts: needed_mounts(&config),
+        tmpfiles: deployments.read(deployment, &tmpfiles_name(name))?.is_some(),
+    })
+}
+
+/// The rendered tmpfiles of a deployment.
+pub fn tmpfiles_name(name: &Name) -> String {
+    format!("tmpfiles-{name}.conf")
+}
+
+/// Bind sources that may be on a mount of their own; the kernel's file systems always are there.
+fn needed_mounts(config: &serde_json::Value) -> Vec<PathBuf> {
+    let kernel = ["/proc", "/sys", "/dev", "/run"];
+    let mut sources: Vec<PathBuf> = config::mounts(config)
+        .filter_map(config::bind_source)
+        .filter(|source| *source != Path::new("/") && !kernel.iter().any(|k| source.starts_with(k)))
+        .map(|source| source.components().collect())
+        .collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+/// Writes what belongs to a deployment, if it is not there already; tells whether anything changed.
+pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Result<bool> {
+    let root = deployments.root();
+    let files = Files::of(root, name);
+    let registration = derive(deployments, name, deployment)?;
+    // What the generator could not convert must not be registered.
+    body::compose(&registration, &Path::new(ATTACHED).join(format!("{name}.json")))
+        .context(|| format!("cannot convert {deployment}/{}", name.unit()))?;
+    let stub = body::stub(&registration)?;
+    files::make_directory(&root.join(ATTACHED), 0o700)?;
+    files::make_directory(&root.join(STUBS), 0o755)?;
+    files::make_directory(&root.join(TMPFILES), 0o755)?;
+    let mut changed = match deployments.read(deployment, &tmpfiles_name(name))? {
+        Some(text) => update(&files.tmpfiles, &text, 0o644)?,
+        None => remove_ours(&files.tmpfiles, &tmpfiles_header(name))?,
+    };
+    changed |= update(&files.stub, &stub, 0o644)?;
+    changed |= update(&files.registration, &registration.to_json(), 0o600)?;
+    if changed {
+        for path in [&files.tmpfiles, &files.stub, &files.registration] {
+            path.parent().map_or(Ok(()), files::sync_directory)?;
+        }
+    }
+    Ok(changed)
+}
+
+fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(false);
+    }
+    files::replace(path, text.as_bytes(), mode).map(|()| true)
+}
+
+/// Removes what [`register`] wrote, the links of `systemctl enable` with it; tells whether anything was there.
+pub fn unregister(root: &Root, name: &Name) -> Result<bool> {
+    let files = Files::of(root, name);
+    if is_ours(&files.stub, &marker(name))? {
+        systemd::disable(root, name)?;
+    }
+    let mut changed = remove(&files.registration)?;
+    changed |= remove_ours(&files.stub, &marker(name))?;
+    changed |= remove_ours(&files.tmpfiles, &tmpfiles_header(name))?;
+    Ok(changed)
+}
+
+fn remove(path: &Path) -> Result<bool> {
+    files::remove_file(path).context(|| format!("cannot remove {}", path.display()))
+}
+
+fn remove_ours(path: &Path, mark: &str) -> Result<bool> {
+    if is_ours(path, mark)? { remove(path) } else { Ok(false) }
+}
+
+fn is_ours(path: &Path, mark: &str) -> Result<bool> {
+    match fs::read(path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).lines().any(|line| line.trim() == mark.trim())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Brings a container into one of its two good states, installed or not there, whatever was killed half-way.
+///
+/// The symlink decides: with it, registration, stub and tmpfiles are those of its deployment; without it, there are none,
+/// and no deployment either. Temporary directories go. Tells whether units changed; the caller holds the lock.
+pub fn recover(deployments: &Deployments, name: &Name) -> Result<bool> {
+    let what = || format!("cannot recover {name}");
+    let (all, temporary) = deployments.all(name).context(what)?;
+    for path in temporary {
+        deployment::remove_tree(&path).context(what)?;
+    }
+    let current = deployments.current(name).context(what)?;
+    match current.filter(|current| all.contains(current)) {
+        Some(current) => register(deployments, name, &current).context(what),
+        None => {
+            let had_link = deployments.path(name.as_str()).is_symlink();
+            if had_link {
+                deployments.detach(name).context(what)?;
+            }
+            let changed = unregister(deployments.root(), name).context(what)?;
+            for deployment in all {
+                deployments.remove(&deployment).context(what)?;
+            }
+            Ok(changed)
+        }
+    }
+}
+
+/// Refuses a name that other units or tmpfiles already have.
+pub fn check_name(root: &Root, name: &Name, replace_unit: bool, has_tmpfiles: bool) -> Result<()> {
+    let unit = name.unit();
+    let generated = ["/run/systemd/generator.early", "/run/systemd/generator", "/run/systemd/generator.late"];
+    for directory in UNIT_PATH.iter().chain(&generated) {
+        let path = root.join(directory).join(&unit);
+        if !path.exists() && !path.is_symlink() || is_ours(&path, &marker(name)).unwrap_or(false) {
+            continue;
+        }
+        let shown = Path::new(directory).join(&unit);
+        let shown = shown.display();
+        // What systemd looks at before system.attached stays in force whatever we write.
+        let stays =
+            UNIT_PATH.iter().position(|d| d == directory) < UNIT_PATH.iter().position(|d| *d == STUBS);
+        if stays && UNIT_PATH.contains(directory) {
+            return Err(Error::new(format!(
+                "cannot install {name}: {shown} is a unit of that name and would win; remove it, or choose another name with --name"
+            )));
+        }
+        if !replace_unit {
+            return Err(Error::new(format!(
+                "cannot install {name}: {shown} is a unit of that name; choose another name with --name, or put the container in its place with --replace-unit"
+            )));
+        }
+    }
+    for directory in TMPFILES_PATH.iter().filter(|_| has_tmpfiles) {
+        let path = root.join(directory).join(format!("{name}.conf"));
+        if path.exists() && !is_ours(&path, &tmpfiles_header(name))? {
+            let path = Path::new(directory).join(format!("{name}.conf"));
+            return Err(Error::new(format!(
+                "cannot install {name}: {} is another's; choose another name with --name",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Locks between our own processes: flock(2), so that none outlives its process.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Context, Result};
+use crate::files;
+use crate::log;
+use crate::name::Name;
+use crate::paths::{RUN, Root};
+
+/// A lock that is held until it is dropped.
+pub type Lock = Flock<File>;
+
+/// How often a bounded wait looks again.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// The lock of everything that changes one container; says so when it has to wait.
+pub fn container(root: &Root, name: &Name) -> Result<Lock> {
+    let directory = root.join(RUN).join(".locks");
+    files::make_directory(&directory, 0o700)?;
+    let path = directory.join(name.as_str());
+    let what = || format!("cannot lock {}", path.display());
+    match Flock::lock(open(&path).context(what)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, Errno::EWOULDBLOCK)) => {
+            log::info(&format!("waiting for another program to finish with {name}"));
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
+        }
+        Err((_, e)) => Err(e).context(what),
+    }
+}
+
+/// The lock file of one start, in its bundle.
+pub fn start(path: &Path) -> Result<Lock> {
+    let what = || format!("cannot lock {}", path.display());
+    Flock::lock(open(path).context(what)?, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
+}
+
+/// Waits until nobody holds the lock at `path`, `limit` at most; a file that is not there is not held.
+pub fn wait(path: &Path, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    let Ok(mut file) = File::open(path) else { return };
+    while let Err((back, Errno::EWOULDBLOCK)) = Flock::lock(file, FlockArg::LockSharedNonblock) {
+        if Instant::now() >= deadline {
+            return;
+        }
+        file = back;
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}

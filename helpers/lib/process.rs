@@ -1,0 +1,133 @@
+//! Processes of payloads: waiting for them, and what they do about signals.
+
+use std::fs;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use crate::error::{Context, Error, Result};
+
+/// A process that cannot become another one while it is held.
+pub struct Process {
+    pid: i32,
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// Takes hold of a process; `None` if there is none with that ID.
+    pub fn open(pid: i32) -> Result<Option<Process>> {
+        // SAFETY: pidfd_open(2) takes two integers and touches no memory.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        match Errno::result(result) {
+            Ok(fd) => {
+                // SAFETY: the kernel just returned this descriptor, and nobody else has it.
+                #[allow(unsafe_code)]
+                let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+                Ok(Some(Process { pid, fd }))
+            }
+            Err(Errno::ESRCH) => Ok(None),
+            Err(e) => Err(e).context(|| format!("cannot open process {pid}")),
+        }
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> i32 {
+        self.pid
+    }
+
+    /// When it started, in clock ticks since boot: with the ID this tells it from every other process.
+    pub fn start_time(&self) -> Result<u64> {
+        let path = format!("/proc/{}/stat", self.pid);
+        let what = || format!("cannot read {path}");
+        let text = fs::read_to_string(&path).context(what)?;
+        // The name, in parentheses, may hold anything; the 22nd field is the 20th behind it.
+        let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
+        field.and_then(|f| f.parse().ok()).ok_or_else(|| Error::new("it holds no start time")).context(what)
+    }
+
+    /// The descriptor, readable once the process is gone.
+    pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Sends a signal; a process that is gone is fine.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        use std::os::fd::AsRawFd;
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: pidfd_send_signal(2) reads no memory when its third argument is null.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, 0, 0) };
+        match Errno::result(result) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => Err(e).context(|| format!("cannot send {signal} to process {}", self.pid)),
+        }
+    }
+
+    /// Waits until the process is gone, or the limit is over; tells whether it is gone.
+    pub fn wait(&self, limit: Option<Duration>) -> Result<bool> {
+        let timeout =
+            limit.map_or(PollTimeout::NONE, |l| PollTimeout::try_from(l).unwrap_or(PollTimeout::MAX));
+        loop {
+            match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Err(Errno::EINTR) => {}
+                result => {
+                    return result.map(|n| n > 0).context(|| format!("cannot wait for process {}", self.pid));
+                }
+            }
+        }
+    }
+
+    /// Whether the kernel drops a signal to this process: the first process of a PID namespace only gets those that it
+    /// handles, or holds back to fetch them later.
+    pub fn ignores(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        status_ignores(&status, signal)
+    }
+}
+
+fn status_ignores(status: &str, signal: Signal) -> bool {
+    let field =
+        |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).unwrap_or_default();
+    let ids: Vec<&str> = field("NSpid:").split_whitespace().collect();
+    if ids.len() < 2 || ids.last() != Some(&"1") {
+        return false;
+    }
+    let mask = |key: &str| u64::from_str_radix(field(key), 16).unwrap_or_default();
+    (mask("SigCgt:") | mask("SigBlk:")) & (1 << (signal as u32 - 1)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_processes_drop_what_they_do_not_handle() {
+        let status = |pids: &str, caught: &str, blocked: &str| {
+            format!("Name:\tx\nNSpid:\t{pids}\nSigBlk:\t{blocked}\nSigIgn:\t0\nSigCgt:\t{caught}\n")
+        };
+        let term = "0000000000004000";
+        assert!(status_ignores(&status("77\t1", "0", "0"), Signal::SIGTERM));
+        assert!(!status_ignores(&status("77\t1", term, "0"), Signal::SIGTERM));
+        assert!(!status_ignores(&status("77\t1", "0", term), Signal::SIGTERM));
+        assert!(!status_ignores(&status("77\t5", "0", "0"), Signal::SIGTERM));
+        assert!(!status_ignores(&status("1", "0", "0"), Signal::SIGTERM));
+        assert!(!status_ignores("", Signal::SIGTERM));
+    }
+
+    #[test]
+    fn waits_for_an_end() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(child.id() as i32).unwrap().unwrap();
+        assert!(!process.wait(Some(Duration::ZERO)).unwrap());
+        assert!(process.start_time().unwrap() > 0);
+        process.signal(Signal::SIGKILL).unwrap();
+        assert!(process.wait(None).unwrap());
+        child.wait().unwrap();
+        process.signal(Signal::SIGTERM).unwrap();
+    }
+}

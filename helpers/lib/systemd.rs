@@ -1,0 +1,69 @@
+//! Talking to the service manager, through systemd's own programs.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::paths::{self, Root, SYSTEMCTL, SYSTEMD_TMPFILES};
+
+/// Whether this host runs systemd, sd_booted(3); an unpacked tree never does.
+pub fn is_running(root: &Root) -> bool {
+    root.is_host() && Path::new("/run/systemd/system").is_dir()
+}
+
+/// Loads changed units. Nothing happens where no systemd runs.
+pub fn reload(root: &Root) -> Result<()> {
+    if !is_running(root) {
+        return Ok(());
+    }
+    run(Command::new(SYSTEMCTL).arg("daemon-reload"))
+}
+
+/// Enables a unit as its `[Install]` says, without loading units again.
+pub fn enable(root: &Root, name: &Name) -> Result<()> {
+    run(systemctl(root).args(["--no-reload", "--quiet", "enable", &name.unit()]))
+}
+
+/// Removes the links that `enable` made, without loading units again.
+pub fn disable(root: &Root, name: &Name) -> Result<()> {
+    run(systemctl(root).args(["--no-reload", "--quiet", "disable", &name.unit()]))
+}
+
+/// Creates what `tmpfiles.d/NAME.conf` describes. In an unpacked tree boot will do so.
+pub fn create_tmpfiles(root: &Root, name: &Name) -> Result<()> {
+    if !root.is_host() {
+        return Ok(());
+    }
+    run(Command::new(SYSTEMD_TMPFILES).arg("--create").arg(format!("{name}.conf")))
+}
+
+fn systemctl(root: &Root) -> Command {
+    let mut command = Command::new(SYSTEMCTL);
+    if !root.is_host() {
+        command.arg(format!("--root={}", root.path().display()));
+    }
+    command
+}
+
+/// Runs a program to its end; its last line on stderr is the cause if it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    output(command).map(|_| ())
+}
+
+/// As [`run`], with what the program printed.
+pub fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let line = words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let what = || format!("cannot run '{line}'");
+    let output = command.env("PATH", paths::search_path()).stdin(Stdio::null()).output().context(what)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let cause = match stderr.lines().map(str::trim).rfind(|l| !l.is_empty()) {
+        Some(line) => format!("{line} ({})", output.status),
+        None => output.status.to_string(),
+    };
+    Err(Error::new(cause)).context(what)
+}
