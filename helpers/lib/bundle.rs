@@ -220,7 +220,8 @@ mod tests {
             "version": 1, "name": "x", "directory": "/var/lib/containers/atomic", "deployment": "x.1",
             "image": "i", "digest": "sha256:0", "notify": notify, "unit": "",
         });
-        crate::registration::parse(text.to_string().as_bytes(), &"x".parse().unwrap()).unwrap()
+        crate::registration::parse(text.to_string().as_bytes(), &"x".parse().unwrap(), Path::new("/x"))
+            .unwrap()
     }
 
     fn assembled(config: Value, notify: Notify, kind: Kind) -> Value {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::body;
+use crate::body::{self, MARKER};
 use crate::config;
 use crate::deployment::{self, Deployments};
 use crate::error::{Context, Error, Result};
@@ -18,9 +18,9 @@ use crate::registration::{self, Registration};
 use crate::resources;
 use crate::systemd;
 
-/// The marker of stub units: a setting that systemd ignores.
-pub fn marker(name: &Name) -> String {
-    format!("X-Syscontainer={name}")
+/// The line that makes a unit file one of ours.
+fn marker(name: &Name) -> String {
+    format!("{MARKER}={name}")
 }
 
 /// First line of our tmpfiles, by which they are known to be ours.
@@ -147,6 +147,11 @@ fn remove(path: &Path) -> Result<bool> {
 
 fn remove_ours(path: &Path, mark: &str) -> Result<bool> {
     if is_ours(path, mark)? { remove(path) } else { Ok(false) }
+}
+
+/// Whether a unit file is the stub of `name`.
+pub fn is_stub(path: &Path, name: &Name) -> Result<bool> {
+    is_ours(path, &marker(name))
 }
 
 fn is_ours(path: &Path, mark: &str) -> Result<bool> {

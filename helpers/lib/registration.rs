@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -95,35 +96,53 @@ impl Registration {
     }
 }
 
-/// Parses a registration that is to be called `name`.
-pub fn parse(text: &[u8], name: &Name) -> Result<Registration> {
-    let registration: Registration = serde_json::from_slice(text).context(|| "not a registration".into())?;
+/// Parses a registration that is to be called `name`; errors begin with `origin`, and the line where there is one.
+pub fn parse(text: &[u8], name: &Name, origin: &Path) -> Result<Registration> {
+    let origin = origin.display();
+    let registration: Registration = serde_json::from_slice(text).map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        let reason = e.to_string();
+        let reason = reason.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&reason);
+        Error::new(format!("{origin}:{line}: not a registration: {reason}"))
+    })?;
+    let refuse = |why: String| Err(Error::new(format!("{origin}: {why}")));
     if registration.version != VERSION {
-        return Err(Error::new(format!("format version {} is not {VERSION}", registration.version)));
+        return refuse(format!("format version {} is not {VERSION}", registration.version));
     }
     if &registration.name != name {
-        return Err(Error::new(format!("it registers {}, not {name}", registration.name)));
+        return refuse(format!("it registers {}, not {name}", registration.name));
     }
     if !registration.directory.is_absolute() {
-        return Err(Error::new(format!("directory {:?} is not absolute", registration.directory)));
+        return refuse(format!("directory {:?} is not absolute", registration.directory));
     }
     Ok(registration)
+}
+
+/// Reads the registration of `name` at `path`; `None` if it is masked: empty, or a link to /dev/null.
+pub fn read(root: &Root, name: &Name, path: &Path) -> Result<Option<Registration>> {
+    let what = || path.display().to_string();
+    let file = root.join(path);
+    let metadata = fs::metadata(&file).context(what)?;
+    if metadata.file_type().is_char_device() || metadata.is_file() && metadata.len() == 0 {
+        return Ok(None);
+    }
+    if !metadata.is_file() {
+        // A pipe would hold up the boot.
+        return Err(Error::new("it is no regular file")).context(what);
+    }
+    parse(&fs::read(&file).context(what)?, name, path).map(Some)
 }
 
 /// Reads the registration of `name` where it is found first; `None` where there is none, or where it is masked.
 pub fn find(root: &Root, name: &Name) -> Result<Option<(PathBuf, Registration)>> {
     for directory in REGISTRATIONS {
         let path = Path::new(directory).join(format!("{name}.json"));
-        match fs::read(root.join(&path)) {
-            Ok(text) if text.is_empty() => return Ok(None),
-            Ok(text) => {
-                let registration =
-                    parse(&text, name).context(|| format!("cannot read {}", path.display()))?;
-                return Ok(Some((path, registration)));
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e).context(|| format!("cannot read {}", path.display())),
+        if root.join(&path).symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            continue;
         }
+        let registration =
+            read(root, name, &path).context(|| format!("cannot read the registration of {name}"))?;
+        return Ok(registration.map(|registration| (path, registration)));
     }
     Ok(None)
 }
