@@ -1,3 +1,118 @@
-//! Placeholder.
+//! Installs an image of the store as a container: deployment, registration, unit.
+//!
+//! It does not start the service. Killed at any point, the same command again completes it.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use syscontainers::cli::{self, Command, Program};
+use syscontainers::deployment::Deployments;
+use syscontainers::error::{Context, Result};
+use syscontainers::installation;
+use syscontainers::installer::{Installer, Options};
+use syscontainers::lock;
+use syscontainers::name::Name;
+use syscontainers::paths::Root;
+use syscontainers::store::{Image, Store};
+use syscontainers::systemd;
+use syscontainers::variables::{self, Values};
+
+const PROGRAM: Program = Program {
+    name: "syscontainer-checkout",
+    usage: "\
+Usage: syscontainer-checkout [OPTION...] IMAGE
+
+Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service
+is enabled as the image says, but not started; see syscontainer-checkout(8).
+
+  --name=NAME      call the container NAME, not as the image
+  --set NAME=VALUE set a variable of the image's templates; may be repeated
+  --runtime=PATH   use this OCI runtime, crun or runc
+  --no-enable      do not enable the service
+  --replace-unit   install even if another unit has this name, in its place
+  --root=DIR       install to the tree below DIR
+  --repo=DIR       use the image store in DIR
+  -h, --help       show this help
+  --version        show the version
+",
+};
+
+struct Args {
+    image: String,
+    name: Option<Name>,
+    root: Root,
+    repo: Option<PathBuf>,
+    options: Options,
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut image = None;
+    let mut args = Args {
+        image: String::new(),
+        name: None,
+        root: Root::default(),
+        repo: None,
+        options: Options { user_values: Values::new(), runtime: None, enable: true, replace_unit: false },
+    };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
+            Long("name") => args.name = Some(parser.value()?.parse()?),
+            Long("set") => {
+                let (name, value) = parser.value()?.parse_with(variables::parse_assignment)?;
+                args.options.user_values.insert(name, value);
+            }
+            Long("runtime") => args.options.runtime = Some(parser.value()?.into()),
+            Long("no-enable") => args.options.enable = false,
+            Long("replace-unit") => args.options.replace_unit = true,
+            Long("root") => args.root = Root::new(parser.value()?),
+            Long("repo") => args.repo = Some(parser.value()?.into()),
+            Value(value) if image.is_none() => image = Some(value.string()?),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    args.image = image.ok_or("missing IMAGE")?;
+    Ok(Command::Run(args))
+}
+
+fn run(args: Args) -> Result<()> {
+    let store = Store::open(&args.root, args.repo.as_deref())?;
+    let image = store.find(&args.image)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => default_name(&image)?,
+    };
+    let deployments = Deployments::new(&args.root);
+    deployments.create()?;
+    let _lock = lock::container(&args.root, &name)?;
+    if installation::recover(&deployments, &name)? {
+        systemd::reload(&args.root)?;
+    }
+    let installer = Installer {
+        deployments: &deployments,
+        store: &store,
+        image: &image,
+        name: &name,
+        options: &args.options,
+    };
+    match deployments.current(&name)? {
+        Some(deployment) => installer.finish_again(&deployment)?,
+        None => installer.install()?,
+    }
+    println!("{name}");
+    Ok(())
+}
+
+/// The last part of the image's name, with the tag unless that is `latest`.
+fn default_name(image: &Image) -> Result<Name> {
+    let base = image.name.rsplit('/').next().unwrap_or_default();
+    let base = base.split('@').next().unwrap_or_default();
+    let name = base.strip_suffix(":latest").unwrap_or(base).replace(':', "-");
+    name.parse().context(|| format!("cannot name a container after image {}, use --name=NAME", image.name))
+}
+
+fn main() -> ExitCode {
+    cli::main(&PROGRAM, parse, run)
+}

@@ -7,9 +7,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::body::{self, MARKER};
 use crate::config;
-use crate::deployment::{self, Deployments};
+use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::name::Name;
@@ -17,6 +19,7 @@ use crate::paths::{ATTACHED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
 use crate::registration::{self, Registration};
 use crate::resources;
 use crate::systemd;
+use crate::unit::UnitFile;
 
 /// The line that makes a unit file one of ours.
 fn marker(name: &Name) -> String {
@@ -45,22 +48,31 @@ impl Files {
     }
 }
 
-/// What the generator is to know of a deployment.
+/// What the generator is to know of a deployment, read from it.
 pub fn derive(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Registration> {
     let info = deployments.info(deployment)?;
     let unit = deployments.read(deployment, &name.unit())?;
     let unit = unit.ok_or_else(|| Error::new(format!("deployment {deployment} has no {}", name.unit())))?;
-    let text = deployments.read(deployment, "config.json")?;
-    let mut config = match (text, &info.runtime_kind) {
-        (Some(text), Some(_)) => config::parse(&text, &format!("{deployment}/config.json"))?,
-        _ => serde_json::Value::Null,
-    };
-    let properties = match info.runtime_kind {
-        Some(_) => resources::settings(&config).settings,
-        None => Vec::new(),
-    };
-    config::normalise(&mut config);
-    Ok(Registration {
+    let text = deployments.read(deployment, "config.json")?.filter(|_| info.runtime_kind.is_some());
+    let config = text.map(|text| config::parse(&text, &format!("{deployment}/config.json"))).transpose()?;
+    let tmpfiles = deployments.read(deployment, &tmpfiles_name(name))?.is_some();
+    Ok(describe(deployments, name, deployment, info, unit, config.as_ref(), tmpfiles))
+}
+
+/// What the generator is to know of a deployment that has these parts.
+pub fn describe(
+    deployments: &Deployments,
+    name: &Name,
+    deployment: &str,
+    info: Info,
+    unit: String,
+    config: Option<&Value>,
+    tmpfiles: bool,
+) -> Registration {
+    let config = config.filter(|_| info.runtime_kind.is_some());
+    let mut normal = config.cloned().unwrap_or_default();
+    config::normalise(&mut normal);
+    Registration {
         version: registration::VERSION,
         name: name.clone(),
         directory: deployments.directory().to_path_buf(),
@@ -72,10 +84,10 @@ pub fn derive(deployments: &Deployments, name: &Name, deployment: &str) -> Resul
         pid_file: info.values.get("PIDFILE").filter(|_| info.uses_pid_file).map(PathBuf::from),
         unit,
         placed: info.placed,
-        properties,
-        mounts: needed_mounts(&config),
-        tmpfiles: deployments.read(deployment, &tmpfiles_name(name))?.is_some(),
-    })
+        properties: config.map(|config| resources::settings(config).settings).unwrap_or_default(),
+        mounts: needed_mounts(&normal),
+        tmpfiles,
+    }
 }
 
 /// The rendered tmpfiles of a deployment.
@@ -84,7 +96,7 @@ pub fn tmpfiles_name(name: &Name) -> String {
 }
 
 /// Bind sources that may be on a mount of their own; the kernel's file systems always are there.
-fn needed_mounts(config: &serde_json::Value) -> Vec<PathBuf> {
+fn needed_mounts(config: &Value) -> Vec<PathBuf> {
     let kernel = ["/proc", "/sys", "/dev", "/run"];
     let mut sources: Vec<PathBuf> = config::mounts(config)
         .filter_map(config::bind_source)
@@ -139,6 +151,19 @@ pub fn unregister(root: &Root, name: &Name) -> Result<bool> {
     changed |= remove_ours(&files.stub, &marker(name))?;
     changed |= remove_ours(&files.tmpfiles, &tmpfiles_header(name))?;
     Ok(changed)
+}
+
+/// Whether `systemctl enable` would do anything.
+pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
+    let path = Files::of(root, name).stub;
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    let unit = UnitFile::parse(&text).context(|| format!("cannot read {}", path.display()))?;
+    Ok(unit.section("Install").next().is_some())
+}
+
+/// Whether the container has tmpfiles.
+pub fn has_tmpfiles(root: &Root, name: &Name) -> bool {
+    Files::of(root, name).tmpfiles.exists()
 }
 
 fn remove(path: &Path) -> Result<bool> {

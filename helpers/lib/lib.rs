@@ -29,4 +29,12 @@ pub mod unit;
 pub mod variables;
 
 #[cfg(feature = "store")]
+pub mod default_config;
+#[cfg(feature = "store")]
+pub mod draft;
+#[cfg(feature = "store")]
+pub mod exports;
+#[cfg(feature = "store")]
+pub mod installer;
+#[cfg(feature = "store")]
 pub mod store;

@@ -35,11 +35,9 @@ pub const COMMANDS: [&str; 4] = ["EXEC_STARTPRE", "EXEC_START", "EXEC_STOP", "EX
 /// Parses `NAME=VALUE` as given to `--set`.
 pub fn parse_assignment(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
-        Some(("", _)) => {
-            Err(Error::usage(format!("invalid value {text:?} for --set: the name before '=' is missing")))
-        }
+        Some(("", _)) => Err(Error::usage("expected NAME=VALUE, the name is missing")),
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err(Error::usage(format!("invalid value {text:?} for --set: expected NAME=VALUE"))),
+        None => Err(Error::usage("expected NAME=VALUE, as in --set PORT=8080")),
     }
 }
 
@@ -70,6 +68,14 @@ pub fn with_destdir(values: &Values, destdir: &Path) -> Values {
     let mut values = values.clone();
     values.insert("DESTDIR".into(), destdir.to_string_lossy().into_owned());
     values
+}
+
+/// Names of variables that describe the installation, besides [`COMMANDS`].
+const FORCED: [&str; 6] = ["DESTDIR", "NAME", "HOST_UID", "HOST_GID", "IMAGE_NAME", "IMAGE_ID"];
+
+/// Whether a variable cannot be set by anyone.
+pub fn is_forced(name: &str) -> bool {
+    FORCED.contains(&name) || COMMANDS.contains(&name)
 }
 
 fn forced(facts: &Facts) -> Values {

@@ -1,0 +1,281 @@
+//! What an image says about its installation: `/exports`, and what it means rendered.
+//!
+//! Everything there is optional. What is missing has a default: the configuration comes from the image's own, the unit
+//! from [`SERVICE`], tmpfiles from the bind sources that the host lacks.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config;
+use crate::default_config;
+use crate::error::{Context, Error, Result};
+use crate::manifest::{self, Manifest};
+use crate::name::Name;
+use crate::paths::Root;
+use crate::registration::Notify;
+use crate::store::{Image, Store};
+use crate::template::{self, Problem, Target};
+use crate::unit::UnitFile;
+use crate::variables::{self, COMMANDS, Values};
+
+/// The unit of an image that brings none; the original's.
+const SERVICE: &str = "
+[Unit]
+Description=$NAME
+
+[Service]
+ExecStartPre=$EXEC_STARTPRE
+ExecStart=$EXEC_START
+ExecStop=$EXEC_STOP
+ExecStopPost=$EXEC_STOPPOST
+Restart=on-failure
+WorkingDirectory=$DESTDIR
+PIDFile=$PIDFILE
+
+[Install]
+WantedBy=multi-user.target
+";
+
+const CONFIG: &str = "exports/config.json";
+const CONFIG_TEMPLATE: &str = "exports/config.json.template";
+const SERVICE_TEMPLATE: &str = "exports/service.template";
+const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
+const MANIFEST: &str = "exports/manifest.json";
+
+/// The files of `/exports`, as they are in the image.
+pub struct Exports {
+    manifest: Manifest,
+    /// Taken before the template, and never substituted.
+    config: Option<String>,
+    config_template: Option<String>,
+    service: String,
+    tmpfiles: Option<String>,
+}
+
+impl Exports {
+    /// Reads them from the image's tree in the store.
+    pub fn read(store: &Store, image: &Image) -> Result<Exports> {
+        let text = |path: &str| -> Result<Option<String>> {
+            let content = store.read(image, path)?;
+            let text = content.map(String::from_utf8).transpose();
+            text.map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
+        };
+        let manifest = match store.read(image, MANIFEST)? {
+            Some(text) => manifest::parse(&text).context(|| format!("invalid image {}", image.name))?,
+            None => Manifest::default(),
+        };
+        Ok(Exports {
+            manifest,
+            config: text(CONFIG)?,
+            config_template: text(CONFIG_TEMPLATE)?,
+            service: text(SERVICE_TEMPLATE)?.unwrap_or_else(|| SERVICE.to_owned()),
+            tmpfiles: text(TMPFILES_TEMPLATE)?,
+        })
+    }
+
+    /// What the image says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether the unit runs a payload, or needs a runtime in some other way.
+    pub fn needs_runtime(&self) -> bool {
+        self.used().iter().any(|name| name == "EXEC_START" || name == "RUNTIME")
+    }
+
+    /// Names of all variables that the templates use.
+    pub fn used(&self) -> BTreeSet<String> {
+        let texts = [Some(&self.service), self.tmpfiles.as_ref(), self.config_source()];
+        texts.into_iter().flatten().flat_map(|text| template::variables(text)).collect()
+    }
+
+    fn config_source(&self) -> Option<&String> {
+        self.config_template.as_ref().filter(|_| self.config.is_none())
+    }
+
+    /// Renders everything for one deployment; all problems of all files are one error.
+    pub fn render(&self, store: &Store, image: &Image, values: &Values, place: &Place) -> Result<Rendered> {
+        let mut problems = Vec::new();
+        let linked = variables::with_destdir(values, &place.link);
+        let unit = fill(SERVICE_TEMPLATE, &self.service, Target::Unit, &linked, &mut problems);
+        let tmpfiles = self
+            .tmpfiles
+            .as_ref()
+            .map(|text| fill(TMPFILES_TEMPLATE, text, Target::Tmpfiles, &linked, &mut problems));
+        let own = variables::with_destdir(values, &place.deployment);
+        let template = self.config_source();
+        let config = template.map(|text| fill(CONFIG_TEMPLATE, text, Target::Json, &own, &mut problems));
+        report(&image.name, &problems)?;
+        let placed = COMMANDS.map(str::to_owned).into_iter();
+        let used = template::variables(&self.service);
+        let placed: Vec<String> = placed.filter(|command| used.contains(command)).collect();
+        let config = match (&self.config, config) {
+            (Some(text), _) => Some((CONFIG, text.clone())),
+            (None, Some(text)) => Some((CONFIG_TEMPLATE, text)),
+            (None, None) if placed.iter().any(|p| p == "EXEC_START") => {
+                Some(("the image's configuration", default_config::of(store, image, place.name)?))
+            }
+            (None, None) => None,
+        };
+        Rendered::check(image, place, unit, tmpfiles, config, placed)
+    }
+}
+
+fn fill(file: &str, text: &str, target: Target, values: &Values, problems: &mut Vec<Problem>) -> String {
+    template::render(file, text, target, |name| values.get(name).map(String::as_str), problems)
+}
+
+fn report(image: &str, problems: &[Problem]) -> Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let list = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ");
+    let remedy = match problems.iter().any(|p| p.reason.starts_with("no value")) {
+        true => "; give each missing value with --set NAME=VALUE",
+        false => "",
+    };
+    Err(Error::new(format!("cannot render {image}: {list}{remedy}")))
+}
+
+/// Where a deployment will be, as its templates see it.
+pub struct Place<'a> {
+    /// The container.
+    pub name: &'a Name,
+    /// The tree that is installed to.
+    pub root: &'a Root,
+    /// The symlink, what DESTDIR is in units.
+    pub link: PathBuf,
+    /// The deployment, what DESTDIR is in its configuration.
+    pub deployment: PathBuf,
+}
+
+/// The rendered files of one deployment, checked.
+pub struct Rendered {
+    /// The unit, before it is composed with ours.
+    pub unit: String,
+    /// tmpfiles.d(5), if there is anything to make.
+    pub tmpfiles: Option<String>,
+    /// The runtime configuration as written, and as JSON; absent where no payload runs.
+    pub config: Option<(String, Value)>,
+    /// Which of EXEC_START and its kin the unit uses.
+    pub placed: Vec<String>,
+    /// Who says that the service is ready.
+    pub notify: Notify,
+}
+
+impl Rendered {
+    fn check(
+        image: &Image,
+        place: &Place,
+        unit: String,
+        tmpfiles: Option<String>,
+        config: Option<(&str, String)>,
+        placed: Vec<String>,
+    ) -> Result<Rendered> {
+        let what = || format!("cannot install {}", image.name);
+        let parsed =
+            UnitFile::parse(&unit).context(|| format!("invalid unit in {SERVICE_TEMPLATE}")).context(what)?;
+        let config = config
+            .map(|(origin, text)| config::parse(&text, origin).map(|value| (text, value)))
+            .transpose()
+            .context(what)?;
+        let mut normal = config.as_ref().map(|(_, value)| value.clone()).unwrap_or_default();
+        config::normalise(&mut normal);
+        let tmpfiles = match tmpfiles {
+            Some(text) => Some(text).filter(|text| !text.trim().is_empty()),
+            None => missing_sources(place.root, &normal),
+        };
+        let notify = notify_mode(&parsed, &normal);
+        Ok(Rendered { unit, tmpfiles, config, placed, notify })
+    }
+}
+
+/// Who says that the service is ready: see [`Notify`].
+fn notify_mode(unit: &UnitFile, config: &Value) -> Notify {
+    if unit.last("Service", "Type") != Some("notify") {
+        Notify::Created
+    } else if config::has_pid_namespace(config) && !config::has_user_namespace(config) {
+        Notify::Ready
+    } else {
+        // What is no process of the user namespace cannot be named by it, and host processes it sees anyway.
+        Notify::Socket
+    }
+}
+
+/// tmpfiles for the bind sources that the host lacks: directories of root's alone. One that came into being since keeps
+/// its mode and owner.
+fn missing_sources(root: &Root, config: &Value) -> Option<String> {
+    let sources = config::mounts(config).filter_map(config::bind_source).map(Path::to_path_buf);
+    let missing: BTreeSet<PathBuf> = sources.filter(|source| !root.join(source).exists()).collect();
+    let line = |source: &PathBuf| {
+        let source = source.to_string_lossy();
+        let mut problems = Vec::new();
+        let line = template::render(
+            "",
+            "d $P :0700 :0 :0 - -\n",
+            Target::Tmpfiles,
+            |_| Some(&source),
+            &mut problems,
+        );
+        problems.is_empty().then_some(line)
+    };
+    let lines: String = missing.iter().filter_map(line).collect();
+    Some(lines).filter(|lines| !lines.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn missing_bind_sources_become_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("etc/there")).unwrap();
+        let config = json!({"mounts": [
+            {"type": "bind", "source": "/etc/there", "destination": "/a"},
+            {"type": "bind", "source": "/var/lib/x y%", "destination": "/b"},
+            {"type": "bind", "source": "/var/lib/x y%", "destination": "/c"},
+            {"type": "tmpfs", "source": "/none", "destination": "/d"},
+        ]});
+        let lines = missing_sources(&Root::new(dir.path()), &config);
+        assert_eq!(lines.as_deref(), Some("d /var/lib/x\\x20y%% :0700 :0 :0 - -\n"));
+        assert_eq!(missing_sources(&Root::new(dir.path()), &json!({})), None);
+    }
+
+    #[test]
+    fn who_is_told_of_readiness() {
+        let unit = |text: &str| UnitFile::parse(text).unwrap();
+        let own = json!({"linux": {"namespaces": [{"type": "pid"}]}});
+        let mapped = json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}});
+        let notify = unit("[Service]\nType=notify");
+        assert_eq!(notify_mode(&notify, &own), Notify::Ready);
+        assert_eq!(notify_mode(&notify, &mapped), Notify::Socket);
+        assert_eq!(notify_mode(&notify, &json!({})), Notify::Socket);
+        assert_eq!(notify_mode(&unit("[Service]\nType=forking"), &own), Notify::Created);
+    }
+
+    #[test]
+    fn one_error_for_all_problems() {
+        let mut problems = Vec::new();
+        for (file, text) in [("exports/a", "x\n $A"), ("exports/b", "${B}")] {
+            fill(file, text, Target::Text, &Values::new(), &mut problems);
+        }
+        assert_eq!(
+            report("i:1", &problems).unwrap_err().to_string(),
+            "cannot render i:1: exports/a:2:2: no value for A; exports/b:1:1: no value for B; give each missing value with --set NAME=VALUE"
+        );
+    }
+
+    #[test]
+    fn the_default_unit_is_a_unit() {
+        let used: Vec<_> = template::variables(SERVICE).into_iter().collect();
+        assert_eq!(
+            used,
+            ["DESTDIR", "EXEC_START", "EXEC_STARTPRE", "EXEC_STOP", "EXEC_STOPPOST", "NAME", "PIDFILE"]
+        );
+        UnitFile::parse(SERVICE).unwrap();
+    }
+}
