@@ -162,8 +162,9 @@ pub fn list(root: &Root) -> (BTreeMap<Name, PathBuf>, Vec<Error>) {
                 continue;
             }
         };
-        for entry in entries.flatten() {
-            let file_name = entry.file_name();
+        let mut file_names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        file_names.sort();
+        for file_name in file_names {
             let Some(stem) = Path::new(&file_name).file_stem().filter(|_| has_suffix(&file_name)) else {
                 continue;
             };

@@ -37,7 +37,7 @@ impl UnitFile {
             }
             if let Some(name) = text.strip_prefix('[') {
                 match name.strip_suffix(']') {
-                    Some(name) if SECTIONS.contains(&name) || name.starts_with("X-") => {
+                    Some(name) if SECTIONS.contains(&name) || name.starts_with("X-") && is_name(name) => {
                         section = Some(name.to_owned());
                     }
                     Some(name) => return error(format!("unknown section [{name}]")),
@@ -48,6 +48,9 @@ impl UnitFile {
             let Some((key, value)) = text.split_once('=') else {
                 return error(format!("{text:?} is neither an assignment nor a section"));
             };
+            if !is_name(key.trim()) {
+                return error(format!("{:?} is no setting's name", key.trim()));
+            }
             let Some(section) = &section else {
                 return error(format!("{}= stands before any section", key.trim()));
             };
@@ -117,6 +120,11 @@ fn is_continued(line: &str) -> bool {
     line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0
 }
 
+/// What settings and sections are called.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 /// A value of a setting, by kind: how it is escaped.
 pub enum Value<'a> {
     /// One absolute path, never quoted: `SourcePath=`, `AssertPathExists=`.
@@ -145,6 +153,9 @@ impl Writer {
 
     /// Adds an assignment, and its section's header if the last one was of another.
     pub fn set(&mut self, section: &str, key: &str, value: Value<'_>) -> Result<()> {
+        if !is_name(key) || !is_name(section) {
+            return Err(Error::new(format!("cannot write {key:?} of [{section}]: it is no setting's name")));
+        }
         let value =
             escape(&value).map_err(|why| Error::new(format!("cannot write {key}= of a unit: {why}")))?;
         if self.section != section {
@@ -231,6 +242,7 @@ mod tests {
             ("A=1", "line 1: A= stands before any section"),
             ("[Unit]\n\n[Sock]", "line 3: unknown section [Sock]"),
             ("[Unit]\nfoo", "line 2: \"foo\" is neither an assignment nor a section"),
+            ("[Unit]\na b=1", "line 2: \"a b\" is no setting's name"),
             ("[Unit\n", "line 1: section header \"[Unit\" lacks its ']'"),
             ("[Unit]\nA=\\\n1\nB=\u{1b}", "line 4: control characters have no place in a unit"),
         ] {
@@ -263,6 +275,7 @@ mod tests {
         ] {
             assert!(writer.set("Unit", "X", value).is_err());
         }
+        assert!(writer.set("Unit", "A=1\nB", Value::Text("")).is_err());
         assert_eq!(writer.finish(), "# h\n");
     }
 

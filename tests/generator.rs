@@ -1,0 +1,163 @@
+//! Golden tests: each directory below `tests/generator` is one run of the real generator.
+//!
+//! `tree/` is the root file system (`NAME.link` files stand for symlinks, their content is the target), `expected/` what
+//! must be written, `stderr` and `status` what must be said. Optional: `env` with `KEY=VALUE` lines, `args` with
+//! arguments instead of the output directory, `there/` what other generators wrote before. `UPDATE_EXPECTED=1` rewrites
+//! what is expected.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use walkdir::WalkDir;
+
+const GENERATOR: &str = env!("CARGO_BIN_EXE_syscontainer-generator");
+
+/// What one run did: files by relative path, messages, exit status.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    files: BTreeMap<String, String>,
+    stderr: String,
+    status: String,
+}
+
+fn files_of(directory: &Path) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for entry in WalkDir::new(directory).into_iter().map(Result::unwrap) {
+        if !entry.file_type().is_dir() {
+            let name = entry.path().strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+            let content = match fs::read_link(entry.path()) {
+                Ok(target) => target.to_str().unwrap().to_owned(),
+                Err(_) => fs::read_to_string(entry.path()).unwrap(),
+            };
+            files.insert(name, content);
+        }
+    }
+    files
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    if !from.exists() {
+        return;
+    }
+    for (name, content) in files_of(from) {
+        let path = to.join(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match name.strip_suffix(".link") {
+            Some(name) => symlink(content.trim(), to.join(name)).unwrap(),
+            None => fs::write(path, content).unwrap(),
+        }
+    }
+}
+
+fn run(case: &Path, root: &Path) -> Outcome {
+    let out = tempfile::tempdir().unwrap();
+    let normal = out.path().join("normal");
+    copy(&case.join("there"), &normal);
+    let mut command = Command::new(GENERATOR);
+    command.env_clear().current_dir("/").arg(format!("--root={}", root.display()));
+    match fs::read_to_string(case.join("args")) {
+        Ok(args) => command.args(args.split_whitespace()),
+        Err(_) => command.arg(&normal).arg(out.path().join("early")).arg(out.path().join("late")),
+    };
+    for line in fs::read_to_string(case.join("env")).unwrap_or_default().lines() {
+        let (key, value) = line.split_once('=').unwrap();
+        command.env(key, value);
+    }
+    let output = command.output().unwrap();
+    assert!(output.stdout.is_empty(), "{}: wrote to stdout", case.display());
+    assert!(!out.path().join("early").exists() && !out.path().join("late").exists());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    Outcome {
+        files: files_of(&normal),
+        stderr: stderr.replace(normal.to_str().unwrap(), "OUT"),
+        status: format!("{}\n", output.status.code().unwrap()),
+    }
+}
+
+fn expected(case: &Path) -> Outcome {
+    let read = |name, default: &str| fs::read_to_string(case.join(name)).unwrap_or(default.to_owned());
+    let directory = case.join("expected");
+    Outcome {
+        files: if directory.exists() { files_of(&directory) } else { BTreeMap::new() },
+        stderr: read("stderr", ""),
+        status: read("status", "0\n"),
+    }
+}
+
+fn update(case: &Path, outcome: &Outcome) {
+    let directory = case.join("expected");
+    let _ = fs::remove_dir_all(&directory);
+    for (name, content) in &outcome.files {
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    for (name, content, default) in [("stderr", &outcome.stderr, ""), ("status", &outcome.status, "0\n")] {
+        match content == default {
+            true => drop(fs::remove_file(case.join(name))),
+            false => fs::write(case.join(name), content).unwrap(),
+        }
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generator");
+    let mut cases: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() > 15);
+    cases
+}
+
+#[test]
+fn golden() {
+    for case in cases() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&case.join("tree"), root.path());
+        let outcome = run(&case, root.path());
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            update(&case, &outcome);
+        }
+        assert_eq!(outcome, expected(&case), "{}", case.display());
+        // At boot /var is not mounted, at a reload it is: both must give the same.
+        let deployment = root.path().join("var/lib/containers/atomic/good.0");
+        fs::create_dir_all(&deployment).unwrap();
+        fs::write(deployment.join("info"), "{}").unwrap();
+        symlink("good.0", root.path().join("var/lib/containers/atomic/good")).unwrap();
+        assert_eq!(run(&case, root.path()), outcome, "{} with /var", case.display());
+    }
+}
+
+/// Whatever a registration holds, the generator ends, and a good one beside it is converted.
+#[test]
+fn damaged_registrations_hide_nothing() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generator/02-one");
+    let root = tempfile::tempdir().unwrap();
+    copy(&case.join("tree"), root.path());
+    let attached = root.path().join("etc/syscontainers/attached");
+    let good = fs::read(attached.join("good.json")).unwrap();
+    let expected = files_of(&case.join("expected"));
+    let mut state = 7u64;
+    let mut next = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    for round in 0..100 {
+        let mut bad = good.clone();
+        match round % 3 {
+            0 => bad.truncate(next(good.len())),
+            1 => bad[next(good.len())] = next(256) as u8,
+            _ => drop(bad.splice(next(good.len() / 2)..good.len() / 2, [])),
+        }
+        fs::write(attached.join("bad.json"), &bad).unwrap();
+        let outcome = run(&case, root.path());
+        for (name, content) in &expected {
+            assert_eq!(outcome.files.get(name), Some(content), "{}", String::from_utf8_lossy(&bad));
+        }
+        let body = outcome.files.get("bad.service.d/00-syscontainer.conf");
+        assert!(bad.is_empty() || body.is_some_and(|b| b.contains("bad (broken: ")), "{}", outcome.stderr);
+    }
+}
