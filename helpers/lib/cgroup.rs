@@ -33,17 +33,17 @@ fn directory(cgroup: &Path) -> PathBuf {
 /// The cgroup of the unit that this process is in.
 fn own() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").context(|| "cannot read /proc/self/cgroup".into())?;
-    let path = unified(&text).ok_or_else(|| {
+    // A hybrid host has version 2 elsewhere, and there without the controllers that this is about.
+    let path = unified(&text).filter(|_| Path::new(MOUNT).join("cgroup.controllers").exists());
+    let path = path.ok_or_else(|| {
         Error::new("cannot find this unit's cgroup: cgroup version 2 is required, see systemd.unified_cgroup_hierarchy in kernel-command-line(7)")
     })?;
     Ok(PathBuf::from(path.strip_suffix(&format!("/{START}")).unwrap_or(path)))
 }
 
-/// The path of the only hierarchy, if it is version 2.
+/// The path in the version 2 hierarchy, cgroups(7).
 fn unified(text: &str) -> Option<&str> {
-    let mut lines = text.lines();
-    let path = lines.next()?.strip_prefix("0::")?;
-    lines.next().is_none().then_some(path)
+    text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
 #[cfg(test)]
@@ -51,9 +51,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_version_2_only() {
+    fn finds_the_version_2_line() {
         assert_eq!(unified("0::/system.slice/x.service\n"), Some("/system.slice/x.service"));
-        assert_eq!(unified("4:memory:/x\n0::/y\n"), None);
-        assert_eq!(unified(""), None);
+        assert_eq!(unified("4:memory:/x\n0::/y\n"), Some("/y"));
+        assert_eq!(unified("4:memory:/x\n"), None);
     }
 }
