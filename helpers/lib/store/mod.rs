@@ -1,43 +1,127 @@
 //! The image store: an OSTree repository with layers, and the merged tree of each image.
 //!
-//! The only modules that use libostree.
+//! Only the modules here use libostree. Names of refs are those of containers/image's ostree transport, so that layers
+//! which the original pulled are found: `ociimage/<hex digest>` is a layer, `ociimage/<encoded name>` an image. What the
+//! latter names is ours: the commit of the merged tree, with manifest and configuration in its metadata.
 
-use std::path::Path;
+mod image;
+mod layer;
+mod location;
+pub mod pull;
+pub mod reference;
+mod transport;
+mod tree;
 
-use crate::error::Result;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use ostree::gio::prelude::*;
+use ostree::gio::{Cancellable, FileQueryInfoFlags, FileType, IOErrorEnum};
+use ostree::{RepoCheckoutAtOptions, RepoMode};
+
+use crate::error::{Context, Error, Result};
+use crate::files;
 use crate::paths::Root;
+use reference::Reference;
+
+pub use image::Image;
+
+/// No operation on the store is cancelled: it ends, or the process does.
+const NEVER: Option<&Cancellable> = Cancellable::NONE;
+/// Longest file of an image that is read into memory.
+const READ_MAX: u64 = 16 << 20;
 
 /// An open repository.
-pub struct Store {}
-
-/// An image in the store.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// Its name in the store, as `registry/name:tag`.
-    pub name: String,
-    /// OSTree commit of its merged tree.
-    pub commit: String,
-    /// Digest of its manifest as the source served it: `sha256:…`.
-    pub digest: String,
-    /// Its OCI image configuration, raw JSON.
-    pub config: String,
+pub struct Store {
+    repo: ostree::Repo,
+    path: PathBuf,
 }
 
 impl Store {
-    /// Opens the store below `root`; an error where there is none.
-    pub fn open(_root: &Root, _repo: Option<&Path>) -> Result<Store> {
-        Ok(Store {})
+    /// Opens the store of a tree, or the one in `repo`; an error where there is none.
+    pub fn open(root: &Root, repo: Option<&Path>) -> Result<Store> {
+        let path = location::find(root, repo)?;
+        if !path.join("config").exists() {
+            return Err(Error::new(format!(
+                "cannot open the image store {}: there is none yet; pull an image with 'syscontainer-pull IMAGE'",
+                path.display()
+            )));
+        }
+        Store::at(path)
     }
-    /// Finds an image by the name it was pulled as; the error says how to pull it.
-    pub fn find(&self, _image: &str) -> Result<Image> {
-        Err(crate::error::Error::new("x"))
+
+    /// As [`Store::open`], but makes one where there is none.
+    pub fn open_or_create(root: &Root, repo: Option<&Path>) -> Result<Store> {
+        let path = location::find(root, repo)?;
+        if !path.join("config").exists() {
+            let what = || format!("cannot create the image store {}", path.display());
+            // Its files have the owners and modes that they have in containers, setuid among them.
+            files::make_directory(path.parent().unwrap_or(&path), 0o700).context(what)?;
+            files::make_directory(&path, 0o700).context(what)?;
+            ostree::Repo::new_for_path(&path).create(RepoMode::Bare, NEVER).context(what)?;
+        }
+        Store::at(path)
     }
+
+    fn at(path: PathBuf) -> Result<Store> {
+        let what = || format!("cannot open the image store {}", path.display());
+        let repo = ostree::Repo::new_for_path(&path);
+        repo.open(NEVER).context(what)?;
+        if repo.mode() != RepoMode::Bare {
+            let why =
+                "it is no repository of mode bare, so its files cannot be hard-linked with their owners";
+            return Err(Error::new(why)).context(what);
+        }
+        Ok(Store { repo, path })
+    }
+
+    /// Finds an image by what it was pulled as, or by its name in the store.
+    pub fn find(&self, image: &str) -> Result<Image> {
+        let reference: Reference = image.parse()?;
+        let name = reference.name()?;
+        let found = image::load(&self.repo, &name).context(|| format!("cannot read image {name}"))?;
+        found.ok_or_else(|| {
+            let place = self.path.display();
+            Error::new(format!(
+                "cannot find image {name} in {place}: pull it with 'syscontainer-pull {image}'"
+            ))
+        })
+    }
+
     /// Hard-links the image's tree to `destination`, which must not exist yet; its parent must.
-    pub fn checkout(&self, _image: &Image, _destination: &Path) -> Result<()> {
-        Ok(())
+    pub fn checkout(&self, image: &Image, destination: &Path) -> Result<()> {
+        let what = || format!("cannot check out {} to {}", image.name, destination.display());
+        let parent = File::open(destination.parent().unwrap_or(destination)).context(what)?;
+        let name = destination.file_name().ok_or_else(|| Error::new("it has no name")).context(what)?;
+        // A copy would be another version of the files for whoever looks at the store, and cost what images cost.
+        let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
+        self.repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &image.commit, NEVER).context(what)
     }
+
     /// Content of a regular file in the image's tree, `None` where there is none; symlinks are not followed.
-    pub fn read(&self, _image: &Image, _path: &str) -> Result<Option<Vec<u8>>> {
-        Ok(None)
+    pub fn read(&self, image: &Image, path: &str) -> Result<Option<Vec<u8>>> {
+        let what = || format!("cannot read {path} of {}", image.name);
+        let (root, _) = self.repo.read_commit(&image.commit, NEVER).context(what)?;
+        let file = root.resolve_relative_path(path);
+        let attributes = "standard::type,standard::size";
+        let info = match file.query_info(attributes, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) {
+            Ok(info) => info,
+            Err(e) if e.matches(IOErrorEnum::NotFound) || e.matches(IOErrorEnum::NotDirectory) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(e).context(what),
+        };
+        if info.file_type() != FileType::Regular {
+            return Err(Error::new("it is no regular file")).context(what);
+        }
+        let mut content = Vec::new();
+        let stream = file.read(NEVER).context(what)?.into_read();
+        let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
+        if length as u64 > READ_MAX {
+            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20))).context(what);
+        }
+        Ok(Some(content))
     }
 }

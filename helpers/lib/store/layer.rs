@@ -1,0 +1,441 @@
+//! Layers: tar archives, streamed into commits that hold them as they were packed, markers of whiteouts included.
+//!
+//! Nothing is unpacked to anywhere: a name is a key in a tree object and never a path on this host, so none can lead out
+//! of the repository. What a tree cannot hold is refused, or left out and counted.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+use ostree::gio::prelude::*;
+use ostree::glib::{Variant, VariantDict};
+use ostree::{MutableTree, ObjectType, RepoFile};
+use sha2::{Digest, Sha256};
+use tar::{Entry, EntryType};
+
+use super::tree::{self, Layer};
+use super::{NEVER, reference};
+use crate::error::{Context, Error, Result};
+
+/// Keys of containers/image in the metadata of a layer's commit.
+const SIZE: &str = "docker.size";
+const UNCOMPRESSED_SIZE: &str = "docker.uncompressed_size";
+const UNCOMPRESSED_DIGEST: &str = "docker.uncompressed_digest";
+/// Ours: paths of implicit directories, see [`Layer`].
+const IMPLICIT: &str = "syscontainers.implicit-directories";
+
+/// Longest path, as the kernel has it, and longest name in one.
+const PATH_MAX: usize = 4096;
+const NAME_MAX: usize = 255;
+/// Files up to this size are written at once.
+const INLINE: u64 = 64 << 10;
+/// How much of longer ones is in memory.
+const CHUNK: usize = 256 << 10;
+
+/// What a layer's blob must be.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Digest of the blob as transported, hexadecimal SHA-256.
+    pub digest: String,
+    /// Digest of the archive in it, hexadecimal SHA-256.
+    pub diff_id: String,
+}
+
+/// Finds a layer that was imported before.
+pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<Layer>> {
+    let reference = reference::layer_ref(&expected.digest);
+    let what = || format!("cannot read layer {reference}");
+    let Some(commit) = repo.resolve_rev(&reference, true).context(what)? else { return Ok(None) };
+    let (variant, _) = repo.load_commit(&commit).context(what)?;
+    let metadata = VariantDict::new(Some(&variant.child_value(0)));
+    let diff_id = metadata.lookup::<String>(UNCOMPRESSED_DIGEST).ok().flatten();
+    if diff_id != Some(format!("sha256:{}", expected.diff_id)) {
+        // Half of one, or another's: fetch it again.
+        return Ok(None);
+    }
+    let implicit = metadata.lookup::<Vec<String>>(IMPLICIT).ok().flatten().unwrap_or_default();
+    Ok(Some(Layer { commit: commit.to_string(), implicit: implicit.into_iter().collect() }))
+}
+
+/// Imports a layer in a transaction of its own, so that what a later failure leaves need not be fetched again. Returns the
+/// layer, and how many devices, fifos and sockets were left out.
+pub fn import(repo: &ostree::Repo, blob: impl Read + 'static, expected: &Expected) -> Result<(Layer, usize)> {
+    let what = || format!("cannot import layer sha256:{}", expected.digest);
+    let transaction = repo.auto_transaction(NEVER).context(what)?;
+    let (packed, blob) = Meter::new(blob);
+    let archive = decompress(blob).context(what)?;
+    let (unpacked, archive) = Meter::new(archive);
+    let mut archive = tar::Archive::new(archive);
+    let mut builder = Builder::new(repo).context(what)?;
+    for entry in archive.entries().context(what)? {
+        builder.add(entry.context(|| "not a readable tar archive".into()).context(what)?).context(what)?;
+    }
+    // What follows the archive's end counts for the digests; decompressors may stop before the blob ends.
+    let mut archive = archive.into_inner();
+    io::copy(&mut archive, &mut io::sink()).context(what)?;
+    io::copy(&mut archive.into_inner().into_rest(), &mut io::sink()).context(what)?;
+    for (name, meter, digest) in
+        [("digest", &packed, &expected.digest), ("diffID", &unpacked, &expected.diff_id)]
+    {
+        let found = meter.hex();
+        if found != *digest {
+            let why = format!("its {name} is sha256:{found}, not sha256:{digest}; nothing of it was kept");
+            return Err(Error::new(why)).context(what);
+        }
+    }
+    let (layer, skipped) = builder.commit(expected, packed.count(), unpacked.count()).context(what)?;
+    let reference = reference::layer_ref(&expected.digest);
+    repo.transaction_set_ref(None, &reference, Some(&layer.commit));
+    transaction.commit(NEVER).context(what)?;
+    Ok((layer, skipped))
+}
+
+/// An archive in a blob.
+enum Archive<R> {
+    Plain(R),
+    Gzip(Box<MultiGzDecoder<R>>),
+}
+
+fn decompress<R: Read>(blob: R) -> io::Result<Archive<BufReader<R>>> {
+    let mut blob = BufReader::with_capacity(CHUNK, blob);
+    match blob.fill_buf()? {
+        [0x1f, 0x8b, ..] => Ok(Archive::Gzip(Box::new(MultiGzDecoder::new(blob)))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "compression zstd is not supported"))
+        }
+        _ => Ok(Archive::Plain(blob)),
+    }
+}
+
+impl<R: BufRead> Archive<R> {
+    /// What the decompressor has not read.
+    fn into_rest(self) -> R {
+        match self {
+            Archive::Plain(blob) => blob,
+            Archive::Gzip(decoder) => decoder.into_inner(),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Archive<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Archive::Plain(blob) => blob.read(buffer),
+            Archive::Gzip(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// Digest and length of all that was read through a [`Metered`].
+#[derive(Clone, Default)]
+struct Meter(Rc<RefCell<(Sha256, u64)>>);
+
+struct Metered<R> {
+    inner: R,
+    meter: Meter,
+}
+
+impl Meter {
+    fn new<R>(inner: R) -> (Meter, Metered<R>) {
+        let meter = Meter::default();
+        (meter.clone(), Metered { inner, meter })
+    }
+
+    fn hex(&self) -> String {
+        tree::hex(&self.0.borrow().0.clone().finalize())
+    }
+
+    fn count(&self) -> u64 {
+        self.0.borrow().1
+    }
+}
+
+impl<R> Metered<R> {
+    fn into_inner(self) -> R {
+        self.inner
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        let mut state = self.meter.0.borrow_mut();
+        state.0.update(&buffer[..length]);
+        state.1 += length as u64;
+        Ok(length)
+    }
+}
+
+/// Owner, mode and extended attributes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Metadata {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Metadata {
+    fn of<R: Read>(entry: &mut Entry<R>) -> Result<Metadata> {
+        let number = |value: io::Result<u64>, field: &str| -> Result<u32> {
+            let value = value.context(|| format!("invalid {field}"))?;
+            u32::try_from(value).context(|| format!("{field} {value} is out of range"))
+        };
+        let header = entry.header();
+        let (uid, gid) = (number(header.uid(), "user ID")?, number(header.gid(), "group ID")?);
+        let mode = header.mode().context(|| "invalid mode".into())? & 0o7777;
+        Ok(Metadata { uid, gid, mode, xattrs: xattrs_of(entry)? })
+    }
+
+    fn variant(&self) -> Variant {
+        let list: Vec<(&[u8], &[u8])> =
+            self.xattrs.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
+        list.to_variant()
+    }
+}
+
+/// Extended attributes, which tar carries in PAX records; names end in NUL, as OSTree has them.
+fn xattrs_of<R: Read>(entry: &mut Entry<R>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut xattrs = Vec::new();
+    let Some(extensions) = entry.pax_extensions().context(|| "invalid PAX records".into())? else {
+        return Ok(xattrs);
+    };
+    for extension in extensions {
+        let extension = extension.context(|| "invalid PAX record".into())?;
+        let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") else { continue };
+        // Labels are this host's to give, and overlayfs would take its own for instructions.
+        if name.contains(&0) || name == b"security.selinux" || name.starts_with(b"trusted.overlay.") {
+            continue;
+        }
+        xattrs.push(([name, b"\0"].concat(), extension.value_bytes().to_vec()));
+    }
+    xattrs.sort();
+    xattrs.dedup_by(|a, b| a.0 == b.0);
+    Ok(xattrs)
+}
+
+/// The tree of a layer, being built.
+struct Builder<'a> {
+    repo: &'a ostree::Repo,
+    root: MutableTree,
+    /// Checksums of directory metadata objects.
+    directories: HashMap<Metadata, String>,
+    implicit: BTreeSet<String>,
+    skipped: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(repo: &'a ostree::Repo) -> Result<Self> {
+        let (root, directories) = (MutableTree::new(), HashMap::new());
+        let mut builder = Builder { repo, root, directories, implicit: BTreeSet::new(), skipped: 0 };
+        let metadata = builder.implicit_metadata()?;
+        builder.root.set_metadata_checksum(&metadata);
+        builder.implicit.insert(String::new());
+        Ok(builder)
+    }
+
+    fn add<R: Read>(&mut self, mut entry: Entry<R>) -> Result<()> {
+        let raw = entry.path_bytes().into_owned();
+        let what = || format!("entry {:?}", String::from_utf8_lossy(&raw));
+        let path = components(&raw).context(what)?;
+        match entry.header().entry_type() {
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                self.skipped += 1;
+                Ok(())
+            }
+            EntryType::Directory => self.directory(&mut entry, &path),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&mut entry, &path),
+            EntryType::Symlink => self.symlink(&mut entry, &path),
+            EntryType::Link => self.hard_link(&mut entry, &path),
+            EntryType::XGlobalHeader => Ok(()),
+            other => Err(Error::new(format!("it is of unsupported type {other:?}"))),
+        }
+        .context(what)
+    }
+
+    fn directory<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+        let metadata = Metadata::of(entry)?;
+        let checksum = self.metadata(metadata)?;
+        let directory = match path.split_last() {
+            Some((name, parents)) => tree::ensure_directory(&self.parent(parents)?, name)?,
+            None => self.root.clone(),
+        };
+        directory.set_metadata_checksum(&checksum);
+        self.implicit.remove(&key(path));
+        Ok(())
+    }
+
+    fn file<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+        let metadata = Metadata::of(entry)?;
+        let mode = nix::libc::S_IFREG | metadata.mode;
+        let (uid, gid, size) = (metadata.uid, metadata.gid, entry.size());
+        let xattrs = metadata.variant();
+        let what = || "cannot write its content".to_string();
+        let checksum = if size <= INLINE {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).context(what)?;
+            check_size(content.len() as u64, size)?;
+            self.repo
+                .write_regfile_inline(None, uid, gid, mode, Some(&xattrs), &content, NEVER)
+                .context(what)?
+        } else {
+            let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
+            let mut buffer = vec![0; CHUNK];
+            let mut done = 0;
+            loop {
+                let length = entry.read(&mut buffer).context(what)?;
+                if length == 0 {
+                    break;
+                }
+                let (_, error) = writer.write_all(&buffer[..length], NEVER).context(what)?;
+                error.map_or(Ok(()), Err).context(what)?;
+                done += length as u64;
+            }
+            check_size(done, size)?;
+            writer.finish(NEVER).context(what)?
+        };
+        self.put(path, &checksum)
+    }
+
+    fn symlink<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+        let Metadata { uid, gid, xattrs, .. } = Metadata::of(entry)?;
+        let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
+        let target = String::from_utf8(target).context(|| "its target is not UTF-8".into())?;
+        if target.is_empty() || target.len() >= PATH_MAX || target.contains('\0') {
+            return Err(Error::new("its target is empty, too long or holds a NUL character"));
+        }
+        let xattrs = Metadata { uid, gid, mode: 0, xattrs }.variant();
+        let checksum = self
+            .repo
+            .write_symlink(None, uid, gid, Some(&xattrs), &target, NEVER)
+            .context(|| "cannot write it".into())?;
+        self.put(path, &checksum)
+    }
+
+    /// The same content has the same checksum, so checkouts have one inode for both.
+    fn hard_link<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+        let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
+        let what = || format!("it is a hard link to {:?}", String::from_utf8_lossy(&target));
+        let target = components(&target).context(what)?;
+        let found = target.split_last().and_then(|(name, parents)| {
+            let directory = self.walk(parents)?;
+            directory.lookup(name).ok()?.0
+        });
+        let checksum = found.ok_or_else(|| Error::new("which is no file of this layer")).context(what)?;
+        self.put(path, &checksum)
+    }
+
+    fn put(&mut self, path: &[String], checksum: &str) -> Result<()> {
+        let (name, parents) =
+            path.split_last().ok_or_else(|| Error::new("it would replace the root directory"))?;
+        tree::replace_file(&self.parent(parents)?, name, checksum)
+    }
+
+    fn walk(&self, path: &[String]) -> Option<MutableTree> {
+        let mut directory = self.root.clone();
+        for name in path {
+            directory = directory.lookup(name).ok()?.1?;
+        }
+        Some(directory)
+    }
+
+    /// The directory that a path is in. Archives may leave out the entries of directories, but nothing is put through a
+    /// symlink.
+    fn parent(&mut self, path: &[String]) -> Result<MutableTree> {
+        let mut directory = self.root.clone();
+        for (depth, name) in path.iter().enumerate() {
+            directory = match directory.lookup(name) {
+                Ok((_, Some(below))) => below,
+                Ok((Some(_), None)) => {
+                    let parent = path[..=depth].join("/");
+                    return Err(Error::new(format!("it is below {parent:?}, which is a file or a symlink")));
+                }
+                _ => {
+                    let metadata = self.implicit_metadata()?;
+                    let below = tree::ensure_directory(&directory, name)?;
+                    below.set_metadata_checksum(&metadata);
+                    self.implicit.insert(key(&path[..=depth]));
+                    below
+                }
+            };
+        }
+        Ok(directory)
+    }
+
+    fn implicit_metadata(&mut self) -> Result<String> {
+        self.metadata(Metadata { uid: 0, gid: 0, mode: 0o755, xattrs: Vec::new() })
+    }
+
+    fn metadata(&mut self, metadata: Metadata) -> Result<String> {
+        if let Some(checksum) = self.directories.get(&metadata) {
+            return Ok(checksum.clone());
+        }
+        // (uid, gid, mode, xattrs), numbers in network byte order: ostree-core.h.
+        let (uid, gid) = (metadata.uid.to_be(), metadata.gid.to_be());
+        let mode = (nix::libc::S_IFDIR | metadata.mode).to_be();
+        let variant = Variant::tuple_from_iter([
+            uid.to_variant(),
+            gid.to_variant(),
+            mode.to_variant(),
+            metadata.variant(),
+        ]);
+        let checksum = self
+            .repo
+            .write_metadata(ObjectType::DirMeta, None, &variant, NEVER)
+            .context(|| "cannot write directory metadata".into())?
+            .to_hex();
+        self.directories.insert(metadata, checksum.clone());
+        Ok(checksum)
+    }
+
+    fn commit(self, expected: &Expected, packed: u64, unpacked: u64) -> Result<(Layer, usize)> {
+        let metadata = VariantDict::new(None);
+        metadata.insert(SIZE, packed.to_string());
+        metadata.insert(UNCOMPRESSED_SIZE, unpacked.to_string());
+        metadata.insert(UNCOMPRESSED_DIGEST, format!("sha256:{}", expected.diff_id));
+        metadata.insert(IMPLICIT, self.implicit.iter().cloned().collect::<Vec<_>>());
+        let commit = commit(self.repo, &self.root, &metadata.end())?;
+        Ok((Layer { commit, implicit: self.implicit }, self.skipped))
+    }
+}
+
+/// Writes a tree and a commit of it.
+pub fn commit(repo: &ostree::Repo, tree: &MutableTree, metadata: &Variant) -> Result<String> {
+    let what = || "cannot write the tree".to_string();
+    let root = repo.write_mtree(tree, NEVER).context(what)?;
+    let root = root.downcast::<RepoFile>().map_err(|_| Error::new("it is no tree")).context(what)?;
+    let commit = repo.write_commit(None, None, None, Some(metadata), &root, NEVER).context(what)?;
+    Ok(commit.to_string())
+}
+
+fn check_size(found: u64, expected: u64) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::new(format!("it ends after {found} of {expected} bytes")))
+}
+
+/// The names in a path; those of the root directory are none.
+fn components(path: &[u8]) -> Result<Vec<String>> {
+    if path.len() >= PATH_MAX {
+        return Err(Error::new("its path is too long"));
+    }
+    let path = std::str::from_utf8(path).context(|| "its path is not UTF-8".into())?;
+    let mut names = Vec::new();
+    for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
+        if name == ".." || name.contains('\0') || name.len() > NAME_MAX {
+            return Err(Error::new(
+                "its path climbs with '..', or holds a NUL character or a name of over 255 bytes",
+            ));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// How [`Layer::implicit`] names a directory.
+fn key(path: &[String]) -> String {
+    path.iter().map(|name| format!("/{name}")).collect()
+}

@@ -1,0 +1,119 @@
+//! Merging layers into the tree of an image: whiteouts and opaque directories of the OCI image specification, "Layers".
+
+use std::collections::BTreeSet;
+
+use ostree::gio::prelude::*;
+use ostree::{MutableTree, ObjectType, RepoFile};
+
+use super::NEVER;
+use crate::error::{Context, Error, Result};
+
+/// Prefix of markers for files of lower layers that are gone.
+const WHITEOUT: &str = ".wh.";
+/// Prefix of markers that are about directories, and of what aufs left.
+const SPECIAL: &str = ".wh..wh.";
+/// The directory shows nothing of lower layers.
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// A layer in the repository.
+pub struct Layer {
+    /// The commit that holds it as it was packed.
+    pub commit: String,
+    /// Directories that it holds only because something is in them: those of lower layers keep owner and mode.
+    pub implicit: BTreeSet<String>,
+}
+
+/// A dirtree object: files with checksums, directories with those of their content and metadata.
+type DirTree = (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>, Vec<u8>)>);
+
+/// The tree that layers amount to, lowest first.
+pub fn merge(repo: &ostree::Repo, layers: &[Layer]) -> Result<MutableTree> {
+    let tree = MutableTree::new();
+    for (index, layer) in layers.iter().enumerate() {
+        let what = || format!("cannot merge layer commit {}", layer.commit);
+        let (root, _) = repo.read_commit(&layer.commit, NEVER).context(what)?;
+        let root =
+            root.downcast::<RepoFile>().map_err(|_| Error::new("its root is no file")).context(what)?;
+        root.ensure_resolved().context(what)?;
+        let content = root.tree_get_contents_checksum().unwrap_or_default();
+        let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
+        Merge { repo, layer }.directory(&tree, index == 0, &content, &metadata, "").context(what)?;
+    }
+    Ok(tree)
+}
+
+/// The merge of one layer.
+struct Merge<'a> {
+    repo: &'a ostree::Repo,
+    layer: &'a Layer,
+}
+
+impl Merge<'_> {
+    fn directory(
+        &self,
+        target: &MutableTree,
+        is_new: bool,
+        content: &str,
+        metadata: &str,
+        path: &str,
+    ) -> Result<()> {
+        let what = || format!("cannot read directory {content}");
+        let variant = self.repo.load_variant(ObjectType::DirTree, content).context(what)?;
+        let (files, directories): DirTree =
+            variant.get().ok_or_else(|| Error::new("it is none")).context(what)?;
+        // Markers first: they are about lower layers, whatever their place in this one.
+        for (name, _) in &files {
+            if name == OPAQUE {
+                clear(target)?;
+            } else if let Some(gone) = name.strip_prefix(WHITEOUT).filter(|_| !name.starts_with(SPECIAL)) {
+                remove(target, gone)?;
+            }
+        }
+        if is_new || !self.layer.implicit.contains(path) {
+            target.set_metadata_checksum(metadata);
+        }
+        for (name, checksum) in files.iter().filter(|(name, _)| !name.starts_with(WHITEOUT)) {
+            replace_file(target, name, &hex(checksum))?;
+        }
+        for (name, content, metadata) in &directories {
+            if !name.starts_with(SPECIAL) {
+                let is_new = !matches!(target.lookup(name), Ok((_, Some(_))));
+                let below = ensure_directory(target, name)?;
+                self.directory(&below, is_new, &hex(content), &hex(metadata), &format!("{path}/{name}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts a file into a directory, in the place of whatever has its name.
+pub fn replace_file(directory: &MutableTree, name: &str, checksum: &str) -> Result<()> {
+    if let Ok((_, Some(_))) = directory.lookup(name) {
+        remove(directory, name)?;
+    }
+    directory.replace_file(name, checksum).context(|| format!("cannot add {name:?}"))
+}
+
+/// The directory called `name`, in the place of a file of that name.
+pub fn ensure_directory(directory: &MutableTree, name: &str) -> Result<MutableTree> {
+    if let Ok((Some(_), _)) = directory.lookup(name) {
+        remove(directory, name)?;
+    }
+    directory.ensure_dir(name).context(|| format!("cannot add {name:?}"))
+}
+
+fn remove(directory: &MutableTree, name: &str) -> Result<()> {
+    directory.remove(name, true).context(|| format!("cannot remove {name:?}"))
+}
+
+fn clear(directory: &MutableTree) -> Result<()> {
+    for name in directory.copy_files().keys().chain(directory.copy_subdirs().keys()) {
+        remove(directory, name)?;
+    }
+    Ok(())
+}
+
+/// A checksum as text.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
