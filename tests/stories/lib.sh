@@ -1,0 +1,184 @@
+# What every story begins with: . "$(dirname "$0")/lib.sh"
+# shellcheck shell=bash
+#
+# A story runs as root in the machine, see tests/machine. It ends at the first thing that is not as expected. Variables:
+#
+#   BOOT        how often the machine was booted: 1, and 2 after 'reboot' or 'cut_off', which run the story anew
+#   REGISTRY    the registry, host:port
+#   WORK        a directory for the story's files, kept over a reboot
+#
+set -Eeuo pipefail
+
+REGISTRY=127.0.0.1:5000
+WORK=/var/lib/story
+TESTS=/src/tests
+mkdir -p "$WORK"
+trap 'echo "not ok - ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND: exit status $?"' ERR
+
+# say TEXT…: what comes now.
+say() { printf '# %s\n' "$*"; }
+
+# ok TEXT…: this holds.
+ok() { printf 'ok - %s\n' "$*"; }
+
+# fail TEXT…: this does not hold; the story ends.
+fail() {
+    trap - ERR
+    printf 'not ok - %s\n' "$*"
+    exit 1
+}
+
+# skip REASON…: this machine cannot do what the story needs; the story ends.
+skip() {
+    printf 'skip - %s\n' "$*"
+    exit 77
+}
+
+# shown FILE: the text, so that it can be seen where it begins and ends.
+shown() { sed 's/^/    | /' "$1"; }
+
+# check TEXT COMMAND…: the command succeeds; what it prints is shown only if it does not.
+check() {
+    local text=$1 status=0
+    shift
+    "$@" >"$WORK/.out" 2>&1 || status=$?
+    if [ "$status" != 0 ]; then
+        shown "$WORK/.out"
+        fail "$text: '$*' ends with $status"
+    fi
+    ok "$text"
+}
+
+# refuse TEXT COMMAND…: the command fails.
+refuse() {
+    local text=$1
+    shift
+    if "$@" >"$WORK/.out" 2>&1; then
+        shown "$WORK/.out"
+        fail "$text: '$*' succeeds"
+    fi
+    ok "$text"
+}
+
+# expect WANT COMMAND…: the command succeeds, and prints WANT on stdout.
+expect() {
+    local want=$1 status=0
+    shift
+    "$@" >"$WORK/.out" || status=$?
+    if [ "$status" != 0 ] || [ "$(cat "$WORK/.out")" != "$want" ]; then
+        echo "  '$*' ends with $status; expected:"
+        printf '%s\n' "$want" | shown -
+        echo '  came:'
+        shown "$WORK/.out"
+        fail "$*"
+    fi
+    ok "$*: ${want%%$'\n'*}"
+}
+
+# expect_like ERE COMMAND…: the command succeeds, and one line on stdout matches.
+expect_like() {
+    local pattern=$1 status=0
+    shift
+    "$@" >"$WORK/.out" || status=$?
+    if [ "$status" != 0 ] || ! grep -qE -- "$pattern" "$WORK/.out"; then
+        echo "  '$*' ends with $status; expected a line like: $pattern"
+        echo '  came:'
+        shown "$WORK/.out"
+        fail "$*"
+    fi
+    ok "$*: $pattern"
+}
+
+# expect_no ERE COMMAND…: the command succeeds, and no line on stdout matches.
+expect_no() {
+    local pattern=$1 status=0
+    shift
+    "$@" >"$WORK/.out" || status=$?
+    if [ "$status" != 0 ] || grep -qE -- "$pattern" "$WORK/.out"; then
+        echo "  '$*' ends with $status; expected no line like: $pattern"
+        echo '  came:'
+        shown "$WORK/.out"
+        fail "$*"
+    fi
+    ok "$*: no $pattern"
+}
+
+# run_fails STATUS ERE COMMAND…: the command ends with STATUS, prints nothing on stdout, and one line on stderr, which matches.
+run_fails() {
+    local want=$1 pattern=$2 status=0
+    shift 2
+    "$@" >"$WORK/.out" 2>"$WORK/.err" || status=$?
+    if [ "$status" != "$want" ] || [ "$(wc -l <"$WORK/.err")" != 1 ] || [ -s "$WORK/.out" ] ||
+        ! grep -qE -- "$pattern" "$WORK/.err"; then
+        echo "  expected status $want, nothing on stdout, and one line like: $pattern"
+        echo "  came status $status, on stdout:"
+        shown "$WORK/.out"
+        echo '  on stderr:'
+        shown "$WORK/.err"
+        fail "$*"
+    fi
+    ok "$*: $(cat "$WORK/.err")"
+}
+
+# wait_for TEXT COMMAND…: the command succeeds sooner or later.
+wait_for() {
+    local text=$1 _
+    shift
+    for _ in $(seq 400); do
+        if "$@" >"$WORK/.out" 2>&1; then
+            ok "$text"
+            return 0
+        fi
+        sleep 0.05
+    done
+    shown "$WORK/.out"
+    fail "$text: '$*' never succeeds"
+}
+
+# http PORT[/PATH]: what a server on this machine answers.
+http() {
+    local port=${1%%/*}
+    # Its own -T crashes in the static build of Debian 12.
+    timeout 5 busybox wget -q -O - "http://127.0.0.1:$port${1#"$port"}"
+}
+
+# unit_property UNIT PROPERTY: one property's value.
+unit_property() { systemctl show --property="$2" --value "$1"; }
+
+# journal_of UNIT: its messages of this boot, without anything else.
+journal_of() {
+    journalctl --sync
+    journalctl --boot --no-pager --output=cat --unit="$1"
+}
+
+# build_image NAME[:TAG] [OPTION…] DIRECTORY…: makes an image and pushes it; options as in tests/build-image. Sets DIGEST.
+build_image() {
+    local name=$1 tag=latest
+    shift
+    case $name in *:*) tag=${name##*:} name=${name%:*} ;; esac
+    local options=()
+    while [[ ${1-} == --* ]]; do
+        options+=("$1")
+        shift
+    done
+    rm -rf "$WORK/.layout"
+    # shellcheck disable=SC2034 # for the story
+    DIGEST=$("$TESTS/build-image" "${options[@]}" "$WORK/.layout:$tag" "$@")
+    skopeo copy --quiet "oci:$WORK/.layout:$tag" "docker://$REGISTRY/$name:$tag"
+    rm -rf "$WORK/.layout"
+}
+
+# hello_world [NAME[:TAG]]: the image hello-world. Its variables are PORT and RECEIVER.
+hello_world() { build_image "${1:-hello-world}" "$TESTS/hello-world"; }
+
+# reboot: shuts the machine down, boots it again, and runs the story anew with the next BOOT.
+reboot() {
+    say "reboot after boot $BOOT"
+    exit 100
+}
+
+# cut_off: as reboot, but as if the power failed (what was written is kept, as after a crash of processes only).
+cut_off() {
+    say "cut off in boot $BOOT"
+    exit 101
+}
