@@ -55,8 +55,7 @@ impl<'a> Draft<'a> {
         deployment::remove_tree(directory)?;
         let what = || format!("cannot create {}", directory.display());
         fs::create_dir(directory).context(what)?;
-        // Programs of the host run with it as their directory, as any user.
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).context(what)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
         store.checkout(image, &directory.join("rootfs"))?;
         if let Some((text, config)) = &rendered.config {
             info.mount_points = make_mount_points(&directory.join("rootfs"), config, rendered)?;

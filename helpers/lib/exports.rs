@@ -163,6 +163,7 @@ pub struct Rendered {
     pub placed: Vec<String>,
     /// Who says that the service is ready.
     pub notify: Notify,
+    for_others: bool,
 }
 
 impl Rendered {
@@ -188,7 +189,15 @@ impl Rendered {
             None => missing_sources(place.root, &normal),
         };
         let notify = notify_mode(&parsed, &normal);
-        Ok(Rendered { unit, tmpfiles, config, placed, notify })
+        let set = |key| parsed.last("Service", key).is_some();
+        let for_others = config::has_user_namespace(&normal) || set("User") || set("DynamicUser");
+        Ok(Rendered { unit, tmpfiles, config, placed, notify, for_others })
+    }
+
+    /// Of the deployment's directory: files below it may be setuid programs, which are not for users of the host. A
+    /// runtime in a user namespace, and a unit's own user, must pass.
+    pub fn mode(&self) -> u32 {
+        if self.for_others { 0o711 } else { 0o700 }
     }
 }
 

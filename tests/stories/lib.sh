@@ -174,11 +174,11 @@ hello_world() { build_image "${1:-hello-world}" "$TESTS/hello-world"; }
 # reboot: shuts the machine down, boots it again, and runs the story anew with the next BOOT.
 reboot() {
     say "reboot after boot $BOOT"
-    exit 100
+    exit 90
 }
 
 # cut_off: as reboot, but as if the power failed (what was written is kept, as after a crash of processes only).
 cut_off() {
     say "cut off in boot $BOOT"
-    exit 101
+    exit 91
 }

@@ -18,8 +18,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use ostree::gio::prelude::*;
-use ostree::gio::{Cancellable, FileQueryInfoFlags, FileType, IOErrorEnum};
-use ostree::{RepoCheckoutAtOptions, RepoMode};
+use ostree::gio::{Cancellable, FileQueryInfoFlags, FileType};
+use ostree::{RepoCheckoutAtOptions, RepoFile, RepoMode};
 
 use crate::error::{Context, Error, Result};
 use crate::files;
@@ -105,19 +105,19 @@ impl Store {
         let what = || format!("cannot read {path} of {}", image.name);
         let (root, _) = self.repo.read_commit(&image.commit, NEVER).context(what)?;
         let file = root.resolve_relative_path(path);
-        let attributes = "standard::type,standard::size";
-        let info = match file.query_info(attributes, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) {
-            Ok(info) => info,
-            Err(e) if e.matches(IOErrorEnum::NotFound) || e.matches(IOErrorEnum::NotDirectory) => {
-                return Ok(None);
-            }
-            Err(e) => return Err(e).context(what),
-        };
-        if info.file_type() != FileType::Regular {
+        let file = file
+            .downcast::<RepoFile>()
+            .map_err(|_| Error::new("it is no file of the store"))
+            .context(what)?;
+        if !file.query_exists(NEVER) {
+            return Ok(None);
+        }
+        if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
             return Err(Error::new("it is no regular file")).context(what);
         }
+        let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
+        let stream = stream.ok_or_else(|| Error::new("it has no content")).context(what)?.into_read();
         let mut content = Vec::new();
-        let stream = file.read(NEVER).context(what)?.into_read();
         let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
         if length as u64 > READ_MAX {
             return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20))).context(what);
