@@ -174,11 +174,13 @@ hello_world() { build_image "${1:-hello-world}" "$TESTS/hello-world"; }
 # reboot: shuts the machine down, boots it again, and runs the story anew with the next BOOT.
 reboot() {
     say "reboot after boot $BOOT"
-    exit 90
+    echo reboot >/run/again
+    exit 0
 }
 
 # cut_off: as reboot, but as if the power failed (what was written is kept, as after a crash of processes only).
 cut_off() {
     say "cut off in boot $BOOT"
-    exit 91
+    echo cut-off >/run/again
+    exit 0
 }
