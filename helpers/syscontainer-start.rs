@@ -86,13 +86,16 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
         set_cgroup(bundle)?;
     }
     // Before the container, so that its start-up costs no time.
-    let finisher = spawn_finisher(name)?;
-    let created = create(name, bundle, launch);
-    if created.is_err() {
-        // What is left must not look like a container.
-        launch.runtime.delete(name)?;
-    }
-    let payload = created?;
+    let mut finisher = spawn_finisher(name)?;
+    let payload = match create(name, bundle, launch) {
+        Ok(payload) => payload,
+        Err(e) => {
+            end(&mut finisher)?;
+            // What is left must not look like a container.
+            launch.runtime.delete(name)?;
+            return Err(e);
+        }
+    };
     let handed_over = hand_over(launch, payload.id(), finisher);
     if let Err(e) = handed_over {
         // Ours again, so that the unit fails with our exit status instead of the payload's death.
@@ -121,7 +124,7 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
     }
     // READY before the start: later it would come too late for a payload that ends at once.
     if let Err(e) = notify::send(&format!("MAINPID={pid}{ready}")) {
-        finisher.kill().and_then(|()| finisher.wait()).context(|| "cannot end the second process".into())?;
+        end(&mut finisher)?;
         return Err(e);
     }
     drop(pipe);
@@ -138,6 +141,11 @@ fn spawn_finisher(name: &Name) -> Result<Child> {
     let what = || "cannot run a second process".to_string();
     let program = std::env::current_exe().context(what)?;
     Process::new(program).arg("--finish").arg(name.as_str()).stdin(Stdio::piped()).spawn().context(what)
+}
+
+fn end(finisher: &mut Child) -> Result<()> {
+    finisher.kill().and_then(|()| finisher.wait()).context(|| "cannot end the second process".into())?;
+    Ok(())
 }
 
 /// The second process: starts the payload when the first is done or dead.

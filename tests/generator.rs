@@ -5,6 +5,8 @@
 //! arguments instead of the output directory, `there/` what other generators wrote before. `UPDATE_EXPECTED=1` rewrites
 //! what is expected.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;

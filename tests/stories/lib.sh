@@ -184,3 +184,65 @@ cut_off() {
     echo cut-off >/run/again
     exit 0
 }
+
+# exports NAME ARGS [LINES [NAMESPACES [MOUNTS]]]: makes $WORK/NAME, the files of an image that runs ARGS, a JSON array, with
+# LINES in [Service]; NAMESPACES and MOUNTS are elements of JSON arrays.
+exports() {
+    local directory=$WORK/$1/exports namespaces='{"type":"pid"},{"type":"ipc"},{"type":"mount"}'
+    mkdir -p "$directory"
+    cat >"$directory/config.json" <<-END
+		{
+		    "ociVersion": "1.0.2",
+		    "process": {"args": $2, "cwd": "/", "env": ["PATH=/bin:/usr/bin"]},
+		    "root": {"path": "rootfs", "readonly": true},
+		    "mounts": [
+		        {"destination": "/proc", "type": "proc", "source": "proc"},
+		        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}${5:+, $5}
+		    ],
+		    "linux": {"namespaces": [${4:-$namespaces}]}
+		}
+	END
+    cat >"$directory/service.template" <<-END
+		[Unit]
+		Description=Story of $1
+		[Service]
+		ExecStartPre=\$EXEC_STARTPRE
+		ExecStart=\$EXEC_START
+		ExecStop=\$EXEC_STOP
+		ExecStopPost=\$EXEC_STOPPOST
+		${3-}
+		[Install]
+		WantedBy=multi-user.target
+	END
+}
+
+# install_image NAME [OPTION…]: builds the image of $WORK/NAME, pulls it, and checks it out with these options.
+install_image() {
+    local name=$1
+    shift
+    build_image "$name" "$WORK/$name"
+    syscontainer-pull --quiet "$REGISTRY/$name" >"$WORK/.out"
+    syscontainer-checkout "$@" "$REGISTRY/$name" >"$WORK/.out" 2>&1 || { shown "$WORK/.out"; fail "checkout of $name"; }
+}
+
+# state UNIT: "ActiveState SubState Result" once it does not change any more, and ExecMainStatus if it failed.
+state() {
+    local _
+    for _ in $(seq 200); do
+        case $(unit_property "$1" ActiveState) in activating | deactivating | reloading) sleep 0.05 ;; *) break ;; esac
+    done
+    local text
+    text="$(unit_property "$1" ActiveState) $(unit_property "$1" SubState) $(unit_property "$1" Result)"
+    case $text in failed*) text="$text $(unit_property "$1" ExecMainStatus)" ;; esac
+    echo "$text"
+}
+
+# processes UNIT: names of all processes in the unit's cgroup and below.
+processes() {
+    local group pid
+    group=$(unit_property "$1" ControlGroup)
+    [ -n "$group" ] && [ -d "/sys/fs/cgroup$group" ] || return 0
+    for pid in $(find "/sys/fs/cgroup$group" -name cgroup.procs -exec cat {} +); do
+        cat "/proc/$pid/comm"
+    done | sort | paste -sd' '
+}
