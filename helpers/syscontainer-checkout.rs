@@ -101,8 +101,7 @@ fn run(args: Args) -> Result<()> {
         Some(deployment) => installer.finish_again(&deployment)?,
         None => installer.install()?,
     }
-    println!("{name}");
-    Ok(())
+    cli::print(&format!("{name}\n"))
 }
 
 /// The last part of the image's name, with the tag unless that is `latest`.

@@ -60,8 +60,7 @@ fn run(args: Args) -> Result<()> {
     if unchanged && !args.quiet {
         log::info(&format!("{} is unchanged", image.name));
     }
-    println!("{} {}", image.name, image.digest);
-    Ok(())
+    cli::print(&format!("{} {}\n", image.name, image.digest))
 }
 
 fn report(event: &Event, quiet: bool) {

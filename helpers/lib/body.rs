@@ -67,10 +67,10 @@ pub fn bare_stub(name: &Name) -> String {
 pub fn compose(registration: &Registration, source: &Path) -> Result<String> {
     let unit = parse(registration)?;
     let mut body = Body { registration, unit: &unit, writer: Writer::new(HEADER) };
+    check_start(&unit)?;
     body.unit_section(source)?;
     match &registration.runtime {
         Some(runtime) => {
-            check_start(&unit)?;
             body.defaults(runtime.kind)?;
             body.before_start()?;
             body.image_service(true)?;
@@ -111,8 +111,8 @@ fn check_start(unit: &UnitFile) -> Result<()> {
         unit.section("Service").filter(|(key, value)| *key == "ExecStart" && !value.is_empty()).count();
     match count {
         1 => Ok(()),
-        0 => Err(Error::new("the unit has no ExecStart=")),
         _ if unit.last("Service", "Type") == Some("oneshot") => Ok(()),
+        0 => Err(Error::new("the unit has no ExecStart=")),
         _ => Err(Error::new("the unit has more than one ExecStart=, which only Type=oneshot may have")),
     }
 }

@@ -46,7 +46,8 @@ pub fn main<A>(
     }
 }
 
-fn print(text: &str) -> Result<()> {
+/// Prints data on stdout.
+pub fn print(text: &str) -> Result<()> {
     use std::io::Write;
     // A reader that went away (`--help | head`) is no failure of ours.
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -246,3 +246,26 @@ processes() {
         cat "/proc/$pid/comm"
     done | sort | paste -sd' '
 }
+
+# snapshot: everything that an installation may change, without the content of the store.
+snapshot() {
+    find /etc /usr/lib/systemd /run/syscontainers /var/lib/containers -xdev \
+        \( -path '*/.storage/ostree/*' -o -path /run/syscontainers/.locks \) -prune -o -printf '%y %m %U:%G %p -> %l\n' | sort
+}
+
+# unchanged FILE: nothing is different from the snapshot in FILE.
+unchanged() {
+    snapshot | diff -u "$1" - >"$WORK/.diff" || { shown "$WORK/.diff"; fail 'something was changed'; }
+}
+
+# forget NAME…: removes containers, by hand.
+forget() {
+    local name
+    for name; do
+        systemctl stop "$name" 2>/dev/null || true
+        systemctl --no-reload --quiet disable "$name" 2>/dev/null || true
+        rm -rf "/etc/syscontainers/attached/$name.json" "/etc/systemd/system.attached/$name.service" \
+            "/etc/tmpfiles.d/$name.conf" "/var/lib/containers/atomic/$name" /var/lib/containers/atomic/{,.}"$name".*
+    done
+    systemctl daemon-reload
+}

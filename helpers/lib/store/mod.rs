@@ -43,7 +43,7 @@ impl Store {
     /// Opens the store of a tree, or the one in `repo`; an error where there is none.
     pub fn open(root: &Root, repo: Option<&Path>) -> Result<Store> {
         let path = location::find(root, repo)?;
-        if !path.join("config").exists() {
+        if !is_there(&path)? {
             return Err(Error::new(format!(
                 "cannot open the image store {}: there is none yet; pull an image with 'syscontainer-pull IMAGE'",
                 path.display()
@@ -55,7 +55,7 @@ impl Store {
     /// As [`Store::open`], but makes one where there is none.
     pub fn open_or_create(root: &Root, repo: Option<&Path>) -> Result<Store> {
         let path = location::find(root, repo)?;
-        if !path.join("config").exists() {
+        if !is_there(&path)? {
             let what = || format!("cannot create the image store {}", path.display());
             // Its files have the owners and modes that they have in containers, setuid among them.
             files::make_directory(path.parent().unwrap_or(&path), 0o700).context(what)?;
@@ -124,4 +124,8 @@ impl Store {
         }
         Ok(Some(content))
     }
+}
+
+fn is_there(path: &Path) -> Result<bool> {
+    path.join("config").try_exists().context(|| format!("cannot open the image store {}", path.display()))
 }
