@@ -40,6 +40,7 @@ impl<'a> Draft<'a> {
         if made.is_err() {
             // The first error is the one to tell; recovery collects what is left.
             let _ = deployment::remove_tree(&temporary);
+            let _ = self.deployments.remove(&self.deployment());
         }
         made.context(what)
     }
