@@ -104,12 +104,21 @@ fn run(args: Args) -> Result<()> {
     cli::print(&format!("{name}\n"))
 }
 
-/// The last part of the image's name, with the tag unless that is `latest`.
+/// The last part of the image's name, with the tag unless that is `latest`. What would be the name of a deployment, as
+/// `etcd-3.5` would, gets dashes in its tag.
 fn default_name(image: &Image) -> Result<Name> {
     let base = image.name.rsplit('/').next().unwrap_or_default();
     let base = base.split('@').next().unwrap_or_default();
-    let name = base.strip_suffix(":latest").unwrap_or(base).replace(':', "-");
-    name.parse().context(|| format!("cannot name a container after image {}, use --name=NAME", image.name))
+    let (base, tag) = base.split_once(':').unwrap_or((base, "latest"));
+    if tag == "latest" {
+        return base.parse().context(|| unnamed(image));
+    }
+    let name: Result<Name> = format!("{base}-{tag}").parse();
+    name.or_else(|_| format!("{base}-{}", tag.replace('.', "-")).parse()).context(|| unnamed(image))
+}
+
+fn unnamed(image: &Image) -> String {
+    format!("cannot name a container after image {}, use --name=NAME", image.name)
 }
 
 fn main() -> ExitCode {

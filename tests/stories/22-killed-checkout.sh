@@ -57,7 +57,7 @@ for error in ENOSPC EIO; do
     failures=0 successes=0
     for call in $calls; do
         # Unlocking cannot fail like this.
-        [ $call != flock ] || continue
+        [ "$call" != flock ] || continue
         n=$seed
         # The first calls are those of the installation; what is beyond them is not there to fail.
         while [ "$n" -le 40 ]; do

@@ -242,7 +242,7 @@ processes() {
     local group pid
     group=$(unit_property "$1" ControlGroup)
     [ -n "$group" ] && [ -d "/sys/fs/cgroup$group" ] || return 0
-    for pid in $(find "/sys/fs/cgroup$group" -name cgroup.procs -exec cat {} +); do
+    find "/sys/fs/cgroup$group" -name cgroup.procs -exec cat {} + | while read -r pid; do
         cat "/proc/$pid/comm"
     done | sort | paste -sd' '
 }
