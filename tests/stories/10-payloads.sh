@@ -7,7 +7,7 @@ host_pid='{"type":"ipc"},{"type":"mount"}'
 host_usr='{"destination":"/usr","type":"bind","source":"/usr","options":["bind","ro"]},
     {"destination":"/lib","type":"bind","source":"/usr/lib","options":["bind","ro"]},
     {"destination":"/lib64","type":"bind","source":"/usr/lib64","options":["bind","ro"]}'
-notify() { echo "[\"/bin/sh\",\"-c\",\"trap \\\"exit 0\\\" TERM; sleep 0.5; /usr/bin/systemd-notify --no-block $1; sleep 1000 & wait\"]"; }
+notify() { echo "[\"/bin/sh\",\"-c\",\"trap \\\"exit 0\\\" TERM; sleep 0.5; /usr/bin/systemd-notify $1; sleep 1000 & wait\"]"; }
 
 say 'images'
 exports true '["true"]'
@@ -54,8 +54,10 @@ for runtime in crun runc; do
 
     say 'payloads that end'
     check 'a payload may end at once' systemctl start "true-$runtime"
+    wait_for 'and is gone' ended "true-$runtime"
     expect 'inactive dead success' state "true-$runtime"
     check 'and fail later' systemctl start "seven-$runtime"
+    wait_for 'as it does' ended "seven-$runtime"
     expect 'failed failed exit-code 7' state "seven-$runtime"
     refuse 'a missing program fails the start' systemctl start "missing-$runtime"
     expect 'failed failed exit-code 1' state "missing-$runtime"

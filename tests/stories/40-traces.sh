@@ -19,8 +19,6 @@ only_allowed() {
     writes "$1" | grep -v -E '^(/run/|/sys/fs/cgroup|/proc/(self|thread-self|[0-9]+)/|/dev/null|/dev/pts|pipe:|socket:|anon_inode)' >"$WORK/.elsewhere" || true
 }
 
-ended() { [ "$(unit_property "$1" ActiveState)" = inactive ]; }
-
 for runtime in crun runc; do
     say "$runtime"
     syscontainer-checkout --name=$runtime --runtime="$(command -v $runtime)" "$REGISTRY/traced" >/dev/null 2>&1

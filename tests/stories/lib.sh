@@ -237,6 +237,11 @@ state() {
     echo "$text"
 }
 
+# ended UNIT: it is inactive or has failed.
+ended() {
+    case $(unit_property "$1" ActiveState) in inactive | failed) ;; *) return 1 ;; esac
+}
+
 # processes UNIT: names of all processes in the unit's cgroup and below.
 processes() {
     local group pid
