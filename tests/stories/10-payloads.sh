@@ -129,6 +129,7 @@ for runtime in crun runc; do
     mkdir -p "/run/$runtime/polite-$runtime" "/run/syscontainers/polite-$runtime"
     echo garbage | tee "/run/$runtime/polite-$runtime/status" "/run/$runtime/polite-$runtime/state.json" >/dev/null
     check 'state that is garbage is no obstacle' systemctl start "polite-$runtime"
+    wait_for 'the start is over' bash -c "[ ! -e /run/$runtime/polite-$runtime/exec.fifo ]"
     cp -a "/run/$runtime/polite-$runtime" "$WORK/state-$runtime"
     cp -a "/run/syscontainers/polite-$runtime" "$WORK/bundle-$runtime"
     systemctl stop "polite-$runtime"

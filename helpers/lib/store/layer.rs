@@ -437,5 +437,5 @@ fn components(path: &[u8]) -> Result<Vec<String>> {
 
 /// How [`Layer::implicit`] names a directory.
 fn key(path: &[String]) -> String {
-    path.iter().map(|name| format!("/{name}")).collect()
+    path.iter().flat_map(|name| ["/", name]).collect()
 }
