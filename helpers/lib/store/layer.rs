@@ -209,7 +209,10 @@ fn xattrs_of<R: Read>(entry: &mut Entry<R>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         if name.contains(&0) || name == b"security.selinux" || name.starts_with(b"trusted.overlay.") {
             continue;
         }
-        xattrs.push(([name, b"\0"].concat(), extension.value_bytes().to_vec()));
+        // An empty value takes a record back, pax(1); libostree would count it for the checksum, but not store it.
+        if !extension.value_bytes().is_empty() {
+            xattrs.push(([name, b"\0"].concat(), extension.value_bytes().to_vec()));
+        }
     }
     xattrs.sort();
     xattrs.dedup_by(|a, b| a.0 == b.0);
