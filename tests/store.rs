@@ -32,7 +32,7 @@ fn files_survive_as_they_were_packed() {
         file("gnu-high", "").owner(2_097_152, 3_000_000_000).gnu(),
         file("setuid", "").mode(0o6755),
         file("none", "").mode(0),
-        file("xattr", "").xattr("user.x", b"a=\0b").xattr("user.y", "").xattr("user.größe", "1"),
+        file("xattr", "").xattr("user.x", b"a=\n\0b").xattr("user.y", "").xattr("user.größe", "1"),
         file("capable", "").xattr("security.capability", CAPABILITY).mode(0o755),
         file("labelled", "").xattr("security.selinux", "x").xattr("trusted.overlay.opaque", "y"),
         file("one", "linked").mode(0o600).owner(3, 4),
@@ -76,7 +76,7 @@ fn files_survive_as_they_were_packed() {
     is("again", 0o711, 0, 0);
     for (name, key, value) in [
         ("dir", "user.d", &b"on a directory"[..]),
-        ("xattr", "user.x", b"a=\0b"),
+        ("xattr", "user.x", b"a=\n\0b"),
         ("xattr", "user.größe", b"1"),
         ("capable", "security.capability", CAPABILITY),
     ] {

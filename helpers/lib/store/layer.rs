@@ -13,8 +13,9 @@ use ostree::gio::prelude::*;
 use ostree::glib::{Variant, VariantDict};
 use ostree::{MutableTree, ObjectType, RepoFile};
 use sha2::{Digest, Sha256};
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
+use super::archive::{Archive, Entry};
 use super::tree::{self, Layer};
 use super::{NEVER, reference};
 use crate::error::{Context, Error, Result};
@@ -67,10 +68,11 @@ pub fn import(repo: &ostree::Repo, blob: impl Read + 'static, expected: &Expecte
     let (packed, blob) = Meter::new(blob);
     let archive = decompress(blob).context(what)?;
     let (unpacked, archive) = Meter::new(archive);
-    let mut archive = tar::Archive::new(archive);
+    let mut archive = Archive::new(archive);
     let mut builder = Builder::new(repo).context(what)?;
-    for entry in archive.entries().context(what)? {
-        builder.add(entry.context(|| "not a readable tar archive".into()).context(what)?).context(what)?;
+    let readable = || "not a readable tar archive".into();
+    while let Some(entry) = archive.next_entry().context(readable).context(what)? {
+        builder.add(&entry, &mut archive).context(what)?;
     }
     // What follows the archive's end counts for the digests; decompressors may stop before the blob ends.
     let mut archive = archive.into_inner();
@@ -92,38 +94,38 @@ pub fn import(repo: &ostree::Repo, blob: impl Read + 'static, expected: &Expecte
     Ok((layer, skipped))
 }
 
-/// An archive in a blob.
-enum Archive<R> {
+/// What a blob is packed as.
+enum Unpacked<R> {
     Plain(R),
     Gzip(Box<MultiGzDecoder<R>>),
 }
 
-fn decompress<R: Read>(blob: R) -> io::Result<Archive<BufReader<R>>> {
+fn decompress<R: Read>(blob: R) -> io::Result<Unpacked<BufReader<R>>> {
     let mut blob = BufReader::with_capacity(CHUNK, blob);
     match blob.fill_buf()? {
-        [0x1f, 0x8b, ..] => Ok(Archive::Gzip(Box::new(MultiGzDecoder::new(blob)))),
+        [0x1f, 0x8b, ..] => Ok(Unpacked::Gzip(Box::new(MultiGzDecoder::new(blob)))),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             Err(io::Error::new(io::ErrorKind::Unsupported, "compression zstd is not supported"))
         }
-        _ => Ok(Archive::Plain(blob)),
+        _ => Ok(Unpacked::Plain(blob)),
     }
 }
 
-impl<R: BufRead> Archive<R> {
+impl<R: BufRead> Unpacked<R> {
     /// What the decompressor has not read.
     fn into_rest(self) -> R {
         match self {
-            Archive::Plain(blob) => blob,
-            Archive::Gzip(decoder) => decoder.into_inner(),
+            Unpacked::Plain(blob) => blob,
+            Unpacked::Gzip(decoder) => decoder.into_inner(),
         }
     }
 }
 
-impl<R: BufRead> Read for Archive<R> {
+impl<R: BufRead> Read for Unpacked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Archive::Plain(blob) => blob.read(buffer),
-            Archive::Gzip(decoder) => decoder.read(buffer),
+            Unpacked::Plain(blob) => blob.read(buffer),
+            Unpacked::Gzip(decoder) => decoder.read(buffer),
         }
     }
 }
@@ -178,15 +180,14 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn of<R: Read>(entry: &mut Entry<R>) -> Result<Metadata> {
-        let number = |value: io::Result<u64>, field: &str| -> Result<u32> {
-            let value = value.context(|| format!("invalid {field}"))?;
-            u32::try_from(value).context(|| format!("{field} {value} is out of range"))
+    fn of(entry: &Entry) -> Result<Metadata> {
+        let id = |value: u64, field: &str| {
+            // The highest one means none to the kernel.
+            let id = u32::try_from(value).ok().filter(|id| *id != u32::MAX);
+            id.ok_or_else(|| Error::new(format!("{field} {value} is out of range")))
         };
-        let header = entry.header();
-        let (uid, gid) = (number(header.uid(), "user ID")?, number(header.gid(), "group ID")?);
-        let mode = header.mode().context(|| "invalid mode".into())? & 0o7777;
-        Ok(Metadata { uid, gid, mode, xattrs: xattrs_of(entry)? })
+        let (uid, gid) = (id(entry.uid, "user ID")?, id(entry.gid, "group ID")?);
+        Ok(Metadata { uid, gid, mode: entry.mode & 0o7777, xattrs: xattrs_of(entry) })
     }
 
     fn variant(&self) -> Variant {
@@ -196,27 +197,21 @@ impl Metadata {
     }
 }
 
-/// Extended attributes, which tar carries in PAX records; names end in NUL, as OSTree has them.
-fn xattrs_of<R: Read>(entry: &mut Entry<R>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+/// Extended attributes; names end in NUL, as OSTree has them.
+fn xattrs_of(entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut xattrs = Vec::new();
-    let Some(extensions) = entry.pax_extensions().context(|| "invalid PAX records".into())? else {
-        return Ok(xattrs);
-    };
-    for extension in extensions {
-        let extension = extension.context(|| "invalid PAX record".into())?;
-        let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") else { continue };
+    for (name, value) in &entry.xattrs {
         // Labels are this host's to give, and overlayfs would take its own for instructions.
         if name.contains(&0) || name == b"security.selinux" || name.starts_with(b"trusted.overlay.") {
             continue;
         }
-        // An empty value takes a record back, pax(1); libostree would count it for the checksum, but not store it.
-        if !extension.value_bytes().is_empty() {
-            xattrs.push(([name, b"\0"].concat(), extension.value_bytes().to_vec()));
+        // libostree would count an empty one for the checksum, but not store it.
+        if !value.is_empty() {
+            xattrs.push(([name, &b"\0"[..]].concat(), value.clone()));
         }
     }
     xattrs.sort();
-    xattrs.dedup_by(|a, b| a.0 == b.0);
-    Ok(xattrs)
+    xattrs
 }
 
 /// The tree of a layer, being built.
@@ -239,26 +234,24 @@ impl<'a> Builder<'a> {
         Ok(builder)
     }
 
-    fn add<R: Read>(&mut self, mut entry: Entry<R>) -> Result<()> {
-        let raw = entry.path_bytes().into_owned();
-        let what = || format!("entry {:?}", String::from_utf8_lossy(&raw));
-        let path = components(&raw).context(what)?;
-        match entry.header().entry_type() {
+    fn add(&mut self, entry: &Entry, content: &mut impl Read) -> Result<()> {
+        let what = || format!("entry {:?}", String::from_utf8_lossy(&entry.path));
+        let path = components(&entry.path).context(what)?;
+        match entry.kind {
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 self.skipped += 1;
                 Ok(())
             }
-            EntryType::Directory => self.directory(&mut entry, &path),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&mut entry, &path),
-            EntryType::Symlink => self.symlink(&mut entry, &path),
-            EntryType::Link => self.hard_link(&mut entry, &path),
-            EntryType::XGlobalHeader => Ok(()),
+            EntryType::Directory => self.directory(entry, &path),
+            EntryType::Regular | EntryType::Continuous => self.file(entry, content, &path),
+            EntryType::Symlink => self.symlink(entry, &path),
+            EntryType::Link => self.hard_link(entry, &path),
             other => Err(Error::new(format!("it is of unsupported type {other:?}"))),
         }
         .context(what)
     }
 
-    fn directory<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+    fn directory(&mut self, entry: &Entry, path: &[String]) -> Result<()> {
         let metadata = Metadata::of(entry)?;
         let checksum = self.metadata(metadata)?;
         let directory = match path.split_last() {
@@ -270,25 +263,25 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn file<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+    fn file(&mut self, entry: &Entry, content: &mut impl Read, path: &[String]) -> Result<()> {
         let metadata = Metadata::of(entry)?;
         let mode = nix::libc::S_IFREG | metadata.mode;
-        let (uid, gid, size) = (metadata.uid, metadata.gid, entry.size());
+        let (uid, gid, size) = (metadata.uid, metadata.gid, entry.size);
         let xattrs = metadata.variant();
         let what = || "cannot write its content".to_string();
         let checksum = if size <= INLINE {
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).context(what)?;
-            check_size(content.len() as u64, size)?;
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes).context(what)?;
+            check_size(bytes.len() as u64, size)?;
             self.repo
-                .write_regfile_inline(None, uid, gid, mode, Some(&xattrs), &content, NEVER)
+                .write_regfile_inline(None, uid, gid, mode, Some(&xattrs), &bytes, NEVER)
                 .context(what)?
         } else {
             let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
             let mut buffer = vec![0; CHUNK];
             let mut done = 0;
             loop {
-                let length = entry.read(&mut buffer).context(what)?;
+                let length = content.read(&mut buffer).context(what)?;
                 if length == 0 {
                     break;
                 }
@@ -302,10 +295,9 @@ impl<'a> Builder<'a> {
         self.put(path, &checksum)
     }
 
-    fn symlink<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
+    fn symlink(&mut self, entry: &Entry, path: &[String]) -> Result<()> {
         let Metadata { uid, gid, xattrs, .. } = Metadata::of(entry)?;
-        let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-        let target = String::from_utf8(target).context(|| "its target is not UTF-8".into())?;
+        let target = String::from_utf8(entry.target.clone()).context(|| "its target is not UTF-8".into())?;
         if target.is_empty() || target.len() >= PATH_MAX || target.contains('\0') {
             return Err(Error::new("its target is empty, too long or holds a NUL character"));
         }
@@ -318,10 +310,9 @@ impl<'a> Builder<'a> {
     }
 
     /// The same content has the same checksum, so checkouts have one inode for both.
-    fn hard_link<R: Read>(&mut self, entry: &mut Entry<R>, path: &[String]) -> Result<()> {
-        let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-        let what = || format!("it is a hard link to {:?}", String::from_utf8_lossy(&target));
-        let target = components(&target).context(what)?;
+    fn hard_link(&mut self, entry: &Entry, path: &[String]) -> Result<()> {
+        let what = || format!("it is a hard link to {:?}", String::from_utf8_lossy(&entry.target));
+        let target = components(&entry.target).context(what)?;
         let found = target.split_last().and_then(|(name, parents)| {
             let directory = self.walk(parents)?;
             directory.lookup(name).ok()?.0

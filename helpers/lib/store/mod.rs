@@ -4,6 +4,7 @@
 //! which the original pulled are found: `ociimage/<hex digest>` is a layer, `ociimage/<encoded name>` an image. What the
 //! latter names is ours: the commit of the merged tree, with manifest and configuration in its metadata.
 
+mod archive;
 mod image;
 mod layer;
 mod location;

@@ -1,0 +1,230 @@
+//! Tar archives, one entry after the other: ustar, long names as GNU tar writes them, and PAX records.
+//!
+//! Headers are the tar crate's. What is before and between them is read here, as the container programs do: that crate
+//! splits PAX records at newlines, which values may hold (capabilities are binary), and reads long names of any length
+//! into memory.
+
+use std::io::{self, Read};
+
+use tar::{EntryType, Header};
+
+use crate::error::{Context, Error, Result};
+
+const BLOCK: usize = 512;
+/// Longest name or set of PAX records.
+const EXTENSION_MAX: u64 = 1 << 20;
+
+/// An entry: what its header and the records before it say.
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryType,
+    /// Its path as it was packed.
+    pub path: Vec<u8>,
+    /// Target of a link.
+    pub target: Vec<u8>,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Permissions, with whatever else is in the field.
+    pub mode: u32,
+    /// Length of the content that follows.
+    pub size: u64,
+    /// Extended attributes by name.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// An archive, which reads as the content of the entry that was returned last.
+pub struct Archive<R> {
+    inner: R,
+    /// What is left of the content, and what fills its last block.
+    left: u64,
+    padding: u64,
+}
+
+/// What comes before the header that it is about.
+#[derive(Default)]
+struct Extensions {
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    pax: Option<Pax>,
+}
+
+#[derive(Default)]
+struct Pax {
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    size: Option<u64>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<R: Read> Archive<R> {
+    /// An archive that starts here.
+    pub fn new(inner: R) -> Archive<R> {
+        Archive { inner, left: 0, padding: 0 }
+    }
+
+    /// What was not read.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
+    /// The next entry, whether the content of the last one was read or not.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+        let mut before = Extensions::default();
+        loop {
+            let Some(header) = self.header()? else {
+                if before.path.is_some() || before.target.is_some() || before.pax.is_some() {
+                    return Err(Error::new("its last entry is missing"));
+                }
+                return Ok(None);
+            };
+            let size = header.entry_size().context(|| "invalid size".into())?;
+            match header.entry_type() {
+                EntryType::GNULongName => before.path = Some(until_nul(self.extension(size)?)),
+                EntryType::GNULongLink => before.target = Some(until_nul(self.extension(size)?)),
+                EntryType::XHeader => before.pax = Some(Pax::parse(&self.extension(size)?)?),
+                // Nobody applies those of images.
+                EntryType::XGlobalHeader => drop(self.extension(size)?),
+                _ => return self.entry(&header, size, before).map(Some),
+            }
+        }
+    }
+
+    fn entry(&mut self, header: &Header, size: u64, before: Extensions) -> Result<Entry> {
+        let pax = before.pax.unwrap_or_default();
+        let path = before.path.or(pax.path).unwrap_or_else(|| header.path_bytes().into_owned());
+        let target = before.target.or(pax.target);
+        let target = target.or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
+        let kind = match header.entry_type() {
+            // Before there was a type for them.
+            EntryType::Regular if header.as_bytes()[156] == 0 && path.ends_with(b"/") => EntryType::Directory,
+            other => other,
+        };
+        // What has no content may have a size nevertheless, that of a hard link's target for one.
+        let has_content = !matches!(
+            kind,
+            EntryType::Link
+                | EntryType::Symlink
+                | EntryType::Char
+                | EntryType::Block
+                | EntryType::Directory
+                | EntryType::Fifo
+        );
+        let size = if has_content { pax.size.unwrap_or(size) } else { 0 };
+        self.expect(size);
+        let what = |field: &str| format!("entry {:?}: invalid {field}", String::from_utf8_lossy(&path));
+        Ok(Entry {
+            kind,
+            target: target.unwrap_or_default(),
+            uid: pax.uid.map_or_else(|| header.uid(), Ok).context(|| what("user ID"))?,
+            gid: pax.gid.map_or_else(|| header.gid(), Ok).context(|| what("group ID"))?,
+            mode: header.mode().context(|| what("mode"))?,
+            size,
+            xattrs: pax.xattrs,
+            path,
+        })
+    }
+
+    fn expect(&mut self, size: u64) {
+        self.left = size;
+        self.padding = size.wrapping_neg() % BLOCK as u64;
+    }
+
+    /// The next header; `None` at the end, which a block of zeros marks, or nothing.
+    fn header(&mut self) -> Result<Option<Header>> {
+        let what = || "cannot read a header".to_string();
+        io::copy(self, &mut io::sink()).context(what)?;
+        if self.left > 0 {
+            return Err(Error::new("it ends within the content of an entry"));
+        }
+        io::copy(&mut self.inner.by_ref().take(self.padding), &mut io::sink()).context(what)?;
+        self.expect(0);
+        let mut block = Vec::new();
+        self.inner.by_ref().take(BLOCK as u64).read_to_end(&mut block).context(what)?;
+        if block.is_empty() || block.len() == BLOCK && block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if block.len() < BLOCK {
+            return Err(Error::new("it ends within a header"));
+        }
+        let mut header = Header::new_old();
+        header.as_mut_bytes().copy_from_slice(&block);
+        // The checksum is over the header with blanks in its own place.
+        let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
+        if header.cksum().ok() != Some(sum + 8 * u32::from(b' ')) {
+            return Err(Error::new("the checksum of a header is wrong"));
+        }
+        Ok(Some(header))
+    }
+
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
+        if size > EXTENSION_MAX {
+            return Err(Error::new(format!("a name or PAX record is longer than {EXTENSION_MAX} bytes")));
+        }
+        self.expect(size);
+        let mut content = Vec::new();
+        self.read_to_end(&mut content).context(|| "cannot read a name or PAX record".into())?;
+        Ok(content)
+    }
+}
+
+impl<R: Read> Read for Archive<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.by_ref().take(self.left).read(buffer)?;
+        self.left -= length as u64;
+        Ok(length)
+    }
+}
+
+impl Pax {
+    fn parse(mut records: &[u8]) -> Result<Pax> {
+        let mut pax = Pax::default();
+        while !records.is_empty() {
+            let (key, value, rest) = record(records).ok_or_else(|| Error::new("malformed PAX record"))?;
+            records = rest;
+            let number = || -> Result<Option<u64>> {
+                let text = std::str::from_utf8(value).context(|| "malformed PAX record".into())?;
+                if text.is_empty() {
+                    return Ok(None);
+                }
+                text.parse().map(Some).context(|| format!("PAX record has {text:?} for a number"))
+            };
+            // An empty value takes a record back, pax(1).
+            let text = || (!value.is_empty()).then(|| value.to_vec());
+            match key {
+                b"path" => pax.path = text(),
+                b"linkpath" => pax.target = text(),
+                b"uid" => pax.uid = number()?,
+                b"gid" => pax.gid = number()?,
+                b"size" => pax.size = number()?,
+                _ if key.starts_with(b"GNU.sparse.") => {
+                    return Err(Error::new("sparse files are not supported"));
+                }
+                _ => {
+                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                        pax.xattrs.retain(|(other, _)| other != name);
+                        pax.xattrs.extend(text().map(|value| (name.to_vec(), value)));
+                    }
+                }
+            }
+        }
+        Ok(pax)
+    }
+}
+
+/// The first record, `LENGTH KEY=VALUE\n` where the length counts itself, as key and value; and the records behind it.
+fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let blank = records.iter().position(|byte| *byte == b' ')?;
+    let length: usize = std::str::from_utf8(&records[..blank]).ok()?.parse().ok()?;
+    let text = records.get(blank + 1..length)?.strip_suffix(b"\n")?;
+    let equals = text.iter().position(|byte| *byte == b'=')?;
+    Some((&text[..equals], &text[equals + 1..], &records[length..]))
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    bytes
+}
