@@ -56,6 +56,11 @@ impl Item {
         self.pax(&format!("SCHILY.xattr.{name}"), value)
     }
 
+    pub fn data(mut self, data: impl AsRef<[u8]>) -> Item {
+        self.data = data.as_ref().to_vec();
+        self
+    }
+
     /// Long names and large numbers as GNU tar writes them, not as POSIX does.
     pub fn gnu(mut self) -> Item {
         self.gnu = true;
@@ -183,6 +188,11 @@ impl Layer {
 
     pub fn of(items: &[Item]) -> Layer {
         Layer::gzip(&tar(items))
+    }
+
+    /// The same, whose blob is not there.
+    pub fn but_missing(self) -> Layer {
+        Layer { missing: true, ..self }
     }
 }
 

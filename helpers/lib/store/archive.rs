@@ -13,6 +13,8 @@ use crate::error::{Context, Error, Result};
 const BLOCK: usize = 512;
 /// Longest name or set of PAX records.
 const EXTENSION_MAX: u64 = 1 << 20;
+/// As much of a path is in messages.
+const SHOWN_MAX: usize = 128;
 
 /// An entry: what its header and the records before it say.
 pub struct Entry {
@@ -115,7 +117,7 @@ impl<R: Read> Archive<R> {
         );
         let size = if has_content { pax.size.unwrap_or(size) } else { 0 };
         self.expect(size);
-        let what = |field: &str| format!("entry {:?}: invalid {field}", String::from_utf8_lossy(&path));
+        let what = |field: &str| format!("entry {}: invalid {field}", shown(&path));
         Ok(Entry {
             kind,
             target: target.unwrap_or_default(),
@@ -190,7 +192,7 @@ impl Pax {
                 if text.is_empty() {
                     return Ok(None);
                 }
-                text.parse().map(Some).context(|| format!("PAX record has {text:?} for a number"))
+                text.parse().map(Some).context(|| format!("PAX record has {} for a number", shown(value)))
             };
             // An empty value takes a record back, pax(1).
             let text = || (!value.is_empty()).then(|| value.to_vec());
@@ -222,6 +224,14 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let text = records.get(blank + 1..length)?.strip_suffix(b"\n")?;
     let equals = text.iter().position(|byte| *byte == b'=')?;
     Some((&text[..equals], &text[equals + 1..], &records[length..]))
+}
+
+/// A path as messages have it: quoted, and its end left out if it is long.
+pub fn shown(path: &[u8]) -> String {
+    match path.get(..SHOWN_MAX) {
+        Some(start) if path.len() > SHOWN_MAX => format!("{:?}...", String::from_utf8_lossy(start)),
+        _ => format!("{:?}", String::from_utf8_lossy(path)),
+    }
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

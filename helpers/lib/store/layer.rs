@@ -15,7 +15,7 @@ use ostree::{MutableTree, ObjectType, RepoFile};
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use super::archive::{Archive, Entry};
+use super::archive::{self, Archive, Entry};
 use super::tree::{self, Layer};
 use super::{NEVER, reference};
 use crate::error::{Context, Error, Result};
@@ -235,7 +235,7 @@ impl<'a> Builder<'a> {
     }
 
     fn add(&mut self, entry: &Entry, content: &mut impl Read) -> Result<()> {
-        let what = || format!("entry {:?}", String::from_utf8_lossy(&entry.path));
+        let what = || format!("entry {}", archive::shown(&entry.path));
         let path = components(&entry.path).context(what)?;
         match entry.kind {
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
@@ -246,7 +246,7 @@ impl<'a> Builder<'a> {
             EntryType::Regular | EntryType::Continuous => self.file(entry, content, &path),
             EntryType::Symlink => self.symlink(entry, &path),
             EntryType::Link => self.hard_link(entry, &path),
-            other => Err(Error::new(format!("it is of unsupported type {other:?}"))),
+            other => Err(Error::new(format!("it is of unsupported type {:?}", char::from(other.as_byte())))),
         }
         .context(what)
     }
@@ -311,7 +311,7 @@ impl<'a> Builder<'a> {
 
     /// The same content has the same checksum, so checkouts have one inode for both.
     fn hard_link(&mut self, entry: &Entry, path: &[String]) -> Result<()> {
-        let what = || format!("it is a hard link to {:?}", String::from_utf8_lossy(&entry.target));
+        let what = || format!("it is a hard link to {}", archive::shown(&entry.target));
         let target = components(&entry.target).context(what)?;
         let found = target.split_last().and_then(|(name, parents)| {
             let directory = self.walk(parents)?;
@@ -343,8 +343,8 @@ impl<'a> Builder<'a> {
             directory = match directory.lookup(name) {
                 Ok((_, Some(below))) => below,
                 Ok((Some(_), None)) => {
-                    let parent = path[..=depth].join("/");
-                    return Err(Error::new(format!("it is below {parent:?}, which is a file or a symlink")));
+                    let parent = archive::shown(path[..=depth].join("/").as_bytes());
+                    return Err(Error::new(format!("it is below {parent}, which is a file or a symlink")));
                 }
                 _ => {
                     let metadata = self.implicit_metadata()?;
