@@ -158,7 +158,7 @@ pub fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 pub fn digest(data: &[u8]) -> String {
-    let hex: String = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:x}", Sha256::digest(data));
     format!("sha256:{hex}")
 }
 
