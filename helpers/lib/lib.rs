@@ -37,4 +37,6 @@ pub mod exports;
 #[cfg(feature = "store")]
 pub mod installer;
 #[cfg(feature = "store")]
+pub mod progress;
+#[cfg(feature = "store")]
 pub mod store;

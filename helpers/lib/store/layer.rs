@@ -3,19 +3,16 @@
 //! Nothing is unpacked to anywhere: a name is a key in a tree object and never a path on this host, so none can lead out
 //! of the repository. What a tree cannot hold is refused, or left out and counted.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, BufRead, BufReader, Read};
-use std::rc::Rc;
+use std::io::{self, Read};
 
-use flate2::bufread::MultiGzDecoder;
 use ostree::gio::prelude::*;
 use ostree::glib::{Variant, VariantDict};
 use ostree::{MutableTree, ObjectType, RepoFile};
-use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use super::archive::{self, Archive, Entry};
+use super::blob::{Meter, Told, decompress};
 use super::tree::{self, Layer};
 use super::{NEVER, reference};
 use crate::error::{Context, Error, Result};
@@ -62,10 +59,15 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<Layer>> {
 
 /// Imports a layer in a transaction of its own, so that what a later failure leaves need not be fetched again. Returns the
 /// layer, and how many devices, fifos and sockets were left out.
-pub fn import(repo: &ostree::Repo, blob: impl Read + 'static, expected: &Expected) -> Result<(Layer, usize)> {
+pub fn import(
+    repo: &ostree::Repo,
+    blob: impl Read,
+    expected: &Expected,
+    progress: &dyn Fn(u64),
+) -> Result<(Layer, usize)> {
     let what = || format!("cannot import layer sha256:{}", expected.digest);
     let transaction = repo.auto_transaction(NEVER).context(what)?;
-    let (packed, blob) = Meter::new(blob);
+    let (packed, blob) = Meter::new(Told { inner: blob, tell: progress });
     let archive = decompress(blob).context(what)?;
     let (unpacked, archive) = Meter::new(archive);
     let mut archive = Archive::new(archive);
@@ -92,82 +94,6 @@ pub fn import(repo: &ostree::Repo, blob: impl Read + 'static, expected: &Expecte
     repo.transaction_set_ref(None, &reference, Some(&layer.commit));
     transaction.commit(NEVER).context(what)?;
     Ok((layer, skipped))
-}
-
-/// What a blob is packed as.
-enum Unpacked<R> {
-    Plain(R),
-    Gzip(Box<MultiGzDecoder<R>>),
-}
-
-fn decompress<R: Read>(blob: R) -> io::Result<Unpacked<BufReader<R>>> {
-    let mut blob = BufReader::with_capacity(CHUNK, blob);
-    match blob.fill_buf()? {
-        [0x1f, 0x8b, ..] => Ok(Unpacked::Gzip(Box::new(MultiGzDecoder::new(blob)))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "compression zstd is not supported"))
-        }
-        _ => Ok(Unpacked::Plain(blob)),
-    }
-}
-
-impl<R: BufRead> Unpacked<R> {
-    /// What the decompressor has not read.
-    fn into_rest(self) -> R {
-        match self {
-            Unpacked::Plain(blob) => blob,
-            Unpacked::Gzip(decoder) => decoder.into_inner(),
-        }
-    }
-}
-
-impl<R: BufRead> Read for Unpacked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Unpacked::Plain(blob) => blob.read(buffer),
-            Unpacked::Gzip(decoder) => decoder.read(buffer),
-        }
-    }
-}
-
-/// Digest and length of all that was read through a [`Metered`].
-#[derive(Clone, Default)]
-struct Meter(Rc<RefCell<(Sha256, u64)>>);
-
-struct Metered<R> {
-    inner: R,
-    meter: Meter,
-}
-
-impl Meter {
-    fn new<R>(inner: R) -> (Meter, Metered<R>) {
-        let meter = Meter::default();
-        (meter.clone(), Metered { inner, meter })
-    }
-
-    fn hex(&self) -> String {
-        tree::hex(&self.0.borrow().0.clone().finalize())
-    }
-
-    fn count(&self) -> u64 {
-        self.0.borrow().1
-    }
-}
-
-impl<R> Metered<R> {
-    fn into_inner(self) -> R {
-        self.inner
-    }
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        let mut state = self.meter.0.borrow_mut();
-        state.0.update(&buffer[..length]);
-        state.1 += length as u64;
-        Ok(length)
-    }
 }
 
 /// Owner, mode and extended attributes.

@@ -4,12 +4,17 @@
 //! which the original pulled are found: `ociimage/<hex digest>` is a layer, `ociimage/<encoded name>` an image. What the
 //! latter names is ours: the commit of the merged tree, with manifest and configuration in its metadata.
 
+pub mod access;
 mod archive;
+mod blob;
 mod image;
 mod layer;
 mod location;
+mod policy;
 pub mod pull;
 pub mod reference;
+mod retry;
+mod staging;
 mod transport;
 mod tree;
 

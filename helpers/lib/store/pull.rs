@@ -3,45 +3,83 @@
 //! Layers first, each in a transaction of its own; then the merged tree and the image's ref in one. Killed in between, the
 //! store holds layers that the next pull uses, and no half image.
 
+use nix::sys::statvfs::statvfs;
 use oci_spec::image::{Descriptor, ImageConfiguration, MediaType};
 
+use super::access::Access;
 use super::image::{self, Image};
 use super::layer::{self, Expected};
 use super::reference::{self, Reference};
+use super::retry::with_retries;
 use super::transport::{Manifest, Source};
 use super::tree::{self, Layer};
 use super::{NEVER, Store};
 use crate::error::{Context, Error, Result};
 
-/// What becomes known while pulling.
-pub enum Event<'a> {
-    /// A layer is being fetched.
-    Fetching(&'a Descriptor),
+/// Who is told what a pull is doing.
+pub trait Report {
     /// A layer was there already.
-    Present(&'a Descriptor),
-    /// A layer holds devices, fifos or sockets, so many, which were left out.
-    LeftOut(&'a Descriptor, usize),
+    fn present(&self, layer: &Descriptor);
+    /// A layer is being fetched, perhaps once more; what this returns is told the number of bytes, as they come.
+    fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send>;
+    /// A layer was fetched, all of it.
+    fn fetched(&self, layer: &Descriptor);
+    /// Something is not as it should be, but the pull goes on.
+    fn warning(&self, text: &str);
 }
 
-/// Pulls an image. Nothing is fetched that is there; tells whether the image was there already, unchanged.
-pub fn pull(store: &Store, reference: &Reference, report: &mut dyn FnMut(Event)) -> Result<(Image, bool)> {
+/// What a pull came to.
+pub struct Outcome {
+    /// The image.
+    pub image: Image,
+    /// Whether the store has another image under its name than before.
+    pub changed: bool,
+    /// How many layers were fetched.
+    pub fetched: usize,
+    /// How many were there already.
+    pub reused: usize,
+    /// Size of the blobs that were fetched.
+    pub bytes: u64,
+}
+
+/// Pulls an image. Nothing is fetched that is there.
+pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn Report) -> Result<Outcome> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
-    let source = Source::open(reference).context(what)?;
-    let manifest = source.manifest().context(what)?;
+    let tell = |text: &str| report.warning(text);
+    let temporary = store.path.join("tmp");
+    let (source, manifest) = with_retries(&tell, || {
+        let source = Source::open(reference, access, &temporary)?;
+        source.manifest().map(|manifest| (source, manifest))
+    })
+    .context(what)?;
     let existing = image::load(&store.repo, &name).ok().flatten();
-    if let Some(existing) = existing.filter(|existing| existing.digest == manifest.digest) {
-        return Ok((existing, true));
+    if let Some(image) = existing.filter(|existing| existing.digest == manifest.digest) {
+        let reused = manifest.oci.layers().len();
+        return Ok(Outcome { image, changed: false, fetched: 0, reused, bytes: 0 });
     }
-    let config = source.config().context(what)?;
+    let config = with_retries(&tell, || source.config()).context(what)?;
     let layers = expected_layers(&manifest, &config).context(what)?;
-    let mut imported = Vec::new();
-    for (descriptor, expected) in &layers {
-        imported.push(obtain(store, &source, descriptor, expected, report).context(what)?);
+    let present = layers.iter().map(|(_, expected)| layer::find(&store.repo, expected));
+    let present: Vec<Option<Layer>> = present.collect::<Result<_>>().context(what)?;
+    let bytes =
+        layers.iter().zip(&present).filter(|(_, there)| there.is_none()).map(|(l, _)| l.0.size()).sum();
+    check_space(store, bytes, report).context(what)?;
+    let (mut imported, mut reused) = (Vec::new(), 0);
+    for ((descriptor, expected), there) in layers.iter().zip(present) {
+        imported.push(match there {
+            Some(layer) => {
+                report.present(descriptor);
+                reused += 1;
+                layer
+            }
+            None => fetch(store, &source, descriptor, expected, report).context(what)?,
+        });
     }
     commit(store, &name, reference, &manifest, &config, &imported).context(what)?;
     let image = image::load(&store.repo, &name).context(what)?;
-    Ok((image.ok_or_else(|| Error::new("it is gone again")).context(what)?, false))
+    let image = image.ok_or_else(|| Error::new("it is gone again")).context(what)?;
+    Ok(Outcome { image, changed: true, fetched: layers.len() - reused, reused, bytes })
 }
 
 /// What each layer must be; refuses what cannot be imported before anything is fetched.
@@ -64,9 +102,16 @@ fn expected_layers<'a>(manifest: &'a Manifest, config: &str) -> Result<Vec<(&'a 
 fn check_media_type(descriptor: &Descriptor) -> Result<()> {
     let docker = "application/vnd.docker.image.rootfs.diff.tar";
     match descriptor.media_type() {
-        MediaType::ImageLayer | MediaType::ImageLayerGzip => Ok(()),
+        MediaType::ImageLayer | MediaType::ImageLayerGzip | MediaType::ImageLayerZstd => Ok(()),
         MediaType::Other(kind) if kind == docker || *kind == format!("{docker}.gzip") => Ok(()),
-        other => Err(Error::new(format!("layer {} is of unsupported type {other:?}", descriptor.digest()))),
+        other => {
+            let why = if other.to_string().contains("encrypted") {
+                "is encrypted"
+            } else {
+                "is of unsupported type"
+            };
+            Err(Error::new(format!("layer {} {why}: {other:?}", descriptor.digest())))
+        }
     }
 }
 
@@ -78,22 +123,45 @@ fn hex_digest(digest: &str) -> Result<String> {
     Err(Error::new(format!("digest {digest:?} is no SHA-256, or is none at all")))
 }
 
-fn obtain(
+/// Layers are larger unpacked than as blobs, but never by how much is known: what cannot fit is refused, what may not is
+/// warned of.
+fn check_space(store: &Store, bytes: u64, report: &dyn Report) -> Result<()> {
+    let place = store.path.display();
+    let stat =
+        statvfs(&store.path).context(|| format!("cannot find out how much space is free in {place}"))?;
+    let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    let (need, have) = (bytes.div_ceil(1 << 20), free >> 20);
+    if free < bytes {
+        let why =
+            format!("its layers are {need} MiB, and {have} MiB are free in {place}; nothing was fetched");
+        return Err(Error::new(why));
+    }
+    if free < bytes.saturating_mul(3) {
+        let text =
+            format!("the layers are {need} MiB packed, and {have} MiB are free in {place}: that may not do");
+        report.warning(&text);
+    }
+    Ok(())
+}
+
+fn fetch(
     store: &Store,
     source: &Source,
     descriptor: &Descriptor,
     expected: &Expected,
-    report: &mut dyn FnMut(Event),
+    report: &dyn Report,
 ) -> Result<Layer> {
-    if let Some(layer) = layer::find(&store.repo, expected)? {
-        report(Event::Present(descriptor));
-        return Ok(layer);
-    }
-    report(Event::Fetching(descriptor));
-    let (repo, expected) = (store.repo.clone(), expected.clone());
-    let (layer, left_out) = source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected))?;
+    let tell = |text: &str| report.warning(text);
+    let (layer, left_out) = with_retries(&tell, || {
+        let (repo, expected, progress) = (store.repo.clone(), expected.clone(), report.fetching(descriptor));
+        source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected, &progress))
+    })?;
+    report.fetched(descriptor);
     if left_out > 0 {
-        report(Event::LeftOut(descriptor, left_out));
+        report.warning(&format!(
+            "left {left_out} devices, fifos or sockets of layer {} out",
+            descriptor.digest()
+        ));
     }
     Ok(layer)
 }

@@ -1,7 +1,7 @@
 //! Image references: where an image comes from, and what it is called in the store.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,108 +14,169 @@ const PREFIX: &str = "ociimage/";
 /// Longest manifest of an archive.
 const MANIFEST_MAX: u64 = 4 << 20;
 
+/// How skopeo reaches an image, containers-transports(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A registry: `docker://NAME`, or NAME alone.
+    Registry,
+    /// The local engine with docker's interface: `docker-daemon:NAME`.
+    Daemon,
+    /// The local storage of podman and its kin: `containers-storage:NAME`.
+    Storage,
+    /// An OCI layout: `oci:DIRECTORY[:TAG]`.
+    Layout,
+    /// An OCI layout in a tar archive: `oci-archive:FILE[:TAG]`.
+    LayoutArchive,
+    /// What `docker save` writes: `docker-archive:FILE[:NAME]`.
+    Archive,
+    /// A directory with the files of one image: `dir:DIRECTORY`.
+    Directory,
+}
+
+impl Transport {
+    /// Its name in references and in policy.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Registry => "docker",
+            Transport::Daemon => "docker-daemon",
+            Transport::Storage => "containers-storage",
+            Transport::Layout => "oci",
+            Transport::LayoutArchive => "oci-archive",
+            Transport::Archive => "docker-archive",
+            Transport::Directory => "dir",
+        }
+    }
+
+    fn has_names(self) -> bool {
+        matches!(self, Transport::Registry | Transport::Daemon | Transport::Storage)
+    }
+}
+
+/// Prefixes of references, the longest first where one begins like another. The last two are the original's: `docker:` is
+/// the local engine, which nobody else calls so.
+const PREFIXES: [(&str, Transport); 9] = [
+    ("docker://", Transport::Registry),
+    ("docker-daemon:", Transport::Daemon),
+    ("docker-archive:", Transport::Archive),
+    ("containers-storage:", Transport::Storage),
+    ("oci-archive:", Transport::LayoutArchive),
+    ("oci:", Transport::Layout),
+    ("dir:", Transport::Directory),
+    ("dockertar:", Transport::Archive),
+    ("docker:", Transport::Daemon),
+];
+
 /// An image at its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reference {
-    /// In a registry: `docker://NAME`, or NAME alone.
-    Registry {
-        /// `registry/name:tag` or `registry/name@digest`.
-        name: String,
-    },
-    /// An OCI layout: `oci:DIRECTORY[:TAG]`.
-    Layout {
-        /// The directory.
-        directory: PathBuf,
-        /// The image in it, if there are several.
-        tag: Option<String>,
-    },
-    /// What `docker save` writes: `docker-archive:FILE[:NAME]`.
-    Archive {
-        /// The file.
-        file: PathBuf,
-        /// The image in it.
-        name: Option<String>,
-    },
+pub struct Reference {
+    transport: Transport,
+    /// A name with tag or digest, or a path.
+    location: String,
+    /// Which of the images in a file or directory.
+    image: Option<String>,
 }
 
 impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Reference> {
-        let invalid = |why: &str| Error::usage(format!("invalid image reference {text:?}: {why}"));
-        if text.is_empty() {
-            return Err(invalid("it is empty"));
-        }
-        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(invalid("it holds blanks or control characters"));
-        }
-        if let Some(rest) = text.strip_prefix("oci:") {
-            let (directory, tag) =
-                path_and_name(rest).ok_or_else(|| invalid("expected oci:DIRECTORY[:TAG]"))?;
-            return Ok(Reference::Layout { directory, tag });
-        }
-        if let Some(rest) = text.strip_prefix("docker-archive:") {
-            let (file, name) =
-                path_and_name(rest).ok_or_else(|| invalid("expected docker-archive:FILE[:NAME]"))?;
-            return Ok(Reference::Archive { file, name: name.map(|name| with_tag(&name)) });
-        }
-        let name = match text.split_once("://") {
-            Some(("docker", name)) => name,
-            Some((other, _)) => return Err(invalid(&format!("unknown transport {other:?}"))),
-            None => text,
-        };
-        check_name(name).map_err(|why| invalid(&why))?;
-        Ok(Reference::Registry { name: with_tag(name) })
+        parse(text).map_err(|why| Error::usage(format!("invalid image reference {text:?}: {why}")))
     }
+}
+
+fn parse(text: &str) -> Result<Reference, String> {
+    if text.is_empty() {
+        return Err("it is empty".into());
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("it holds blanks or control characters".into());
+    }
+    let found = PREFIXES.iter().find_map(|(prefix, t)| text.strip_prefix(prefix).map(|rest| (*t, rest)));
+    let (transport, rest) = match (found, text.split_once("://")) {
+        (Some(found), _) => found,
+        (None, Some((other, _))) => return Err(format!("unknown transport {other:?}")),
+        (None, None) => (Transport::Registry, text),
+    };
+    if transport.has_names() {
+        check_name(rest)?;
+        return Ok(Reference { transport, location: with_tag(rest), image: None });
+    }
+    let (path, image) = match rest.split_once(':') {
+        Some((path, image)) if transport != Transport::Directory => (path, Some(image)),
+        _ => (rest, None),
+    };
+    if path.is_empty() || image == Some("") {
+        return Err(format!(
+            "expected {}:PATH, or {0}:PATH:NAME where it holds several images",
+            transport.name()
+        ));
+    }
+    let image =
+        image.map(|image| if transport == Transport::Archive { with_tag(image) } else { image.to_owned() });
+    Ok(Reference { transport, location: path.to_owned(), image })
 }
 
 impl Reference {
+    /// How the image is reached.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// A name with tag or digest, or a path.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
     /// The name in the store. An archive is opened if nothing else tells it.
     pub fn name(&self) -> Result<String> {
-        match self {
-            Reference::Registry { name } | Reference::Archive { name: Some(name), .. } => Ok(name.clone()),
-            Reference::Layout { directory, tag } => {
-                Ok(format!("{}:{}", base_name(directory), tag.as_deref().unwrap_or("latest")))
+        if self.transport.has_names() {
+            return Ok(self.location.clone());
+        }
+        match (self.transport, &self.image) {
+            (Transport::Archive, Some(name)) => Ok(name.clone()),
+            (Transport::Archive, None) => {
+                let file = Path::new(&self.location);
+                let tag = first_tag(file).context(|| format!("cannot read {}", self.location))?;
+                Ok(tag.map_or_else(|| format!("{}:latest", self.stem()), |tag| with_tag(&tag)))
             }
-            Reference::Archive { file, name: None } => {
-                let what = || format!("cannot read {}", file.display());
-                match first_tag(file).context(what)? {
-                    Some(name) => Ok(with_tag(&name)),
-                    None => Ok(format!("{}:latest", base_name(&file.with_extension("")))),
-                }
-            }
+            (_, tag) => Ok(format!("{}:{}", self.stem(), tag.as_deref().unwrap_or("latest"))),
         }
     }
 
-    /// As skopeo takes it, containers-transports(5).
+    /// The last part of a path; of an archive, without its suffixes.
+    fn stem(&self) -> String {
+        let path = PathBuf::from(&self.location);
+        let name = path.file_name().map_or("image".into(), |name| name.to_string_lossy());
+        let is_file = matches!(self.transport, Transport::Archive | Transport::LayoutArchive);
+        let suffixes = [".tar.gz", ".tgz", ".tar"];
+        let stem = suffixes.iter().filter(|_| is_file).find_map(|suffix| name.strip_suffix(suffix));
+        stem.unwrap_or(&name).to_owned()
+    }
+
+    /// As skopeo takes it.
     pub fn to_skopeo(&self) -> String {
-        match self {
-            Reference::Registry { name } => format!("docker://{name}"),
-            Reference::Layout { directory, tag } => with_suffix(format!("oci:{}", directory.display()), tag),
-            Reference::Archive { file, name } => {
-                with_suffix(format!("docker-archive:{}", file.display()), name)
-            }
-        }
+        let slashes = if self.transport == Transport::Registry { "//" } else { "" };
+        let image = self.image.as_ref().map(|image| format!(":{image}")).unwrap_or_default();
+        format!("{}:{slashes}{}{image}", self.transport.name(), self.location)
     }
-}
 
-fn with_suffix(text: String, suffix: &Option<String>) -> String {
-    match suffix {
-        Some(suffix) => format!("{text}:{suffix}"),
-        None => text,
+    /// The same image by the digest of its manifest; for registries only.
+    pub fn with_digest(&self, digest: &str) -> Option<Reference> {
+        let repository = self.location.split('@').next().unwrap_or_default();
+        let repository = match repository.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => repository,
+            _ => repository,
+        };
+        let location = format!("{repository}@{digest}");
+        let reference = Reference { transport: Transport::Registry, location, image: None };
+        (self.transport == Transport::Registry).then_some(reference)
     }
-}
 
-fn path_and_name(text: &str) -> Option<(PathBuf, Option<String>)> {
-    let (path, name) = match text.split_once(':') {
-        Some((path, name)) => (path, Some(name.to_owned())),
-        None => (text, None),
-    };
-    (!path.is_empty() && name.as_deref() != Some("")).then(|| (PathBuf::from(path), name))
-}
-
-fn base_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| "image".into(), |name| name.to_string_lossy().into_owned())
+    /// The files of one image in a directory.
+    pub fn directory(path: &Path) -> Reference {
+        let location = path.to_string_lossy().into_owned();
+        Reference { transport: Transport::Directory, location, image: None }
+    }
 }
 
 /// The part behind the last slash, where tag and digest are: a registry's port is before it.
@@ -157,7 +218,7 @@ fn check_name(name: &str) -> Result<(), String> {
 /// The first tag of the last image of an archive: the one that the original took.
 fn first_tag(file: &Path) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
     let mut reader = BufReader::new(File::open(file)?);
-    let gzipped = std::io::BufRead::fill_buf(&mut reader)?.starts_with(&[0x1f, 0x8b]);
+    let gzipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     let reader: Box<dyn Read> = if gzipped { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) };
     for entry in tar::Archive::new(reader).entries()? {
         let entry = entry?;
@@ -201,21 +262,40 @@ mod tests {
             ("docker://r.io/x/y:1", "r.io/x/y:1", "docker://r.io/x/y:1"),
             ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "docker://127.0.0.1:5000/x:latest"),
             ("busybox", "busybox:latest", "docker://busybox:latest"),
+            ("docker-daemon:r.io/x", "r.io/x:latest", "docker-daemon:r.io/x:latest"),
+            ("docker:x", "x:latest", "docker-daemon:x:latest"),
+            ("docker:x:1", "x:1", "docker-daemon:x:1"),
+            ("containers-storage:r.io/x:1", "r.io/x:1", "containers-storage:r.io/x:1"),
             ("oci:/a/b", "b:latest", "oci:/a/b"),
             ("oci:/a/b:1.0", "b:1.0", "oci:/a/b:1.0"),
+            ("oci-archive:/a/b.tar:1.0", "b:1.0", "oci-archive:/a/b.tar:1.0"),
+            ("oci-archive:b.tgz", "b:latest", "oci-archive:b.tgz"),
+            ("dir:/a/b.d", "b.d:latest", "dir:/a/b.d"),
             ("docker-archive:/a/b.tar:r.io/x", "r.io/x:latest", "docker-archive:/a/b.tar:r.io/x:latest"),
+            ("dockertar:/a/b.tar:x:1", "x:1", "docker-archive:/a/b.tar:x:1"),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!((reference.name().unwrap().as_str(), reference.to_skopeo().as_str()), (name, skopeo));
         }
-        let digest = format!("r.io/x@sha256:{HEX}");
-        assert_eq!(digest.parse::<Reference>().unwrap().name().unwrap(), digest);
+        for transport in ["", "docker://", "docker-daemon:", "containers-storage:", "docker:"] {
+            let name = format!("r.io/x@sha256:{HEX}");
+            assert_eq!(format!("{transport}{name}").parse::<Reference>().unwrap().name().unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn the_same_image_by_digest() {
+        for name in ["r.io:5000/x", "r.io:5000/x:1", &format!("r.io:5000/x@sha256:{HEX}")] {
+            let reference = name.parse::<Reference>().unwrap().with_digest("sha256:0").unwrap();
+            assert_eq!(reference.to_skopeo(), "docker://r.io:5000/x@sha256:0");
+        }
+        assert_eq!("dir:/x".parse::<Reference>().unwrap().with_digest("sha256:0"), None);
     }
 
     #[test]
     fn refuses_with_a_reason() {
         let both = format!("r.io/x:1@sha256:{HEX}");
-        for text in [
+        let texts = [
             "",
             "a b",
             "x\n",
@@ -232,7 +312,11 @@ mod tests {
             "oci:",
             "oci:/x:",
             "docker-archive:",
-        ] {
+            "dir:",
+            "docker:",
+            "docker-daemon:a//b",
+        ];
+        for text in texts {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.is_usage() && error.to_string().starts_with("invalid image reference"), "{text}");
         }
@@ -242,5 +326,25 @@ mod tests {
     fn encodes_as_containers_image_does() {
         assert_eq!(image_ref("docker.io/x_y/z:1"), "ociimage/docker.io_2Fx_5Fy_2Fz_3A1");
         assert_eq!(image_ref("ä"), "ociimage/_C3_A4");
+    }
+
+    /// Whatever is typed, parsing ends without a panic, and what it takes goes to skopeo as one word.
+    #[test]
+    fn never_panics() {
+        let parts = [
+            "docker", "oci", ":", "//", "/", "@", "sha256:", HEX, "x", ".", "-", " ", "\n", "ä", "dir", "tar",
+        ];
+        let mut state = 3u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..(state >> 60) {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                text.push_str(parts[(state >> 33) as usize % parts.len()]);
+            }
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            if let Ok(reference) = text.parse::<Reference>() {
+                assert!(!reference.to_skopeo().contains(char::is_whitespace), "{text}");
+            }
+        }
     }
 }

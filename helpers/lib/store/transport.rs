@@ -1,24 +1,24 @@
 //! Fetching from a source through skopeo's image proxy. The only asynchronous code: one thread, and one for the consumer.
 //!
-//! skopeo speaks to registries and reads archives, with policy, credentials, mirrors and proxies as its own configuration
-//! says.
+//! skopeo speaks to registries and reads archives, with credentials, mirrors and proxies as its own configuration says.
 
 use std::fmt::Display;
 use std::io::Read;
-use std::process::Command;
+use std::path::Path;
 
-use containers_image_proxy::{ImageProxy, ImageProxyConfig, OpenedImage};
+use containers_image_proxy::{ImageProxy, OpenedImage};
 use oci_spec::image::{Descriptor, ImageManifest};
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::io::SyncIoBridge;
 
+use super::access::{Access, SKOPEO};
+use super::policy::Policy;
 use super::reference::Reference;
+use super::staging::Staging;
 use super::tree;
 use crate::error::{Context, Error, Result};
 use crate::systemd;
-
-const SKOPEO: &str = "skopeo";
 
 /// An open image at its source.
 pub struct Source {
@@ -26,7 +26,9 @@ pub struct Source {
     proxy: ImageProxy,
     image: OpenedImage,
     reference: Reference,
+    access: Access,
     runtime: Runtime,
+    _staging: Option<Staging>,
 }
 
 /// An image's manifest.
@@ -40,15 +42,28 @@ pub struct Manifest {
 }
 
 impl Source {
-    /// Opens an image; the source is asked for its manifest.
-    pub fn open(reference: &Reference) -> Result<Source> {
+    /// Opens an image; the source is asked for its manifest. Copies are made below `temporary`, if they have to be.
+    pub fn open(reference: &Reference, access: &Access, temporary: &Path) -> Result<Source> {
+        let policy = Policy::find(access);
+        if !policy.demands(reference.transport()) {
+            return Source::connect(reference, access, None);
+        }
+        let staging = Staging::copy(reference, access, &policy, temporary)?;
+        let copy = staging.reference();
+        // The policy was for the original, and may know nothing of copies.
+        let access = Access { policy: None, ..Access::default() };
+        Source::connect(&copy, &access, Some(staging))
+    }
+
+    fn connect(reference: &Reference, access: &Access, staging: Option<Staging>) -> Result<Source> {
         let what = || format!("cannot open {}", reference.to_skopeo());
         let runtime = Builder::new_current_thread().enable_all().build().context(what)?;
-        let config = ImageProxyConfig::default();
-        let proxy = runtime.block_on(ImageProxy::new_with_config(config)).map_err(started).context(what)?;
+        let proxy =
+            runtime.block_on(ImageProxy::new_with_config(access.proxy())).map_err(started).context(what)?;
         let image =
             runtime.block_on(proxy.open_image(&reference.to_skopeo())).map_err(cleaned).context(what)?;
-        Ok(Source { proxy, image, reference: reference.clone(), runtime })
+        let (reference, access) = (reference.clone(), access.clone());
+        Ok(Source { proxy, image, reference, access, runtime, _staging: staging })
     }
 
     /// Fetches the manifest.
@@ -68,14 +83,9 @@ impl Source {
 
     /// The proxy converts manifests to OCI; what a registry signed and what digests name is the original.
     fn unconverted(&self, digest: &str) -> Option<Vec<u8>> {
-        let Reference::Registry { name } = &self.reference else { return None };
-        let repository = name.split('@').next().unwrap_or(name);
-        let repository = match repository.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => repository,
-            _ => repository,
-        };
-        let source = format!("docker://{repository}@{digest}");
-        let raw = systemd::output(Command::new(SKOPEO).args(["inspect", "--raw", &source])).ok()?;
+        let reference = self.reference.with_digest(digest).unwrap_or_else(|| self.reference.clone());
+        let mut command = self.access.verb("inspect", "");
+        let raw = systemd::output(command.arg("--raw").arg(reference.to_skopeo())).ok()?;
         (sha256(&raw) == digest).then_some(raw)
     }
 
@@ -139,6 +149,31 @@ fn cleaned(error: impl Display) -> Error {
     Error::new(text)
 }
 
+/// The message of skopeo's last line on stderr, which is logfmt: `time=… level=fatal msg="…"`.
+pub fn message(stderr: &str) -> String {
+    let line = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
+    let Some((_, quoted)) = line.split_once("msg=") else { return line.trim().to_owned() };
+    // Go quotes as JSON does, but for what is not printable, which the log replaces anyway.
+    serde_json::from_str::<String>(quoted).unwrap_or_else(|_| quoted.trim_matches('"').to_owned())
+}
+
 fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", tree::hex(&Sha256::digest(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_skopeo() {
+        for (stderr, text) in [
+            ("a\ntime=\"2026\" level=fatal msg=\"x \\\"y\\\": z\"\n", "x \"y\": z"),
+            ("level=fatal msg=word\n", "word"),
+            ("plain\n\n", "plain"),
+            ("", "it failed without a word"),
+        ] {
+            assert_eq!(message(stderr), text);
+        }
+    }
 }

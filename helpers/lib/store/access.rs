@@ -1,0 +1,71 @@
+//! How sources are reached: what is passed on to skopeo, and how it is asked.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use containers_image_proxy::ImageProxyConfig;
+
+/// The program that reaches them.
+pub const SKOPEO: &str = "skopeo";
+
+/// Options that are skopeo's; what is not given is as its own configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// File with credentials, containers-auth.json(5).
+    pub authfile: Option<PathBuf>,
+    /// Whether certificates of registries are checked.
+    pub tls_verify: Option<bool>,
+    /// Signature policy, containers-policy.json(5).
+    pub policy: Option<PathBuf>,
+    /// Architecture to choose from images of several, as in Go.
+    pub arch: Option<String>,
+}
+
+impl Access {
+    /// skopeo, with the options that come before its command.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(SKOPEO);
+        if let Some(policy) = &self.policy {
+            command.arg("--policy").arg(policy);
+        }
+        if let Some(arch) = &self.arch {
+            command.arg("--override-arch").arg(arch);
+        }
+        command
+    }
+
+    /// `skopeo VERB`, with the options that say how sources are reached, which have this prefix.
+    pub fn verb(&self, verb: &str, prefix: &str) -> Command {
+        let mut command = self.command();
+        command.arg(verb);
+        if let Some(authfile) = &self.authfile {
+            command.arg(format!("--{prefix}authfile")).arg(authfile);
+        }
+        if let Some(verify) = self.tls_verify {
+            command.arg(format!("--{prefix}tls-verify={verify}"));
+        }
+        command
+    }
+
+    /// The image proxy's.
+    pub fn proxy(&self) -> ImageProxyConfig {
+        let mut config = ImageProxyConfig::default();
+        config.authfile.clone_from(&self.authfile);
+        config.insecure_skip_tls_verification = self.tls_verify.map(|verify| !verify);
+        let mut command = self.command();
+        end_with_parent(&mut command);
+        config.skopeo_cmd = Some(command);
+        config
+    }
+}
+
+/// A pull that is killed leaves no skopeo behind.
+fn end_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let set = || nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).map_err(Into::into);
+    // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(set);
+    }
+}

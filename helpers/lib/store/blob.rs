@@ -1,0 +1,145 @@
+//! Blobs of layers: decompressing them, and measuring what is read.
+
+use std::cell::RefCell;
+use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+use super::tree;
+
+/// How much of a blob is in memory.
+const BUFFER: usize = 256 << 10;
+/// Largest window of zstd, as a power of two: more would be more memory than a pull may take.
+const WINDOW: u32 = 25;
+
+/// What is in a blob.
+pub enum Unpacked<R: BufRead> {
+    /// As it is.
+    Plain(R),
+    /// RFC 1952, also of several members.
+    Gzip(Box<MultiGzDecoder<R>>),
+    /// RFC 8878.
+    Zstd(Box<zstd::Decoder<'static, R>>),
+}
+
+/// Finds out how a blob is compressed: media types are not always true.
+pub fn decompress<R: Read>(blob: R) -> io::Result<Unpacked<BufReader<R>>> {
+    let mut blob = BufReader::with_capacity(BUFFER, blob);
+    match blob.fill_buf()? {
+        [0x1f, 0x8b, ..] => Ok(Unpacked::Gzip(Box::new(MultiGzDecoder::new(blob)))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let mut decoder = zstd::Decoder::with_buffer(blob)?;
+            decoder.window_log_max(WINDOW)?;
+            Ok(Unpacked::Zstd(Box::new(decoder)))
+        }
+        _ => Ok(Unpacked::Plain(blob)),
+    }
+}
+
+impl<R: BufRead> Unpacked<R> {
+    /// What the decompressor has not read.
+    pub fn into_rest(self) -> R {
+        match self {
+            Unpacked::Plain(blob) => blob,
+            Unpacked::Gzip(decoder) => decoder.into_inner(),
+            Unpacked::Zstd(decoder) => decoder.finish(),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Unpacked::Plain(blob) => blob.read(buffer),
+            Unpacked::Gzip(decoder) => decoder.read(buffer),
+            Unpacked::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// Digest and length of all that was read through a [`Metered`].
+#[derive(Clone, Default)]
+pub struct Meter(Rc<RefCell<(Sha256, u64)>>);
+
+/// A reader that is measured.
+pub struct Metered<R> {
+    inner: R,
+    meter: Meter,
+}
+
+impl Meter {
+    /// Measures a reader.
+    pub fn new<R>(inner: R) -> (Meter, Metered<R>) {
+        let meter = Meter::default();
+        (meter.clone(), Metered { inner, meter })
+    }
+
+    /// The digest, hexadecimal.
+    pub fn hex(&self) -> String {
+        tree::hex(&self.0.borrow().0.clone().finalize())
+    }
+
+    /// The length.
+    pub fn count(&self) -> u64 {
+        self.0.borrow().1
+    }
+}
+
+impl<R> Metered<R> {
+    /// What was measured.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        let mut state = self.meter.0.borrow_mut();
+        state.0.update(&buffer[..length]);
+        state.1 += length as u64;
+        Ok(length)
+    }
+}
+
+/// A reader that tells how much was read.
+pub struct Told<'a, R> {
+    /// The reader.
+    pub inner: R,
+    /// Is told.
+    pub tell: &'a dyn Fn(u64),
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        (self.tell)(length as u64);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn finds_the_compression_by_itself() {
+        let content = b"content".repeat(1000);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&content).unwrap();
+        let zstd = zstd::encode_all(content.as_slice(), 1).unwrap();
+        for blob in [content.clone(), gzip.finish().unwrap(), zstd] {
+            let (meter, metered) = Meter::new(decompress(blob.as_slice()).unwrap());
+            let mut found = Vec::new();
+            let mut metered = metered;
+            metered.read_to_end(&mut found).unwrap();
+            assert!(found == content && meter.count() == 7000);
+            let mut rest = Vec::new();
+            metered.into_inner().into_rest().read_to_end(&mut rest).unwrap();
+            assert!(rest.is_empty());
+        }
+    }
+}

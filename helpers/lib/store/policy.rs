@@ -1,0 +1,149 @@
+//! Signature policies, containers-policy.json(5): whether one demands anything, and which of its rules an image is under.
+//!
+//! skopeo enforces them, not this; but the image proxy of older versions lets everything through. So where a policy demands
+//! anything of a transport, images are fetched by `skopeo copy`, which does not.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::access::Access;
+use super::reference::{Reference, Transport};
+
+/// The type of requirement that is none.
+const ANYTHING: &str = "insecureAcceptAnything";
+const SYSTEM: &str = "/etc/containers/policy.json";
+const OWN: &str = ".config/containers/policy.json";
+
+/// A policy file.
+pub struct Policy {
+    path: PathBuf,
+    /// `None` if it cannot be read: skopeo says why.
+    content: Option<Value>,
+}
+
+impl Policy {
+    /// The one that skopeo uses: as said, else the user's, else the system's.
+    pub fn find(access: &Access) -> Policy {
+        let own = std::env::home_dir().map(|home| home.join(OWN)).filter(|path| path.exists());
+        let path = access.policy.clone().or(own).unwrap_or_else(|| PathBuf::from(SYSTEM));
+        let text = std::fs::read_to_string(&path).ok();
+        Policy { path, content: text.and_then(|text| serde_json::from_str(&text).ok()) }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it demands anything of some image of a transport. What cannot be read demands something.
+    pub fn demands(&self, transport: Transport) -> bool {
+        let Some(content) = &self.content else { return true };
+        let scopes = content.pointer(&format!("/transports/{}", transport.name())).and_then(Value::as_object);
+        let rules =
+            content.get("default").into_iter().chain(scopes.into_iter().flat_map(|scopes| scopes.values()));
+        let mut rules = rules.peekable();
+        rules.peek().is_none() || rules.any(|rule| !is_anything(rule))
+    }
+
+    /// The rule that an image is under, as a path into the file.
+    pub fn rule(&self, reference: &Reference) -> String {
+        let scopes = self.content.as_ref().and_then(|content| content.get("transports"));
+        let scopes = scopes.and_then(|transports| transports.get(reference.transport().name()));
+        for scope in scopes_of(reference) {
+            if let Some(rule) = scopes.and_then(|scopes| scopes.get(&scope)) {
+                return format!("transports.{}[{scope:?}]: {}", reference.transport().name(), types(rule));
+            }
+        }
+        let default = self.content.as_ref().and_then(|content| content.get("default"));
+        format!("default: {}", default.map(types).unwrap_or_default())
+    }
+}
+
+fn is_anything(rule: &Value) -> bool {
+    let requirements = rule.as_array().map(Vec::as_slice).unwrap_or_default();
+    !requirements.is_empty() && requirements.iter().all(|r| r.get("type").is_some_and(|t| t == ANYTHING))
+}
+
+fn types(rule: &Value) -> String {
+    let requirements = rule.as_array().map(Vec::as_slice).unwrap_or_default();
+    let types = requirements.iter().filter_map(|requirement| requirement.get("type")?.as_str());
+    types.collect::<Vec<_>>().join(", ")
+}
+
+/// Scopes that an image is in, the narrowest first, as skopeo looks them up.
+fn scopes_of(reference: &Reference) -> Vec<String> {
+    let location = reference.location();
+    let mut scopes = vec![location.to_owned()];
+    let mut rest = match (reference.transport(), location.split_once('@')) {
+        (Transport::Registry, Some((repository, _))) => repository,
+        (Transport::Registry, None) => match location.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => repository,
+            _ => location,
+        },
+        _ => location,
+    };
+    loop {
+        scopes.push(rest.to_owned());
+        match rest.rsplit_once('/') {
+            Some((parent, _)) if !parent.is_empty() => rest = parent,
+            _ => break,
+        }
+    }
+    let mut host = rest.split(':').next().unwrap_or_default();
+    while let Some((_, domain)) =
+        host.split_once('.').filter(|_| reference.transport() == Transport::Registry)
+    {
+        scopes.push(format!("*.{domain}"));
+        host = domain;
+    }
+    scopes.push(String::new());
+    scopes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy(content: Value) -> Policy {
+        Policy { path: "/p".into(), content: Some(content) }
+    }
+
+    #[test]
+    fn finds_out_whether_anything_is_demanded() {
+        let anything = json!([{"type": ANYTHING}]);
+        let reject = json!([{"type": "reject"}]);
+        for (content, demands) in [
+            (json!({"default": anything}), false),
+            (json!({"default": reject}), true),
+            (json!({"default": []}), true),
+            (json!({}), true),
+            (json!([]), true),
+            (json!({"default": anything, "transports": {"docker": {"": anything}}}), false),
+            (json!({"default": anything, "transports": {"docker": {"r.io": reject}}}), true),
+            (json!({"default": anything, "transports": {"oci": {"": reject}}}), false),
+            (json!({"default": reject, "transports": {"docker": {"": anything}}}), true),
+        ] {
+            assert_eq!(policy(content.clone()).demands(Transport::Registry), demands, "{content}");
+        }
+        assert!(Policy { path: "/p".into(), content: None }.demands(Transport::Registry));
+    }
+
+    #[test]
+    fn names_the_rule() {
+        let content = json!({
+            "default": [{"type": "reject"}],
+            "transports": {"docker": {"r.io/x": [{"type": "signedBy"}], "*.example.com": [{"type": "sigstoreSigned"}]},
+                           "oci": {"": [{"type": ANYTHING}]}},
+        });
+        for (reference, rule) in [
+            ("r.io/x/y:1", "transports.docker[\"r.io/x\"]: signedBy"),
+            ("a.b.example.com:5000/x", "transports.docker[\"*.example.com\"]: sigstoreSigned"),
+            ("r.io/z", "default: reject"),
+            ("oci:/a/b", "transports.oci[\"\"]: insecureAcceptAnything"),
+        ] {
+            assert_eq!(policy(content.clone()).rule(&reference.parse().unwrap()), rule);
+        }
+    }
+}

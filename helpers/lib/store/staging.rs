@@ -1,0 +1,58 @@
+//! Copies of images that skopeo made, for where it has to enforce a signature policy before anything of them is taken.
+
+use std::path::{Path, PathBuf};
+
+use super::access::Access;
+use super::policy::Policy;
+use super::reference::Reference;
+use super::transport::message;
+use crate::deployment;
+use crate::error::{Context, Error, Result};
+use crate::files;
+
+/// A directory with one image, removed when it is dropped. What a killed pull leaves is in the repository's directory for
+/// temporary files, which libostree cleans.
+pub struct Staging {
+    directory: PathBuf,
+}
+
+impl Staging {
+    /// Copies an image to below `temporary`, if the policy lets it through.
+    pub fn copy(
+        reference: &Reference,
+        access: &Access,
+        policy: &Policy,
+        temporary: &Path,
+    ) -> Result<Staging> {
+        let directory = temporary.join(format!("syscontainers-{}", std::process::id()));
+        deployment::remove_tree(&directory)?;
+        files::make_directory(&directory, 0o700)?;
+        let staging = Staging { directory };
+        let mut command = access.verb("copy", "src-");
+        command.args(["--quiet", "--preserve-digests"]).arg(reference.to_skopeo());
+        command.arg(staging.reference().to_skopeo());
+        let what = || format!("cannot copy {}", reference.to_skopeo());
+        let output = command.output().context(what)?;
+        if output.status.success() {
+            return Ok(staging);
+        }
+        let said = message(&String::from_utf8_lossy(&output.stderr));
+        if said.to_lowercase().contains("source image rejected") {
+            let (rule, path) = (policy.rule(reference), policy.path().display());
+            return Err(Error::new(format!("{said}; the rule is {rule} in {path}"))).context(what);
+        }
+        Err(Error::new(said)).context(what)
+    }
+
+    /// The copy.
+    pub fn reference(&self) -> Reference {
+        Reference::directory(&self.directory)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be removed is cleaned later.
+        let _ = deployment::remove_tree(&self.directory);
+    }
+}
