@@ -82,6 +82,10 @@ impl Report for Progress {
         }
     }
 
+    fn retrying(&self, text: &str) {
+        self.line(text);
+    }
+
     fn warning(&self, text: &str) {
         log::warning(text);
     }

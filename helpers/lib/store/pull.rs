@@ -24,6 +24,8 @@ pub trait Report {
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send>;
     /// A layer was fetched, all of it.
     fn fetched(&self, layer: &Descriptor);
+    /// Something failed, and is tried again.
+    fn retrying(&self, text: &str);
     /// Something is not as it should be, but the pull goes on.
     fn warning(&self, text: &str);
 }
@@ -46,7 +48,7 @@ pub struct Outcome {
 pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn Report) -> Result<Outcome> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
-    let tell = |text: &str| report.warning(text);
+    let tell = |text: &str| report.retrying(text);
     let temporary = store.path.join("tmp");
     let (source, manifest) = with_retries(&tell, || {
         let source = Source::open(reference, access, &temporary)?;
@@ -151,7 +153,7 @@ fn fetch(
     expected: &Expected,
     report: &dyn Report,
 ) -> Result<Layer> {
-    let tell = |text: &str| report.warning(text);
+    let tell = |text: &str| report.retrying(text);
     let (layer, left_out) = with_retries(&tell, || {
         let (repo, expected, progress) = (store.repo.clone(), expected.clone(), report.fetching(descriptor));
         source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected, &progress))

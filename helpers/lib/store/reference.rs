@@ -1,11 +1,9 @@
 //! Image references: where an image comes from, and what it is called in the store.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-use flate2::bufread::GzDecoder;
 
 use crate::error::{Context, Error, Result};
 
@@ -99,6 +97,10 @@ fn parse(text: &str) -> Result<Reference, String> {
     };
     if transport.has_names() {
         check_name(rest)?;
+        if transport == Transport::Daemon && rest.contains('@') {
+            let why = "the engine keeps no manifest that a digest could be compared with; use a tag, or the image's ID";
+            return Err(format!("{why}, as in docker-daemon:sha256:ID"));
+        }
         return Ok(Reference { transport, location: with_tag(rest), image: None });
     }
     let (path, image) = match rest.split_once(':') {
@@ -217,10 +219,7 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// The first tag of the last image of an archive: the one that the original took.
 fn first_tag(file: &Path) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut reader = BufReader::new(File::open(file)?);
-    let gzipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let reader: Box<dyn Read> = if gzipped { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) };
-    for entry in tar::Archive::new(reader).entries()? {
+    for entry in tar::Archive::new(BufReader::new(File::open(file)?)).entries()? {
         let entry = entry?;
         if &*entry.path_bytes() == b"manifest.json" {
             let manifest: serde_json::Value = serde_json::from_reader(entry.take(MANIFEST_MAX))?;
@@ -263,6 +262,7 @@ mod tests {
             ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "docker://127.0.0.1:5000/x:latest"),
             ("busybox", "busybox:latest", "docker://busybox:latest"),
             ("docker-daemon:r.io/x", "r.io/x:latest", "docker-daemon:r.io/x:latest"),
+            ("docker-daemon:sha256:12ab", "sha256:12ab", "docker-daemon:sha256:12ab"),
             ("docker:x", "x:latest", "docker-daemon:x:latest"),
             ("docker:x:1", "x:1", "docker-daemon:x:1"),
             ("containers-storage:r.io/x:1", "r.io/x:1", "containers-storage:r.io/x:1"),
@@ -277,7 +277,7 @@ mod tests {
             let reference: Reference = text.parse().unwrap();
             assert_eq!((reference.name().unwrap().as_str(), reference.to_skopeo().as_str()), (name, skopeo));
         }
-        for transport in ["", "docker://", "docker-daemon:", "containers-storage:", "docker:"] {
+        for transport in ["", "docker://", "containers-storage:"] {
             let name = format!("r.io/x@sha256:{HEX}");
             assert_eq!(format!("{transport}{name}").parse::<Reference>().unwrap().name().unwrap(), name);
         }
@@ -295,6 +295,7 @@ mod tests {
     #[test]
     fn refuses_with_a_reason() {
         let both = format!("r.io/x:1@sha256:{HEX}");
+        let engine = format!("docker:x@sha256:{HEX}");
         let texts = [
             "",
             "a b",
@@ -315,6 +316,7 @@ mod tests {
             "dir:",
             "docker:",
             "docker-daemon:a//b",
+            &engine,
         ];
         for text in texts {
             let error = text.parse::<Reference>().unwrap_err();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use super::policy::Policy;
-use super::reference::Reference;
+use super::reference::{Reference, Transport};
 use super::transport::message;
 use crate::deployment;
 use crate::error::{Context, Error, Result};
@@ -29,7 +29,11 @@ impl Staging {
         files::make_directory(&directory, 0o700)?;
         let staging = Staging { directory };
         let mut command = access.verb("copy", "src-");
-        command.args(["--quiet", "--preserve-digests"]).arg(reference.to_skopeo());
+        command.args(["--quiet", "--remove-signatures"]);
+        if reference.transport() != Transport::Storage {
+            command.arg("--preserve-digests");
+        }
+        command.arg(reference.to_skopeo());
         command.arg(staging.reference().to_skopeo());
         let what = || format!("cannot copy {}", reference.to_skopeo());
         let output = command.output().context(what)?;

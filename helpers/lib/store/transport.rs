@@ -14,7 +14,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::access::{Access, SKOPEO};
 use super::policy::Policy;
-use super::reference::Reference;
+use super::reference::{Reference, Transport};
 use super::staging::Staging;
 use super::tree;
 use crate::error::{Context, Error, Result};
@@ -28,6 +28,8 @@ pub struct Source {
     reference: Reference,
     access: Access,
     runtime: Runtime,
+    /// What a copy is of.
+    original: Option<Reference>,
     _staging: Option<Staging>,
 }
 
@@ -45,14 +47,15 @@ impl Source {
     /// Opens an image; the source is asked for its manifest. Copies are made below `temporary`, if they have to be.
     pub fn open(reference: &Reference, access: &Access, temporary: &Path) -> Result<Source> {
         let policy = Policy::find(access);
-        if !policy.demands(reference.transport()) {
+        // Layers in storage have lost the form that the manifest names, and the proxy knows no other.
+        if !policy.demands(reference.transport()) && reference.transport() != Transport::Storage {
             return Source::connect(reference, access, None);
         }
         let staging = Staging::copy(reference, access, &policy, temporary)?;
         let copy = staging.reference();
         // The policy was for the original, and may know nothing of copies.
-        let access = Access { policy: None, ..Access::default() };
-        Source::connect(&copy, &access, Some(staging))
+        let source = Source::connect(&copy, &Access::default(), Some(staging))?;
+        Ok(Source { original: Some(reference.clone()), ..source })
     }
 
     fn connect(reference: &Reference, access: &Access, staging: Option<Staging>) -> Result<Source> {
@@ -63,7 +66,7 @@ impl Source {
         let image =
             runtime.block_on(proxy.open_image(&reference.to_skopeo())).map_err(cleaned).context(what)?;
         let (reference, access) = (reference.clone(), access.clone());
-        Ok(Source { proxy, image, reference, access, runtime, _staging: staging })
+        Ok(Source { proxy, image, reference, access, runtime, original: None, _staging: staging })
     }
 
     /// Fetches the manifest.
@@ -72,6 +75,12 @@ impl Source {
         let fetched = self.runtime.block_on(self.proxy.fetch_manifest_raw_oci(&self.image));
         let (digest, converted) = fetched.map_err(cleaned).context(what)?;
         let oci = serde_json::from_slice(&converted).context(what)?;
+        if let Some(original) = self.original.as_ref().filter(|o| o.transport() == Transport::Storage) {
+            // The copy's manifest names other blobs.
+            let raw = inspect(original, &self.access).context(what)?;
+            let (digest, raw) = (sha256(&raw), String::from_utf8(raw).context(what)?);
+            return Ok(Manifest { digest, raw, oci });
+        }
         let raw = if digest == sha256(&converted) {
             converted
         } else {
@@ -84,8 +93,7 @@ impl Source {
     /// The proxy converts manifests to OCI; what a registry signed and what digests name is the original.
     fn unconverted(&self, digest: &str) -> Option<Vec<u8>> {
         let reference = self.reference.with_digest(digest).unwrap_or_else(|| self.reference.clone());
-        let mut command = self.access.verb("inspect", "");
-        let raw = systemd::output(command.arg("--raw").arg(reference.to_skopeo())).ok()?;
+        let raw = inspect(&reference, &self.access).ok()?;
         (sha256(&raw) == digest).then_some(raw)
     }
 
@@ -120,6 +128,11 @@ impl Source {
             }
         })
     }
+}
+
+/// The manifest as it is at its source.
+fn inspect(reference: &Reference, access: &Access) -> Result<Vec<u8>> {
+    systemd::output(access.verb("inspect", "").arg("--raw").arg(reference.to_skopeo()))
 }
 
 fn is_broken_pipe(error: &Error) -> bool {

@@ -1,0 +1,110 @@
+#!/bin/bash
+# Every source, by name, by tag and by digest; images of several architectures, and of every compression.
+. "$(dirname "$0")/lib.sh"
+
+pull() { syscontainer-pull --quiet "$@"; }
+
+say 'one image, everywhere'
+mkdir -p /etc/containers
+printf '[storage]\ndriver = "vfs"\ngraphroot = "/var/lib/storage"\nrunroot = "/run/storage"\n' >/etc/containers/storage.conf
+exports thing '["true"]'
+build_image thing:1 "$WORK/thing"
+digest=$DIGEST
+skopeo copy --quiet "docker://$REGISTRY/thing:1" "docker://$REGISTRY/thing:latest"
+for tag in 1 latest; do
+    skopeo copy --quiet "docker://$REGISTRY/thing:1" "containers-storage:$REGISTRY/thing:$tag"
+    skopeo copy --quiet "docker://$REGISTRY/thing:1" "oci:$WORK/layout:$tag"
+done
+skopeo copy --quiet "docker://$REGISTRY/thing:1" "oci-archive:$WORK/layout.tar:1"
+skopeo copy --quiet "docker://$REGISTRY/thing:1" "docker-archive:$WORK/thing.tar:$REGISTRY/thing:1"
+skopeo copy --quiet "docker://$REGISTRY/thing:1" "dir:$WORK/directory"
+podman system service --time=0 unix:///run/docker.sock >"$WORK/podman.log" 2>&1 &
+podman=$!
+trap 'kill $podman 2>/dev/null' EXIT
+wait_for 'podman answers as docker does' test -S /run/docker.sock
+
+# pulls NAME SOURCE: it can be pulled, is called NAME, and runs.
+number=0
+pulls() {
+    number=$((number + 1))
+    expect_like "^$1 sha256:[0-9a-f]{64}$" pull --repo="$WORK/repo$number" "$2"
+    check "$2 has what it should" ostree --repo="$WORK/repo$number" cat "ociimage/$(printf %s "$1" | sed 's/_/_5F/g; s,/,_2F,g; s/:/_3A/g; s/@/_40/g')" /exports/config.json
+    rm -rf "$WORK/repo$number"
+}
+name=$REGISTRY/thing
+for prefix in '' docker:// docker-daemon: docker: containers-storage:; do
+    pulls "$name:latest" "$prefix$name"
+    pulls "$name:1" "$prefix$name:1"
+done
+pulls "$name@$digest" "$name@$digest"
+pulls "$name@$digest" "docker://$name@$digest"
+stored=$(podman image inspect --format='{{.Digest}}' "$name:1")
+pulls "$name@$stored" "containers-storage:$name@$stored"
+id=$(podman image inspect --format='{{.Id}}' "$name:1")
+pulls "sha256:$id" "docker-daemon:sha256:$id"
+pulls "sha256:$id" "docker:sha256:$id"
+run_fails 2 'no manifest that a digest .*docker-daemon:sha256:ID' syscontainer-pull "docker-daemon:$name@$stored"
+pulls layout:latest "oci:$WORK/layout:latest"
+pulls layout:1 "oci:$WORK/layout:1"
+pulls layout:latest "oci-archive:$WORK/layout.tar"
+pulls layout:1 "oci-archive:$WORK/layout.tar:1"
+pulls "$name:1" "docker-archive:$WORK/thing.tar"
+pulls "$name:1" "docker-archive:$WORK/thing.tar:$name:1"
+pulls "$name:1" "dockertar:$WORK/thing.tar"
+pulls "$name:1" "dockertar:/$WORK/thing.tar"
+pulls directory:latest "dir:$WORK/directory"
+cd "$WORK"
+pulls "$name:1" dockertar:thing.tar
+cd /
+
+say 'digests are those that the sources have'
+expect "$name:1 $digest" pull "$name:1"
+expect "layout:1 $digest" pull "oci:$WORK/layout:1"
+expect "directory:latest $digest" pull "dir:$WORK/directory"
+
+say 'several architectures'
+# other DIGEST FILE: makes FILE the same image for another machine.
+index=$WORK/index
+rm -rf "$index"
+mkdir -p "$index"
+"$TESTS/build-image" "$index/layout:one" "$WORK/thing" >/dev/null
+mkdir -p "$WORK/foreign/etc"
+echo foreign >"$WORK/foreign/etc/foreign"
+sed 's/^case $(uname -m) in$/case s390x in/' "$TESTS/build-image" >"$WORK/build-foreign"
+sh "$WORK/build-foreign" "$index/layout:two" "$WORK/thing" "$WORK/foreign" >/dev/null
+own=$(uname -m)
+case $own in x86_64) own=amd64 ;; aarch64) own=arm64 ;; esac
+sed -i "s/\"annotations\":{\"org.opencontainers.image.ref.name\":\"one\"}/\"platform\":{\"architecture\":\"$own\",\"os\":\"linux\"}/
+        s/\"annotations\":{\"org.opencontainers.image.ref.name\":\"two\"}/\"platform\":{\"architecture\":\"s390x\",\"os\":\"linux\"}/" "$index/layout/index.json"
+cp "$index/layout/index.json" "$WORK/list"
+list=sha256:$(sha256sum "$WORK/list" | cut -d' ' -f1)
+cp "$WORK/list" "$index/layout/blobs/sha256/${list#*:}"
+printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"%s","size":%s}]}' \
+    "$list" "$(stat --format=%s "$WORK/list")" >"$index/layout/index.json"
+skopeo copy --quiet --all "oci:$index/layout" "docker://$REGISTRY/many"
+expect_like "^$REGISTRY/many:latest " pull "$REGISTRY/many"
+# foreign: whether the image is the other machine's.
+foreign() { ostree --repo=/var/lib/containers/atomic/.storage/ostree cat "ociimage/127.0.0.1_3A5000_2Fmany_3Alatest" /etc/foreign; }
+refuse 'the image is for this machine' foreign
+expect_like "^$REGISTRY/many:latest " pull --arch=s390x "$REGISTRY/many"
+expect foreign foreign
+expect_like "^$REGISTRY/many@$list " pull "$REGISTRY/many@$list"
+run_fails 1 'no image found.* for architecture m68k' syscontainer-pull --quiet --arch=m68k "$REGISTRY/many"
+
+say 'compressions'
+for format in zstd gzip; do
+    skopeo copy --quiet --dest-compress-format=$format --format=oci "dir:$WORK/directory" "oci:$WORK/$format:1"
+    expect_like "tar[+]$format" skopeo inspect --raw "oci:$WORK/$format:1"
+    pulls "$format:1" "oci:$WORK/$format:1"
+done
+skopeo copy --quiet --dest-decompress "docker://$REGISTRY/thing:1" "dir:$WORK/plain"
+pulls plain:latest "dir:$WORK/plain"
+
+say 'results'
+syscontainer-pull --quiet --json --repo="$WORK/json" "$REGISTRY/thing:1" >"$WORK/result"
+for line in '"image": "127.0.0.1:5000/thing:1"' "\"digest\": \"$digest\"" '"changed": true' '"layers-fetched": 2' '"layers-reused": 0' \
+    '"bytes": [0-9]+' '"seconds": [0-9.]+'; do
+    expect_like "$line" cat "$WORK/result"
+done
+syscontainer-pull --quiet --json --repo="$WORK/json" "$REGISTRY/thing:1" >"$WORK/result"
+expect_like '"changed": false' cat "$WORK/result"

@@ -1,0 +1,79 @@
+#!/bin/bash
+# Pulls in a world where networks fail, disks are full and programs are many.
+. "$(dirname "$0")/lib.sh"
+
+pull() { syscontainer-pull "$@" 2>"$WORK/.err"; }
+mkdir -p "$WORK/big/srv" "$WORK/zeros/srv"
+head -c 20000000 /dev/urandom >"$WORK/big/srv/noise"
+head -c 300000000 /dev/zero >"$WORK/zeros/srv/zeros"
+exports small '["true"]'
+build_image small "$WORK/small"
+build_image big "$WORK/big"
+build_image zeros "$WORK/zeros"
+
+say 'the registry is away for a moment'
+systemctl stop registry
+(sleep 1.5 && systemctl start registry) &
+expect_like "^$REGISTRY/small:latest " pull "$REGISTRY/small"
+expect_like 'connection refused.*; trying again in 1 s' cat "$WORK/.err"
+wait
+
+say 'a pull that was cut goes on'
+expect_like "^$REGISTRY/big:latest " pull --repo="$WORK/cut" "$REGISTRY/big"
+ostree --repo="$WORK/cut" refs --delete "ociimage/127.0.0.1_3A5000_2Fbig_3Alatest"
+expect_like '"layers-reused": 2' pull --json --repo="$WORK/cut" "$REGISTRY/big"
+
+say 'many at once'
+pids=()
+for round in 1 2 3; do
+    syscontainer-pull --quiet --repo="$WORK/many" "$REGISTRY/big" >"$WORK/many.$round" 2>&1 &
+    pids+=($!)
+    syscontainer-pull --quiet --repo="$WORK/many" "$REGISTRY/small" >/dev/null 2>&1 &
+    pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || { cat "$WORK"/many.*; fail 'a pull beside others failed'; }; done
+check 'the store is sound' ostree --repo="$WORK/many" fsck --quiet
+expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/many" "$REGISTRY/big"
+
+say 'a disk that is too small'
+mkdir "$WORK/disk"
+truncate --size=64M "$WORK/image"
+mkfs.ext4 -q "$WORK/image"
+mount -o loop "$WORK/image" "$WORK/disk" 2>/dev/null || mount -t tmpfs -o size=24m tmpfs "$WORK/disk"
+fill() { head -c "$1" /dev/zero >"$WORK/disk/fill"; }
+free() { echo $(($(stat --file-system --format='%a * %S' "$WORK/disk"))); }
+fill $(($(free) - 10000000))
+run_fails 1 'cannot pull .*its layers are [0-9]+ MiB, and [0-9]+ MiB are free in .*; nothing was fetched' \
+    syscontainer-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
+rm "$WORK/disk/fill"
+fill $(($(free) - 12000000))
+status=0
+pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros" >/dev/null || status=$?
+expect 1 echo $status
+expect_like 'cannot pull .*No space left' cat "$WORK/.err"
+expect 1 bash -c "wc -l <$WORK/.err"
+check 'what is there is sound' ostree --repo="$WORK/disk/repo" fsck --quiet
+expect '' bash -c "ostree --repo=$WORK/disk/repo refs | grep zeros || true"
+expect_like "^$REGISTRY/small:latest " pull --repo="$WORK/disk/repo" "$REGISTRY/small"
+umount "$WORK/disk"
+
+say 'memory'
+for image in zeros big; do
+    syscontainer-pull --quiet --repo="$WORK/memory" "$REGISTRY/$image" >/dev/null &
+    pid=$! peak=0
+    while now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status 2>/dev/null) && [ -n "$now" ]; do peak=$now; done
+    wait $pid
+    [ "$peak" -gt 1000 ] && [ "$peak" -lt 65536 ] || fail "peak memory with $image: $peak KiB"
+    ok "peak memory with $image: $peak KiB"
+done
+
+say 'under systemd'
+printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nNotifyAccess=main\nTimeoutStartSec=infinity\nExecStart=/usr/bin/syscontainer-pull --repo=%s/unit %s/big\n' "$WORK" "$REGISTRY" \
+    >/etc/systemd/system/pull.service
+systemctl daemon-reload
+check 'a unit can pull' systemctl start pull
+expect_like 'fetching layer' journal_of pull
+expect_like 'fetching layer [0-9a-f]*: .* of ' unit_property pull StatusText
+
+say 'on a terminal'
+expect_like 'B/' script --quiet --return --command "syscontainer-pull --repo=$WORK/terminal $REGISTRY/big" /dev/null
