@@ -18,6 +18,32 @@ expect_like "^$REGISTRY/small:latest " pull "$REGISTRY/small"
 expect_like 'connection refused.*; trying again in 1 s' cat "$WORK/.err"
 wait
 
+say 'a registry that asks to come back later'
+cat >"$WORK/busy" <<'END'
+#!/bin/bash
+# One connection: the first three requests get 429, everything else goes to the registry. TLS is not spoken here.
+IFS= read -r line || exit 0
+case $line in GET*|HEAD*) ;; *) exit 0 ;; esac
+if [ "$(wc -l <"$1/answers")" -lt 3 ]; then
+    echo 429 >>"$1/answers"
+    while IFS= read -r header && [ "${header%$'\r'}" ]; do :; done
+    printf 'HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    exit 0
+fi
+echo passed >>"$1/answers"
+{ printf '%s\n' "$line"; cat; } | busybox nc 127.0.0.1 5000
+END
+chmod +x "$WORK/busy"
+: >"$WORK/answers"
+printf '[Socket]\nListenStream=127.0.0.1:5429\nAccept=yes\n' >/etc/systemd/system/busy.socket
+printf '[Service]\nExecStart=-%s %s\nStandardInput=socket\nStandardError=journal\n' "$WORK/busy" "$WORK" >/etc/systemd/system/busy@.service
+printf '[[registry]]\nlocation = "127.0.0.1:5429"\ninsecure = true\n' >/etc/containers/registries.conf.d/busy.conf
+systemctl daemon-reload
+systemctl start busy.socket
+expect_like '^127.0.0.1:5429/small:latest ' pull 127.0.0.1:5429/small
+expect 3 grep -c 429 "$WORK/answers"
+check 'and then it was let through' grep passed "$WORK/answers"
+
 say 'a pull that was cut goes on'
 expect_like "^$REGISTRY/big:latest " pull --repo="$WORK/cut" "$REGISTRY/big"
 ostree --repo="$WORK/cut" refs --delete "ociimage/127.0.0.1_3A5000_2Fbig_3Alatest"
@@ -66,6 +92,13 @@ for image in zeros big; do
     [ "$peak" -gt 1000 ] && [ "$peak" -lt 65536 ] || fail "peak memory with $image: $peak KiB"
     ok "peak memory with $image: $peak KiB"
 done
+
+say 'no secret is on a command line'
+# strace sees what programs are run with.
+printf '{"auths": {"%s": {"auth": "%s"}}}' "$REGISTRY" "$(printf 'user:secret word' | base64)" >"$WORK/auth.json"
+strace -f -qq -e trace=execve -s 1000 -o "$WORK/trace" syscontainer-pull --quiet --authfile="$WORK/auth.json" "$REGISTRY/small" >/dev/null
+check 'skopeo was run' grep 'execve.*"experimental-image-proxy"' "$WORK/trace"
+refuse 'without what is in the file' grep -F -e 'secret' -e "$(printf 'user:secret word' | base64)" <(grep -o 'execve([^]]*]' "$WORK/trace")
 
 say 'under systemd'
 printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nNotifyAccess=main\nTimeoutStartSec=infinity\nExecStart=/usr/bin/syscontainer-pull --repo=%s/unit %s/big\n' "$WORK" "$REGISTRY" \
