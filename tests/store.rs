@@ -225,6 +225,7 @@ fn archives_end_and_are_packed_in_many_ways() {
         Layer::plain(&one_block),
         Layer::packed(&whole, members(&whole)),
         Layer::packed(&whole, [members(&whole), gzip(b"")].concat()),
+        Layer::packed(&whole, zstd::encode_all(whole.as_slice(), 3).unwrap()),
         // What is inside says more than what it is called.
         Layer {
             media_type: Layer::gzip(&whole).media_type,
@@ -378,7 +379,11 @@ fn blobs_that_are_not_what_they_should_be_are_refused() {
         ),
         ("trailing garbage", honest(&[&good.blob[..], b"garbage"].concat())),
         ("zstd called gzip", honest(b"\x28\xb5\x2f\xfd\x04\0\0\0\0")),
-        ("zstd", kind("application/vnd.oci.image.layer.v1.tar+zstd")),
+        ("truncated zstd", {
+            let packed = zstd::encode_all(whole.as_slice(), 3).unwrap();
+            honest(&packed[..packed.len() / 2])
+        }),
+        ("lzma", kind("application/vnd.oci.image.layer.v1.tar+lzma")),
         ("encrypted", kind("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")),
         ("foreign", kind("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip")),
         ("odd type", kind("text/\u{1b}[2Jplain\n")),
