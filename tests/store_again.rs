@@ -128,7 +128,10 @@ fn docker_archives_are_images() {
         assert!(outcome.stdout.starts_with(&format!("{name} sha256:")), "{image}: {outcome:?}");
         assert_eq!(contents(&host.checkout(&image)), "b=1 c=2", "{image}");
     }
+    let odd = path("odd.tar");
+    std::fs::write(&odd, layout::tar(&[file("manifest.json", r#"[{"RepoTags": ["x\ny:1"]}]"#)])).unwrap();
     for (image, cause) in [
+        (format!("docker-archive:{odd}"), "its name \"x\\ny:1\" is invalid"),
         (format!("docker-archive:{named}:example.org/other:1"), "example.org/other:1"),
         (format!("docker-archive:{}", path("none.tar")), "No such file"),
         (format!("docker-archive:{}", path("layout/index.json")), "cannot read"),

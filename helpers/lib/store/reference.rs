@@ -1,9 +1,11 @@
 //! Image references: where an image comes from, and what it is called in the store.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use flate2::bufread::GzDecoder;
 
 use crate::error::{Context, Error, Result};
 
@@ -138,7 +140,13 @@ impl Reference {
             (Transport::Archive, Some(name)) => Ok(name.clone()),
             (Transport::Archive, None) => {
                 let file = Path::new(&self.location);
-                let tag = first_tag(file).context(|| format!("cannot read {}", self.location))?;
+                let what = || format!("cannot read {}", self.location);
+                let tag = first_tag(file).context(what)?;
+                // It is printed, and may be a container's name.
+                let check = |tag: &String| {
+                    check_name(tag).map_err(|why| format!("its name {tag:?} is invalid: {why}"))
+                };
+                tag.iter().try_for_each(check).context(what)?;
                 Ok(tag.map_or_else(|| format!("{}:latest", self.stem()), |tag| with_tag(&tag)))
             }
             (_, tag) => Ok(format!("{}:{}", self.stem(), tag.as_deref().unwrap_or("latest"))),
@@ -219,7 +227,10 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// The first tag of the last image of an archive: the one that the original took.
 fn first_tag(file: &Path) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
-    for entry in tar::Archive::new(BufReader::new(File::open(file)?)).entries()? {
+    let mut reader = BufReader::new(File::open(file)?);
+    let gzipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    let reader: Box<dyn Read> = if gzipped { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) };
+    for entry in tar::Archive::new(reader).entries()? {
         let entry = entry?;
         if &*entry.path_bytes() == b"manifest.json" {
             let manifest: serde_json::Value = serde_json::from_reader(entry.take(MANIFEST_MAX))?;
