@@ -25,7 +25,8 @@ pub struct Policy {
 impl Policy {
     /// The one that skopeo uses: as said, else the user's, else the system's.
     pub fn find(access: &Access) -> Policy {
-        let own = std::env::home_dir().map(|home| home.join(OWN)).filter(|path| path.exists());
+        let own =
+            std::env::var_os("HOME").map(|home| Path::new(&home).join(OWN)).filter(|path| path.exists());
         let path = access.policy.clone().or(own).unwrap_or_else(|| PathBuf::from(SYSTEM));
         let text = std::fs::read_to_string(&path).ok();
         Policy { path, content: text.and_then(|text| serde_json::from_str(&text).ok()) }
