@@ -109,4 +109,4 @@ expect_like 'fetching layer' journal_of pull
 expect_like 'fetching layer [0-9a-f]*: .* of ' unit_property pull StatusText
 
 say 'on a terminal'
-expect_like 'B/' script --quiet --return --command "syscontainer-pull --repo=$WORK/terminal $REGISTRY/big" /dev/null
+expect_like 'B/' env TERM=xterm script --quiet --return --command "syscontainer-pull --repo=$WORK/terminal $REGISTRY/big" /dev/null
