@@ -5,11 +5,12 @@
 pull() { syscontainer-pull "$@" 2>"$WORK/.err"; }
 mkdir -p "$WORK/big/srv" "$WORK/zeros/srv"
 head -c 20000000 /dev/urandom >"$WORK/big/srv/noise"
-head -c 300000000 /dev/zero >"$WORK/zeros/srv/zeros"
+truncate --size=1G "$WORK/zeros/srv/zeros"
 exports small '["true"]'
 build_image small "$WORK/small"
 build_image big "$WORK/big"
 build_image zeros "$WORK/zeros"
+rm "$WORK/zeros/srv/zeros"
 
 say 'the registry is away for a moment'
 systemctl stop registry
@@ -63,16 +64,20 @@ expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/many" "$REGISTRY
 
 say 'a disk that is too small'
 mkdir "$WORK/disk"
-truncate --size=64M "$WORK/image"
+truncate --size=96M "$WORK/image"
 mkfs.ext4 -q "$WORK/image"
-mount -o loop "$WORK/image" "$WORK/disk" 2>/dev/null || mount -t tmpfs -o size=24m tmpfs "$WORK/disk"
+mount -o loop "$WORK/image" "$WORK/disk" 2>/dev/null || mount -t tmpfs -o size=80m tmpfs "$WORK/disk"
 fill() { head -c "$1" /dev/zero >"$WORK/disk/fill"; }
 free() { echo $(($(stat --file-system --format='%a * %S' "$WORK/disk"))); }
 fill $(($(free) - 10000000))
 run_fails 1 'cannot pull .*its layers are [0-9]+ MiB, and [0-9]+ MiB are free in .*; nothing was fetched' \
     syscontainer-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
 rm "$WORK/disk/fill"
-fill $(($(free) - 12000000))
+fill $(($(free) - 45000000))
+expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
+expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: that may not do' cat "$WORK/.err"
+rm "$WORK/disk/fill"
+fill $(($(free) - 15000000))
 status=0
 pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros" >/dev/null || status=$?
 expect 1 echo $status

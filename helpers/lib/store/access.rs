@@ -25,6 +25,7 @@ impl Access {
     /// skopeo, with the options that come before its command.
     pub fn command(&self) -> Command {
         let mut command = Command::new(SKOPEO);
+        end_with_parent(&mut command);
         if let Some(policy) = &self.policy {
             command.arg("--policy").arg(policy);
         }
@@ -52,9 +53,7 @@ impl Access {
         let mut config = ImageProxyConfig::default();
         config.authfile.clone_from(&self.authfile);
         config.insecure_skip_tls_verification = self.tls_verify.map(|verify| !verify);
-        let mut command = self.command();
-        end_with_parent(&mut command);
-        config.skopeo_cmd = Some(command);
+        config.skopeo_cmd = Some(self.command());
         config
     }
 }

@@ -36,6 +36,9 @@ pub use image::Image;
 
 /// No operation on the store is cancelled: it ends, or the process does.
 const NEVER: Option<&Cancellable> = Cancellable::NONE;
+/// What every repository has besides its configuration.
+const DIRECTORIES: [&str; 7] =
+    ["objects", "tmp", "extensions", "state", "refs/heads", "refs/mirrors", "refs/remotes"];
 /// Longest file of an image that is read into memory.
 const READ_MAX: u64 = 16 << 20;
 
@@ -67,6 +70,12 @@ impl Store {
             files::make_directory(path.parent().unwrap_or(&path), 0o700).context(what)?;
             files::make_directory(&path, 0o700).context(what)?;
             ostree::Repo::new_for_path(&path).create(RepoMode::Bare, NEVER).context(what)?;
+        }
+        // One that was killed while it made the store may have made its configuration only, which comes first.
+        for directory in DIRECTORIES {
+            let directory = path.join(directory);
+            std::fs::create_dir_all(&directory)
+                .context(|| format!("cannot create {}", directory.display()))?;
         }
         Store::at(path)
     }
@@ -134,4 +143,25 @@ impl Store {
 
 fn is_there(path: &Path) -> Result<bool> {
     path.join("config").try_exists().context(|| format!("cannot open the image store {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completes_a_store_that_was_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("repo");
+        Store::open_or_create(&Root::default(), Some(&repo)).unwrap();
+        for entry in std::fs::read_dir(&repo).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                std::fs::remove_dir_all(entry).unwrap();
+            }
+        }
+        let store = Store::open_or_create(&Root::default(), Some(&repo)).unwrap();
+        assert!(store.find("x").unwrap_err().to_string().contains("syscontainer-pull"));
+        store.repo.prepare_transaction(NEVER).unwrap();
+        store.repo.commit_transaction(NEVER).unwrap();
+    }
 }

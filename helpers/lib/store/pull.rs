@@ -5,6 +5,7 @@
 
 use nix::sys::statvfs::statvfs;
 use oci_spec::image::{Descriptor, ImageConfiguration, MediaType};
+use ostree::glib::Variant;
 
 use super::access::Access;
 use super::image::{self, Image};
@@ -61,6 +62,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
         return Ok(Outcome { image, changed: false, fetched: 0, reused, bytes: 0 });
     }
     let config = with_retries(&tell, || source.config()).context(what)?;
+    let original = with_retries(&tell, || source.original(&manifest)).context(what)?;
     let layers = expected_layers(&manifest, &config).context(what)?;
     let present = layers.iter().map(|(_, expected)| layer::find(&store.repo, expected));
     let present: Vec<Option<Layer>> = present.collect::<Result<_>>().context(what)?;
@@ -78,7 +80,8 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
             None => fetch(store, &source, descriptor, expected, report).context(what)?,
         });
     }
-    commit(store, &name, reference, &manifest, &config, &imported).context(what)?;
+    let metadata = image::metadata(&manifest.digest, &original, &config, &reference.to_skopeo());
+    commit(store, &name, &metadata, &imported).context(what)?;
     let image = image::load(&store.repo, &name).context(what)?;
     let image = image.ok_or_else(|| Error::new("it is gone again")).context(what)?;
     Ok(Outcome { image, changed: true, fetched: layers.len() - reused, reused, bytes })
@@ -168,19 +171,11 @@ fn fetch(
     Ok(layer)
 }
 
-fn commit(
-    store: &Store,
-    name: &str,
-    reference: &Reference,
-    manifest: &Manifest,
-    config: &str,
-    layers: &[Layer],
-) -> Result<()> {
+fn commit(store: &Store, name: &str, metadata: &Variant, layers: &[Layer]) -> Result<()> {
     let what = || "cannot write the image".to_string();
     let transaction = store.repo.auto_transaction(NEVER).context(what)?;
     let tree = tree::merge(&store.repo, layers)?;
-    let metadata = image::metadata(&manifest.digest, &manifest.raw, config, &reference.to_skopeo());
-    let commit = layer::commit(&store.repo, &tree, &metadata)?;
+    let commit = layer::commit(&store.repo, &tree, metadata)?;
     store.repo.transaction_set_ref(None, &reference::image_ref(name), Some(&commit));
     transaction.commit(NEVER).context(what)?;
     Ok(())

@@ -37,10 +37,10 @@ pub struct Source {
 pub struct Manifest {
     /// Its digest as the source served it.
     pub digest: String,
-    /// As the source served it.
-    pub raw: String,
     /// In OCI form, whatever it was.
     pub oci: ImageManifest,
+    /// The text of either form.
+    text: Vec<u8>,
 }
 
 impl Source {
@@ -75,26 +75,28 @@ impl Source {
         let fetched = self.runtime.block_on(self.proxy.fetch_manifest_raw_oci(&self.image));
         let (digest, converted) = fetched.map_err(cleaned).context(what)?;
         let oci = serde_json::from_slice(&converted).context(what)?;
-        if let Some(original) = self.original.as_ref().filter(|o| o.transport() == Transport::Storage) {
+        let stored = self.original.as_ref().filter(|original| original.transport() == Transport::Storage);
+        Ok(match stored {
             // The copy's manifest names other blobs.
-            let raw = inspect(original, &self.access).context(what)?;
-            let (digest, raw) = (sha256(&raw), String::from_utf8(raw).context(what)?);
-            return Ok(Manifest { digest, raw, oci });
-        }
-        let raw = if digest == sha256(&converted) {
-            converted
-        } else {
-            self.unconverted(&digest).unwrap_or(converted)
-        };
-        let raw = String::from_utf8(raw).context(what)?;
-        Ok(Manifest { digest, raw, oci })
+            Some(original) => {
+                let text = inspect(original, &self.access).context(what)?;
+                Manifest { digest: sha256(&text), oci, text }
+            }
+            None => Manifest { digest, oci, text: converted },
+        })
     }
 
-    /// The proxy converts manifests to OCI; what a registry signed and what digests name is the original.
-    fn unconverted(&self, digest: &str) -> Option<Vec<u8>> {
-        let reference = self.reference.with_digest(digest).unwrap_or_else(|| self.reference.clone());
-        let raw = inspect(&reference, &self.access).ok()?;
-        (sha256(&raw) == digest).then_some(raw)
+    /// The manifest's text as the source served it, which is another request if it was converted. The proxy converts to OCI;
+    /// what a registry signed and what digests name is the original.
+    pub fn original(&self, manifest: &Manifest) -> Result<String> {
+        let what = || format!("cannot fetch the manifest of {}", self.reference.to_skopeo());
+        let mut text = manifest.text.clone();
+        if manifest.digest != sha256(&text) {
+            let digest = &manifest.digest;
+            let reference = self.reference.with_digest(digest).unwrap_or_else(|| self.reference.clone());
+            text = inspect(&reference, &self.access).context(what)?;
+        }
+        String::from_utf8(text).context(what)
     }
 
     /// Fetches the image's configuration, raw JSON.

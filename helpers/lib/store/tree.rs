@@ -57,10 +57,7 @@ impl Merge<'_> {
         metadata: &str,
         path: &str,
     ) -> Result<()> {
-        let what = || format!("cannot read directory {content}");
-        let variant = self.repo.load_variant(ObjectType::DirTree, content).context(what)?;
-        let (files, directories): DirTree =
-            variant.get().ok_or_else(|| Error::new("it is none")).context(what)?;
+        let (files, directories) = self.load(content)?;
         // Markers first: they are about lower layers, whatever their place in this one.
         for (name, _) in &files {
             if name == OPAQUE {
@@ -75,14 +72,37 @@ impl Merge<'_> {
         for (name, checksum) in files.iter().filter(|(name, _)| !name.starts_with(WHITEOUT)) {
             replace_file(target, name, &hex(checksum))?;
         }
-        for (name, content, metadata) in &directories {
-            if !name.starts_with(SPECIAL) {
-                let is_new = !matches!(target.lookup(name), Ok((_, Some(_))));
-                let below = ensure_directory(target, name)?;
-                self.directory(&below, is_new, &hex(content), &hex(metadata), &format!("{path}/{name}"))?;
+        for (name, content, metadata) in directories.iter().filter(|(name, ..)| !name.starts_with(SPECIAL)) {
+            let (content, metadata) = (hex(content), hex(metadata));
+            let is_new = !matches!(target.lookup(name), Ok((_, Some(_))));
+            let below = ensure_directory(target, name)?;
+            // As most are: then what is in it is read only if a layer above changes it.
+            let is_whole = is_new && !self.has_markers(&content)?;
+            if !(is_whole && below.fill_empty_from_dirtree(self.repo, &content, &metadata)) {
+                self.directory(&below, is_new, &content, &metadata, &format!("{path}/{name}"))?;
             }
         }
         Ok(())
+    }
+
+    /// Whether anything below a directory is about lower layers.
+    fn has_markers(&self, content: &str) -> Result<bool> {
+        let (files, directories) = self.load(content)?;
+        if files.iter().any(|(name, _)| name.starts_with(WHITEOUT)) {
+            return Ok(true);
+        }
+        for (name, content, _) in &directories {
+            if name.starts_with(SPECIAL) || self.has_markers(&hex(content))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn load(&self, content: &str) -> Result<DirTree> {
+        let what = || format!("cannot read directory {content}");
+        let variant = self.repo.load_variant(ObjectType::DirTree, content).context(what)?;
+        variant.get().ok_or_else(|| Error::new("it is none")).context(what)
     }
 }
 
