@@ -28,9 +28,8 @@ fn check(config: &Value) -> Result<()> {
         Some(path) => return Err(Error::new(format!("root.path must be \"rootfs\", not {path}"))),
         None => return Err(Error::new("root.path is missing; it must be \"rootfs\"")),
     }
-    let mut normal = config.clone();
-    normalise(&mut normal);
-    let spec: Spec = serde_json::from_value(normal).context(|| "not an OCI runtime configuration".into())?;
+    let spec: Spec =
+        serde_json::from_value(normalised(config)).context(|| "not an OCI runtime configuration".into())?;
     let args = spec.process().as_ref().and_then(|process| process.args().clone());
     if args.is_none_or(|args| args.is_empty()) {
         return Err(Error::new("process.args is empty: nothing to run"));
@@ -63,6 +62,13 @@ pub fn normalise(config: &mut Value) {
     config.insert("process".into(), Value::Object(process));
     config.insert("linux".into(), Value::Object(linux));
     normalise_mounts(config);
+}
+
+/// A copy as [`normalise`] leaves it.
+pub fn normalised(config: &Value) -> Value {
+    let mut normal = config.clone();
+    normalise(&mut normal);
+    normal
 }
 
 fn drop_nulls(value: &mut Value) {

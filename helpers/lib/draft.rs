@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::bundle;
+use crate::config;
 use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Result};
 use crate::exports::Rendered;
@@ -85,8 +86,7 @@ impl<'a> Draft<'a> {
 }
 
 fn make_mount_points(rootfs: &Path, config: &serde_json::Value, rendered: &Rendered) -> Result<Vec<PathBuf>> {
-    let mut normal = config.clone();
-    crate::config::normalise(&mut normal);
+    let normal = config::normalised(config);
     let socket = [Path::new(bundle::PAYLOAD_NOTIFY)];
     let extra: &[&Path] = if bundle::mounts_notify_socket(&normal, rendered.notify) { &socket } else { &[] };
     mountpoints::create(rootfs, &normal, extra)

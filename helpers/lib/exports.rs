@@ -182,8 +182,7 @@ impl Rendered {
             .map(|(origin, text)| config::parse(&text, origin).map(|value| (text, value)))
             .transpose()
             .context(what)?;
-        let mut normal = config.as_ref().map(|(_, value)| value.clone()).unwrap_or_default();
-        config::normalise(&mut normal);
+        let normal = config::normalised(config.as_ref().map_or(&Value::Null, |(_, value)| value));
         let tmpfiles = match tmpfiles {
             Some(text) => Some(text).filter(|text| !text.trim().is_empty()),
             None => missing_sources(place.root, &normal),

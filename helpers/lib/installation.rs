@@ -70,8 +70,7 @@ pub fn describe(
     tmpfiles: bool,
 ) -> Registration {
     let config = config.filter(|_| info.runtime_kind.is_some());
-    let mut normal = config.cloned().unwrap_or_default();
-    config::normalise(&mut normal);
+    let normal = config::normalised(config.unwrap_or(&Value::Null));
     Registration {
         version: registration::VERSION,
         name: name.clone(),
