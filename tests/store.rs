@@ -443,5 +443,22 @@ fn large_and_deep_layers_are_taken_in_little_memory() {
     let outcome = host.pull(&image);
     println!("2000 directories in each other: {} KiB", outcome.memory);
     assert_eq!(fs::read_dir(host.checkout(&image).join("many")).unwrap().count(), 20_000);
+    // More files than could be in memory, and hard links back to the first of them.
+    let mut many = Vec::new();
+    for directory in 0..300 {
+        many.push(dir(format!("{directory}")).mode(0o700));
+        many.extend((0..1000).map(|n| file(format!("{directory}/a-file-with-a-name-{n}"), "same")));
+    }
+    many.push(file("0/a-file-with-a-name-0", "other"));
+    many.push(hard_link("link", "0/a-file-with-a-name-0"));
+    let image = host.write("files", &Layout::new([Layer::of(&many)]));
+    let outcome = host.pull(&image);
+    println!("300,000 files: {} KiB", outcome.memory);
+    assert!(outcome.memory < 64 << 10, "{} KiB", outcome.memory);
+    let (store, found) = (host.store(), host.store().find(&image).unwrap());
+    let read = |path: &str| store.read(&found, path).unwrap();
+    assert_eq!(read("299/a-file-with-a-name-999").as_deref(), Some(&b"same"[..]));
+    assert_eq!(read("link").as_deref(), Some(&b"other"[..]));
+    assert_eq!(read("0/a-file-with-a-name-1").as_deref(), Some(&b"same"[..]));
     host.fsck();
 }

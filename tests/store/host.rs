@@ -17,7 +17,7 @@ use super::layout::Layout;
 
 pub const PULL: &str = env!("CARGO_BIN_EXE_syscontainer-pull");
 /// Nothing here takes that long unless it hangs.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What one run did.
 #[derive(Debug)]

@@ -6,9 +6,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
 
+use ostree::gio::MemoryInputStream;
 use ostree::gio::prelude::*;
-use ostree::glib::{Variant, VariantDict};
+use ostree::glib::{self, Bytes, Variant, VariantDict};
 use ostree::{MutableTree, ObjectType, RepoFile};
+use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use super::archive::{self, Archive, Entry};
@@ -27,10 +29,12 @@ const IMPLICIT: &str = "syscontainers.implicit-directories";
 /// Longest path, as the kernel has it, and longest name in one.
 const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
-/// Files up to this size are written at once.
-const INLINE: u64 = 64 << 10;
+/// Files up to this size are in memory as a whole.
+const WHOLE: u64 = 1 << 20;
 /// How much of longer ones is in memory.
 const CHUNK: usize = 256 << 10;
+/// How many entries of trees are in memory before what is built is written, some 200 bytes each.
+const ENTRIES: usize = 50_000;
 
 /// What a layer's blob must be.
 #[derive(Clone, Debug)]
@@ -116,6 +120,26 @@ impl Metadata {
         Ok(Metadata { uid, gid, mode: entry.mode & 0o7777, xattrs: xattrs_of(entry) })
     }
 
+    /// Mode of a regular file, type included.
+    fn file_mode(&self) -> u32 {
+        nix::libc::S_IFREG | self.mode
+    }
+
+    /// What is before a regular file's content in its object, ostree-core.h: the length of (uid, gid, mode, rdev, symlink
+    /// target, xattrs), padded to eight bytes, and these; numbers in network byte order.
+    fn file_header(&self) -> Vec<u8> {
+        let header = Variant::tuple_from_iter([
+            self.uid.to_be().to_variant(),
+            self.gid.to_be().to_variant(),
+            self.file_mode().to_be().to_variant(),
+            0u32.to_variant(),
+            "".to_variant(),
+            self.variant(),
+        ]);
+        let header = header.data_as_bytes();
+        [&(header.len() as u32).to_be_bytes()[..], &[0; 4], &header].concat()
+    }
+
     fn variant(&self) -> Variant {
         let list: Vec<(&[u8], &[u8])> =
             self.xattrs.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
@@ -147,13 +171,16 @@ struct Builder<'a> {
     /// Checksums of directory metadata objects.
     directories: HashMap<Metadata, String>,
     implicit: BTreeSet<String>,
+    /// Entries since the tree was written last.
+    pending: usize,
     skipped: usize,
 }
 
 impl<'a> Builder<'a> {
     fn new(repo: &'a ostree::Repo) -> Result<Self> {
         let (root, directories) = (MutableTree::new(), HashMap::new());
-        let mut builder = Builder { repo, root, directories, implicit: BTreeSet::new(), skipped: 0 };
+        let implicit = BTreeSet::new();
+        let mut builder = Builder { repo, root, directories, implicit, pending: 0, skipped: 0 };
         let metadata = builder.implicit_metadata()?;
         builder.root.set_metadata_checksum(&metadata);
         builder.implicit.insert(String::new());
@@ -161,6 +188,10 @@ impl<'a> Builder<'a> {
     }
 
     fn add(&mut self, entry: &Entry, content: &mut impl Read) -> Result<()> {
+        self.pending += 1;
+        if self.pending > ENTRIES {
+            self.write_out()?;
+        }
         let what = || format!("entry {}", archive::shown(&entry.path));
         let path = components(&entry.path).context(what)?;
         match entry.kind {
@@ -177,6 +208,16 @@ impl<'a> Builder<'a> {
         .context(what)
     }
 
+    /// Writes what is built so far, so that memory does not grow with the layer: libostree reads again what it needs of it.
+    fn write_out(&mut self) -> Result<()> {
+        let root = write_tree(self.repo, &self.root)?;
+        let content = root.tree_get_contents_checksum().unwrap_or_default();
+        let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
+        self.root = MutableTree::from_checksum(self.repo, &content, &metadata);
+        self.pending = 0;
+        Ok(())
+    }
+
     fn directory(&mut self, entry: &Entry, path: &[String]) -> Result<()> {
         let metadata = Metadata::of(entry)?;
         let checksum = self.metadata(metadata)?;
@@ -191,18 +232,17 @@ impl<'a> Builder<'a> {
 
     fn file(&mut self, entry: &Entry, content: &mut impl Read, path: &[String]) -> Result<()> {
         let metadata = Metadata::of(entry)?;
-        let mode = nix::libc::S_IFREG | metadata.mode;
-        let (uid, gid, size) = (metadata.uid, metadata.gid, entry.size);
-        let xattrs = metadata.variant();
+        let size = entry.size;
         let what = || "cannot write its content".to_string();
-        let checksum = if size <= INLINE {
-            let mut bytes = Vec::new();
-            content.read_to_end(&mut bytes).context(what)?;
-            check_size(bytes.len() as u64, size)?;
-            self.repo
-                .write_regfile_inline(None, uid, gid, mode, Some(&xattrs), &bytes, NEVER)
-                .context(what)?
+        let checksum = if size <= WHOLE {
+            let mut object = metadata.file_header();
+            let header = object.len();
+            content.read_to_end(&mut object).context(what)?;
+            check_size((object.len() - header) as u64, size)?;
+            self.write_object(object).context(what)?
         } else {
+            let (mode, xattrs) = (metadata.file_mode(), metadata.variant());
+            let Metadata { uid, gid, .. } = metadata;
             let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
             let mut buffer = vec![0; CHUNK];
             let mut done = 0;
@@ -216,9 +256,21 @@ impl<'a> Builder<'a> {
                 done += length as u64;
             }
             check_size(done, size)?;
-            writer.finish(NEVER).context(what)?
+            writer.finish(NEVER).context(what)?.to_string()
         };
         self.put(path, &checksum)
+    }
+
+    /// Writes a file's object, unless it is there. Its checksum is made here, with the CPU's own instructions, where libostree
+    /// would write the file first and then see.
+    fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
+        let checksum = tree::hex(&Sha256::digest(&object));
+        if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? {
+            let length = object.len() as u64;
+            let stream = MemoryInputStream::from_bytes(&Bytes::from_owned(object));
+            self.repo.write_content_trusted(&checksum, &stream, length, NEVER)?;
+        }
+        Ok(checksum)
     }
 
     fn symlink(&mut self, entry: &Entry, path: &[String]) -> Result<()> {
@@ -323,11 +375,15 @@ impl<'a> Builder<'a> {
 
 /// Writes a tree and a commit of it.
 pub fn commit(repo: &ostree::Repo, tree: &MutableTree, metadata: &Variant) -> Result<String> {
+    let root = write_tree(repo, tree)?;
+    let commit = repo.write_commit(None, None, None, Some(metadata), &root, NEVER);
+    Ok(commit.context(|| "cannot write the commit".into())?.to_string())
+}
+
+fn write_tree(repo: &ostree::Repo, tree: &MutableTree) -> Result<RepoFile> {
     let what = || "cannot write the tree".to_string();
     let root = repo.write_mtree(tree, NEVER).context(what)?;
-    let root = root.downcast::<RepoFile>().map_err(|_| Error::new("it is no tree")).context(what)?;
-    let commit = repo.write_commit(None, None, None, Some(metadata), &root, NEVER).context(what)?;
-    Ok(commit.to_string())
+    root.downcast::<RepoFile>().map_err(|_| Error::new("it is no tree")).context(what)
 }
 
 fn check_size(found: u64, expected: u64) -> Result<()> {
