@@ -1,5 +1,6 @@
-//! The image store as its user meets it: the real program pulls layouts that are written here through the real skopeo into
-//! a real repository, which is then checked out and checked.
+//! The image store as its user meets it: the real program pulls images that are written here through the real skopeo into
+//! a real repository, which is then checked out and checked. The images are layouts; in the story 35-hostile they are in a
+//! registry.
 
 #![cfg(feature = "store")]
 #![allow(clippy::unwrap_used)]
@@ -111,8 +112,7 @@ fn files_survive_as_they_were_packed() {
     for size in sizes {
         assert!(fs::read(root.join(format!("size-{size}"))).unwrap() == bytes(size), "{size} bytes");
     }
-    let image = format!("oci:{}", host.path("image").display());
-    let (store, found) = (host.store(), host.store().find(&image).unwrap());
+    let (store, found) = (host.store(), host.store().find(&host.name("image")).unwrap());
     assert_eq!(store.read(&found, "dir/owned").unwrap().as_deref(), Some(&b"x"[..]));
     assert_eq!(store.read(&found, "/none/such").unwrap(), None);
     assert!(store.read(&found, "absolute").is_err() && store.read(&found, "dir").is_err());
@@ -256,7 +256,8 @@ fn refuse(host: &Host, case: &str, layout: &Layout) -> String {
     let outcome = host.run(command);
     let line = outcome.stderr.strip_suffix('\n').unwrap_or(&outcome.stderr);
     assert_eq!(outcome.status, Some(1), "{case}: {outcome:?}");
-    assert!(line.starts_with("syscontainer-pull: cannot pull image:latest: "), "{case}: {line}");
+    let begin = format!("syscontainer-pull: cannot pull {}: ", host.name("image"));
+    assert!(line.starts_with(&begin), "{case}: {line}");
     assert!(!line.contains(char::is_control) && !line.contains("panic"), "{case}: {line:?}");
     assert!(line.len() < 1000, "{case}: {} bytes: {line}", line.len());
     assert!(outcome.stdout.is_empty(), "{case}");

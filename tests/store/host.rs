@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostree::gio::{self, FileQueryInfoFlags, prelude::*};
@@ -15,7 +16,7 @@ use walkdir::WalkDir;
 
 use super::layout::Layout;
 
-pub const PULL: &str = env!("CARGO_BIN_EXE_syscontainer-pull");
+const PULL: &str = env!("CARGO_BIN_EXE_syscontainer-pull");
 /// Nothing here takes that long unless it hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -30,8 +31,19 @@ pub struct Outcome {
     pub memory: u64,
 }
 
+/// Where images are, and what pulls them. Without the variables these are layouts, and the program that Cargo built.
 pub struct Host {
     dir: TempDir,
+    pull: PathBuf,
+    registry: Option<Registry>,
+}
+
+/// A registry on this machine, and the directory that it keeps its files in: what it would not take is put there.
+struct Registry {
+    address: String,
+    /// Of this test's images: others run beside.
+    namespace: String,
+    storage: PathBuf,
 }
 
 impl Host {
@@ -41,8 +53,17 @@ impl Host {
             eprintln!("skipped: only root can give files their owners");
             return None;
         }
+        let set = |key: &str| std::env::var(format!("SYSCONTAINERS_TEST_{key}")).ok();
         // Not in /tmp, which may have no extended attributes.
-        let host = Host { dir: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        let dir = set("DIRECTORY").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+        let registry = set("REGISTRY").map(|address| {
+            let storage = set("REGISTRY_STORAGE").unwrap().into();
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let namespace = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
+            Registry { address, namespace, storage }
+        });
+        let pull = set("PULL").unwrap_or_else(|| PULL.into()).into();
+        let host = Host { dir: TempDir::new_in(dir).unwrap(), pull, registry };
         fs::create_dir(host.path("canary")).unwrap();
         Some(host)
     }
@@ -56,7 +77,7 @@ impl Host {
     }
 
     pub fn command(&self, image: &str) -> Command {
-        let mut command = Command::new(PULL);
+        let mut command = Command::new(&self.pull);
         command.arg(format!("--repo={}", self.repo().display())).arg(image);
         command.env_remove("JOURNAL_STREAM").env_remove("SYSTEMD_SCOPE").current_dir(self.path("canary"));
         command
@@ -87,8 +108,20 @@ impl Host {
         Outcome { status: status.code(), stdout: text(&out), stderr: text(&err), memory }
     }
 
-    /// Writes a layout called `name` and returns what it is pulled as.
+    /// What an image is called in the store.
+    pub fn name(&self, name: &str) -> String {
+        match &self.registry {
+            Some(registry) => format!("{}/{}/{name}:latest", registry.address, registry.namespace),
+            None => format!("{name}:latest"),
+        }
+    }
+
+    /// Writes an image called `name` and returns what it is pulled as.
     pub fn write(&self, name: &str, layout: &Layout) -> String {
+        if let Some(registry) = &self.registry {
+            layout.write_to_registry(&registry.storage, &format!("{}/{name}", registry.namespace));
+            return self.name(name);
+        }
         let directory = self.path(name);
         let _ = fs::remove_dir_all(&directory);
         layout.write(&directory);

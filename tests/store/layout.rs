@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 const BLOCK: usize = 512;
 const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An entry of an archive.
 #[derive(Clone, Default)]
@@ -211,16 +212,44 @@ impl Layout {
 
     /// Writes it as an OCI layout with one image.
     pub fn write(&self, directory: &Path) {
-        let blobs = directory.join("blobs/sha256");
-        fs::create_dir_all(&blobs).unwrap();
-        let blob = |digest: &str, data: &[u8]| {
+        let (blobs, manifest) = self.blobs();
+        for (digest, data) in &blobs {
             let (algorithm, hex) = digest.split_once(':').unwrap_or(("sha256", digest));
-            fs::create_dir_all(directory.join("blobs").join(algorithm)).unwrap();
-            fs::write(directory.join("blobs").join(algorithm).join(hex), data).unwrap();
-        };
-        for layer in self.layers.iter().filter(|layer| !layer.missing) {
-            blob(&layer.digest, &layer.blob);
+            put(&directory.join("blobs").join(algorithm).join(hex), data);
         }
+        let index = json!({
+            "schemaVersion": 2, "manifests": [descriptor(MANIFEST, &digest(manifest.as_bytes()), manifest.len())],
+        });
+        put(&directory.join("index.json"), index.to_string().as_bytes());
+        put(&directory.join("oci-layout"), br#"{"imageLayoutVersion": "1.0.0"}"#);
+    }
+
+    /// Writes it to where a docker-registry keeps its files, as NAME:latest. It would take the half of these images only.
+    pub fn write_to_registry(&self, storage: &Path, name: &str) {
+        let root = storage.join("docker/registry/v2");
+        let repository = root.join("repositories").join(name);
+        let _ = fs::remove_dir_all(&repository);
+        let (blobs, manifest) = self.blobs();
+        for (digest, data) in &blobs {
+            let Some((algorithm, hex)) = digest.split_once(':') else { continue };
+            put(&root.join("blobs").join(algorithm).join(&hex[..2]).join(hex).join("data"), data);
+            put(&repository.join("_layers").join(algorithm).join(hex).join("link"), digest.as_bytes());
+        }
+        let digest = digest(manifest.as_bytes());
+        let hex = digest.trim_start_matches("sha256:");
+        for link in [
+            format!("revisions/sha256/{hex}"),
+            "tags/latest/current".into(),
+            format!("tags/latest/index/sha256/{hex}"),
+        ] {
+            put(&repository.join("_manifests").join(link).join("link"), digest.as_bytes());
+        }
+    }
+
+    /// What it consists of by digest, true or not, the manifest last; and the manifest.
+    fn blobs(&self) -> (Vec<(String, Vec<u8>)>, String) {
+        let there = self.layers.iter().filter(|layer| !layer.missing);
+        let mut blobs: Vec<_> = there.map(|layer| (layer.digest.clone(), layer.blob.clone())).collect();
         let diff_ids = self.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let config = self.config.clone().unwrap_or_else(|| {
             json!({
@@ -229,26 +258,29 @@ impl Layout {
             })
             .to_string()
         });
-        let descriptor = |kind: &str, digest: &str, size: usize| json!({ "mediaType": kind, "digest": digest, "size": size });
         let layers: Vec<_> = self
             .layers
             .iter()
             .map(|layer| descriptor(&layer.media_type, &layer.digest, layer.blob.len()))
             .collect();
         let config_digest = digest(config.as_bytes());
-        blob(&config_digest, config.as_bytes());
         let kind = "application/vnd.oci.image.config.v1+json";
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "schemaVersion": 2, "mediaType": MANIFEST,
             "config": descriptor(kind, &config_digest, config.len()), "layers": layers,
         })
         .to_string();
-        blob(&digest(manifest.as_bytes()), manifest.as_bytes());
-        let kind = "application/vnd.oci.image.manifest.v1+json";
-        let index = json!({
-            "schemaVersion": 2, "manifests": [descriptor(kind, &digest(manifest.as_bytes()), manifest.len())],
-        });
-        fs::write(directory.join("index.json"), index.to_string()).unwrap();
-        fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+        blobs.push((config_digest, config.into_bytes()));
+        blobs.push((digest(manifest.as_bytes()), manifest.clone().into_bytes()));
+        (blobs, manifest)
     }
+}
+
+fn descriptor(kind: &str, digest: &str, size: usize) -> serde_json::Value {
+    json!({ "mediaType": kind, "digest": digest, "size": size })
+}
+
+fn put(path: &Path, data: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, data).unwrap();
 }

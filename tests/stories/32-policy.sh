@@ -44,6 +44,29 @@ run_fails 1 'signedBy in /etc' syscontainer-pull --quiet "$image"
 skopeo --insecure-policy copy --quiet --sign-by=right@example.com "oci:$WORK/layout:1" "docker://$image"
 expect_like "^$image:latest " pull "$image"
 gpgconf --kill all
+say 'what a policy let through is not copied once more'
+# requests COMMAND…: what the command asks the registry for, one line each.
+mkdir -p /etc/systemd/system/registry.service.d
+sed 's/accesslog: {disabled: true}/level: info/' /etc/registry.yml >/etc/registry-log.yml
+printf '[Service]\nExecStart=\nExecStart=/usr/bin/docker-registry serve /etc/registry-log.yml\n' >/etc/systemd/system/registry.service.d/log.conf
+systemctl daemon-reload
+systemctl restart registry
+requests() {
+    local since
+    since=$(date +%s.%N)
+    "$@" >"$WORK/.requests" 2>&1
+    journalctl --sync
+    journalctl --unit=registry --since="@$since" --output=cat --no-pager | grep -oE '(GET|HEAD) /v2/[^ "]+' || true
+}
+expect 'GET /v2/thing/manifests/latest' requests pull "$image"
+expect_like '"changed": false' pull --json "$image"
+mv "$WORK/right.gpg" "$WORK/key"
+cp "$WORK/wrong.gpg" "$WORK/right.gpg"
+run_fails 1 'signedBy in /etc' syscontainer-pull --quiet "$image"
+mv "$WORK/key" "$WORK/right.gpg"
+expect_like '"changed": false' pull --json "$image"
+printf '{"default": [{"type": "insecureAcceptAnything"}]}' >$POLICY
+expect 'GET /v2/thing/manifests/latest' requests pull "$image"
 
 say 'sigstore'
 printf 'docker:\n  %s:\n    use-sigstore-attachments: true\n' "$REGISTRY" >/etc/containers/registries.d/story.yaml

@@ -2,7 +2,7 @@
 
 use ostree::glib::{Variant, VariantDict};
 
-use super::reference;
+use super::{NEVER, reference};
 use crate::error::{Context, Error, Result};
 
 /// An image in the store.
@@ -14,6 +14,8 @@ pub struct Image {
     pub commit: String,
     /// Digest of its manifest as the source served it: `sha256:…`.
     pub digest: String,
+    /// Its manifest as the source served it, raw JSON.
+    pub manifest: String,
     /// Its OCI image configuration, raw JSON.
     pub config: String,
 }
@@ -23,6 +25,8 @@ const VERSION_KEY: &str = "syscontainers.version";
 const VERSION: u32 = 1;
 const CONFIG: &str = "syscontainers.config";
 const SOURCE: &str = "syscontainers.source";
+/// Detached from the commit, since it may change: the policy that the image was let through by.
+const POLICY: &str = "syscontainers.policy";
 /// Of containers/image: the manifest, raw JSON, and its digest.
 const MANIFEST: &str = "docker.manifest";
 const DIGEST: &str = "docker.digest";
@@ -50,8 +54,28 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
         name: name.to_owned(),
         commit: commit.to_string(),
         digest: text(DIGEST)?,
+        manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
     }))
+}
+
+/// The policy that an image was let through by, as [`set_policy`] recorded it.
+pub fn policy(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
+    let what = || format!("cannot read what is recorded of commit {}", image.commit);
+    let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
+    Ok(metadata.and_then(|metadata| VariantDict::new(Some(&metadata)).lookup(POLICY).ok().flatten()))
+}
+
+/// Records the policy that an image was let through by.
+pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str) -> Result<()> {
+    if self::policy(repo, image)?.is_some_and(|recorded| recorded == policy) {
+        return Ok(());
+    }
+    let what = || format!("cannot record the policy of commit {}", image.commit);
+    let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
+    let metadata = VariantDict::new(metadata.as_ref());
+    metadata.insert(POLICY, policy);
+    repo.write_commit_detached_metadata(&image.commit, Some(&metadata.end()), NEVER).context(what)
 }
 
 /// The metadata of an image's commit.

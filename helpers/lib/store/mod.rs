@@ -7,6 +7,7 @@
 pub mod access;
 mod archive;
 mod blob;
+mod engine;
 mod image;
 mod layer;
 mod location;

@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::access::Access;
 use super::reference::{Reference, Transport};
+use super::tree;
 
 /// The type of requirement that is none.
 const ANYTHING: &str = "insecureAcceptAnything";
@@ -47,6 +49,18 @@ impl Policy {
         rules.peek().is_none() || rules.any(|rule| !is_anything(rule))
     }
 
+    /// What tells this policy from others: a digest of the file and of all files that it names, its keys. `None` if it cannot be
+    /// read.
+    pub fn fingerprint(&self) -> Option<String> {
+        let content = self.content.as_ref()?;
+        let mut digest = Sha256::new_with_prefix(content.to_string());
+        for path in named_files(content) {
+            digest.update(path);
+            digest.update(std::fs::read(path).unwrap_or_default());
+        }
+        Some(tree::hex(&digest.finalize()))
+    }
+
     /// The rule that an image is under, as a path into the file.
     pub fn rule(&self, reference: &Reference) -> String {
         let scopes = self.content.as_ref().and_then(|content| content.get("transports"));
@@ -58,6 +72,16 @@ impl Policy {
         }
         let default = self.content.as_ref().and_then(|content| content.get("default"));
         format!("default: {}", default.map(types).unwrap_or_default())
+    }
+}
+
+/// Absolute paths anywhere in a policy.
+fn named_files(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) if text.starts_with('/') => vec![text],
+        Value::Array(values) => values.iter().flat_map(named_files).collect(),
+        Value::Object(map) => map.values().flat_map(named_files).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -129,6 +153,18 @@ mod tests {
             assert_eq!(policy(content.clone()).demands(Transport::Registry), demands, "{content}");
         }
         assert!(Policy { path: "/p".into(), content: None }.demands(Transport::Registry));
+    }
+
+    #[test]
+    fn fingerprints_change_with_the_policy_and_its_keys() {
+        let key = tempfile::NamedTempFile::new().unwrap();
+        let content = |kind: &str| json!({"default": [{"type": kind, "keyPaths": [key.path()]}]});
+        let first = policy(content("signedBy")).fingerprint();
+        assert!(first.is_some() && first == policy(content("signedBy")).fingerprint());
+        assert_ne!(first, policy(content("reject")).fingerprint());
+        std::fs::write(key.path(), "another").unwrap();
+        assert_ne!(first, policy(content("signedBy")).fingerprint());
+        assert_eq!(Policy { path: "/p".into(), content: None }.fingerprint(), None);
     }
 
     #[test]

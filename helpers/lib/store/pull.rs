@@ -10,9 +10,10 @@ use ostree::glib::Variant;
 use super::access::Access;
 use super::image::{self, Image};
 use super::layer::{self, Expected};
+use super::policy::Policy;
 use super::reference::{self, Reference};
 use super::retry::with_retries;
-use super::transport::{Manifest, Source};
+use super::transport::{self, Manifest, Source};
 use super::tree::{self, Layer};
 use super::{NEVER, Store};
 use crate::error::{Context, Error, Result};
@@ -45,21 +46,41 @@ pub struct Outcome {
     pub bytes: u64,
 }
 
+impl Outcome {
+    fn unchanged(image: Image) -> Outcome {
+        let manifest: serde_json::Value = serde_json::from_str(&image.manifest).unwrap_or_default();
+        let reused = manifest["layers"].as_array().map_or(0, Vec::len);
+        Outcome { image, changed: false, fetched: 0, reused, bytes: 0 }
+    }
+}
+
 /// Pulls an image. Nothing is fetched that is there.
 pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn Report) -> Result<Outcome> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
     let tell = |text: &str| report.retrying(text);
+    let policy = Policy::find(access);
+    let fingerprint = policy.fingerprint().unwrap_or_default();
+    let existing = image::load(&store.repo, &name).ok().flatten();
+    let copied = existing.as_ref().filter(|_| transport::needs_copy(reference, &policy));
+    if let Some(image) = copied {
+        // What the same policy let through already need not be copied once more.
+        let is_let_through = image::policy(&store.repo, image).context(what)? == Some(fingerprint.clone());
+        if is_let_through
+            && with_retries(&tell, || transport::peek(reference, access)).context(what)? == image.digest
+        {
+            return Ok(Outcome::unchanged(image.clone()));
+        }
+    }
     let temporary = store.path.join("tmp");
     let (source, manifest) = with_retries(&tell, || {
-        let source = Source::open(reference, access, &temporary)?;
+        let source = Source::open(reference, access, &policy, &temporary)?;
         source.manifest().map(|manifest| (source, manifest))
     })
     .context(what)?;
-    let existing = image::load(&store.repo, &name).ok().flatten();
     if let Some(image) = existing.filter(|existing| existing.digest == manifest.digest) {
-        let reused = manifest.oci.layers().len();
-        return Ok(Outcome { image, changed: false, fetched: 0, reused, bytes: 0 });
+        image::set_policy(&store.repo, &image, &fingerprint).context(what)?;
+        return Ok(Outcome::unchanged(image));
     }
     let config = with_retries(&tell, || source.config()).context(what)?;
     let original = with_retries(&tell, || source.original(&manifest)).context(what)?;
@@ -84,6 +105,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     commit(store, &name, &metadata, &imported).context(what)?;
     let image = image::load(&store.repo, &name).context(what)?;
     let image = image.ok_or_else(|| Error::new("it is gone again")).context(what)?;
+    image::set_policy(&store.repo, &image, &fingerprint).context(what)?;
     Ok(Outcome { image, changed: true, fetched: layers.len() - reused, reused, bytes })
 }
 

@@ -99,10 +99,6 @@ fn parse(text: &str) -> Result<Reference, String> {
     };
     if transport.has_names() {
         check_name(rest)?;
-        if transport == Transport::Daemon && rest.contains('@') {
-            let why = "the engine keeps no manifest that a digest could be compared with; use a tag, or the image's ID";
-            return Err(format!("{why}, as in docker-daemon:sha256:ID"));
-        }
         return Ok(Reference { transport, location: with_tag(rest), image: None });
     }
     let (path, image) = match rest.split_once(':') {
@@ -180,6 +176,16 @@ impl Reference {
         let location = format!("{repository}@{digest}");
         let reference = Reference { transport: Transport::Registry, location, image: None };
         (self.transport == Transport::Registry).then_some(reference)
+    }
+
+    /// Whether it names an image by the digest of its manifest.
+    pub fn has_digest(&self) -> bool {
+        self.transport.has_names() && self.location.contains('@')
+    }
+
+    /// An image of the local engine by its ID.
+    pub fn of_engine(id: &str) -> Reference {
+        Reference { transport: Transport::Daemon, location: id.to_owned(), image: None }
     }
 
     /// The files of one image in a directory.
@@ -306,7 +312,6 @@ mod tests {
     #[test]
     fn refuses_with_a_reason() {
         let both = format!("r.io/x:1@sha256:{HEX}");
-        let engine = format!("docker:x@sha256:{HEX}");
         let texts = [
             "",
             "a b",
@@ -327,7 +332,6 @@ mod tests {
             "dir:",
             "docker:",
             "docker-daemon:a//b",
-            &engine,
         ];
         for text in texts {
             let error = text.parse::<Reference>().unwrap_err();

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::io::SyncIoBridge;
 
 use super::access::{Access, SKOPEO};
+use super::engine;
 use super::policy::Policy;
 use super::reference::{Reference, Transport};
 use super::staging::Staging;
@@ -44,14 +45,18 @@ pub struct Manifest {
 }
 
 impl Source {
-    /// Opens an image; the source is asked for its manifest. Copies are made below `temporary`, if they have to be.
-    pub fn open(reference: &Reference, access: &Access, temporary: &Path) -> Result<Source> {
-        let policy = Policy::find(access);
-        // Layers in storage have lost the form that the manifest names, and the proxy knows no other.
-        if !policy.demands(reference.transport()) && reference.transport() != Transport::Storage {
+    /// Opens an image under a policy; the source is asked for its manifest. Copies are made below `temporary`, if they have to
+    /// be.
+    pub fn open(reference: &Reference, access: &Access, policy: &Policy, temporary: &Path) -> Result<Source> {
+        let by_digest = reference.transport() == Transport::Daemon && reference.has_digest();
+        let reference = &match by_digest {
+            true => Reference::of_engine(&engine::image_id(reference.location())?),
+            false => reference.clone(),
+        };
+        if !needs_copy(reference, policy) {
             return Source::connect(reference, access, None);
         }
-        let staging = Staging::copy(reference, access, &policy, temporary)?;
+        let staging = Staging::copy(reference, access, policy, temporary)?;
         let copy = staging.reference();
         // The policy was for the original, and may know nothing of copies.
         let source = Source::connect(&copy, &Access::default(), Some(staging))?;
@@ -130,6 +135,20 @@ impl Source {
             }
         })
     }
+}
+
+/// Whether skopeo has to copy an image before anything is taken of it.
+pub fn needs_copy(reference: &Reference, policy: &Policy) -> bool {
+    // Layers in storage have lost the form that the manifest names, and the proxy knows no other.
+    policy.demands(reference.transport()) || reference.transport() == Transport::Storage
+}
+
+/// The digest of an image's manifest, of which nothing else is taken: no policy was asked.
+pub fn peek(reference: &Reference, access: &Access) -> Result<String> {
+    if reference.transport() == Transport::Storage {
+        return Ok(sha256(&inspect(reference, access)?));
+    }
+    Ok(Source::connect(reference, access, None)?.manifest()?.digest)
 }
 
 /// The manifest as it is at its source.

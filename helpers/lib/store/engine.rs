@@ -1,0 +1,75 @@
+//! The local engine's HTTP interface, for the one thing that skopeo cannot ask it: which of its images a digest means.
+//!
+//! An engine keeps the digests that its images were pulled by, but no manifests; skopeo makes one up, which has another digest.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::error::{Context, Error, Result};
+
+/// Where skopeo finds it.
+const SOCKET: &str = "/var/run/docker.sock";
+/// Longest answer.
+const ANSWER_MAX: u64 = 4 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The ID of the image that is called `name`, which may hold a digest: `sha256:…`.
+pub fn image_id(name: &str) -> Result<String> {
+    let what = || format!("cannot ask the engine at {SOCKET} for image {name}");
+    let answer = ask(&format!("/images/{name}/json")).context(what)?;
+    find_id(&answer).context(what)
+}
+
+fn ask(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut socket = UnixStream::connect(SOCKET)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    // Of version 1.0, so that the answer comes in one piece and ends with the connection.
+    socket.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    socket.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+fn find_id(answer: &[u8]) -> Result<String> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let (head, body) = answer.split_at(end.ok_or_else(|| Error::new("its answer is no HTTP"))?);
+    let body: serde_json::Value =
+        serde_json::from_slice(&body[4..]).context(|| "its answer is no JSON".into())?;
+    let text = |key: &str| body.get(key).and_then(|value| value.as_str());
+    let status = String::from_utf8_lossy(head);
+    let status = status.lines().next().and_then(|line| line.split_once(' ')).map_or("", |(_, status)| status);
+    match text("Id") {
+        Some(id) if status.starts_with("200") && is_id(id) => Ok(id.to_owned()),
+        _ => Err(Error::new(text("message").unwrap_or(status).to_owned())),
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_id_or_says_why_not() {
+        let id = format!("sha256:{}", "a".repeat(64));
+        let answer =
+            |status: &str, body: &str| find_id(format!("HTTP/1.0 {status}\r\nA: b\r\n\r\n{body}").as_bytes());
+        assert_eq!(answer("200 OK", &format!("{{\"Id\":\"{id}\"}}")).unwrap(), id);
+        for (status, body, why) in [
+            ("404 Not Found", r#"{"message":"No such image"}"#, "No such image"),
+            ("404 Not Found", "{}", "404 Not Found"),
+            ("500 x", &format!("{{\"Id\":\"{id}\"}}"), "500 x"),
+            ("200 OK", r#"{"Id":"../x"}"#, "200 OK"),
+            ("200 OK", "x", "no JSON"),
+        ] {
+            let e = answer(status, body).unwrap_err().to_string();
+            assert!(e.contains(why), "{e}");
+        }
+        assert!(find_id(b"garbage").unwrap_err().to_string().contains("no HTTP"));
+    }
+}
