@@ -14,44 +14,70 @@ use syscontainers::error::{Context, Error, Result};
 use syscontainers::installation;
 use syscontainers::log;
 use syscontainers::name::Name;
-use syscontainers::paths::{Root, UNIT_PATH};
+use syscontainers::paths::{REGISTRATIONS, Root, UNIT_PATH};
+use syscontainers::recovery;
 use syscontainers::registration::{self, Registration};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-generator",
     usage: "\
 Usage: syscontainer-generator [--root=DIR] NORMAL [EARLY LATE]
+       syscontainer-generator --dry-run [--root=DIR] [NAME]
 
 Writes the units of all installed containers to the directory NORMAL.
 systemd calls it at boot and at every daemon-reload; see syscontainer-generator(8).
 
+  --dry-run      print what would be written for the container NAME, or for all, and
+                 every problem; exit 1 if there is one
   --root=DIR     read the registrations of the tree below DIR
   -h, --help     show this help
   --version      show the version
 ",
 };
 
+/// Where systemd has generated units, by which name `systemctl cat` shows them.
+const GENERATED: &str = "/run/systemd/generator";
+
 struct Args {
     root: Root,
-    normal: PathBuf,
+    output: Output,
+    /// The only container to look at.
+    only: Option<Name>,
+}
+
+/// Where units go to.
+enum Output {
+    /// The directory NORMAL.
+    Directory(PathBuf),
+    /// Standard output, with a name above each.
+    Print,
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let (mut root, mut directories) = (Root::default(), Vec::new());
+    let (mut root, mut dry_run, mut values) = (Root::default(), false, Vec::new());
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("version") => return Ok(Command::Version),
             Long("root") => root = Root::new(parser.value()?),
-            Value(value) => directories.push(PathBuf::from(value)),
+            Long("dry-run") => dry_run = true,
+            Value(value) => values.push(value),
             _ => return Err(arg.unexpected()),
         }
     }
-    if !matches!(directories.len(), 1 | 3) {
-        return Err(format!("expected one or three directories, not {}", directories.len()).into());
+    if dry_run {
+        if values.len() > 1 {
+            return Err("expected one NAME at most".into());
+        }
+        let only = values.pop().map(|name| name.parse()).transpose()?;
+        return Ok(Command::Run(Args { root, output: Output::Print, only }));
     }
-    Ok(Command::Run(Args { root, normal: directories.swap_remove(0) }))
+    if !matches!(values.len(), 1 | 3) {
+        return Err(format!("expected one or three directories, not {}", values.len()).into());
+    }
+    let output = Output::Directory(values.swap_remove(0).into());
+    Ok(Command::Run(Args { root, output, only: None }))
 }
 
 fn run(args: Args) -> Result<()> {
@@ -59,9 +85,16 @@ fn run(args: Args) -> Result<()> {
     if is("SYSTEMD_SCOPE", "user") || is("SYSTEMD_IN_INITRD", "1") {
         return Ok(());
     }
-    let (registrations, errors) = registration::list(&args.root);
+    let (mut registrations, errors) = registration::list(&args.root);
     let mut failed = !errors.is_empty();
     errors.iter().for_each(|e| log::warning(&e.to_string()));
+    if let Some(only) = &args.only {
+        registrations.retain(|name, _| name == only);
+        if registrations.is_empty() {
+            log::warning(&format!("there is no registration of {only} in {}", REGISTRATIONS.join(", ")));
+            failed = true;
+        }
+    }
     for (name, path) in &registrations {
         if let Err(e) = generate(&args, name, path) {
             log::warning(&e.to_string());
@@ -85,7 +118,7 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
     let registration = match registration::read(&args.root, name, path) {
         // Masked.
         Ok(None) => return Ok(()),
-        Ok(Some(registration)) => Ok(registration),
+        Ok(Some(registration)) => recovery::staleness(&args.root, name).map_or(Ok(registration), Err),
         Err(e) => Err(e),
     };
     let what = || format!("cannot generate {}", name.unit());
@@ -103,9 +136,9 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
         Err(e) => (lost.then(|| body::bare_stub(name)), body::broken(name, path, &e.to_string())?, Err(e)),
     };
     if let Some(stub) = stub {
-        write(&args.normal.join(name.unit()), &stub)?;
+        args.output.write(Path::new(&name.unit()), &stub)?;
     }
-    write(&args.normal.join(body::path(name)), &body)?;
+    args.output.write(&body::path(name), &body)?;
     result.context(what)
 }
 
@@ -131,6 +164,15 @@ fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
         }
     }
     Ok(Fragment::None)
+}
+
+impl Output {
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
+        match self {
+            Output::Directory(normal) => write(&normal.join(path), text),
+            Output::Print => cli::print(&format!("# {GENERATED}/{}\n{text}\n", path.display())),
+        }
+    }
 }
 
 /// Other generators write to the same directory: what is there is theirs.

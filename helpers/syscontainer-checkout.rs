@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use syscontainers::cli::{self, Command, Program};
 use syscontainers::deployment::Deployments;
 use syscontainers::error::{Context, Result};
-use syscontainers::installation;
 use syscontainers::installer::{Installer, Options};
 use syscontainers::lock;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
+use syscontainers::recovery;
 use syscontainers::store::{Image, Store};
 use syscontainers::systemd;
 use syscontainers::variables::{self, Values};
@@ -87,7 +87,7 @@ fn run(args: Args) -> Result<()> {
     let deployments = Deployments::new(&args.root);
     deployments.create()?;
     let _lock = lock::container(&args.root, &name)?;
-    if installation::recover(&deployments, &name)? {
+    if recovery::recover(&deployments, &name)?.changed {
         systemd::reload(&args.root)?;
     }
     let installer = Installer {

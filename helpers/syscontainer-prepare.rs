@@ -97,11 +97,9 @@ fn check_deployment(registration: &Registration) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "its unit is of deployment {}, but {} is current; make the unit again with 'syscontainer-checkout --name={} {}'",
+        "its unit is of deployment {}, but {} is current; mend the unit with 'systemctl restart syscontainers-reconcile.service'",
         registration.deployment,
-        target.display(),
-        registration.name,
-        registration.image
+        target.display()
     )))
 }
 

@@ -1,7 +1,7 @@
 //! Golden tests: each directory below `tests/generator` is one run of the real generator.
 //!
 //! `tree/` is the root file system (`NAME.link` files stand for symlinks, their content is the target), `expected/` what
-//! must be written, `stderr` and `status` what must be said. Optional: `env` with `KEY=VALUE` lines, `args` with
+//! must be written (as the file `stdout` what must be printed), `stderr` and `status` what must be said. Optional: `env` with `KEY=VALUE` lines, `args` with
 //! arguments instead of the output directory, `there/` what other generators wrote before. `UPDATE_EXPECTED=1` rewrites
 //! what is expected.
 
@@ -70,11 +70,15 @@ fn run(case: &Path, root: &Path) -> Outcome {
         command.env(key, value);
     }
     let output = command.output().unwrap();
-    assert!(output.stdout.is_empty(), "{}: wrote to stdout", case.display());
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(!out.path().join("early").exists() && !out.path().join("late").exists());
     let stderr = String::from_utf8(output.stderr).unwrap();
+    let mut files = files_of(&normal);
+    if !stdout.is_empty() {
+        files.insert("stdout".into(), stdout);
+    }
     Outcome {
-        files: files_of(&normal),
+        files,
         stderr: stderr.replace(normal.to_str().unwrap(), "OUT"),
         status: format!("{}\n", output.status.code().unwrap()),
     }

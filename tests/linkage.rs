@@ -13,6 +13,7 @@ fn only_libc() {
         env!("CARGO_BIN_EXE_syscontainer-prepare"),
         env!("CARGO_BIN_EXE_syscontainer-start"),
         env!("CARGO_BIN_EXE_syscontainer-stop"),
+        env!("CARGO_BIN_EXE_syscontainer-reconcile"),
     ] {
         let output = Command::new("ldd").arg(program).output().unwrap();
         assert!(output.status.success(), "ldd {program}");

@@ -21,6 +21,10 @@ pub const FILE_NAME: &str = "00-syscontainer.conf";
 pub const MARKER: &str = "X-Syscontainer";
 /// Groups all enabled containers.
 const TARGET: &str = "syscontainers.target";
+/// Mends units at boot.
+const RECONCILE: &str = "syscontainers-reconcile.service";
+/// Containers are started unless the kernel's command line has this word.
+const SWITCHED_ON: &str = "!syscontainers=0";
 /// Settings of `[Install]` that make `systemctl enable` start the unit somewhere.
 const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
@@ -94,6 +98,9 @@ pub fn broken(name: &Name, source: &Path, reason: &str) -> Result<String> {
     let mut writer = Writer::new(HEADER);
     writer.set("Unit", "SourcePath", Value::Path(source))?;
     writer.set("Unit", "Description", Value::Text(&format!("{name} (broken: {reason})")))?;
+    writer.set("Unit", "Wants", Value::Raw(RECONCILE))?;
+    writer.set("Unit", "After", Value::Raw(RECONCILE))?;
+    writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))?;
     writer.set("Service", "Type", Value::Raw("oneshot"))?;
     let script = format!("printf '%s\\n' \"$1\" >&2; exit {BROKEN}");
     let message = format!("cannot start {name}: {reason}");
@@ -117,6 +124,11 @@ fn check_start(unit: &UnitFile) -> Result<()> {
     }
 }
 
+/// A boolean of unit files that is false.
+fn is_false(value: &str) -> bool {
+    ["no", "n", "false", "f", "off", "0"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
 /// A body that is being written.
 struct Body<'a> {
     registration: &'a Registration,
@@ -136,9 +148,19 @@ impl Body<'_> {
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
         self.writer.set("Unit", "SourcePath", Value::Path(source))?;
         self.writer.set("Unit", "RequiresMountsFor", Value::Words(&mounts))?;
+        // It may load this unit again, as it is mended.
+        self.writer.set("Unit", "Wants", Value::Raw(RECONCILE))?;
+        self.writer.set("Unit", "After", Value::Raw(RECONCILE))?;
+        self.writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))?;
         // Fails with a reason where /var is not the one that the registration is of.
         self.writer.set("Unit", "AssertPathExists", Value::Path(&link.join("info")))?;
-        self.copy("Unit")
+        self.copy("Unit")?;
+        if self.unit.last("Unit", "DefaultDependencies").is_some_and(is_false) {
+            // systemd's other default dependencies are what such a unit does without; this is about its end.
+            self.writer.set("Unit", "Conflicts", Value::Raw("shutdown.target"))?;
+            self.writer.set("Unit", "Before", Value::Raw("shutdown.target"))?;
+        }
+        Ok(())
     }
 
     /// The image's lines of one section.

@@ -46,6 +46,9 @@ pub struct Info {
     pub digest: String,
     /// The runtime, with what it is.
     pub runtime_kind: Option<Runtime>,
+    /// Whether the unit was enabled when it was installed.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
     /// Which EXEC variables the unit uses.
@@ -54,6 +57,11 @@ pub struct Info {
     pub uses_pid_file: bool,
     /// Mount points that were made in the rootfs.
     pub mount_points: Vec<PathBuf>,
+}
+
+/// As installations are if nobody says otherwise.
+fn enabled() -> bool {
+    true
 }
 
 /// The directory of deployments, below one root.
@@ -128,7 +136,7 @@ impl Deployments {
         self.path(format!(".{name}.{number}.new"))
     }
 
-    /// Names of all deployments of a container, and temporary ones of killed programs.
+    /// Names of all deployments of a container, oldest first, and temporary ones of killed programs.
     pub fn all(&self, name: &Name) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let (mut whole, mut temporary) = (Vec::new(), Vec::new());
         let directory = self.path("");
@@ -146,8 +154,16 @@ impl Deployments {
                 temporary.push(directory.join(text));
             }
         }
-        whole.sort();
+        whole.sort_by_key(|deployment| number(name, deployment));
         Ok((whole, temporary))
+    }
+
+    /// What tells a deployment from every other one, of the same name too, without reading it.
+    pub fn stamp(&self, deployment: &str) -> Result<String> {
+        use std::os::unix::fs::MetadataExt;
+        let path = self.path(deployment).join("info");
+        let info = fs::symlink_metadata(&path).context(|| format!("cannot read {}", path.display()))?;
+        Ok(format!("{}-{}.{:09}", info.ino(), info.mtime(), info.mtime_nsec()))
     }
 
     /// Reads a deployment's `info`.
@@ -186,6 +202,24 @@ fn number(name: &Name, text: &str) -> Option<u32> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
+/// The container that an entry of the directory belongs to, if it is one's: its symlink, a deployment, or what a killed
+/// program left.
+pub fn owner(entry: &str) -> Option<Name> {
+    let stem = |text: &str| {
+        let (name, number) = text.rsplit_once('.')?;
+        (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| name.parse().ok())
+            .flatten()
+    };
+    match entry.strip_prefix('.') {
+        Some(rest) => match rest.strip_suffix(".link") {
+            Some(name) => name.parse().ok(),
+            None => rest.strip_suffix(".new").or_else(|| rest.strip_suffix(".old")).and_then(stem),
+        },
+        None => stem(entry).or_else(|| entry.parse().ok()),
+    }
+}
+
 fn is_temporary(name: &Name, text: &str) -> bool {
     let Some(rest) = text.strip_prefix('.') else { return false };
     let deployment = rest.strip_suffix(".new").or_else(|| rest.strip_suffix(".old"));
@@ -220,5 +254,12 @@ mod tests {
         }
         assert!(is_temporary(&name, ".foo.0.new") && is_temporary(&name, ".foo.3.old"));
         assert!(!is_temporary(&name, ".foo.bar.0.new") && !is_temporary(&name, ".storage"));
+        for entry in ["foo", "foo.0", "foo.12", ".foo.0.new", ".foo.3.old", ".foo.link"] {
+            assert_eq!(owner(entry), Some(name.clone()), "{entry}");
+        }
+        assert_eq!(owner(".foo.bar.0.new"), "foo.bar".parse().ok());
+        for entry in [".storage", "", ".", "foo.", ".new", ".0.new", "a b", "..0"] {
+            assert_eq!(owner(entry), None, "{entry}");
+        }
     }
 }

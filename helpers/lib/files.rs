@@ -66,6 +66,20 @@ pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     }
 }
 
+/// Names of a directory's entries that are UTF-8; none of a directory that is not there.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let what = || format!("cannot read {}", path.display());
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context(what)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.context(what)?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
 /// Makes the names in a directory last.
 pub fn sync_directory(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).context(|| format!("cannot sync {}", path.display()))

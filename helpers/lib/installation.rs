@@ -1,7 +1,6 @@
 //! What an installed container has outside of its deployments: registration, stub unit and tmpfiles.
 //!
-//! All of it is derived from the current deployment, so it can be made again at any time: [`recover`] does, whenever a
-//! program that changes the container was killed, or /etc is from another time than /var.
+//! All of it is derived from the current deployment, so it can be made again at any time.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use crate::body::{self, MARKER};
 use crate::config;
-use crate::deployment::{self, Deployments, Info};
+use crate::deployment::{Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::name::Name;
@@ -56,7 +55,8 @@ pub fn derive(deployments: &Deployments, name: &Name, deployment: &str) -> Resul
     let text = deployments.read(deployment, "config.json")?.filter(|_| info.runtime_kind.is_some());
     let config = text.map(|text| config::parse(&text, &format!("{deployment}/config.json"))).transpose()?;
     let tmpfiles = deployments.read(deployment, &tmpfiles_name(name))?.is_some();
-    Ok(describe(deployments, name, deployment, info, unit, config.as_ref(), tmpfiles))
+    let registration = describe(deployments, name, deployment, info, unit, config.as_ref(), tmpfiles);
+    Ok(Registration { stamp: Some(deployments.stamp(deployment)?), ..registration })
 }
 
 /// What the generator is to know of a deployment that has these parts.
@@ -86,6 +86,7 @@ pub fn describe(
         properties: config.map(|config| resources::settings(config).settings).unwrap_or_default(),
         mounts: needed_mounts(&normal),
         tmpfiles,
+        stamp: None,
     }
 }
 
@@ -186,31 +187,24 @@ fn is_ours(path: &Path, mark: &str) -> Result<bool> {
     }
 }
 
-/// Brings a container into one of its two good states, installed or not there, whatever was killed half-way.
-///
-/// The symlink decides: with it, registration, stub and tmpfiles are those of its deployment; without it, there are none,
-/// and no deployment either. Temporary directories go. Tells whether units changed; the caller holds the lock.
-pub fn recover(deployments: &Deployments, name: &Name) -> Result<bool> {
-    let what = || format!("cannot recover {name}");
-    let (all, temporary) = deployments.all(name).context(what)?;
-    for path in temporary {
-        deployment::remove_tree(&path).context(what)?;
-    }
-    let current = deployments.current(name).context(what)?;
-    match current.filter(|current| all.contains(current)) {
-        Some(current) => register(deployments, name, &current).context(what),
-        None => {
-            let had_link = deployments.path(name.as_str()).is_symlink();
-            if had_link {
-                deployments.detach(name).context(what)?;
-            }
-            let changed = unregister(deployments.root(), name).context(what)?;
-            for deployment in all {
-                deployments.remove(&deployment).context(what)?;
-            }
-            Ok(changed)
-        }
-    }
+/// Whether the container has a unit or a registration, of whatever deployment.
+pub fn is_there(root: &Root, name: &Name) -> bool {
+    let files = Files::of(root, name);
+    files.registration.exists() || files.stub.exists()
+}
+
+/// Whether everything seems to be there and of the current deployment; only names and times are looked at.
+pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
+    let root = deployments.root();
+    let files = Files::of(root, name);
+    let path = Path::new(ATTACHED).join(format!("{name}.json"));
+    let Ok(Some(registration)) = registration::read(root, name, &path) else { return false };
+    let Ok(Some(current)) = deployments.current(name) else { return false };
+    registration.deployment == current
+        && registration.stamp.is_some()
+        && registration.stamp == deployments.stamp(&current).ok()
+        && files.stub.exists()
+        && registration.tmpfiles == files.tmpfiles.exists()
 }
 
 /// Refuses a name that other units or tmpfiles already have.

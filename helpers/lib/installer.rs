@@ -12,6 +12,7 @@ use crate::installation;
 use crate::log;
 use crate::name::Name;
 use crate::paths::ATTACHED;
+use crate::recovery;
 use crate::resources;
 use crate::runtime::Runtime;
 use crate::store::{Image, Store};
@@ -120,6 +121,7 @@ impl Installer<'_> {
             user_values: self.options.user_values.clone(),
             digest,
             runtime_kind: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
+            enabled: self.options.enable,
             notify: rendered.notify,
             placed: rendered.placed.clone(),
             uses_pid_file: exports.used().contains("PIDFILE"),
@@ -194,7 +196,7 @@ impl Installer<'_> {
 
     fn undo(&self) -> Result<()> {
         self.deployments.detach(self.name)?;
-        installation::recover(self.deployments, self.name)?;
+        recovery::recover(self.deployments, self.name)?;
         systemd::reload(self.deployments.root())
     }
 

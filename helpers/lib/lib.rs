@@ -20,6 +20,7 @@ pub mod name;
 pub mod notify;
 pub mod paths;
 pub mod process;
+pub mod recovery;
 pub mod registration;
 pub mod resources;
 pub mod runtime;

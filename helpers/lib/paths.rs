@@ -24,6 +24,8 @@ pub const RUN: &str = "/run/syscontainers";
 /// Registrations, the first directory that has a name wins.
 pub const REGISTRATIONS: [&str; 3] =
     ["/run/syscontainers/attached", "/etc/syscontainers/attached", "/usr/lib/syscontainers/attached"];
+/// Notes on registrations whose deployments are gone, one file each.
+pub const STALE: &str = "/run/syscontainers/stale";
 /// Where an installation on this host registers.
 pub const ATTACHED: &str = "/etc/syscontainers/attached";
 /// Stub units of installed containers.

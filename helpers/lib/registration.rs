@@ -69,6 +69,9 @@ pub struct Registration {
     /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
     #[serde(default)]
     pub tmpfiles: bool,
+    /// What tells the deployment from another one of the same name, see [`crate::deployment::Deployments::stamp`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
 }
 
 impl Registration {

@@ -20,6 +20,20 @@ pub fn reload(root: &Root) -> Result<()> {
     run(Command::new(SYSTEMCTL).arg("daemon-reload"))
 }
 
+/// Whether the system is still coming up.
+pub fn is_booting(root: &Root) -> Result<bool> {
+    if !is_running(root) {
+        return Ok(false);
+    }
+    let state = output(Command::new(SYSTEMCTL).args(["show", "--property=SystemState", "--value"]))?;
+    Ok(matches!(String::from_utf8_lossy(&state).trim(), "initializing" | "starting"))
+}
+
+/// Has a boot go on with units that were not there when it began, and with what requires them.
+pub fn extend_boot() -> Result<()> {
+    run(Command::new(SYSTEMCTL).args(["--no-block", "start", "default.target"]))
+}
+
 /// Enables a unit as its `[Install]` says, without loading units again.
 pub fn enable(root: &Root, name: &Name) -> Result<()> {
     run(systemctl(root).args(["--no-reload", "--quiet", "enable", &name.unit()]))

@@ -1,0 +1,96 @@
+//! Mends the units of all containers, once per boot: syscontainers-reconcile.service.
+//!
+//! Units and registrations are on the root file system, deployments on /var, and each may be from another time: after a
+//! rollback of the host, a factory reset, a power cut. Units of containers are ordered after this, and so are started as
+//! they are mended.
+
+use std::process::ExitCode;
+
+use syscontainers::cli::{self, Command, Program};
+use syscontainers::deployment::Deployments;
+use syscontainers::error::{Error, Result};
+use syscontainers::installation;
+use syscontainers::log;
+use syscontainers::name::Name;
+use syscontainers::paths::Root;
+use syscontainers::recovery::{self, Found, Recovered};
+use syscontainers::systemd;
+
+const PROGRAM: Program = Program {
+    name: "syscontainer-reconcile",
+    usage: "\
+Usage: syscontainer-reconcile [--root=DIR]
+
+Makes the units of all containers those of their current deployments, and loads them
+again if any was another. Run at boot; see syscontainer-reconcile(8).
+
+  --root=DIR     work on the tree below DIR
+  -h, --help     show this help
+  --version      show the version
+",
+};
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Command<Root>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut root = Root::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
+            Long("root") => root = Root::new(parser.value()?),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Command::Run(root))
+}
+
+fn run(root: Root) -> Result<()> {
+    let deployments = Deployments::new(&root);
+    let found = recovery::find(&deployments)?;
+    let (mut total, mut failed) = (Recovered::default(), false);
+    for name in &found.names {
+        match mend(&deployments, name, &found) {
+            Ok(done) => {
+                total.changed |= done.changed;
+                total.created |= done.created;
+            }
+            Err(e) => {
+                log::error(&e.to_string());
+                failed = true;
+            }
+        }
+    }
+    if total.changed {
+        systemd::reload(&root)?;
+    }
+    if total.created && systemd::is_booting(&root)? {
+        systemd::extend_boot()?;
+    }
+    if failed { Err(Error::new("cannot mend all containers, see the messages above")) } else { Ok(()) }
+}
+
+fn mend(deployments: &Deployments, name: &Name, found: &Found) -> Result<Recovered> {
+    let done = recovery::reconcile(deployments, name, found)?;
+    if let Some(why) = recovery::staleness(deployments.root(), name) {
+        log::warning(&format!("cannot mend {name}: {why}"));
+    } else if done.changed {
+        log::info(&format!("made the unit of {name} again, from its current deployment"));
+    }
+    if done.created {
+        enable(deployments, name)?;
+    }
+    Ok(done)
+}
+
+/// As it was installed: what became of it since is lost with the links in /etc.
+fn enable(deployments: &Deployments, name: &Name) -> Result<()> {
+    let Some(current) = deployments.current(name)? else { return Ok(()) };
+    if deployments.info(&current)?.enabled && installation::is_installable(deployments.root(), name)? {
+        systemd::enable(deployments.root(), name)?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    cli::main(&PROGRAM, parse, run)
+}
