@@ -28,7 +28,7 @@ umount /run/root
 expect_like '^[1-9]' bash -c 'a=$(systemctl show --property=GeneratorsFinishTimestampMonotonic --value)
     b=$(systemctl show --property=ActiveEnterTimestampMonotonic --value var.mount); echo $((b - a))'
 
-words='syscontainers=0 story.word=x'
+words='story.word=x story.other=y'
 unsynced=/var/lib/containers/unsynced synced=/var/lib/containers/synced
 case $BOOT in
     1)
