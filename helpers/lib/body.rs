@@ -182,7 +182,9 @@ impl Body<'_> {
             self.raw("OOMPolicy", "stop")?;
         }
         for (key, value) in &self.registration.properties {
-            self.writer.set("Service", key, Value::Text(value))?;
+            // systemd expands specifiers in others, but takes this one's percent sign as it is.
+            let value = if key == "CPUQuota" { Value::Raw(value) } else { Value::Text(value) };
+            self.writer.set("Service", key, value)?;
         }
         Ok(())
     }

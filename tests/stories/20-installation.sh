@@ -94,7 +94,7 @@ expect_like 'SourcePath=/etc/syscontainers' systemctl cat hello-world
 
 say 'resources are properties of the unit'
 exports limited '["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]' $'TasksMax=\nExecStartPre=\nDeviceAllow=\nMemoryMax='
-resources='{"memory": {"limit": 67108864, "swappiness": 3}, "pids": {"limit": 20}, "devices": [{"allow": false, "access": "rwm"},
+resources='{"memory": {"limit": 67108864, "swappiness": 3}, "pids": {"limit": 20}, "cpu": {"quota": 20000, "period": 50000}, "devices": [{"allow": false, "access": "rwm"},
 {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}]}'
 sed -i "s/\"linux\": {/\"linux\": {\"resources\": ${resources//$'\n'/ },/" "$WORK/limited/exports/config.json"
 build_image limited "$WORK/limited"
@@ -104,6 +104,7 @@ check 'installed' run_fails_not syscontainer-checkout "$REGISTRY/limited"
 expect_like 'no setting for linux.resources.memory.swappiness' cat "$WORK/.err"
 expect 67108864 unit_property limited MemoryMax
 expect 20 unit_property limited TasksMax
+expect '400ms 50ms' bash -c 'systemctl show --property=CPUQuotaPerSecUSec,CPUQuotaPeriodUSec --value limited | paste -sd" "'
 expect closed unit_property limited DevicePolicy
 expect '/dev/char/10:200 rw' unit_property limited DeviceAllow
 check 'an image resets nothing of ours with empty assignments' systemctl start limited
