@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Context, Error, Result};
+use crate::files;
 use crate::name::Name;
-use crate::paths::{self, Root, SYSTEMCTL, SYSTEMD_TMPFILES};
+use crate::paths::{self, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
 
 /// Whether this host runs systemd, sd_booted(3); an unpacked tree never does.
 pub fn is_running(root: &Root) -> bool {
@@ -34,9 +35,10 @@ pub fn extend_boot() -> Result<()> {
     run(Command::new(SYSTEMCTL).args(["--no-block", "start", "default.target"]))
 }
 
-/// Enables a unit as its `[Install]` says, without loading units again.
+/// Enables a unit as its `[Install]` says, without loading units again. The links last through a power cut.
 pub fn enable(root: &Root, name: &Name) -> Result<()> {
-    run(systemctl(root).args(["--no-reload", "--quiet", "enable", &name.unit()]))
+    run(systemctl(root).args(["--no-reload", "--quiet", "enable", &name.unit()]))?;
+    files::sync_file_system(&root.join(STUBS))
 }
 
 /// Removes the links that `enable` made, without loading units again.
