@@ -1,0 +1,93 @@
+#!/bin/bash
+# Containers are part of the first transaction of a boot, though /var is mounted later and there is no network at all.
+# runs in: vm
+. "$(dirname "$0")/lib.sh"
+
+# monotonic UNIT PROPERTY: a time of this boot, in microseconds.
+monotonic() { unit_property "$1" "$2Monotonic"; }
+# before A B: a moment is before another.
+before() { [ "$1" -gt 0 ] && [ "$1" -lt "$2" ] || fail "$3: $1 is not before $2"; ok "$3: $1 us, $2 us"; }
+
+case $BOOT in
+    1)
+        exports plain '["sh","-c","trap \"exit 0\" TERM; sleep 100000 & wait"]'
+        exports early '["sh","-c","trap \"exit 0\" TERM; sleep 100000 & wait"]'
+        sed -i 's/^\[Unit\]/&\nDefaultDependencies=no\nBefore=sysinit.target/; s/^WantedBy=.*/WantedBy=sysinit.target/' "$WORK/early/exports/service.template"
+        install_image plain --runtime=/usr/bin/runc
+        install_image early --runtime=/usr/bin/crun
+        hello_world
+        syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
+        syscontainer-checkout "$REGISTRY/hello-world" >/dev/null 2>&1
+        say 'units that need them'
+        cat >/etc/systemd/system/dependent.service <<-'END'
+			[Unit]
+			Requires=hello-world.service plain.service
+			After=hello-world.service plain.service
+			[Service]
+			Type=oneshot
+			RemainAfterExit=yes
+			ExecStart=/bin/bash -c 'until ! systemctl is-active --quiet hello-world || (exec 3<>/dev/tcp/127.0.0.1/8081); do sleep 0.3; done'
+			[Install]
+			WantedBy=multi-user.target
+		END
+        cat >/etc/systemd/system/early-dependent.service <<-'END'
+			[Unit]
+			DefaultDependencies=no
+			Requires=early.service
+			After=early.service
+			Before=sysinit.target
+			[Service]
+			Type=oneshot
+			RemainAfterExit=yes
+			ExecStart=/bin/true
+			[Install]
+			WantedBy=sysinit.target
+		END
+        systemctl --quiet enable dependent early-dependent
+        # A container is to be there without it.
+        systemctl --quiet disable registry
+        # Reloads are counted, the stories' own too.
+        reboot
+        ;;
+    2)
+        say 'no network but loopback, and /var is another disk'
+        expect lo bash -c 'ls /sys/class/net | paste -sd" "'
+        expect active unit_property var.mount ActiveState
+        for unit in early plain hello-world; do
+            expect 'active running success' state $unit
+            before "$(systemctl show --property=GeneratorsFinishTimestampMonotonic --value)" "$(monotonic var.mount ActiveEnterTimestamp)" 'generators ran before /var was mounted'
+            before "$(monotonic var.mount ActiveEnterTimestamp)" "$(monotonic syscontainers-reconcile ExecMainStartTimestamp)" "/var was mounted before reconcile"
+            before "$(monotonic syscontainers-reconcile ExecMainExitTimestamp)" "$(monotonic $unit ExecMainStartTimestamp)" "reconcile ended before $unit was started"
+        done
+        expect running systemctl is-system-running
+        journalctl --boot --quiet --output=cat _PID=1 >"$WORK/manager"
+        refuse 'nothing was loaded again' grep '^Reloading' "$WORK/manager"
+        say 'those that need them'
+        for unit in dependent early-dependent; do expect 'active exited success' state $unit; done
+        before "$(monotonic early ActiveEnterTimestamp)" "$(monotonic sysinit.target ActiveEnterTimestamp)" 'the early one is ready before sysinit.target'
+        before "$(monotonic early ActiveEnterTimestamp)" "$(monotonic early-dependent ExecMainStartTimestamp)" 'and before who waits for it'
+        before "$(monotonic hello-world ActiveEnterTimestamp)" "$(monotonic dependent ExecMainStartTimestamp)" 'as is the other'
+        expect_like '/var/lib/containers/atomic/early' unit_property early RequiresMountsFor
+        refuse 'the early one waits for no other target' grep -E '(sysinit|basic|local-fs)\.target' <(unit_property early After | tr ' ' '\n')
+        say 'and they are stopped at shutdown'
+        for unit in early plain; do expect_like 'shutdown.target' unit_property $unit Conflicts; done
+        echo syscontainers=0 >/run/cmdline
+        reboot
+        ;;
+    3)
+        say 'syscontainers=0'
+        expect_like 'syscontainers=0' cat /proc/cmdline
+        for unit in early plain hello-world syscontainers-reconcile; do
+            expect 'inactive dead success' state $unit
+            expect no unit_property $unit ConditionResult
+        done
+        expect_like 'ConditionKernelCommandLine=!syscontainers=0' bash -c 'systemctl status plain || true'
+        expect '' bash -c 'systemctl --failed --no-legend --plain'
+        expect '' bash -c 'pgrep -a crun; pgrep -a runc; true'
+        expect_like 'Stopped.*plain' journalctl --boot=-1 --unit=plain --output=cat
+        # Its end is later than that of the journal.
+        expect_like 'Stopping.*early' journalctl --boot=-1 --unit=early --output=cat
+        reboot
+        ;;
+    *) for unit in early plain hello-world dependent; do expect_like '^active' state $unit; done ;;
+esac
