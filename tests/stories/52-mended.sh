@@ -43,9 +43,12 @@ case $BOOT in
         say 'a rollback of the host: /etc as before the last update'
         cp -a /etc/syscontainers $STUBS "$WORK/"
         update one 2
+        update three 4
         systemctl restart syscontainers-reconcile
         systemctl start one
         expect 2 version one
+        say 'and a current deployment that is gone'
+        rm -rf $CO/three.1
         rm -rf /etc/syscontainers $STUBS
         cp -a "$WORK/syscontainers" /etc/
         cp -a "$WORK/system.attached" /etc/systemd/
@@ -54,10 +57,6 @@ case $BOOT in
         update two 3
         rm -rf $CO/two.0
         expect_like 'two\.0' cat $ATTACHED/two.json
-        say 'a current deployment that is gone'
-        update three 4
-        systemctl restart syscontainers-reconcile
-        rm -rf $CO/three.1
         reboot
         ;;
     2)
