@@ -158,7 +158,7 @@ mkdir -p "$tree"/{usr/bin,etc}
 printf '#!/bin/sh\n' >"$tree/usr/bin/crun"
 syscontainer-pull --quiet --root="$tree" "$REGISTRY/hello-world" >/dev/null
 syscontainer-checkout --root="$tree" "$REGISTRY/hello-world" >/dev/null 2>&1
-rm -r "$tree/etc"
+rm -r "${tree:?}/etc"
 check 'is mended too' $RECONCILE --root="$tree"
 expect enabled systemctl --root="$tree" is-enabled hello-world
 for arguments in --nonsense NAME; do
