@@ -98,14 +98,20 @@ pub fn broken(name: &Name, source: &Path, reason: &str) -> Result<String> {
     let mut writer = Writer::new(HEADER);
     writer.set("Unit", "SourcePath", Value::Path(source))?;
     writer.set("Unit", "Description", Value::Text(&format!("{name} (broken: {reason})")))?;
-    writer.set("Unit", "Wants", Value::Raw(RECONCILE))?;
-    writer.set("Unit", "After", Value::Raw(RECONCILE))?;
-    writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))?;
+    start_conditions(&mut writer)?;
     writer.set("Service", "Type", Value::Raw("oneshot"))?;
     let script = format!("printf '%s\\n' \"$1\" >&2; exit {BROKEN}");
     let message = format!("cannot start {name}: {reason}");
     writer.set("Service", "ExecStart", Value::Exec("", &["/bin/sh", "-c", &script, "sh", &message]))?;
     Ok(writer.finish())
+}
+
+/// What every container's start waits for and asks.
+fn start_conditions(writer: &mut Writer) -> Result<()> {
+    // It may load this unit again, as it is mended.
+    writer.set("Unit", "Wants", Value::Raw(RECONCILE))?;
+    writer.set("Unit", "After", Value::Raw(RECONCILE))?;
+    writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))
 }
 
 fn parse(registration: &Registration) -> Result<UnitFile> {
@@ -148,10 +154,7 @@ impl Body<'_> {
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
         self.writer.set("Unit", "SourcePath", Value::Path(source))?;
         self.writer.set("Unit", "RequiresMountsFor", Value::Words(&mounts))?;
-        // It may load this unit again, as it is mended.
-        self.writer.set("Unit", "Wants", Value::Raw(RECONCILE))?;
-        self.writer.set("Unit", "After", Value::Raw(RECONCILE))?;
-        self.writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))?;
+        start_conditions(&mut self.writer)?;
         // Fails with a reason where /var is not the one that the registration is of.
         self.writer.set("Unit", "AssertPathExists", Value::Path(&link.join("info")))?;
         self.copy("Unit")?;

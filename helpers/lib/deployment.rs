@@ -140,18 +140,11 @@ impl Deployments {
     pub fn all(&self, name: &Name) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let (mut whole, mut temporary) = (Vec::new(), Vec::new());
         let directory = self.path("");
-        let what = || format!("cannot read {}", directory.display());
-        let entries = match fs::read_dir(&directory) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((whole, temporary)),
-            entries => entries.context(what)?,
-        };
-        for entry in entries {
-            let file_name = entry.context(what)?.file_name();
-            let Some(text) = file_name.to_str() else { continue };
-            if number(name, text).is_some() {
-                whole.push(text.to_owned());
-            } else if is_temporary(name, text) {
-                temporary.push(directory.join(text));
+        for entry in files::names(&directory)? {
+            if is_temporary(name, &entry) {
+                temporary.push(directory.join(entry));
+            } else if number(name, &entry).is_some() {
+                whole.push(entry);
             }
         }
         whole.sort_by_key(|deployment| number(name, deployment));

@@ -91,7 +91,7 @@ refuse 'the image is for this machine' foreign
 expect_like "^$REGISTRY/many:latest " pull --arch=s390x "$REGISTRY/many"
 expect foreign foreign
 expect_like "^$REGISTRY/many@$list " pull "$REGISTRY/many@$list"
-run_fails 1 'no image found.* for architecture m68k' syscontainer-pull --quiet --arch=m68k "$REGISTRY/many"
+run_fails 1 'no image found.* for architecture .?m68k' syscontainer-pull --quiet --arch=m68k "$REGISTRY/many"
 
 say 'compressions'
 for format in zstd gzip; do

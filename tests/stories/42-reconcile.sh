@@ -42,7 +42,7 @@ refuse 'nothing is run' grep -E 'execve\(|clone' <(tail -n +2 "$WORK/trace")
 refuse 'nothing is written' grep -E 'O_(WRONLY|RDWR|CREAT)|rename|unlink|mkdir' "$WORK/trace"
 
 # reloads: how often units were loaded.
-reloads() { journalctl --sync; journalctl --boot --quiet --output=cat _PID=1 --grep='^Reloading\.$' | wc -l; }
+reloads() { journalctl --sync; journalctl --boot --quiet --output=cat _PID=1 --grep='^Reloading\.+$' | wc -l; }
 say 'it reloads only what it changed'
 before=$(reloads)
 mend

@@ -69,7 +69,8 @@ expect 'active running success' state hello-world
 say 'edit and cat'
 # edit CONTENT [OPTION…]: as an administrator would, at a terminal.
 edit() {
-    printf '#!/bin/sh\nprintf "%s" >"$1"\n' "$1" >"$WORK/editor"
+    # A line number may come before the file.
+    printf '#!/bin/sh\nshift $(($# - 1))\nprintf "%s" >"$1"\n' "$1" >"$WORK/editor"
     chmod +x "$WORK/editor"
     shift
     check "edit $*" script -qec "SYSTEMD_EDITOR=$WORK/editor systemctl edit $* hello-world" /dev/null

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::reference;
 use crate::error::{Context, Error, Result};
 
 /// Where skopeo finds it.
@@ -40,14 +41,9 @@ fn find_id(answer: &[u8]) -> Result<String> {
     let status = String::from_utf8_lossy(head);
     let status = status.lines().next().and_then(|line| line.split_once(' ')).map_or("", |(_, status)| status);
     match text("Id") {
-        Some(id) if status.starts_with("200") && is_id(id) => Ok(id.to_owned()),
+        Some(id) if status.starts_with("200") && reference::sha256(id).is_some() => Ok(id.to_owned()),
         _ => Err(Error::new(text("message").unwrap_or(status).to_owned())),
     }
-}
-
-fn is_id(text: &str) -> bool {
-    let hex = text.strip_prefix("sha256:").unwrap_or_default();
-    hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -143,11 +143,9 @@ fn check_media_type(descriptor: &Descriptor) -> Result<()> {
 }
 
 fn hex_digest(digest: &str) -> Result<String> {
-    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-    if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Ok(hex.to_owned());
-    }
-    Err(Error::new(format!("digest {digest:?} is no SHA-256, or is none at all")))
+    reference::sha256(digest)
+        .map(str::to_owned)
+        .ok_or_else(|| Error::new(format!("digest {digest:?} is no SHA-256, or is none at all")))
 }
 
 /// Layers are larger unpacked than as blobs, but never by how much is known: what cannot fit is refused, what may not is

@@ -204,6 +204,12 @@ fn with_tag(name: &str) -> String {
     if last_part(name).contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
+/// The hexadecimal digits of a digest, if it is a SHA-256.
+pub fn sha256(digest: &str) -> Option<&str> {
+    let hex = digest.strip_prefix("sha256:")?;
+    (hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(hex)
+}
+
 fn check_name(name: &str) -> Result<(), String> {
     let last = last_part(name);
     let (path, digest) = match name.split_once('@') {
@@ -211,8 +217,7 @@ fn check_name(name: &str) -> Result<(), String> {
         None => (name, None),
     };
     if let Some(digest) = digest {
-        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if sha256(digest).is_none() {
             return Err(format!("{digest:?} is not 'sha256:' and 64 hexadecimal digits"));
         }
         if last_part(path).contains(':') {
