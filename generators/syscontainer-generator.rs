@@ -118,6 +118,7 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
     let registration = match registration::read(&args.root, name, path) {
         // Masked.
         Ok(None) => return Ok(()),
+        Ok(Some(registration)) if !registration.service => return Ok(()),
         Ok(Some(registration)) => recovery::staleness(&args.root, name).map_or(Ok(registration), Err),
         Err(e) => Err(e),
     };

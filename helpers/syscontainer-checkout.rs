@@ -15,7 +15,7 @@ use syscontainers::paths::Root;
 use syscontainers::recovery;
 use syscontainers::store::{Image, Store};
 use syscontainers::systemd;
-use syscontainers::variables::{self, Values};
+use syscontainers::variables;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-checkout",
@@ -28,6 +28,8 @@ is enabled as the image says, but not started; see syscontainer-checkout(8).
   --name=NAME      call the container NAME, not as the image
   --set NAME=VALUE set a variable of the image's templates; may be repeated
   --runtime=PATH   use this OCI runtime, crun or runc
+  --rootfs=DIR     use the files in DIR, not a checkout of the image
+  --dry-run        print all that would be written and done, and do nothing
   --no-enable      do not enable the service
   --replace-unit   install even if another unit has this name, in its place
   --root=DIR       install to the tree below DIR
@@ -42,6 +44,7 @@ struct Args {
     name: Option<Name>,
     root: Root,
     repo: Option<PathBuf>,
+    dry_run: bool,
     options: Options,
 }
 
@@ -53,7 +56,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
         name: None,
         root: Root::default(),
         repo: None,
-        options: Options { user_values: Values::new(), runtime: None, enable: true, replace_unit: false },
+        dry_run: false,
+        options: Options::default(),
     };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -65,7 +69,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
                 args.options.user_values.insert(name, value);
             }
             Long("runtime") => args.options.runtime = Some(parser.value()?.into()),
-            Long("no-enable") => args.options.enable = false,
+            Long("rootfs") => args.options.rootfs = Some(parser.value()?.into()),
+            Long("dry-run") => args.dry_run = true,
+            Long("no-enable") => args.options.no_enable = true,
             Long("replace-unit") => args.options.replace_unit = true,
             Long("root") => args.root = Root::new(parser.value()?),
             Long("repo") => args.repo = Some(parser.value()?.into()),
@@ -85,11 +91,6 @@ fn run(args: Args) -> Result<()> {
         None => default_name(&image)?,
     };
     let deployments = Deployments::new(&args.root);
-    deployments.create()?;
-    let _lock = lock::container(&args.root, &name)?;
-    if recovery::recover(&deployments, &name)?.changed {
-        systemd::reload(&args.root)?;
-    }
     let installer = Installer {
         deployments: &deployments,
         store: &store,
@@ -97,6 +98,14 @@ fn run(args: Args) -> Result<()> {
         name: &name,
         options: &args.options,
     };
+    if args.dry_run {
+        return cli::print(&installer.preview()?);
+    }
+    deployments.create()?;
+    let _lock = lock::container(&args.root, &name)?;
+    if recovery::recover(&deployments, &name)?.changed {
+        systemd::reload(&args.root)?;
+    }
     match deployments.current(&name)? {
         Some(deployment) => installer.finish_again(&deployment)?,
         None => installer.install()?,

@@ -9,11 +9,13 @@ use std::process::ExitCode;
 use syscontainers::bundle::{self, Bundle, Launch};
 use syscontainers::cli::{self, Command, Program};
 use syscontainers::config;
+use syscontainers::deployment;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::files;
 use syscontainers::name::Name;
 use syscontainers::paths::{RUN, Root};
 use syscontainers::registration::{self, Registration};
+use syscontainers::scratch;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
@@ -75,17 +77,23 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     runtime.delete(name)?;
     let path = registration.path().join("config.json");
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let config = config::parse(&text, &path.display().to_string())?;
+    let config = config::parse(&text, &path.display().to_string(), registration.run_once)?;
     let config = bundle::assemble(config, &registration, runtime, bundle)?;
     let launch = Launch {
         runtime: runtime.clone(),
         notify: registration.notify,
         pid_file: registration.pid_file.clone(),
+        scratch: registration.run_once.then(|| registration.scratch()),
     };
     files::make_directory(RUN.as_ref(), 0o711)?;
     files::make_directory(bundle.directory(), 0o711)?;
     write(&bundle.config(), &config)?;
     write(&bundle.launch(), &launch)?;
+    if let Some(scratch) = &launch.scratch {
+        // What a power cut left.
+        deployment::remove_tree(scratch)?;
+        scratch::make(&registration.rootfs(), scratch, &bundle.scratch_rootfs())?;
+    }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)
 }
 

@@ -202,6 +202,14 @@ impl Body<'_> {
         }
         let prepare = paths::helper("syscontainer-prepare");
         self.writer.set("Service", "ExecStartPre", Value::Exec("+", &[&prepare, name.as_str()]))?;
+        if self.registration.tmpfiles && self.registration.run_once {
+            let file = format!("{name}.conf");
+            self.writer.set(
+                "Service",
+                "ExecStopPost",
+                Value::Exec("+", &[SYSTEMD_TMPFILES, "--remove", &file]),
+            )?;
+        }
         if self.registration.runtime.is_some() {
             let cleanup = [prepare.as_str(), "--cleanup", name.as_str()];
             self.writer.set("Service", "ExecStopPost", Value::Exec("+", &cleanup))?;
@@ -233,8 +241,9 @@ impl Body<'_> {
 
     fn is_superseded(&self, key: &str) -> bool {
         match key {
-            "Type" => self.service_type() == "notify",
+            "Type" => self.registration.run_once || self.service_type() == "notify",
             "PIDFile" => self.service_type() == "notify",
+            "Restart" | "RemainAfterExit" => self.registration.run_once,
             "NotifyAccess" => true,
             // Keep-alive messages of a payload with its own PID namespace do not arrive.
             "WatchdogSec" => self.registration.notify != Notify::Socket,
@@ -254,6 +263,9 @@ impl Body<'_> {
 
     /// A unit that runs a payload learns of its start by notification, except where systemd waits for something else.
     fn service_type(&self) -> &str {
+        if self.registration.run_once {
+            return "oneshot";
+        }
         match self.unit.last("Service", "Type") {
             Some(kind @ ("oneshot" | "dbus")) => kind,
             _ => "notify",
@@ -267,8 +279,9 @@ impl Body<'_> {
             let stop = paths::helper("syscontainer-stop");
             self.writer.set("Service", "ExecStop", Value::Exec(root, &[&stop, name.as_str()]))?;
         }
-        if self.service_type() == "notify" {
-            self.raw("Type", "notify")?;
+        if self.registration.run_once || self.service_type() == "notify" {
+            let kind = self.service_type().to_owned();
+            self.raw("Type", &kind)?;
         }
         self.raw("NotifyAccess", "all")?;
         if self.service_type() != "oneshot" {

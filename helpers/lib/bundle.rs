@@ -20,6 +20,7 @@ use crate::paths;
 use crate::process::Process;
 use crate::registration::{Notify, Registration};
 use crate::runtime::{Kind, Runtime};
+use crate::scratch;
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
@@ -36,6 +37,9 @@ pub struct Launch {
     pub notify: Notify,
     /// Where the payload's process ID is written besides.
     pub pid_file: Option<PathBuf>,
+    /// Where changes to the root file system are, if it is a scratch one.
+    #[serde(default)]
+    pub scratch: Option<PathBuf>,
 }
 
 /// The files of one bundle.
@@ -77,6 +81,11 @@ impl Bundle {
     /// The socket that a payload with its own PID namespace notifies.
     pub fn notify(&self) -> PathBuf {
         self.directory.join("notify")
+    }
+
+    /// Where a scratch root file system is mounted.
+    pub fn scratch_rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
     }
 
     /// The invocation of the unit that the bundle was prepared for.
@@ -130,6 +139,9 @@ impl Bundle {
             if let Some(path) = &launch.pid_file {
                 files::remove_file(path).context(|| format!("cannot remove {}", path.display()))?;
             }
+            if let Some(path) = &launch.scratch {
+                scratch::remove(path, &self.scratch_rootfs())?;
+            }
         }
         deployment::remove_tree(&self.directory)
     }
@@ -143,7 +155,12 @@ pub fn assemble(
     bundle: &Bundle,
 ) -> Result<Value> {
     config::normalise(&mut config);
-    let rootfs = registration.path().join("rootfs");
+    let rootfs = match registration.run_once {
+        true => bundle.scratch_rootfs(),
+        false => registration.rootfs(),
+    };
+    // runc takes no symlink. What is not there is the runtime's to tell.
+    let rootfs = rootfs.canonicalize().unwrap_or(rootfs);
     set(&mut config, "root", "path", json!(rootfs.to_string_lossy()))?;
     if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
         linux.remove("resources");

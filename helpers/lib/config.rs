@@ -10,16 +10,17 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Error, Result};
 
-/// Parses and checks a configuration; `origin` names it in errors. The result is as it was written.
-pub fn parse(text: &str, origin: &str) -> Result<Value> {
+/// Parses and checks a configuration; `origin` names it in errors. The result is as it was written. The root file system may be
+/// writable if it is a scratch one, as with `run_once`.
+pub fn parse(text: &str, origin: &str, run_once: bool) -> Result<Value> {
     let value: Value =
         serde_json::from_str(text).context(|| format!("invalid JSON in {origin}, after substitution"))?;
-    check(&value).context(|| format!("invalid configuration in {origin}"))?;
+    check(&value, run_once).context(|| format!("invalid configuration in {origin}"))?;
     Ok(value)
 }
 
-fn check(config: &Value) -> Result<()> {
-    if config.pointer("/root/readonly") != Some(&Value::Bool(true)) {
+fn check(config: &Value, run_once: bool) -> Result<()> {
+    if !run_once && config.pointer("/root/readonly") != Some(&Value::Bool(true)) {
         let why = "root.readonly must be true: the files of a container are shared with the image store";
         return Err(Error::new(why));
     }
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn accepts_the_minimum() {
-        parse(&minimal().to_string(), "x").unwrap();
+        parse(&minimal().to_string(), "x", false).unwrap();
     }
 
     #[test]
@@ -192,16 +193,16 @@ mod tests {
         ] {
             let mut config = minimal();
             *config.pointer_mut(pointer).unwrap() = value;
-            let error = parse(&config.to_string(), "exports/config.json").unwrap_err().to_string();
+            let error = parse(&config.to_string(), "exports/config.json", false).unwrap_err().to_string();
             assert!(
                 error.starts_with("invalid configuration in exports/config.json: ") && error.contains(reason),
                 "{error}"
             );
         }
         for text in ["", "{", "[]", "3", "{}"] {
-            assert!(parse(text, "x").is_err());
+            assert!(parse(text, "x", false).is_err());
         }
-        let error = parse("{\n  \"a\": ,\n}", "x").unwrap_err().to_string();
+        let error = parse("{\n  \"a\": ,\n}", "x", false).unwrap_err().to_string();
         assert!(error.contains("line 2 column 8"), "{error}");
     }
 

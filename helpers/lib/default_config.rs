@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
-use crate::store::{Image, Store};
+use crate::store::Image;
+use crate::tree::Tree;
 
 /// Capabilities of a service that brings no configuration: those that container engines give, without making devices.
 const CAPABILITIES: [&str; 10] = [
@@ -25,7 +26,7 @@ const CAPABILITIES: [&str; 10] = [
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The configuration of a container called `name`, as JSON text.
-pub fn of(store: &Store, image: &Image, name: &Name) -> Result<String> {
+pub fn of(tree: &Tree, image: &Image, name: &Name) -> Result<String> {
     let what = || format!("cannot make a configuration for {}", image.name);
     let config: ImageConfiguration = serde_json::from_str(&image.config).context(what)?;
     let config = config.config().clone().unwrap_or_default();
@@ -41,7 +42,7 @@ pub fn of(store: &Store, image: &Image, name: &Name) -> Result<String> {
     }
     let user = match config.user().as_deref() {
         None | Some("") => json!({"uid": 0, "gid": 0}),
-        Some(user) => find_user(store, image, user).context(what)?,
+        Some(user) => find_user(tree, user).context(what)?,
     };
     let cwd = config.working_dir().as_deref().filter(|cwd| cwd.starts_with('/')).unwrap_or("/");
     let value = json!({
@@ -80,10 +81,10 @@ fn mounts() -> Value {
 }
 
 /// `USER` or `USER:GROUP`, each a number, or a name in the image's own passwd(5) and group(5).
-fn find_user(store: &Store, image: &Image, text: &str) -> Result<Value> {
+fn find_user(tree: &Tree, text: &str) -> Result<Value> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let read = |path| -> Result<String> {
-        Ok(String::from_utf8_lossy(&store.read(image, path)?.unwrap_or_default()).into_owned())
+        Ok(String::from_utf8_lossy(&tree.read(path)?.unwrap_or_default()).into_owned())
     };
     let entry = find_entry(&read("etc/passwd")?, user);
     let uid = entry.as_ref().map(|e| e.0).or_else(|| user.parse().ok());

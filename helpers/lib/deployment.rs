@@ -1,7 +1,7 @@
 //! Deployments: `NAME.N` directories of one container, and the symlink NAME that says which is current.
 //!
 //! A deployment holds `rootfs/`, `config.json` as the image rendered it, `info`, the rendered unit `NAME.service` and, if
-//! the container has any, `tmpfiles-NAME.conf`. It is made under a temporary name, synced and renamed, so one that has
+//! the container has any, `tmpfiles-NAME.conf` and `hostfs/` with its files for the host. It is made under a temporary name, synced and renamed, so one that has
 //! its name is whole.
 
 use std::collections::BTreeMap;
@@ -18,9 +18,10 @@ use crate::paths::{self, Root};
 use crate::registration::Notify;
 use crate::runtime::Runtime;
 
-/// What is known of an installation; the fields are the JSON keys of `info`, those of the original first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What is known of an installation; the fields are the JSON keys of `info`, those of the original first. All may be
+/// missing, since the original had fewer at times.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 pub struct Info {
     /// Name of the image in the store.
     pub image: String,
@@ -31,23 +32,38 @@ pub struct Info {
     /// When it was installed, seconds since 1970.
     pub created: u64,
     /// Values of all variables.
+    #[serde(deserialize_with = "crate::manifest::values")]
     pub values: BTreeMap<String, String>,
     /// Whether there is a unit.
+    #[serde(default = "yes")]
     pub has_container_service: bool,
-    /// Host files that were installed.
+    /// Host files that are the container's, directories before what is in them.
     pub installed_files: Vec<String>,
-    /// Their SHA-256.
+    /// Their checksums, see [`crate::host_files`].
     pub installed_files_checksum: BTreeMap<String, String>,
+    /// Of the image's manifest.
+    pub installed_files_template: Vec<String>,
+    /// Of the image's manifest, substituted.
+    pub rename_installed_files: BTreeMap<String, String>,
+    /// The original could install host files as an RPM package; null.
+    pub rpm_installed: Option<String>,
+    /// `no`, as the original says where there is no such package.
+    pub system_package: String,
+    /// The directory that `--rootfs` named, if the files are not the deployment's own.
+    #[serde(deserialize_with = "path_or_false")]
+    pub remote: Option<PathBuf>,
+    /// Of the image's manifest.
+    pub use_links: bool,
     /// The runtime's path.
     pub runtime: Option<PathBuf>,
     /// The values that the user set, the only ones that outlive an update.
     pub user_values: BTreeMap<String, String>,
-    /// Digest of the image's manifest.
+    /// Digest of the image's manifest; empty in what the original installed.
     pub digest: String,
     /// The runtime, with what it is.
     pub runtime_kind: Option<Runtime>,
     /// Whether the unit was enabled when it was installed.
-    #[serde(default = "enabled")]
+    #[serde(default = "yes")]
     pub enabled: bool,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
@@ -57,10 +73,27 @@ pub struct Info {
     pub uses_pid_file: bool,
     /// Mount points that were made in the rootfs.
     pub mount_points: Vec<PathBuf>,
+    /// The root file system, where `remote` is set.
+    pub rootfs: Option<PathBuf>,
+    /// Whether it runs once, see [`crate::registration::Registration`].
+    pub run_once: bool,
+}
+
+impl Info {
+    /// Whether the original installed it: its unit is one that runs without our help, and stays as it is.
+    pub fn is_of_original(&self) -> bool {
+        self.digest.is_empty()
+    }
+}
+
+/// The original wrote null or false where there is none.
+fn path_or_false<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().map(PathBuf::from))
 }
 
 /// As installations are if nobody says otherwise.
-fn enabled() -> bool {
+fn yes() -> bool {
     true
 }
 
@@ -136,6 +169,18 @@ impl Deployments {
         self.path(format!(".{name}.{number}.new"))
     }
 
+    /// Where a run-once container's changes to its root file system are while it runs.
+    pub fn scratch(&self, name: &Name) -> PathBuf {
+        self.path(scratch(name))
+    }
+
+    /// Names of all containers that are installed.
+    pub fn names(&self) -> Result<Vec<Name>> {
+        let entries = files::names(&self.path(""))?;
+        let names = entries.iter().filter_map(|entry| entry.parse().ok());
+        Ok(names.filter(|name: &Name| self.path(name.as_str()).is_symlink()).collect())
+    }
+
     /// Names of all deployments of a container, oldest first, and temporary ones of killed programs.
     pub fn all(&self, name: &Name) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let (mut whole, mut temporary) = (Vec::new(), Vec::new());
@@ -187,6 +232,11 @@ impl Deployments {
         }
         remove_tree(&doomed)
     }
+}
+
+/// Name of the directory that [`Deployments::scratch`] is.
+pub fn scratch(name: &Name) -> String {
+    format!(".{name}.scratch")
 }
 
 /// The number of a deployment of `name`, if `text` is one's name.

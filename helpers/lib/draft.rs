@@ -10,10 +10,21 @@ use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Result};
 use crate::exports::Rendered;
 use crate::files;
+use crate::host_files;
+use crate::hostfs::{HOSTFS, Plan};
 use crate::installation;
 use crate::mountpoints;
 use crate::name::Name;
 use crate::store::{Image, Store};
+use crate::tree::Kind;
+
+/// What a deployment is made of besides the image's files.
+pub struct Content {
+    /// Rendered templates.
+    pub rendered: Rendered,
+    /// What becomes of the files for the host.
+    pub host_files: Plan,
+}
 
 /// Deployment `number` of a container, not yet there.
 pub struct Draft<'a> {
@@ -34,10 +45,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Checks the image out, writes everything else and syncs; then the deployment has its name.
-    pub fn make(&self, store: &Store, image: &Image, rendered: &Rendered, info: Info) -> Result<()> {
+    pub fn make(&self, store: &Store, image: &Image, content: &Content, info: Info) -> Result<()> {
         let temporary = self.deployments.temporary(self.name, self.number);
         let what = || format!("cannot make deployment {}", self.deployment());
-        let made = self.fill(&temporary, store, image, rendered, info).and_then(|()| self.commit(&temporary));
+        let made = self.fill(&temporary, store, image, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
             // The first error is the one to tell; recovery collects what is left.
             let _ = deployment::remove_tree(&temporary);
@@ -51,25 +62,53 @@ impl<'a> Draft<'a> {
         directory: &Path,
         store: &Store,
         image: &Image,
-        rendered: &Rendered,
+        content: &Content,
         mut info: Info,
     ) -> Result<()> {
+        let Content { rendered, host_files } = content;
         deployment::remove_tree(directory)?;
         let what = || format!("cannot create {}", directory.display());
         fs::create_dir(directory).context(what)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
-        store.checkout(image, &directory.join("rootfs"))?;
+        let rootfs = directory.join("rootfs");
+        match &info.rootfs {
+            Some(remote) => std::os::unix::fs::symlink(remote, &rootfs).context(what)?,
+            None => store.checkout(image, &rootfs)?,
+        }
+        rendered.layout.stage(&rootfs.join(HOSTFS), &directory.join(host_files::STAGED))?;
+        self.record(directory, host_files, &mut info)?;
         if let Some((text, config)) = &rendered.config {
-            info.mount_points = make_mount_points(&directory.join("rootfs"), config, rendered)?;
+            if info.rootfs.is_none() && rendered.unit.is_some() {
+                info.mount_points =
+                    mountpoints::create(&rootfs, &config::normalised(config), &mount_files(rendered))?;
+            }
             self.write(directory, "config.json", text)?;
         }
-        self.write(directory, &self.name.unit(), &rendered.unit)?;
+        match &rendered.unit {
+            Some(unit) => self.write(directory, &self.name.unit(), unit)?,
+            // Nothing will run in it.
+            None => deployment::remove_tree(&rootfs)?,
+        }
         if let Some(tmpfiles) = &rendered.tmpfiles {
             let text = format!("{}{tmpfiles}", installation::tmpfiles_header(self.name));
             self.write(directory, &installation::tmpfiles_name(self.name), &text)?;
         }
         let text = serde_json::to_string_pretty(&info).context(|| "cannot write info".into())?;
         self.write(directory, "info", &format!("{text}\n"))
+    }
+
+    /// Checksums of what the image brings, and of what another container brought already.
+    fn record(&self, directory: &Path, plan: &Plan, info: &mut Info) -> Result<()> {
+        let staged = directory.join(host_files::STAGED);
+        for path in &plan.owned {
+            let file = match plan.brought.contains(path) {
+                true => staged.join(path.trim_start_matches('/')),
+                false => host_files::locate(self.deployments.root(), Path::new(path))?,
+            };
+            info.installed_files.push(path.clone());
+            info.installed_files_checksum.extend(host_files::checksum(&file)?.map(|sum| (path.clone(), sum)));
+        }
+        Ok(())
     }
 
     /// All of it may hold values that are nobody's business.
@@ -85,9 +124,14 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn make_mount_points(rootfs: &Path, config: &serde_json::Value, rendered: &Rendered) -> Result<Vec<PathBuf>> {
-    let normal = config::normalised(config);
-    let socket = [Path::new(bundle::PAYLOAD_NOTIFY)];
-    let extra: &[&Path] = if bundle::mounts_notify_socket(&normal, rendered.notify) { &socket } else { &[] };
-    mountpoints::create(rootfs, &normal, extra)
+/// What of mounts is a file: the notification socket, and what the image itself brings for the host.
+pub fn mount_files(rendered: &Rendered) -> mountpoints::Files {
+    let config = rendered.config.as_ref().map_or(&serde_json::Value::Null, |(_, value)| value);
+    let mut files = mountpoints::Files::default();
+    if bundle::mounts_notify_socket(&config::normalised(config), rendered.notify) {
+        files.extra.push(bundle::PAYLOAD_NOTIFY.into());
+    }
+    let brought = rendered.layout.files().iter().filter(|file| file.kind == Kind::File);
+    files.sources.extend(brought.map(|file| PathBuf::from(&file.path)));
+    files
 }

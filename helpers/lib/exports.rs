@@ -1,7 +1,8 @@
 //! What an image says about its installation: `/exports`, and what it means rendered.
 //!
 //! Everything there is optional. What is missing has a default: the configuration comes from the image's own, the unit
-//! from [`SERVICE`], tmpfiles from the bind sources that the host lacks.
+//! from [`SERVICE`], tmpfiles from the bind sources that the host lacks. An image with the label `atomic.run=once` runs
+//! once, and may write to its root file system meanwhile.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ use serde_json::Value;
 use crate::config;
 use crate::default_config;
 use crate::error::{Context, Error, Result};
+use crate::hostfs::Layout;
 use crate::manifest::{self, Manifest};
 use crate::name::Name;
 use crate::paths::Root;
 use crate::registration::Notify;
-use crate::store::{Image, Store};
+use crate::store::Image;
 use crate::template::{self, Problem, Target};
+use crate::tree::Tree;
 use crate::unit::UnitFile;
 use crate::variables::{self, COMMANDS, Values};
 
@@ -38,11 +41,22 @@ PIDFile=$PIDFILE
 WantedBy=multi-user.target
 ";
 
+/// The unit of a run-once image that brings none.
+const RUN_ONCE: &str = "
+[Unit]
+Description=$NAME
+
+[Service]
+Type=oneshot
+ExecStart=$EXEC_START
+ExecStop=$EXEC_STOP
+WorkingDirectory=$DESTDIR
+";
+
 const CONFIG: &str = "exports/config.json";
 const CONFIG_TEMPLATE: &str = "exports/config.json.template";
 const SERVICE_TEMPLATE: &str = "exports/service.template";
 const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
-const MANIFEST: &str = "exports/manifest.json";
 
 /// The files of `/exports`, as they are in the image.
 pub struct Exports {
@@ -52,26 +66,30 @@ pub struct Exports {
     config_template: Option<String>,
     service: String,
     tmpfiles: Option<String>,
+    run_once: bool,
 }
 
 impl Exports {
-    /// Reads them from the image's tree in the store.
-    pub fn read(store: &Store, image: &Image) -> Result<Exports> {
+    /// Reads them from the image's tree.
+    pub fn read(tree: &Tree, image: &Image) -> Result<Exports> {
         let text = |path: &str| -> Result<Option<String>> {
-            let content = store.read(image, path)?;
+            let content = tree.read(path)?;
             let text = content.map(String::from_utf8).transpose();
             text.map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
         };
-        let manifest = match store.read(image, MANIFEST)? {
+        let manifest = match tree.read(manifest::FILE)? {
             Some(text) => manifest::parse(&text).context(|| format!("invalid image {}", image.name))?,
             None => Manifest::default(),
         };
+        let run_once = image.label("atomic.run")?.as_deref() == Some("once");
+        let default = if run_once { RUN_ONCE } else { SERVICE };
         Ok(Exports {
             manifest,
             config: text(CONFIG)?,
             config_template: text(CONFIG_TEMPLATE)?,
-            service: text(SERVICE_TEMPLATE)?.unwrap_or_else(|| SERVICE.to_owned()),
+            service: text(SERVICE_TEMPLATE)?.unwrap_or_else(|| default.to_owned()),
             tmpfiles: text(TMPFILES_TEMPLATE)?,
+            run_once,
         })
     }
 
@@ -80,13 +98,18 @@ impl Exports {
         &self.manifest
     }
 
-    /// Whether the unit runs a payload, or needs a runtime in some other way.
-    pub fn needs_runtime(&self) -> bool {
-        self.used().iter().any(|name| name == "EXEC_START" || name == "RUNTIME")
+    /// Whether there is a unit at all.
+    pub fn has_service(&self) -> bool {
+        !self.manifest.no_container_service
     }
 
-    /// Names of all variables that the templates use.
-    pub fn used(&self) -> BTreeSet<String> {
+    /// Whether the unit runs a payload, or needs a runtime in some other way.
+    pub fn needs_runtime(&self) -> bool {
+        self.has_service() && self.used().iter().any(|name| name == "EXEC_START" || name == "RUNTIME")
+    }
+
+    /// Names of all variables that unit, tmpfiles and configuration use.
+    fn used(&self) -> BTreeSet<String> {
         let texts = [Some(&self.service), self.tmpfiles.as_ref(), self.config_source()];
         texts.into_iter().flatten().flat_map(|text| template::variables(text)).collect()
     }
@@ -96,10 +119,11 @@ impl Exports {
     }
 
     /// Renders everything for one deployment; all problems of all files are one error.
-    pub fn render(&self, store: &Store, image: &Image, values: &Values, place: &Place) -> Result<Rendered> {
+    pub fn render(&self, tree: &Tree, image: &Image, values: &Values, place: &Place) -> Result<Rendered> {
         let mut problems = Vec::new();
         let linked = variables::with_destdir(values, &place.link);
-        let unit = fill(SERVICE_TEMPLATE, &self.service, Target::Unit, &linked, &mut problems);
+        let service = Some(&self.service).filter(|_| self.has_service());
+        let unit = service.map(|text| fill(SERVICE_TEMPLATE, text, Target::Unit, &linked, &mut problems));
         let tmpfiles = self
             .tmpfiles
             .as_ref()
@@ -107,20 +131,28 @@ impl Exports {
         let own = variables::with_destdir(values, &place.deployment);
         let template = self.config_source();
         let config = template.map(|text| fill(CONFIG_TEMPLATE, text, Target::Json, &own, &mut problems));
+        let layout =
+            Layout::read(tree, &self.manifest, &linked, &mut problems).context(|| cannot_install(image))?;
         report(&image.name, &problems)?;
         let placed = COMMANDS.map(str::to_owned).into_iter();
-        let used = template::variables(&self.service);
-        let placed: Vec<String> = placed.filter(|command| used.contains(command)).collect();
+        let in_unit = service.map(|text| template::variables(text)).unwrap_or_default();
+        let placed: Vec<String> = placed.filter(|command| in_unit.contains(command)).collect();
         let config = match (&self.config, config) {
             (Some(text), _) => Some((CONFIG, text.clone())),
             (None, Some(text)) => Some((CONFIG_TEMPLATE, text)),
             (None, None) if placed.iter().any(|p| p == "EXEC_START") => {
-                Some(("the image's configuration", default_config::of(store, image, place.name)?))
+                Some(("the image's configuration", default_config::of(tree, image, place.name)?))
             }
             (None, None) => None,
         };
-        Rendered::check(image, place, unit, tmpfiles, config, placed)
+        let used = self.used().union(layout.used()).cloned().collect();
+        let files = Files { unit, tmpfiles, config, layout };
+        Rendered::check(image, place, files, placed, self.run_once, used)
     }
+}
+
+fn cannot_install(image: &Image) -> String {
+    format!("cannot install {}", image.name)
 }
 
 fn fill(file: &str, text: &str, target: Target, values: &Values, problems: &mut Vec<Problem>) -> String {
@@ -151,18 +183,33 @@ pub struct Place<'a> {
     pub deployment: PathBuf,
 }
 
+/// What templates became.
+struct Files<'a> {
+    unit: Option<String>,
+    tmpfiles: Option<String>,
+    /// With where it is from.
+    config: Option<(&'a str, String)>,
+    layout: Layout,
+}
+
 /// The rendered files of one deployment, checked.
 pub struct Rendered {
-    /// The unit, before it is composed with ours.
-    pub unit: String,
+    /// The unit, before it is composed with ours; absent where the image is no service.
+    pub unit: Option<String>,
     /// tmpfiles.d(5), if there is anything to make.
     pub tmpfiles: Option<String>,
     /// The runtime configuration as written, and as JSON; absent where no payload runs.
     pub config: Option<(String, Value)>,
+    /// Files for the host.
+    pub layout: Layout,
     /// Which of EXEC_START and its kin the unit uses.
     pub placed: Vec<String>,
+    /// Names of all variables that were used.
+    pub used: BTreeSet<String>,
     /// Who says that the service is ready.
     pub notify: Notify,
+    /// Whether it runs once, with a root file system that may be written.
+    pub run_once: bool,
     for_others: bool,
 }
 
@@ -170,27 +217,29 @@ impl Rendered {
     fn check(
         image: &Image,
         place: &Place,
-        unit: String,
-        tmpfiles: Option<String>,
-        config: Option<(&str, String)>,
+        files: Files,
         placed: Vec<String>,
+        run_once: bool,
+        used: BTreeSet<String>,
     ) -> Result<Rendered> {
-        let what = || format!("cannot install {}", image.name);
-        let parsed =
-            UnitFile::parse(&unit).context(|| format!("invalid unit in {SERVICE_TEMPLATE}")).context(what)?;
+        let Files { unit, tmpfiles, config, layout } = files;
+        let what = || cannot_install(image);
+        let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
+            .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
+            .context(what)?;
         let config = config
-            .map(|(origin, text)| config::parse(&text, origin).map(|value| (text, value)))
+            .map(|(origin, text)| config::parse(&text, origin, run_once).map(|value| (text, value)))
             .transpose()
             .context(what)?;
         let normal = config::normalised(config.as_ref().map_or(&Value::Null, |(_, value)| value));
         let tmpfiles = match tmpfiles {
             Some(text) => Some(text).filter(|text| !text.trim().is_empty()),
-            None => missing_sources(place.root, &normal),
+            None => missing_sources(place.root, &normal, &layout),
         };
         let notify = notify_mode(&parsed, &normal);
         let set = |key| parsed.last("Service", key).is_some();
         let for_others = config::has_user_namespace(&normal) || set("User") || set("DynamicUser");
-        Ok(Rendered { unit, tmpfiles, config, placed, notify, for_others })
+        Ok(Rendered { unit, tmpfiles, config, layout, placed, used, notify, run_once, for_others })
     }
 
     /// Of the deployment's directory: files below it may be setuid programs, which are not for users of the host. A
@@ -212,25 +261,39 @@ fn notify_mode(unit: &UnitFile, config: &Value) -> Notify {
     }
 }
 
-/// tmpfiles for the bind sources that the host lacks: directories of root's alone. One that came into being since keeps
-/// its mode and owner.
-fn missing_sources(root: &Root, config: &Value) -> Option<String> {
-    let sources = config::mounts(config).filter_map(config::bind_source).map(Path::to_path_buf);
-    let missing: BTreeSet<PathBuf> = sources.filter(|source| !root.join(source).exists()).collect();
+/// tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories of the payload's user alone.
+/// One that is there keeps its mode and owner. What the image itself brings for the host is none of them.
+fn missing_sources(root: &Root, config: &Value, layout: &Layout) -> Option<String> {
+    let id = |key| {
+        config
+            .pointer(key)
+            .and_then(Value::as_u64)
+            .filter(|_| !config::has_user_namespace(config))
+            .unwrap_or(0)
+    };
+    let (uid, gid) = (id("/process/user/uid"), id("/process/user/gid"));
+    let is_wanted = |source: &PathBuf| {
+        let there = root.join(source);
+        let is_brought = layout.files().iter().any(|file| Path::new(&file.path) == source);
+        !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
+    };
+    let sources =
+        config::mounts(config).filter_map(config::bind_source).map(|source| source.components().collect());
+    let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
     let line = |source: &PathBuf| {
         let source = source.to_string_lossy();
         let mut problems = Vec::new();
-        let line = template::render(
-            "",
-            "d $P :0700 :0 :0 - -\n",
-            Target::Tmpfiles,
-            |_| Some(&source),
-            &mut problems,
-        );
+        let template = format!("d $P :0700 :{uid} :{gid} - -\n");
+        let line = template::render("", &template, Target::Tmpfiles, |_| Some(&source), &mut problems);
         problems.is_empty().then_some(line)
     };
     let lines: String = missing.iter().filter_map(line).collect();
     Some(lines).filter(|lines| !lines.is_empty())
+}
+
+/// Whether a directory that is there now may be gone after the next boot.
+fn is_volatile(path: &Path) -> bool {
+    ["/run", "/var/run", "/tmp"].iter().any(|above| path.starts_with(above) && path != Path::new(above))
 }
 
 #[cfg(test)]
@@ -242,15 +305,21 @@ mod tests {
     fn missing_bind_sources_become_directories() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("etc/there")).unwrap();
-        let config = json!({"mounts": [
+        std::fs::create_dir_all(dir.path().join("run/there")).unwrap();
+        let config = json!({"process": {"user": {"uid": 7, "gid": 8}}, "mounts": [
             {"type": "bind", "source": "/etc/there", "destination": "/a"},
+            {"type": "bind", "source": "/run/there", "destination": "/r"},
+            {"type": "bind", "source": "/run", "destination": "/run"},
             {"type": "bind", "source": "/var/lib/x y%", "destination": "/b"},
             {"type": "bind", "source": "/var/lib/x y%", "destination": "/c"},
             {"type": "tmpfs", "source": "/none", "destination": "/d"},
         ]});
-        let lines = missing_sources(&Root::new(dir.path()), &config);
-        assert_eq!(lines.as_deref(), Some("d /var/lib/x\\x20y%% :0700 :0 :0 - -\n"));
-        assert_eq!(missing_sources(&Root::new(dir.path()), &json!({})), None);
+        let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
+        assert_eq!(
+            lines.as_deref(),
+            Some("d /run/there :0700 :7 :8 - -\nd /var/lib/x\\x20y%% :0700 :7 :8 - -\n")
+        );
+        assert_eq!(missing_sources(&Root::new(dir.path()), &json!({}), &Layout::default()), None);
     }
 
     #[test]
@@ -285,5 +354,6 @@ mod tests {
             ["DESTDIR", "EXEC_START", "EXEC_STARTPRE", "EXEC_STOP", "EXEC_STOPPOST", "NAME", "PIDFILE"]
         );
         UnitFile::parse(SERVICE).unwrap();
+        UnitFile::parse(RUN_ONCE).unwrap();
     }
 }

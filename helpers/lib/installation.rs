@@ -13,6 +13,7 @@ use crate::config;
 use crate::deployment::{Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::host_files;
 use crate::name::Name;
 use crate::paths::{ATTACHED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
 use crate::registration::{self, Registration};
@@ -51,11 +52,15 @@ impl Files {
 pub fn derive(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Registration> {
     let info = deployments.info(deployment)?;
     let unit = deployments.read(deployment, &name.unit())?;
-    let unit = unit.ok_or_else(|| Error::new(format!("deployment {deployment} has no {}", name.unit())))?;
+    if unit.is_none() && info.has_container_service {
+        return Err(Error::new(format!("deployment {deployment} has no {}", name.unit())));
+    }
     let text = deployments.read(deployment, "config.json")?.filter(|_| info.runtime_kind.is_some());
-    let config = text.map(|text| config::parse(&text, &format!("{deployment}/config.json"))).transpose()?;
+    let origin = format!("{deployment}/config.json");
+    let config = text.map(|text| config::parse(&text, &origin, info.run_once)).transpose()?;
     let tmpfiles = deployments.read(deployment, &tmpfiles_name(name))?.is_some();
-    let registration = describe(deployments, name, deployment, info, unit, config.as_ref(), tmpfiles);
+    let registration =
+        describe(deployments, name, deployment, info, unit.unwrap_or_default(), config.as_ref(), tmpfiles);
     Ok(Registration { stamp: Some(deployments.stamp(deployment)?), ..registration })
 }
 
@@ -71,6 +76,8 @@ pub fn describe(
 ) -> Registration {
     let config = config.filter(|_| info.runtime_kind.is_some());
     let normal = config::normalised(config.unwrap_or(&Value::Null));
+    let mut mounts = needed_mounts(&normal);
+    mounts.extend(info.rootfs.clone());
     Registration {
         version: registration::VERSION,
         name: name.clone(),
@@ -84,8 +91,11 @@ pub fn describe(
         unit,
         placed: info.placed,
         properties: config.map(|config| resources::settings(config).settings).unwrap_or_default(),
-        mounts: needed_mounts(&normal),
+        mounts,
         tmpfiles,
+        service: info.has_container_service,
+        rootfs: info.rootfs,
+        run_once: info.run_once,
         stamp: None,
     }
 }
@@ -109,22 +119,29 @@ fn needed_mounts(config: &Value) -> Vec<PathBuf> {
 }
 
 /// Writes what belongs to a deployment, if it is not there already; tells whether anything changed.
+///
+/// The registration is last: as long as it is of another deployment, or missing, all of this is done again.
 pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Result<bool> {
     let root = deployments.root();
     let files = Files::of(root, name);
     let registration = derive(deployments, name, deployment)?;
-    // What the generator could not convert must not be registered.
-    body::compose(&registration, &Path::new(ATTACHED).join(format!("{name}.json")))
-        .context(|| format!("cannot convert {deployment}/{}", name.unit()))?;
-    let stub = body::stub(&registration)?;
+    if registration.service {
+        // What the generator could not convert must not be registered.
+        body::compose(&registration, &Path::new(ATTACHED).join(format!("{name}.json")))
+            .context(|| format!("cannot convert {deployment}/{}", name.unit()))?;
+    }
     files::make_directory(&root.join(ATTACHED), 0o700)?;
     files::make_directory(&root.join(STUBS), 0o755)?;
     files::make_directory(&root.join(TMPFILES), 0o755)?;
+    install_host_files(deployments, name, &registration)?;
     let mut changed = match deployments.read(deployment, &tmpfiles_name(name))? {
         Some(text) => update(&files.tmpfiles, &text, 0o644)?,
         None => remove_ours(&files.tmpfiles, &tmpfiles_header(name))?,
     };
-    changed |= update(&files.stub, &stub, 0o644)?;
+    changed |= match registration.service {
+        true => update(&files.stub, &body::stub(&registration)?, 0o644)?,
+        false => remove_ours(&files.stub, &marker(name))?,
+    };
     changed |= update(&files.registration, &registration.to_json(), 0o600)?;
     if changed {
         for path in [&files.tmpfiles, &files.stub, &files.registration] {
@@ -132,6 +149,21 @@ pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Res
         }
     }
     Ok(changed)
+}
+
+/// Those of the deployment that was registered before are replaced. Where this one is registered already, the user may have
+/// changed or removed some since.
+fn install_host_files(deployments: &Deployments, name: &Name, registration: &Registration) -> Result<()> {
+    let path = Path::new(ATTACHED).join(format!("{name}.json"));
+    let before = registration::read(deployments.root(), name, &path).ok().flatten();
+    if before.as_ref().is_some_and(|before| before.stamp == registration.stamp) {
+        return Ok(());
+    }
+    let info = deployments.info(&registration.deployment)?;
+    let before = before.filter(|before| before.deployment != registration.deployment);
+    let before = before.and_then(|before| deployments.info(&before.deployment).ok());
+    host_files::install(deployments, &registration.deployment, &info, before.as_ref())?;
+    before.map_or(Ok(()), |before| host_files::remove(deployments, name, &before, Some(&info)))
 }
 
 fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
@@ -156,9 +188,18 @@ pub fn unregister(root: &Root, name: &Name) -> Result<bool> {
 /// Whether `systemctl enable` would do anything.
 pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
     let path = Files::of(root, name).stub;
-    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    let text = match fs::read_to_string(&path) {
+        // It has no service.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        text => text.context(|| format!("cannot read {}", path.display()))?,
+    };
     let unit = UnitFile::parse(&text).context(|| format!("cannot read {}", path.display()))?;
     Ok(unit.section("Install").next().is_some())
+}
+
+/// Whether the container has a unit.
+pub fn has_service(root: &Root, name: &Name) -> bool {
+    Files::of(root, name).stub.exists()
 }
 
 /// Whether the container has tmpfiles.
@@ -203,15 +244,21 @@ pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
     registration.deployment == current
         && registration.stamp.is_some()
         && registration.stamp == deployments.stamp(&current).ok()
-        && files.stub.exists()
+        && registration.service == files.stub.exists()
         && registration.tmpfiles == files.tmpfiles.exists()
 }
 
 /// Refuses a name that other units or tmpfiles already have.
-pub fn check_name(root: &Root, name: &Name, replace_unit: bool, has_tmpfiles: bool) -> Result<()> {
+pub fn check_name(
+    root: &Root,
+    name: &Name,
+    replace_unit: bool,
+    has_unit: bool,
+    has_tmpfiles: bool,
+) -> Result<()> {
     let unit = name.unit();
     let generated = ["/run/systemd/generator.early", "/run/systemd/generator", "/run/systemd/generator.late"];
-    for directory in UNIT_PATH.iter().chain(&generated) {
+    for directory in UNIT_PATH.iter().chain(&generated).filter(|_| has_unit) {
         let path = root.join(directory).join(&unit);
         if !path.exists() && !path.is_symlink() || is_ours(&path, &marker(name)).unwrap_or(false) {
             continue;

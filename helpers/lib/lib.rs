@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod error;
 pub mod files;
 pub mod foreground;
+pub mod host_files;
 pub mod installation;
 pub mod lock;
 pub mod log;
@@ -24,6 +25,7 @@ pub mod recovery;
 pub mod registration;
 pub mod resources;
 pub mod runtime;
+pub mod scratch;
 pub mod systemd;
 pub mod template;
 pub mod unit;
@@ -36,8 +38,14 @@ pub mod draft;
 #[cfg(feature = "store")]
 pub mod exports;
 #[cfg(feature = "store")]
+pub mod hostfs;
+#[cfg(feature = "store")]
 pub mod installer;
+#[cfg(feature = "store")]
+pub mod preview;
 #[cfg(feature = "store")]
 pub mod progress;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod tree;

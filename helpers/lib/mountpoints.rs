@@ -3,6 +3,7 @@
 //! Runtimes create the ones that are missing, at every start, in a tree that is the store's. So checkout makes them once
 //! and records them. Symlinks are followed as the container sees them, never out of the rootfs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -22,34 +23,59 @@ enum Kind {
     File,
 }
 
+/// What mounts are on besides what a configuration says.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Destinations in the container that are files.
+    pub extra: Vec<PathBuf>,
+    /// Paths on the host that are files, or will be.
+    pub sources: BTreeSet<PathBuf>,
+}
+
 /// Creates what is missing for the mounts of `config`, and its working directory; returns what was created, as the
 /// container sees it, in order.
-pub fn create(rootfs: &Path, config: &Value, extra_files: &[&Path]) -> Result<Vec<PathBuf>> {
-    let mut wanted: Vec<(PathBuf, Kind)> = config::mounts(config).filter_map(wanted).collect();
-    wanted.extend(extra_files.iter().map(|path| (path.to_path_buf(), Kind::File)));
-    if let Some(cwd) = config.pointer("/process/cwd").and_then(Value::as_str) {
-        wanted.push((Path::new("/").join(cwd), Kind::Directory));
-    }
-    let (mut created, mut mounted) = (Vec::new(), Vec::new());
-    for (path, kind) in wanted {
-        let path = resolve(rootfs, &path)?;
-        // What lies below a mount is not in the rootfs.
-        if !mounted.iter().any(|above| path.starts_with(above)) {
-            make(rootfs, &path, kind, &mut created)
-                .context(|| format!("cannot make mount point {}", path.display()))?;
-            mounted.push(path);
-        }
+pub fn create(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<PathBuf>> {
+    let mut created = Vec::new();
+    for (path, kind) in needed(rootfs, config, files)? {
+        make(rootfs, &path, kind, &mut created)
+            .context(|| format!("cannot make mount point {}", path.display()))?;
     }
     Ok(created)
 }
 
-fn wanted(mount: &Value) -> Option<(PathBuf, Kind)> {
-    let is_file = config::bind_source(mount).is_some_and(|source| source.exists() && !source.is_dir());
+/// What [`create`] would create, without what that needs in turn.
+pub fn missing(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<PathBuf>> {
+    let needed = needed(rootfs, config, files)?.into_iter().map(|(path, _)| path);
+    Ok(needed.filter(|path| rootfs.join(below_root(path)).symlink_metadata().is_err()).collect())
+}
+
+/// Paths free of symlinks that something is mounted on, or is to be in the rootfs itself.
+fn needed(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<(PathBuf, Kind)>> {
+    let mounts = config::mounts(config).filter_map(|mount| wanted(mount, files));
+    let mut wanted: Vec<(PathBuf, Kind)> = mounts.collect();
+    wanted.extend(files.extra.iter().map(|path| (path.clone(), Kind::File)));
+    if let Some(cwd) = config.pointer("/process/cwd").and_then(Value::as_str) {
+        wanted.push((Path::new("/").join(cwd), Kind::Directory));
+    }
+    let mut needed: Vec<(PathBuf, Kind)> = Vec::new();
+    for (path, kind) in wanted {
+        let path = resolve(rootfs, &path)?;
+        // What lies below a mount is not in the rootfs.
+        if !needed.iter().any(|(above, _)| path.starts_with(above)) {
+            needed.push((path, kind));
+        }
+    }
+    Ok(needed)
+}
+
+fn wanted(mount: &Value, files: &Files) -> Option<(PathBuf, Kind)> {
+    let is_file = config::bind_source(mount)
+        .is_some_and(|source| files.sources.contains(source) || source.exists() && !source.is_dir());
     Some((config::destination(mount)?, if is_file { Kind::File } else { Kind::Directory }))
 }
 
 /// The path that `path` is inside the rootfs, free of symlinks; what does not exist stays as it is.
-fn resolve(rootfs: &Path, path: &Path) -> Result<PathBuf> {
+pub fn resolve(rootfs: &Path, path: &Path) -> Result<PathBuf> {
     let mut done = PathBuf::from("/");
     let mut rest: Vec<_> = path.components().rev().map(own).collect();
     let mut followed = 0;
@@ -134,7 +160,8 @@ mod tests {
                 {"destination": "/climb/y", "type": "tmpfs"},
             ]
         });
-        let made = create(rootfs, &config, &[Path::new("/run/notify")]).unwrap();
+        let made = create(rootfs, &config, &Files { extra: vec!["/run/notify".into()], ..Files::default() })
+            .unwrap();
         let expected = [
             "/dev",
             "/run/x",
@@ -149,13 +176,15 @@ mod tests {
         assert_eq!(made, expected.map(PathBuf::from));
         assert!(rootfs.join("etc/resolv.conf").is_file() && rootfs.join("tmp/out/y").is_dir());
         assert!(!rootfs.join("dev/pts").exists());
-        assert_eq!(create(rootfs, &config, &[]).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(create(rootfs, &config, &Files::default()).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
     fn symlink_loops_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("a", dir.path().join("a")).unwrap();
-        assert!(create(dir.path(), &json!({"mounts": [{"destination": "/a/b"}]}), &[]).is_err());
+        assert!(
+            create(dir.path(), &json!({"mounts": [{"destination": "/a/b"}]}), &Files::default()).is_err()
+        );
     }
 }

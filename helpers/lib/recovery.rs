@@ -10,8 +10,10 @@ use std::path::Path;
 use crate::deployment::{self, Deployments};
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::host_files;
 use crate::installation;
 use crate::lock;
+use crate::log;
 use crate::name::Name;
 use crate::paths::{ATTACHED, Root, STALE};
 use crate::registration;
@@ -38,6 +40,10 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
     let had_link = deployments.path(name.as_str()).is_symlink();
     let current = deployments.current(name).context(what)?;
     if let Some(current) = current.filter(|current| all.contains(current)) {
+        if deployments.info(&current).is_ok_and(|info| info.is_of_original()) {
+            // Nothing of it is derived.
+            return Ok(Recovered::default());
+        }
         return register(deployments, name, &current).context(what);
     }
     match all.last().filter(|_| had_link) {
@@ -52,9 +58,22 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
             }
             let changed = installation::unregister(deployments.root(), name).context(what)?;
             for deployment in all {
+                remove_host_files(deployments, name, &deployment).context(what)?;
                 deployments.remove(&deployment).context(what)?;
             }
+            deployment::remove_tree(&deployments.scratch(name)).context(what)?;
             Ok(Recovered { changed: unmark(deployments.root(), name)? || changed, created: false })
+        }
+    }
+}
+
+/// Before its deployment goes: only that knows of them.
+fn remove_host_files(deployments: &Deployments, name: &Name, deployment: &str) -> Result<()> {
+    match deployments.info(deployment) {
+        Ok(info) => host_files::remove(deployments, name, &info, None),
+        Err(e) => {
+            log::warning(&format!("cannot tell which host files are of {deployment}, leaving all: {e}"));
+            Ok(())
         }
     }
 }

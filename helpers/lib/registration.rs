@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::deployment;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{REGISTRATIONS, Root};
@@ -20,10 +21,11 @@ use crate::runtime::Runtime;
 pub const VERSION: u32 = 1;
 
 /// How a container tells that it is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Notify {
     /// `syscontainer-start` sends READY once the container is created: the image does not notify.
+    #[default]
     Created,
     /// The image notifies; its PID namespace is its own, so only its READY is passed on.
     Ready,
@@ -69,9 +71,31 @@ pub struct Registration {
     /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
     #[serde(default)]
     pub tmpfiles: bool,
+    /// Whether there is a unit: an image may bring files for the host only.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub service: bool,
+    /// The root file system, where that is not the deployment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<PathBuf>,
+    /// Whether it runs once, and may write to its root file system meanwhile.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub run_once: bool,
     /// What tells the deployment from another one of the same name, see [`crate::deployment::Deployments::stamp`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+// Serde calls these with references.
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 impl Registration {
@@ -83,6 +107,16 @@ impl Registration {
     /// The deployment's own path.
     pub fn path(&self) -> PathBuf {
         self.directory.join(&self.deployment)
+    }
+
+    /// The root file system, read-only.
+    pub fn rootfs(&self) -> PathBuf {
+        self.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
+    }
+
+    /// Where a run-once container's changes to its root file system are while it runs.
+    pub fn scratch(&self) -> PathBuf {
+        self.directory.join(deployment::scratch(&self.name))
     }
 
     /// Whether the template uses a variable.

@@ -125,7 +125,8 @@ fn identifier(text: &str) -> Option<usize> {
     Some(text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count())
 }
 
-fn position(text: &str, at: usize) -> (usize, usize) {
+/// Line and column, from 1, of a byte.
+pub fn position(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)

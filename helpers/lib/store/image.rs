@@ -1,5 +1,6 @@
 //! Images in the repository: commits of merged trees, and what their metadata says.
 
+use oci_spec::image::ImageConfiguration;
 use ostree::glib::{Variant, VariantDict};
 
 use super::{NEVER, reference};
@@ -18,6 +19,15 @@ pub struct Image {
     pub manifest: String,
     /// Its OCI image configuration, raw JSON.
     pub config: String,
+}
+
+impl Image {
+    /// A label of its configuration.
+    pub fn label(&self, key: &str) -> Result<Option<String>> {
+        let what = || format!("cannot read the configuration of {}", self.name);
+        let config: ImageConfiguration = serde_json::from_str(&self.config).context(what)?;
+        Ok(config.labels_of_config().and_then(|labels| labels.get(key).cloned()))
+    }
 }
 
 /// Marks image commits of ours, and says what their metadata means.

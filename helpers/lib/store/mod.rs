@@ -24,13 +24,14 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use ostree::gio::prelude::*;
-use ostree::gio::{Cancellable, FileQueryInfoFlags, FileType};
+use ostree::gio::{self, prelude::*};
+use ostree::gio::{Cancellable, FileInfo, FileQueryInfoFlags, FileType};
 use ostree::{RepoCheckoutAtOptions, RepoFile, RepoMode};
 
 use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::paths::Root;
+use crate::tree::{Entry, Kind};
 use reference::Reference;
 
 pub use image::Image;
@@ -40,6 +41,9 @@ const NEVER: Option<&Cancellable> = Cancellable::NONE;
 /// What every repository has besides its configuration.
 const DIRECTORIES: [&str; 7] =
     ["objects", "tmp", "extensions", "state", "refs/heads", "refs/mirrors", "refs/remotes"];
+/// What is asked of files in a walk.
+const ATTRIBUTES: &str =
+    "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
 /// Longest file of an image that is read into memory.
 const READ_MAX: u64 = 16 << 20;
 
@@ -139,6 +143,43 @@ impl Store {
             return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20))).context(what);
         }
         Ok(Some(content))
+    }
+
+    /// Everything below a directory of the image's tree; nothing where there is no such directory.
+    pub fn walk(&self, image: &Image, path: &str) -> Result<Vec<Entry>> {
+        let what = || format!("cannot read {path} of {}", image.name);
+        let (root, _) = self.repo.read_commit(&image.commit, NEVER).context(what)?;
+        let directory = root.resolve_relative_path(path);
+        let mut entries = Vec::new();
+        if directory.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Directory {
+            walk(&directory, Path::new(""), &mut entries).context(what)?;
+        }
+        Ok(entries)
+    }
+}
+
+fn walk(directory: &gio::File, below: &Path, entries: &mut Vec<Entry>) -> Result<()> {
+    let children = directory.enumerate_children(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
+    for info in children.context(|| format!("directory {}", below.display()))? {
+        let info = info.context(|| format!("directory {}", below.display()))?;
+        let path = below.join(info.name());
+        let kind = kind(&info);
+        if kind == Kind::Directory {
+            walk(&directory.child(info.name()), &path, entries)?;
+        }
+        let number = |attribute| info.attribute_uint32(attribute);
+        let (mode, uid, gid) = (number("unix::mode") & 0o7777, number("unix::uid"), number("unix::gid"));
+        entries.push(Entry { path, kind, mode, uid, gid });
+    }
+    Ok(())
+}
+
+fn kind(info: &FileInfo) -> Kind {
+    match info.file_type() {
+        FileType::Directory => Kind::Directory,
+        FileType::Regular => Kind::File,
+        FileType::SymbolicLink => Kind::Symlink(info.symlink_target().unwrap_or_default()),
+        _ => Kind::Special,
     }
 }
 

@@ -1,0 +1,206 @@
+#!/bin/bash
+# Files that images bring for the host: /exports/hostfs, and what becomes of them.
+. "$(dirname "$0")/lib.sh"
+
+CO=/var/lib/containers/atomic
+sleeping='["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]'
+# facts PATH…: kind, mode, owner and target of each.
+facts() { stat --format='%F %a %u:%g %N' "$@"; }
+# host: all files of the host that images here bring, and their directories.
+host() { { find /etc/tool /etc/two /etc/shared /opt /usr/local -printf '%y %m %U:%G %p %l\n' 2>/dev/null || true; } | sort; }
+checkout() { syscontainer-checkout "$@" >"$WORK/out" 2>"$WORK/messages" || { shown "$WORK/messages"; return 1; }; }
+# removed NAME: as an uninstallation does: without its symlink a container is not there.
+removed() {
+    systemctl stop "$1" 2>/dev/null || true
+    rm $CO/"$1"
+    touch "$CO/.$1.0.new" # has reconcile look
+    /usr/libexec/syscontainers/syscontainer-reconcile 2>"$WORK/messages"
+    refuse "$1 is gone" test -e "$CO/$1.0"
+}
+
+exports tool "$sleeping"
+tool=$WORK/tool/exports
+mkdir -p "$tool"/hostfs/{etc/tool/{conf.d,empty},opt/tool/bin,usr/local/bin}
+echo 'port=$PORT' >"$tool/hostfs/etc/tool/tool.conf"
+echo 'literal $PORT' >"$tool/hostfs/etc/tool/conf.d/a"
+echo "#!/bin/sh" >"$tool/hostfs/usr/local/bin/toolctl"
+chmod 4755 "$tool/hostfs/usr/local/bin/toolctl"
+ln -s /etc/tool/tool.conf "$tool/hostfs/opt/tool/link"
+ln -s nowhere "$tool/hostfs/opt/tool/dangling"
+echo binary >"$tool/hostfs/opt/tool/bin/x"
+chmod 640 "$tool/hostfs/etc/tool/tool.conf"
+chmod 750 "$tool/hostfs/etc/tool/conf.d"
+chown 12:34 "$tool/hostfs/etc/tool/tool.conf" "$tool/hostfs/etc/tool/conf.d" "$tool/hostfs/etc/tool"
+cat >"$tool/manifest.json" <<'END'
+{
+    "version": "1.0",
+    "defaultValues": {"PORT": "80", "CONF": "/etc"},
+    "installedFilesTemplate": ["/etc/$NAME/nothing", "/etc/two/tool.conf", "/etc/tool/tool.conf"],
+    "renameFiles": {"/etc/tool": "$CONF/$NAME", "/usr/local/bin/toolctl": "/usr/local/bin/${NAME}ctl"}
+}
+END
+build_image tool --owners "$WORK/tool"
+syscontainer-pull --quiet "$REGISTRY/tool" >/dev/null
+# These come with the first container, and stay.
+mkdir -p /etc/systemd/system.attached /etc/tmpfiles.d
+snapshot >"$WORK/before"
+host >"$WORK/host-before"
+
+say 'they are copied, renamed and substituted'
+checkout --set PORT='8080 "%$x' "$REGISTRY/tool"
+expect 'port=8080 "%$x' cat /etc/tool/tool.conf
+expect 'literal $PORT' cat /etc/tool/conf.d/a
+expect "regular file 640 12:34 '/etc/tool/tool.conf'" facts /etc/tool/tool.conf
+expect "directory 750 12:34 '/etc/tool/conf.d'" facts /etc/tool/conf.d
+expect "directory 755 12:34 '/etc/tool'" facts /etc/tool
+expect "regular file 4755 0:0 '/usr/local/bin/toolctl'" facts /usr/local/bin/toolctl
+expect "symbolic link 777 0:0 '/opt/tool/link' -> '/etc/tool/tool.conf'" facts /opt/tool/link
+expect "symbolic link 777 0:0 '/opt/tool/dangling' -> 'nowhere'" facts /opt/tool/dangling
+check 'an empty directory, too' test -d /etc/tool/empty
+expect 1 stat --format=%h /opt/tool/bin/x
+sum=$(sha256sum </etc/tool/tool.conf)
+expect_like "\"/etc/tool/tool.conf\": \"${sum%% *}\"" cat $CO/tool.0/info
+expect_like '"/etc/tool": "/etc/tool"' cat $CO/tool.0/info
+expect_like '"/etc/tool/empty": "0"' cat $CO/tool.0/info
+expect_no '"/usr/local/bin":' cat $CO/tool.0/info
+host >"$WORK/host-installed"
+checkout --set PORT='8080 "%$x' "$REGISTRY/tool"
+host | diff -u "$WORK/host-installed" - || fail 'the same again changes something'
+
+say 'a second one has its own, and shares the others'
+checkout --name=two "$REGISTRY/tool"
+expect 'port=80' cat /etc/two/tool.conf
+check 'a file of its own name' test -e /usr/local/bin/twoctl
+expect '' cat <(grep -v -e installed -e start "$WORK/messages" || true)
+expect_like '/opt/tool/bin/x"' cat $CO/two.0/info
+removed tool
+refuse 'what is the first ones alone goes' test -e /etc/tool -o -e /usr/local/bin/toolctl
+check 'what both have stays' test -e /opt/tool/bin/x -a -L /opt/tool/link
+removed two
+host | diff -u "$WORK/host-before" - || fail 'something is left behind'
+ok 'with the last one everything goes'
+unchanged "$WORK/before"
+
+say 'what the user has, or changed, stays'
+mkdir -p /etc/tool
+echo mine >/etc/tool/tool.conf
+mkdir -p /opt/tool
+ln -s /nowhere/at/all /opt/tool/dangling
+checkout "$REGISTRY/tool"
+expect mine cat /etc/tool/tool.conf
+expect_like 'warning|/etc/tool/tool.conf is on this host already, leaving it as it is' cat "$WORK/messages"
+expect_like '/opt/tool/dangling is on this host already' cat "$WORK/messages"
+expect_no '"/etc/tool/tool.conf":' cat $CO/tool.0/info
+echo changed >>/etc/tool/conf.d/a
+echo mine >/opt/tool/mine
+removed tool
+expect_like '/etc/tool/conf.d/a was changed on this host, leaving it behind' cat "$WORK/messages"
+expect mine cat /etc/tool/tool.conf
+expect /nowhere/at/all readlink /opt/tool/dangling
+check 'directories with something in them stay' test -e /etc/tool/conf.d/a -a -e /opt/tool/mine
+refuse 'but what is as it was is gone' test -e /etc/tool/empty -o -e /opt/tool/bin
+rm -r /etc/tool /opt/tool
+
+say 'nothing but files'
+exports files "$sleeping"
+rm "$WORK/files/exports/service.template" "$WORK/files/exports/config.json"
+mkdir -p "$WORK/files/exports/hostfs/etc/shared"
+echo 1 >"$WORK/files/exports/hostfs/etc/shared/x"
+echo '{"noContainerService": true}' >"$WORK/files/exports/manifest.json"
+build_image files "$WORK/files"
+syscontainer-pull --quiet "$REGISTRY/files" >/dev/null
+checkout "$REGISTRY/files"
+expect 1 cat /etc/shared/x
+expect 'hostfs
+info' ls $CO/files.0
+refuse 'there is no unit' systemctl cat files
+expect_no 'systemctl start' cat "$WORK/messages"
+expect_like '"has-container-service": false' cat $CO/files.0/info
+snapshot >"$WORK/installed"
+/usr/libexec/syscontainers/syscontainer-reconcile
+unchanged "$WORK/installed"
+checkout "$REGISTRY/files"
+unchanged "$WORK/installed"
+rm /etc/syscontainers/attached/files.json /etc/shared/x
+/usr/libexec/syscontainers/syscontainer-reconcile 2>/dev/null
+expect 1 cat /etc/shared/x
+removed files
+refuse 'it is removed' test -e /etc/shared
+unchanged "$WORK/before"
+
+say 'bind sources that the image brings'
+# The original made /etc/shared mode 0700, since it looked before it copied.
+exports brings "$sleeping" '' '' '{"destination": "/a", "type": "bind", "source": "/etc/shared", "options": ["bind"]},
+    {"destination": "/b", "type": "bind", "source": "/etc/shared/file", "options": ["bind"]},
+    {"destination": "/c", "type": "bind", "source": "/var/lib/brings", "options": ["bind"]}'
+mkdir -p "$WORK/brings/exports/hostfs/etc/shared"
+echo x >"$WORK/brings/exports/hostfs/etc/shared/file"
+install_image brings
+expect "directory 755 0:0 '/etc/shared'" facts /etc/shared
+expect 'd /var/lib/brings :0700 :0 :0 - -' bash -c "grep -v '^#' /etc/tmpfiles.d/brings.conf"
+systemctl start brings
+expect 'active running success' state brings
+removed brings
+rm -r /var/lib/brings
+
+# bad NAME ERE [OPTION…]: checkout of $WORK/NAME fails, and nothing is changed.
+bad() {
+    local name=$1 pattern=$2
+    shift 2
+    build_image "$name" "$WORK/$name"
+    syscontainer-pull --quiet "$REGISTRY/$name" >/dev/null
+    snapshot >"$WORK/before"
+    host >"$WORK/host-before"
+    run_fails 1 "$pattern" syscontainer-checkout "$@" "$REGISTRY/$name"
+    unchanged "$WORK/before"
+    host | diff -u "$WORK/host-before" - || fail 'host files were changed'
+}
+# files NAME MANIFEST PATH…
+files() {
+    local name=$1 path
+    exports "$name" "$sleeping"
+    echo "$2" >"$WORK/$name/exports/manifest.json"
+    shift 2
+    for path; do
+        mkdir -p "$(dirname "$WORK/$name/exports/hostfs$path")"
+        echo '$X' >"$WORK/$name/exports/hostfs$path"
+    done
+}
+say 'what cannot be installed'
+files unnamed '{"renameFiles":
+ {"/etc/a": "/etc/$Y"}, "installedFilesTemplate": ["/etc/b"]}' /etc/a /etc/b
+bad unnamed 'exports/manifest.json:2:19: no value for Y; exports/hostfs/etc/b:1:1: no value for X'
+files climbing '{"renameFiles": {"/etc/a": "/etc/../a"}}' /etc/a
+bad climbing 'renames /etc/a to "/etc/../a", which is no absolute path'
+files relative '{"renameFiles": {"/etc/a": "$X"}}' /etc/a
+bad relative 'renames /etc/a to "b", which is no absolute path' --set X=b
+files twice '{"renameFiles": {"/etc/a": "/etc/b"}}' /etc/a /etc/b
+bad twice 'two files are renamed to /etc/b'
+files inway '{}' /etc/passwd/x
+bad inway '/etc/passwd is no directory|/etc/passwd.*a file of that name is there'
+files types '{"renameFiles": [1]}' /etc/a
+bad types 'cannot read exports/manifest.json: invalid type'
+files binary '{"installedFilesTemplate": ["/etc/b"]}' /etc/b
+printf '\377' >"$WORK/binary/exports/hostfs/etc/b"
+bad binary 'exports/hostfs/etc/b: it is not UTF-8'
+files readonly '{}' /etc/new /usr/local/bin/new
+build_image readonly "$WORK/readonly"
+syscontainer-pull --quiet "$REGISTRY/readonly" >/dev/null
+snapshot >"$WORK/before"
+# shellcheck disable=SC2016 # for the inner shell
+run_fails 1 'cannot create /usr/local/bin/new, which the image brings for the host; nothing was changed: cannot write /usr/local/bin: .*Read-only' \
+    unshare --mount bash -c 'mount --bind /usr /usr; mount -o remount,bind,ro /usr; exec syscontainer-checkout "$1"' - "$REGISTRY/readonly"
+refuse 'nothing was written' test -e /etc/new
+unchanged "$WORK/before"
+
+say 'in an unpacked tree'
+tree=$WORK/tree
+mkdir -p "$tree"/{usr/bin,etc,outside} "$WORK/outside"
+# Symlinks are the tree's own.
+ln -s /outside "$tree/opt"
+printf '#!/bin/sh\n' >"$tree/usr/bin/crun"
+syscontainer-pull --quiet --root="$tree" "$REGISTRY/tool" >/dev/null
+checkout --root="$tree" "$REGISTRY/tool"
+expect port=80 cat "$tree/etc/tool/tool.conf"
+check 'a symlink does not lead out of it' test -e "$tree/outside/tool/bin/x"
+refuse 'nor to the host' test -e /outside
