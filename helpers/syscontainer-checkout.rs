@@ -7,28 +7,35 @@ use std::process::ExitCode;
 
 use syscontainers::cli::{self, Command, Program};
 use syscontainers::deployment::Deployments;
-use syscontainers::error::{Context, Result};
-use syscontainers::installer::{Installer, Options};
+use syscontainers::error::{Context, Error, Result};
+use syscontainers::installer::Installer;
 use syscontainers::lock;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
+use syscontainers::plan::{Options, Planner, Previous};
 use syscontainers::recovery;
 use syscontainers::store::{Image, Store};
 use syscontainers::systemd;
+use syscontainers::updater::Updater;
 use syscontainers::variables;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-checkout",
     usage: "\
 Usage: syscontainer-checkout [OPTION...] IMAGE
+       syscontainer-checkout --update [OPTION...] NAME
 
 Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service
-is enabled as the image says, but not started; see syscontainer-checkout(8).
+is enabled as the image says, but not started. With --update, makes what was pulled
+since, or other values, the current deployment of the container NAME; its service is
+not restarted. See syscontainer-checkout(8).
 
   --name=NAME      call the container NAME, not as the image
   --set NAME=VALUE set a variable of the image's templates; may be repeated
   --runtime=PATH   use this OCI runtime, crun or runc
   --rootfs=DIR     use the files in DIR, not a checkout of the image
+  --unset NAME     with --update: let a variable have its default again
+  --rebase=IMAGE   with --update: use IMAGE from now on
   --dry-run        print all that would be written and done, and do nothing
   --no-enable      do not enable the service
   --replace-unit   install even if another unit has this name, in its place
@@ -40,77 +47,145 @@ is enabled as the image says, but not started; see syscontainer-checkout(8).
 };
 
 struct Args {
-    image: String,
-    name: Option<Name>,
+    action: Action,
     root: Root,
     repo: Option<PathBuf>,
     dry_run: bool,
     options: Options,
 }
 
+enum Action {
+    Install { image: String, name: Option<Name> },
+    Update { name: Name, rebase: Option<String> },
+}
+
 fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut image = None;
-    let mut args = Args {
-        image: String::new(),
-        name: None,
-        root: Root::default(),
-        repo: None,
-        dry_run: false,
-        options: Options::default(),
-    };
+    let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
+    let (mut update, mut name, mut rebase, mut value) = (false, None, None, None);
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("version") => return Ok(Command::Version),
-            Long("name") => args.name = Some(parser.value()?.parse()?),
+            Long("update") => update = true,
+            Long("name") => name = Some(parser.value()?.parse()?),
+            Long("rebase") => rebase = Some(parser.value()?.string()?),
             Long("set") => {
                 let (name, value) = parser.value()?.parse_with(variables::parse_assignment)?;
-                args.options.user_values.insert(name, value);
+                options.user_values.insert(name, value);
             }
-            Long("runtime") => args.options.runtime = Some(parser.value()?.into()),
-            Long("rootfs") => args.options.rootfs = Some(parser.value()?.into()),
-            Long("dry-run") => args.dry_run = true,
-            Long("no-enable") => args.options.no_enable = true,
-            Long("replace-unit") => args.options.replace_unit = true,
-            Long("root") => args.root = Root::new(parser.value()?),
-            Long("repo") => args.repo = Some(parser.value()?.into()),
-            Value(value) if image.is_none() => image = Some(value.string()?),
+            Long("unset") => options.unset.extend([parser.value()?.string()?]),
+            Long("runtime") => options.runtime = Some(parser.value()?.into()),
+            Long("rootfs") => options.rootfs = Some(parser.value()?.into()),
+            Long("dry-run") => dry_run = true,
+            Long("no-enable") => options.no_enable = true,
+            Long("replace-unit") => options.replace_unit = true,
+            Long("root") => root = Root::new(parser.value()?),
+            Long("repo") => repo = Some(parser.value()?.into()),
+            Value(text) if value.is_none() => value = Some(text.string()?),
             _ => return Err(arg.unexpected()),
         }
     }
-    args.image = image.ok_or("missing IMAGE")?;
-    Ok(Command::Run(args))
+    let action = if update {
+        if name.is_some() || options.no_enable {
+            return Err("--name and --no-enable are for the first installation, not for --update".into());
+        }
+        let name = value.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
+        Action::Update { name, rebase }
+    } else {
+        if rebase.is_some() || !options.unset.is_empty() {
+            return Err("--rebase and --unset are for --update".into());
+        }
+        Action::Install { image: value.ok_or("missing IMAGE")?, name }
+    };
+    Ok(Command::Run(Args { action, root, repo, dry_run, options }))
 }
 
 fn run(args: Args) -> Result<()> {
+    let name = match &args.action {
+        Action::Install { image, name } => install(&args, image, name.as_ref())?,
+        Action::Update { name, rebase } => update(&args, name, rebase.as_deref())?,
+    };
+    // What a dry run says is printed already.
+    if args.dry_run { Ok(()) } else { cli::print(&format!("{name}\n")) }
+}
+
+fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let image = store.find(&args.image)?;
-    let name = match &args.name {
+    let image = find(args, &store, image)?;
+    let name = match name {
         Some(name) => name.clone(),
         None => default_name(&image)?,
     };
     let deployments = Deployments::new(&args.root);
-    let installer = Installer {
+    let planner = Planner {
         deployments: &deployments,
         store: &store,
         image: &image,
         name: &name,
         options: &args.options,
+        previous: None,
     };
+    let installer = Installer { planner };
     if args.dry_run {
-        return cli::print(&installer.preview()?);
+        cli::print(&installer.preview()?)?;
+        return Ok(name);
     }
     deployments.create()?;
     let _lock = lock::container(&args.root, &name)?;
-    if recovery::recover(&deployments, &name)?.changed {
-        systemd::reload(&args.root)?;
-    }
+    recover(&deployments, &name)?;
     match deployments.current(&name)? {
         Some(deployment) => installer.finish_again(&deployment)?,
         None => installer.install()?,
     }
-    cli::print(&format!("{name}\n"))
+    Ok(name)
+}
+
+fn update(args: &Args, name: &Name, rebase: Option<&str>) -> Result<Name> {
+    let what = || format!("cannot update {name}");
+    let deployments = Deployments::new(&args.root);
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(lock::container(&args.root, name)?),
+    };
+    if !args.dry_run {
+        recover(&deployments, name)?;
+    }
+    let current = deployments.current(name).context(what)?;
+    let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
+    let previous = Previous::read(&deployments, name, &current).context(what)?;
+    let store = Store::open(&args.root, args.repo.as_deref()).context(what)?;
+    let image = find(args, &store, rebase.unwrap_or(&previous.info.image)).context(what)?;
+    let planner = Planner {
+        deployments: &deployments,
+        store: &store,
+        image: &image,
+        name,
+        options: &args.options,
+        previous: Some(&previous),
+    };
+    let updater = Updater { planner, previous: &previous };
+    match args.dry_run {
+        true => cli::print(&updater.preview().context(what)?)?,
+        false => updater.update().context(what)?,
+    }
+    Ok(name.clone())
+}
+
+/// A dry run does not even make an image of the original's one of ours.
+fn find(args: &Args, store: &Store, image: &str) -> Result<Image> {
+    if args.dry_run { store.find(image) } else { store.find_or_adopt(image) }
+}
+
+fn recover(deployments: &Deployments, name: &Name) -> Result<()> {
+    let recovered = recovery::recover(deployments, name)?;
+    if recovered.created {
+        recovery::enable(deployments, name)?;
+    }
+    if recovered.changed {
+        systemd::reload(deployments.root())?;
+    }
+    Ok(())
 }
 
 /// The last part of the image's name, with the tag unless that is `latest`. What would be the name of a deployment, as

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use syscontainers::cli::{self, Command, Program};
 use syscontainers::deployment::Deployments;
 use syscontainers::error::{Error, Result};
-use syscontainers::installation;
 use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
@@ -77,18 +76,9 @@ fn mend(deployments: &Deployments, name: &Name, found: &Found) -> Result<Recover
         log::info(&format!("made the unit of {name} again, from its current deployment"));
     }
     if done.created {
-        enable(deployments, name)?;
+        recovery::enable(deployments, name)?;
     }
     Ok(done)
-}
-
-/// As it was installed: what became of it since is lost with the links in /etc.
-fn enable(deployments: &Deployments, name: &Name) -> Result<()> {
-    let Some(current) = deployments.current(name)? else { return Ok(()) };
-    if deployments.info(&current)?.enabled && installation::is_installable(deployments.root(), name)? {
-        systemd::enable(deployments.root(), name)?;
-    }
-    Ok(())
 }
 
 fn main() -> ExitCode {

@@ -196,6 +196,12 @@ impl Deployments {
         Ok((whole, temporary))
     }
 
+    /// The number of the deployment that is made next.
+    pub fn next_number(&self, name: &Name) -> Result<u32> {
+        let (all, _) = self.all(name)?;
+        Ok(all.last().and_then(|last| number(name, last)).map_or(0, |last| last + 1))
+    }
+
     /// What tells a deployment from every other one, of the same name too, without reading it.
     pub fn stamp(&self, deployment: &str) -> Result<String> {
         use std::os::unix::fs::MetadataExt;

@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::host_files;
 use crate::name::Name;
+use crate::original;
 use crate::paths::{ATTACHED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
 use crate::registration::{self, Registration};
 use crate::resources;
@@ -133,7 +134,9 @@ pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Res
     files::make_directory(&root.join(ATTACHED), 0o700)?;
     files::make_directory(&root.join(STUBS), 0o755)?;
     files::make_directory(&root.join(TMPFILES), 0o755)?;
-    install_host_files(deployments, name, &registration)?;
+    let (all, _) = deployments.all(name)?;
+    let original = original::find(deployments, &all);
+    install_host_files(deployments, name, &registration, original.as_ref().map(|(_, info)| info))?;
     let mut changed = match deployments.read(deployment, &tmpfiles_name(name))? {
         Some(text) => update(&files.tmpfiles, &text, 0o644)?,
         None => remove_ours(&files.tmpfiles, &tmpfiles_header(name))?,
@@ -142,6 +145,9 @@ pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Res
         true => update(&files.stub, &body::stub(&registration)?, 0o644)?,
         false => remove_ours(&files.stub, &marker(name))?,
     };
+    if let Some((before, _)) = &original {
+        changed |= original::retire(deployments, name, before)?;
+    }
     changed |= update(&files.registration, &registration.to_json(), 0o600)?;
     if changed {
         for path in [&files.tmpfiles, &files.stub, &files.registration] {
@@ -151,9 +157,14 @@ pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Res
     Ok(changed)
 }
 
-/// Those of the deployment that was registered before are replaced. Where this one is registered already, the user may have
-/// changed or removed some since.
-fn install_host_files(deployments: &Deployments, name: &Name, registration: &Registration) -> Result<()> {
+/// Those of the deployment that was registered before, or that the original made, are replaced. Where this one is registered
+/// already, the user may have changed or removed some since.
+fn install_host_files(
+    deployments: &Deployments,
+    name: &Name,
+    registration: &Registration,
+    original: Option<&Info>,
+) -> Result<()> {
     let path = Path::new(ATTACHED).join(format!("{name}.json"));
     let before = registration::read(deployments.root(), name, &path).ok().flatten();
     if before.as_ref().is_some_and(|before| before.stamp == registration.stamp) {
@@ -162,6 +173,7 @@ fn install_host_files(deployments: &Deployments, name: &Name, registration: &Reg
     let info = deployments.info(&registration.deployment)?;
     let before = before.filter(|before| before.deployment != registration.deployment);
     let before = before.and_then(|before| deployments.info(&before.deployment).ok());
+    let before = before.or_else(|| original.cloned());
     host_files::install(deployments, &registration.deployment, &info, before.as_ref())?;
     before.map_or(Ok(()), |before| host_files::remove(deployments, name, &before, Some(&info)))
 }

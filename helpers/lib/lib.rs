@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod mountpoints;
 pub mod name;
 pub mod notify;
+pub mod original;
 pub mod paths;
 pub mod process;
 pub mod recovery;
@@ -42,6 +43,8 @@ pub mod hostfs;
 #[cfg(feature = "store")]
 pub mod installer;
 #[cfg(feature = "store")]
+pub mod plan;
+#[cfg(feature = "store")]
 pub mod preview;
 #[cfg(feature = "store")]
 pub mod progress;
@@ -49,3 +52,5 @@ pub mod progress;
 pub mod store;
 #[cfg(feature = "store")]
 pub mod tree;
+#[cfg(feature = "store")]
+pub mod updater;

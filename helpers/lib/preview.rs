@@ -8,9 +8,9 @@ use crate::deployment::Deployments;
 use crate::error::{Context, Result};
 use crate::hostfs::HostFile;
 use crate::installation;
-use crate::installer::Planned;
 use crate::name::Name;
 use crate::paths::{ATTACHED, STUBS, TMPFILES};
+use crate::plan::Planned;
 use crate::systemd;
 use crate::tree::Kind;
 

@@ -17,6 +17,7 @@ use crate::log;
 use crate::name::Name;
 use crate::paths::{ATTACHED, Root, STALE};
 use crate::registration;
+use crate::systemd;
 
 /// What [`recover`] or [`reconcile`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +83,15 @@ fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Result<
     let was_there = installation::is_there(deployments.root(), name);
     let changed = installation::register(deployments, name, deployment)?;
     Ok(Recovered { changed: unmark(deployments.root(), name)? || changed, created: !was_there })
+}
+
+/// Enables a container whose unit was made again, as it was installed: what became of it since is lost with the links in /etc.
+pub fn enable(deployments: &Deployments, name: &Name) -> Result<()> {
+    let Some(current) = deployments.current(name)? else { return Ok(()) };
+    if deployments.info(&current)?.enabled && installation::is_installable(deployments.root(), name)? {
+        systemd::enable(deployments.root(), name)?;
+    }
+    Ok(())
 }
 
 /// As [`recover`], but leaves healthy containers alone after a glance, and removes no unit only because its deployments are

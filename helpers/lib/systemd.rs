@@ -41,6 +41,14 @@ pub fn enable(root: &Root, name: &Name) -> Result<()> {
     files::sync_file_system(&root.join(STUBS))
 }
 
+/// Whether a unit is enabled.
+pub fn is_enabled(root: &Root, name: &Name) -> Result<bool> {
+    let what = || format!("cannot run {SYSTEMCTL}");
+    let mut command = systemctl(root);
+    command.args(["--quiet", "is-enabled", &name.unit()]).env("PATH", paths::search_path());
+    Ok(command.stdin(Stdio::null()).stderr(Stdio::null()).status().context(what)?.success())
+}
+
 /// Removes the links that `enable` made, without loading units again.
 pub fn disable(root: &Root, name: &Name) -> Result<()> {
     run(systemctl(root).args(["--no-reload", "--quiet", "disable", &name.unit()]))

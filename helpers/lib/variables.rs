@@ -27,10 +27,21 @@ pub struct Facts<'a> {
     pub uid: u32,
     /// Their group.
     pub gid: u32,
+    /// The container's UUID, if it has one already.
+    pub uuid: Option<&'a str>,
 }
 
 /// Variables that units are built of, in the order of their use.
 pub const COMMANDS: [&str; 4] = ["EXEC_STARTPRE", "EXEC_START", "EXEC_STOP", "EXEC_STOPPOST"];
+
+/// Variables that are directories, and their built-in values.
+pub const DIRECTORIES: [(&str, &str); 3] =
+    [("RUN_DIRECTORY", "/run"), ("CONF_DIRECTORY", "/etc"), ("STATE_DIRECTORY", "/var/lib")];
+
+/// The built-in value of PIDFILE.
+pub fn pid_file(run_directory: &str, name: &str) -> String {
+    format!("{run_directory}/container-{name}.pid")
+}
 
 /// Parses `NAME=VALUE` as given to `--set`.
 pub fn parse_assignment(text: &str) -> Result<(String, String)> {
@@ -44,19 +55,19 @@ pub fn parse_assignment(text: &str) -> Result<(String, String)> {
 /// All values, DESTDIR apart: it differs from file to file, see [`with_destdir`].
 pub fn complete(facts: &Facts, user: &Values, defaults: &Values) -> Result<Values> {
     let chosen = |name: &str| user.get(name).or_else(|| defaults.get(name)).cloned();
-    let run_directory = chosen("RUN_DIRECTORY").unwrap_or_else(|| "/run".into());
+    let run_directory = chosen("RUN_DIRECTORY").unwrap_or_else(|| DIRECTORIES[0].1.into());
     let mut values = Values::from([
-        ("PIDFILE".into(), format!("{run_directory}/container-{}.pid", facts.name)),
+        ("PIDFILE".into(), pid_file(&run_directory, facts.name.as_str())),
         ("RUN_DIRECTORY".into(), run_directory),
-        ("CONF_DIRECTORY".into(), "/etc".into()),
-        ("STATE_DIRECTORY".into(), "/var/lib".into()),
         ("ALL_PROCESS_CAPABILITIES".into(), all_capabilities()),
         ("RUNTIME".into(), facts.runtime.to_string_lossy().into_owned()),
         ("ATOMIC".into(), own_path()),
     ]);
     if chosen("UUID").is_none() {
-        values.insert("UUID".into(), random_uuid()?);
+        let uuid = facts.uuid.map_or_else(random_uuid, |uuid| Ok(uuid.to_owned()))?;
+        values.insert("UUID".into(), uuid);
     }
+    values.extend(DIRECTORIES.map(|(name, path)| (name.to_owned(), path.to_owned())).into_iter().skip(1));
     values.extend(defaults.clone());
     values.extend(user.clone());
     values.extend(forced(facts));
@@ -163,7 +174,7 @@ mod tests {
 
     fn facts(name: &Name) -> Facts<'_> {
         let runtime = Path::new("/usr/bin/crun");
-        Facts { name, image: "r/i:1", digest: "sha256:abc", runtime, uid: 0, gid: 0 }
+        Facts { name, image: "r/i:1", digest: "sha256:abc", runtime, uid: 0, gid: 0, uuid: None }
     }
 
     fn map(pairs: &[(&str, &str)]) -> Values {
@@ -189,6 +200,8 @@ mod tests {
             assert_eq!(values.get(key).map(String::as_str), Some(value), "{key}");
         }
         assert_eq!(values["UUID"].len(), 36);
+        let before = Facts { uuid: Some("before"), ..facts(&name) };
+        assert_eq!(complete(&before, &user, &defaults).unwrap()["UUID"], "before");
         assert!(values["ALL_PROCESS_CAPABILITIES"].starts_with("\"CAP_CHOWN\",\n\"CAP_DAC_OVERRIDE\""));
     }
 

@@ -37,9 +37,10 @@ const CONFIG: &str = "syscontainers.config";
 const SOURCE: &str = "syscontainers.source";
 /// Detached from the commit, since it may change: the policy that the image was let through by.
 const POLICY: &str = "syscontainers.policy";
-/// Of containers/image: the manifest, raw JSON, and its digest.
-const MANIFEST: &str = "docker.manifest";
-const DIGEST: &str = "docker.digest";
+/// Of containers/image: the manifest, raw JSON.
+pub const MANIFEST: &str = "docker.manifest";
+/// Of containers/image: the manifest's digest.
+pub const DIGEST: &str = "docker.digest";
 
 /// Loads an image by its name in the store; `None` where there is none.
 pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
@@ -67,6 +68,17 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
         manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
     }))
+}
+
+/// Whether what is called `name` is an image, but none of ours.
+pub fn is_of_another(repo: &ostree::Repo, name: &str) -> Result<bool> {
+    let reference = reference::image_ref(name);
+    let Some(commit) = repo.resolve_rev(&reference, true).context(|| format!("ref {reference}"))? else {
+        return Ok(false);
+    };
+    let (variant, _) = repo.load_commit(&commit).context(|| format!("commit {commit}"))?;
+    let metadata = VariantDict::new(Some(&variant.child_value(0)));
+    Ok(!metadata.contains(VERSION_KEY) && metadata.contains(MANIFEST))
 }
 
 /// The policy that an image was let through by, as [`set_policy`] recorded it.

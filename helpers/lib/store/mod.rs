@@ -5,6 +5,7 @@
 //! latter names is ours: the commit of the merged tree, with manifest and configuration in its metadata.
 
 pub mod access;
+mod adopt;
 mod archive;
 mod blob;
 mod engine;
@@ -110,6 +111,13 @@ impl Store {
         })
     }
 
+    /// As [`Store::find`]; an image that the original pulled is made one of ours.
+    pub fn find_or_adopt(&self, image: &str) -> Result<Image> {
+        let reference: Reference = image.parse()?;
+        let name = reference.name()?;
+        if image::is_of_another(&self.repo, &name)? { adopt::adopt(self, &name) } else { self.find(image) }
+    }
+
     /// Hard-links the image's tree to `destination`, which must not exist yet; its parent must.
     pub fn checkout(&self, image: &Image, destination: &Path) -> Result<()> {
         let what = || format!("cannot check out {} to {}", image.name, destination.display());
@@ -124,23 +132,25 @@ impl Store {
     pub fn read(&self, image: &Image, path: &str) -> Result<Option<Vec<u8>>> {
         let what = || format!("cannot read {path} of {}", image.name);
         let (root, _) = self.repo.read_commit(&image.commit, NEVER).context(what)?;
+        self.content(&root, path).context(what)
+    }
+
+    fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
         let file = root.resolve_relative_path(path);
-        let file = file
-            .downcast::<RepoFile>()
-            .map_err(|_| Error::new("it is no file of the store"))
-            .context(what)?;
+        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is no file of the store"))?;
         if !file.query_exists(NEVER) {
             return Ok(None);
         }
         if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
-            return Err(Error::new("it is no regular file")).context(what);
+            return Err(Error::new("it is no regular file"));
         }
+        let what = || "cannot read its content".to_string();
         let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
-        let stream = stream.ok_or_else(|| Error::new("it has no content")).context(what)?.into_read();
+        let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
         let mut content = Vec::new();
         let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
         if length as u64 > READ_MAX {
-            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20))).context(what);
+            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
         }
         Ok(Some(content))
     }

@@ -4,7 +4,7 @@
 //! store holds layers that the next pull uses, and no half image.
 
 use nix::sys::statvfs::statvfs;
-use oci_spec::image::{Descriptor, ImageConfiguration, MediaType};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 use ostree::glib::Variant;
 
 use super::access::Access;
@@ -13,7 +13,7 @@ use super::layer::{self, Expected};
 use super::policy::Policy;
 use super::reference::{self, Reference};
 use super::retry::with_retries;
-use super::transport::{self, Manifest, Source};
+use super::transport::{self, Source};
 use super::tree::{self, Layer};
 use super::{NEVER, Store};
 use crate::error::{Context, Error, Result};
@@ -84,7 +84,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     }
     let config = with_retries(&tell, || source.config()).context(what)?;
     let original = with_retries(&tell, || source.original(&manifest)).context(what)?;
-    let layers = expected_layers(&manifest, &config).context(what)?;
+    let layers = expected_layers(&manifest.oci, &config).context(what)?;
     let present = layers.iter().map(|(_, expected)| layer::find(&store.repo, expected));
     let present: Vec<Option<Layer>> = present.collect::<Result<_>>().context(what)?;
     let bytes =
@@ -110,10 +110,13 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
 }
 
 /// What each layer must be; refuses what cannot be imported before anything is fetched.
-fn expected_layers<'a>(manifest: &'a Manifest, config: &str) -> Result<Vec<(&'a Descriptor, Expected)>> {
+pub fn expected_layers<'a>(
+    manifest: &'a ImageManifest,
+    config: &str,
+) -> Result<Vec<(&'a Descriptor, Expected)>> {
     let config: ImageConfiguration =
         serde_json::from_str(config).context(|| "its configuration is not that of an OCI image".into())?;
-    let (layers, diff_ids) = (manifest.oci.layers(), config.rootfs().diff_ids());
+    let (layers, diff_ids) = (manifest.layers(), config.rootfs().diff_ids());
     if layers.len() != diff_ids.len() {
         let why = format!("its configuration names {} diffIDs for {} layers", diff_ids.len(), layers.len());
         return Err(Error::new(why));
@@ -191,7 +194,8 @@ fn fetch(
     Ok(layer)
 }
 
-fn commit(store: &Store, name: &str, metadata: &Variant, layers: &[Layer]) -> Result<()> {
+/// Merges layers, and makes that the image called `name`.
+pub fn commit(store: &Store, name: &str, metadata: &Variant, layers: &[Layer]) -> Result<()> {
     let what = || "cannot write the image".to_string();
     let transaction = store.repo.auto_transaction(NEVER).context(what)?;
     let tree = tree::merge(&store.repo, layers)?;

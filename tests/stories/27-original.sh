@@ -1,0 +1,193 @@
+#!/bin/bash
+# What Project Atomic's 'atomic install --system' left on a host: its repository, deployments and units go on to work, and are taken
+# over by the first update.
+. "$(dirname "$0")/lib.sh"
+
+CO=/var/lib/containers/atomic REPO=/var/lib/containers/atomic/.storage/ostree
+RECONCILE=/usr/libexec/syscontainers/syscontainer-reconcile
+
+say 'what it left'
+cp -r "$TESTS/hello-world" "$WORK/hello"
+hello=$WORK/hello/exports
+# Old images are of before OCI 1.0, which runc takes without a word.
+sed -i 's/"ociVersion": "1.0.0"/"ociVersion": "0.6.0-dev"/; s/"PORT=$PORT",/&\n            "UUID=$UUID",/' "$hello/config.json.template"
+mkdir -p "$hello/hostfs/etc/hello" "$hello/hostfs/usr/local/bin"
+echo "port \$PORT" >"$hello/hostfs/etc/hello/conf"
+echo 'the image' >"$hello/hostfs/etc/hello/changed"
+echo '#!/bin/sh' >"$hello/hostfs/usr/local/bin/hello"
+ln -s /etc/hello/conf "$hello/hostfs/etc/hello/link"
+sed -i 's,"version",'"\"installedFilesTemplate\": [\"/etc/hello/conf\"]\, &"',' "$hello/manifest.json"
+"$TESTS/build-image" "$WORK/layout:latest" "$WORK/hello" >/dev/null
+skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "dir:$WORK/dir"
+
+# As containers/image wrote to a repository: refs of layers, of the configuration, and of the image.
+mkdir -p $REPO
+ostree --repo=$REPO init --mode=bare
+commit() { ostree --repo=$REPO commit --orphan --no-xattrs "$@" | tail -n 1; }
+layers=$(tr -d ' \n' <"$WORK/dir/manifest.json" | sed 's/.*"layers"://' | grep -o 'sha256:[0-9a-f]*' | cut -d: -f2)
+for layer in $layers; do
+    mkdir "$WORK/$layer"
+    gzip -dc <"$WORK/dir/$layer" >"$WORK/$layer.tar"
+    tar -C "$WORK/$layer" -xpf "$WORK/$layer.tar"
+    sum=$(sha256sum <"$WORK/$layer.tar")
+    id=$(commit --tree="dir=$WORK/$layer" --add-metadata-string="docker.size=$(stat -c %s "$WORK/dir/$layer")" \
+        --add-metadata-string="docker.uncompressed_size=$(stat -c %s "$WORK/$layer.tar")" \
+        --add-metadata-string="docker.uncompressed_digest=sha256:${sum%% *}")
+    ostree --repo=$REPO refs --create="ociimage/$layer" "$id"
+done
+config=$(tr -d ' \n' <"$WORK/dir/manifest.json" | sed 's/.*"config"://; s/}.*//' | grep -o 'sha256:[0-9a-f]*' | cut -d: -f2)
+mkdir "$WORK/config" "$WORK/manifest"
+cp "$WORK/dir/$config" "$WORK/config/content"
+ostree --repo=$REPO refs --create="ociimage/$config" "$(commit --tree="dir=$WORK/config")"
+cp "$WORK/dir/manifest.json" "$WORK/manifest/"
+digest=$(sha256sum <"$WORK/dir/manifest.json") digest=${digest%% *}
+image=$(commit --tree="dir=$WORK/manifest" --add-metadata-string="docker.manifest=$(cat "$WORK/dir/manifest.json")" \
+    --add-metadata-string="docker.digest=sha256:$digest" --add-metadata-string=signatures=0)
+ostree --repo=$REPO refs --create=ociimage/127.0.0.1_3A5000_2Fhello_3Alatest "$image"
+
+# install NAME PORT: the deployment, by its layout; its config.json has the path of the deployment, its unit runs runc.
+install() {
+    local name=$1 to=$CO/$1.0 layer
+    mkdir "$to"
+    for layer in $layers; do ostree --repo=$REPO checkout --union "ociimage/$layer" "$to/rootfs"; done
+    mkdir -p "$to/rootfs/srv"
+    render() { sed "s,[$]{\?NAME}\?,$name,g; s,[$]{\?PORT}\?,$2,g; s,[$]{\?RECEIVER}\?,original,g; s,[$]UUID,11111111-2222-4333-8444-555555555555,; s,[$]RUN_DIRECTORY,/run,;
+        s,[$]HOST_[UG]ID,0,g; s,[$]DESTDIR,$to,g; s,[$]EXEC_STARTPRE,,; s,[$]EXEC_STOPPOST,,; s,[$]EXEC_START,/usr/bin/runc run '$name',; s,[$]EXEC_STOP,/usr/bin/runc kill '$name',"; }
+    render "$name" "$2" <"$hello/config.json.template" >"$to/config.json"
+    render "$name" "$2" <"$hello/service.template" >"$to/$name.service"
+    render "$name" "$2" <"$hello/tmpfiles.template" >"$to/tmpfiles-$name.conf"
+    cp "$to/$name.service" /etc/systemd/system/
+    cp "$to/tmpfiles-$name.conf" "/etc/tmpfiles.d/$name.conf"
+    cat >"$to/info" <<-END
+		{
+		    "image": "127.0.0.1:5000/hello",
+		    "revision": "$digest",
+		    "ostree-commit": "$image",
+		    "created": 1500000000,
+		    "values": {
+		        "PORT": "$2",
+		        "RECEIVER": "original",
+		        "RUN_DIRECTORY": "/run",
+		        "CONF_DIRECTORY": "/etc",
+		        "STATE_DIRECTORY": "/var/lib",
+		        "PIDFILE": "/run/container-$name.pid",
+		        "RUNTIME": "/usr/bin/runc",
+		        "ATOMIC": "/usr/bin/atomic",
+		        "UUID": "11111111-2222-4333-8444-555555555555",
+		        "DESTDIR": "$to",
+		        "NAME": "$name",
+		        "HOST_UID": 0,
+		        "HOST_GID": 0
+		    },
+		    "has-container-service": true,${3-}
+		    "rpm-installed": null,
+		    "system-package": "no",
+		    "remote": null,
+		    "runtime": "/usr/bin/runc"
+		}
+	END
+    ln -s "$to" "$CO/$name"
+    systemctl daemon-reload
+    systemd-tmpfiles --create "/etc/tmpfiles.d/$name.conf"
+    systemctl --quiet enable "$name"
+}
+mkdir -p /etc/hello /etc/tmpfiles.d
+echo 'port 8081' >/etc/hello/conf
+echo 'changed since' >/etc/hello/changed
+cp "$hello/hostfs/usr/local/bin/hello" /usr/local/bin/
+ln -s /etc/hello/conf /etc/hello/link
+sum() { sha256sum <"$1" | cut -d' ' -f1; }
+install old 8081 "
+    \"installed-files\": [\"/etc/hello/conf\", \"/etc/hello/changed\", \"/etc/hello/link\", \"/usr/local/bin/hello\"],
+    \"installed-files-checksum\": {\"/etc/hello/conf\": \"$(sum /etc/hello/conf)\", \"/etc/hello/changed\": \"$(sum "$hello/hostfs/etc/hello/changed")\",
+        \"/etc/hello/link\": \"$(sum /etc/hello/conf)\", \"/usr/local/bin/hello\": \"$(sum /usr/local/bin/hello)\"},"
+# An info of before there were these keys.
+install older 8082
+runs() {
+    wait_for "$1 answers" http "$2"
+    expect "Hello $3" http "$2"
+}
+
+say 'it goes on as it is'
+snapshot >"$WORK/before"
+$RECONCILE
+unchanged "$WORK/before"
+for name in old older; do check "$name starts" systemctl start $name; done
+runs old 8081 original
+runs older 8082 original
+run_fails 1 'cannot update old: .*it was pulled by another program; pull it again' syscontainer-checkout --update --dry-run old
+for name in old older; do
+    run_fails 1 "cannot install $name: it is installed already, from 127.0.0.1:5000/hello" syscontainer-checkout --name=$name "$REGISTRY/hello"
+done
+find /etc/systemd/system -newer "$WORK/before" -name '*hello*' | { ! grep .; }
+
+say 'taken over by the first update, without a registry'
+systemctl stop registry
+echo 'Description=mine' >>/etc/systemd/system/old.service
+snapshot >"$WORK/before"
+run_fails 1 'cannot take over old: /etc/systemd/system/old.service was changed since it was installed' syscontainer-checkout --update old
+cp $CO/old.0/old.service /etc/systemd/system/
+unchanged "$WORK/before"
+sed -i 's/ExecStart=/&-/' $CO/old.0/old.service.new 2>/dev/null || true
+expect old syscontainer-checkout --update old 2>"$WORK/messages"
+expect_like "updated old to 127.0.0.1:5000/hello:latest \(sha256:$digest\); 'systemctl restart old' runs it" cat "$WORK/messages"
+expect_like '/etc/hello/changed was changed on this host, leaving it as it is' cat "$WORK/messages"
+expect old.1 readlink $CO/old
+refuse 'its unit is gone' test -e /etc/systemd/system/old.service
+expect /etc/systemd/system.attached/old.service unit_property old FragmentPath
+expect enabled systemctl is-enabled old
+expect '' find /etc/systemd -xtype l ! -lname /dev/null
+check 'its tmpfiles are ours now' grep -q 'do not edit' /etc/tmpfiles.d/old.conf
+expect 11111111-2222-4333-8444-555555555555 sed -n 's/.*"UUID=\(.*\)".*/\1/p' $CO/old.1/config.json
+expect_like '"user-values": \{$' cat $CO/old.1/info
+expect '"RECEIVER": "original"' bash -c "sed -n '/user-values/,/}/p' $CO/old.1/info | sed '1d;\$d' | sed 's/^ *//'"
+expect_like '"/etc/hello/link"' cat $CO/old.1/info
+check 'the running one is not touched' http 8081
+check 'it runs' systemctl restart old
+runs old 8081 original
+expect_like syscontainer-start unit_property old ExecStart
+check 'what it was is kept' test -e $CO/old.0/rootfs/usr/bin/hello-world
+
+say 'once more'
+expect old syscontainer-checkout --update old 2>"$WORK/messages"
+expect_like "old is up to date" cat "$WORK/messages"
+expect old syscontainer-checkout --update --set PORT=8091 old 2>"$WORK/messages"
+expect old.2 readlink $CO/old
+expect 'old.1
+old.2' bash -c "cd $CO && ls -d old.*"
+expect 'port 8091' cat /etc/hello/conf
+systemctl restart old
+runs old 8091 original
+
+say 'the other one, disabled, and with its unit changed'
+systemctl --quiet disable older
+echo '# mine' >>/etc/systemd/system/older.service
+expect older syscontainer-checkout --update --replace-unit --set PORT=8092 --unset RECEIVER older 2>"$WORK/messages"
+expect disabled bash -c 'systemctl is-enabled older || true'
+systemctl restart older
+runs older 8092 World
+
+say 'what it pulled is not pulled again'
+systemctl start registry
+skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "docker://$REGISTRY/other"
+syscontainer-pull --json "$REGISTRY/other" >"$WORK/pulled" 2>/dev/null
+expect_like '"layers-fetched": 0' cat "$WORK/pulled"
+
+say 'killed between its parts'
+# The link is switched, and nothing else is done.
+name=third
+install $name 8083
+systemctl start $name
+cp -al $CO/old.2 $CO/$name.1
+for file in config.json info old.service tmpfiles-old.conf; do
+    sed "s/\bold\b/$name/g; s/$name\.2/$name.1/; s/8091/8083/g" $CO/old.2/$file >$CO/$name.1/${file/old/$name}.new
+    mv $CO/$name.1/${file/old/$name}.new $CO/$name.1/${file/old/$name}
+done
+rm $CO/$name.1/*old*
+ln -sfn $name.1 $CO/$name
+$RECONCILE 2>"$WORK/messages"
+expect_like 'made the unit of third again' cat "$WORK/messages"
+expect /etc/systemd/system.attached/third.service unit_property third FragmentPath
+expect enabled systemctl is-enabled third
+systemctl restart third
+runs third 8083 original
