@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::deployment::{Deployments, Info};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::files;
 use crate::log;
 use crate::mountpoints;
@@ -131,6 +131,8 @@ pub fn remove(deployments: &Deployments, name: &Name, info: &Info, kept: Option<
         let target = locate(deployments.root(), Path::new(path))?;
         let recorded = info.installed_files_checksum.get(path).map_or("", String::as_str);
         let what = || format!("cannot remove {path}, a host file of {name}");
+        // Of a copy that was killed.
+        files::remove_file(&temporary(&target)).context(what)?;
         match checksum(&target)? {
             None => continue,
             Some(found) if found == DIRECTORY => match fs::remove_dir(&target) {
@@ -166,11 +168,7 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
         fs::create_dir(target).context(|| "cannot make the directory".into())?;
         return own(target, &metadata);
     }
-    let name = target.file_name().ok_or_else(|| Error::new("it has no name"))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(".new");
-    let temporary = target.with_file_name(temporary);
+    let temporary = temporary(target);
     let copied = copy_file(source, &temporary, &metadata)
         .and_then(|()| fs::rename(&temporary, target).context(|| "cannot rename it".into()));
     if copied.is_err() {
@@ -178,6 +176,14 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
         let _ = files::remove_file(&temporary);
     }
     copied
+}
+
+/// What a file is called until it is whole.
+fn temporary(target: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".new");
+    target.with_file_name(name)
 }
 
 fn copy_file(source: &Path, target: &Path, metadata: &fs::Metadata) -> Result<()> {

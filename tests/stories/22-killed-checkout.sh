@@ -7,18 +7,26 @@ mkdir -p "$WORK/small/etc" "$WORK/small/proc" "$WORK/small/dev"
 echo a >"$WORK/small/etc/a"
 ln -s a "$WORK/small/etc/b"
 echo 'd /run/small 0755 - - -' >"$WORK/small/exports/tmpfiles.template"
+mkdir -p "$WORK/small/exports/hostfs/etc/small/sub"
+echo a >"$WORK/small/exports/hostfs/etc/small/sub/a"
+ln -s a "$WORK/small/exports/hostfs/etc/small/b"
 build_image small --bare "$WORK/small"
 syscontainer-pull --quiet "$REGISTRY/small" >/dev/null
-checkout() { syscontainer-checkout "$REGISTRY/small"; }
 calls='rename renameat renameat2 symlink symlinkat link linkat mkdir mkdirat write pwrite64 fsync syncfs unlink unlinkat rmdir
-    chmod fchmod fchown flock ftruncate clone3 vfork wait4'
+    chmod fchmod fchown chown lchown copy_file_range flock ftruncate clone3 vfork wait4'
+install=(syscontainer-checkout "$REGISTRY/small")
+update=(syscontainer-checkout --update --set A=1 small)
+gone() {
+    forget small
+    rm -rf /etc/small
+}
 
-checkout >/dev/null 2>&1
+"${install[@]}" >/dev/null 2>&1
 snapshot >"$WORK/installed"
-forget small
-checkout >/dev/null 2>&1
+gone
+"${install[@]}" >/dev/null 2>&1
 unchanged "$WORK/installed"
-forget small
+gone
 snapshot >"$WORK/none"
 
 step=3
@@ -26,56 +34,59 @@ step=3
 seed=$((RANDOM % step + 1))
 say "every $step. call of each kind, from the $seed."
 
-# inject WHAT CALL N: checkout with this done to its Nth CALL; sets $status.
+# inject WHAT CALL N COMMAND…: the command with this done to its Nth CALL; sets $status.
 inject() {
+    local what=$1 call=$2 n=$3
+    shift 3
     status=0
-    strace -qq -o /dev/null -e trace="$2" -e inject="$2:$1:when=$3" syscontainer-checkout "$REGISTRY/small" \
-        >/dev/null 2>"$WORK/.err" || status=$?
+    strace -qq -o /dev/null -e trace="$call" -e inject="$call:$what:when=$n" "$@" >/dev/null 2>"$WORK/.err" || status=$?
 } 2>/dev/null
 
-kills=0
-for call in $calls; do
-    n=$seed
-    while true; do
-        inject signal=SIGKILL "$call" "$n"
-        [ "$status" != 0 ] || break
-        [ "$status" = 137 ] || { shown "$WORK/.err"; fail "$call $n: status $status"; }
-        checkout >/dev/null 2>"$WORK/.err" || { shown "$WORK/.err"; fail "after a kill at $call $n"; }
-        unchanged "$WORK/installed"
-        [ "$(unit_property small LoadState)" = loaded ] || fail "after a kill at $call $n the unit is not loaded"
-        forget small
-        unchanged "$WORK/none"
-        kills=$((kills + 1)) n=$((n + step))
+# sweep_kills COMMAND…: from where 'before' leads to; the same command again leads to where 'after' says it is.
+sweep_kills() {
+    local kills=0 call n
+    for call in $calls; do
+        n=$seed
+        while true; do
+            before
+            inject signal=SIGKILL "$call" "$n" "$@"
+            [ "$status" != 0 ] || break
+            [ "$status" = 137 ] || { shown "$WORK/.err"; fail "$call $n: status $status"; }
+            "$@" >/dev/null 2>"$WORK/.err" || { shown "$WORK/.err"; fail "after a kill at $call $n"; }
+            after
+            [ "$(unit_property small LoadState)" = loaded ] || fail "after a kill at $call $n the unit is not loaded"
+            kills=$((kills + 1)) n=$((n + step))
+        done
+        after
     done
-    unchanged "$WORK/installed"
-    forget small
-done
-ok "killed $kills times"
-[ "$kills" -gt 10 ] || fail 'these are too few to be true'
+    ok "killed $kills times"
+    [ "$kills" -gt 10 ] || fail 'these are too few to be true'
+}
 
-for error in ENOSPC EIO; do
-    failures=0 successes=0
+# sweep_errors ERROR COMMAND…: leads to where 'after' says it is, or back to where 'as_before' does.
+sweep_errors() {
+    local error=$1 failures=0 successes=0 call n
+    shift
     for call in $calls; do
         # Unlocking cannot fail like this.
         [ "$call" != flock ] || continue
         n=$seed
         # The first calls are those of the installation; what is beyond them is not there to fail.
         while [ "$n" -le 40 ]; do
-            inject error=$error "$call" "$n"
+            before
+            inject "error=$error" "$call" "$n" "$@"
             # Who cannot be told is told nothing; the installation is done by then.
             ! grep -q 'cannot print' "$WORK/.err" || status=0
             case $status in
                 0)
-                    unchanged "$WORK/installed"
-                    forget small
+                    after
                     successes=$((successes + 1))
                     break
                     ;;
                 1)
-                    [ "$(wc -l <"$WORK/.err")" = 1 ] || { shown "$WORK/.err"; fail "$error of $call $n: more than one line"; }
+                    [ "$(grep -vc 'uses A' "$WORK/.err")" = 1 ] || { shown "$WORK/.err"; fail "$error of $call $n: more than one line"; }
                     say "$error of $call $n: $(cat "$WORK/.err")"
-                    unchanged "$WORK/none"
-                    [ "$(unit_property small LoadState)" = not-found ] || fail "$error of $call $n: the unit is still loaded"
+                    as_before
                     failures=$((failures + 1))
                     ;;
                 *) shown "$WORK/.err"; fail "$error of $call $n: status $status" ;;
@@ -85,4 +96,35 @@ for error in ENOSPC EIO; do
     done
     ok "$error: $failures times nothing was left, $successes times it changed nothing"
     [ "$failures" -gt 10 ] || fail 'these are too few to be true'
-done
+}
+
+say 'an installation'
+before() {
+    gone
+    unchanged "$WORK/none"
+}
+after() { unchanged "$WORK/installed"; }
+as_before() {
+    unchanged "$WORK/none"
+    [ "$(unit_property small LoadState)" = not-found ] || fail 'the unit is still loaded'
+}
+sweep_kills "${install[@]}"
+for error in ENOSPC EIO; do sweep_errors $error "${install[@]}"; done
+
+say 'an update'
+# Numbers of deployments are never used twice.
+snapshot_as() { snapshot | sed 's/small\.[0-9]*/small.N/g' | sort; }
+fresh() {
+    gone
+    "${install[@]}" >/dev/null 2>&1
+}
+fresh
+snapshot_as >"$WORK/old"
+"${update[@]}" >/dev/null 2>&1
+snapshot_as >"$WORK/new"
+same() { snapshot_as | diff -u "$WORK/$1" - >"$WORK/.diff" || { shown "$WORK/.diff"; fail "it is not as $1"; }; }
+before() { fresh; }
+after() { same new; }
+as_before() { same old; }
+sweep_kills "${update[@]}"
+sweep_errors ENOSPC "${update[@]}"

@@ -48,6 +48,14 @@ expect_like '"remote": "/srv/link"' cat $CO/inner.0/info
 runs inner 8083
 runs runc 8081
 
+say 'updated any number of times'
+for port in 8086 8087 8088; do
+    expect inner syscontainer-checkout --update --set PORT=$port inner 2>"$WORK/messages"
+    runs inner $port
+done
+expect 'inner.2 inner.3' bash -c "cd $CO && echo inner.*"
+expect /srv/bundle/rootfs readlink $CO/inner.3/rootfs
+
 say 'read-only'
 mkdir /srv/ro
 mount --bind /srv/bundle/rootfs /srv/ro
