@@ -12,6 +12,8 @@ use syscontainers::config;
 use syscontainers::deployment;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::files;
+use syscontainers::host::Host;
+use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::{RUN, Root};
 use syscontainers::registration::{self, Registration};
@@ -78,7 +80,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let path = registration.path().join("config.json");
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let config = config::parse(&text, &path.display().to_string(), registration.run_once)?;
-    let config = bundle::assemble(config, &registration, runtime, bundle)?;
+    let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
+    for dropped in Host::look()?.adapt(&mut config) {
+        log::warning(&format!("this host cannot give {name} {dropped}, starting it without"));
+    }
     let launch = Launch {
         runtime: runtime.clone(),
         notify: registration.notify,

@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod error;
 pub mod files;
 pub mod foreground;
+pub mod host;
 pub mod host_files;
 pub mod installation;
 pub mod lock;

@@ -116,7 +116,7 @@ fn random_uuid() -> Result<String> {
 }
 
 /// Capabilities by number, capabilities(7).
-const CAPABILITIES: [&str; 41] = [
+pub const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",
