@@ -317,7 +317,7 @@ mod tests {
         let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
         assert_eq!(
             lines.as_deref(),
-            Some("d /run/there :0700 :7 :8 - -\nd /var/lib/x\\x20y%% :0700 :7 :8 - -\n")
+            Some("d /run/there :0700 :7 :8 - -\nd /var/lib/x\" \"y%% :0700 :7 :8 - -\n")
         );
         assert_eq!(missing_sources(&Root::new(dir.path()), &json!({}), &Layout::default()), None);
     }

@@ -141,7 +141,7 @@ fn escape(target: Target, before: &str, value: &str) -> Result<String, String> {
         Target::Text => Ok(value.to_owned()),
         Target::Json => json(before, value),
         Target::Unit => unit(before, value),
-        Target::Tmpfiles => tmpfiles(value),
+        Target::Tmpfiles => tmpfiles(before, value),
     }
 }
 
@@ -259,18 +259,49 @@ fn open_quote(text: &str) -> Option<char> {
     quote
 }
 
-fn tmpfiles(value: &str) -> Result<String, String> {
+/// Fields of a tmpfiles.d(5) line before the last one, which is the rest of the line and taken without quotes.
+const TMPFILES_FIELDS: usize = 6;
+
+fn tmpfiles(before: &str, value: &str) -> Result<String, String> {
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("tmpfiles take no control characters".into());
+    }
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let (fields, quoted) = tmpfiles_fields(line);
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         match c {
             '%' => out.push_str("%%"),
-            ' ' | '\t' => out.push_str(if c == ' ' { "\\x20" } else { "\\t" }),
-            '\\' | '"' | '\'' => out.extend(['\\', c]),
-            _ if c.is_control() => return Err("tmpfiles take no control characters".into()),
+            '\\' => out.push_str("\\\\"),
+            ' ' | '\t' if fields == TMPFILES_FIELDS => out.push_str(if c == ' ' { "\\x20" } else { "\\t" }),
+            // Before version 254 there are no escapes of other characters here, but quotes may open anywhere.
+            ' ' | '\t' if !quoted => out.extend(['"', c, '"']),
+            '"' | '\'' if fields < TMPFILES_FIELDS => out.extend(['\\', c]),
             _ => out.push(c),
         }
     }
     Ok(out)
+}
+
+/// How many fields of a line are complete, and whether quotes are open at its end.
+fn tmpfiles_fields(line: &str) -> (usize, bool) {
+    let (mut fields, mut quote, mut escaped, mut inside) = (0, None, false, false);
+    for c in line.chars() {
+        match c {
+            _ if fields == TMPFILES_FIELDS => break,
+            _ if escaped => escaped = false,
+            '\\' => (escaped, inside) = (true, true),
+            '"' | '\'' if quote.is_none() => (quote, inside) = (Some(c), true),
+            _ if quote == Some(c) => quote = None,
+            _ if quote.is_some() => {}
+            _ if c.is_whitespace() => {
+                fields += usize::from(inside);
+                inside = false;
+            }
+            _ => inside = true,
+        }
+    }
+    (fields, quote.is_some())
 }
 
 #[cfg(test)]
@@ -369,7 +400,10 @@ mod tests {
 
     #[test]
     fn tmpfiles_values_stay_in_their_field() {
-        assert_eq!(ok(Target::Tmpfiles, "d /x/$SPACE - - - -"), "d /x/a\\x20b - - - -");
+        assert_eq!(ok(Target::Tmpfiles, "d /x/$SPACE - - - -"), "d /x/a\" \"b - - - -");
+        assert_eq!(ok(Target::Tmpfiles, "d \"/x/$SPACE\" - - - -"), "d \"/x/a b\" - - - -");
+        assert_eq!(ok(Target::Tmpfiles, "f '/x y' 0 - - - $SPACE"), "f '/x y' 0 - - - a\\x20b");
+        assert_eq!(ok(Target::Tmpfiles, "# x\nd /$TRAIL -"), "# x\nd /a\\\\ -");
         assert_eq!(bad(Target::Tmpfiles, "d $INJECT").len(), 1);
     }
 

@@ -1,0 +1,267 @@
+#!/bin/bash
+# Templates of the kinds that real images have, with stand-ins for their payloads, with crun and runc.
+. "$(dirname "$0")/lib.sh"
+
+CO=/var/lib/containers/atomic
+mkdir -p /lib/modules /etc/sysconfig
+# Libraries of this host for payloads that notify.
+usr='{"destination":"/usr","type":"bind","source":"/usr","options":["rbind","ro","mode=755"]},
+    {"destination":"/lib","type":"bind","source":"/usr/lib","options":["bind","ro"]},
+    {"destination":"/lib64","type":"bind","source":"/usr/lib64","options":["bind","ro"]}'
+all_capabilities='"CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_KILL","CAP_NET_ADMIN","CAP_SYS_ADMIN","CAP_SYS_RESOURCE","CAP_AUDIT_READ","CAP_BLOCK_SUSPEND"'
+
+# image NAME ARGS: the files of one; config.json.template and service.template come from the standard input, apart by a line of dashes.
+image() {
+    local to=$WORK/$1/exports
+    mkdir -p "$to"
+    cat >"$WORK/.in"
+    sed '/^---$/,$d' "$WORK/.in" >"$to/config.json.template"
+    sed '1,/^---$/d' "$WORK/.in" >"$to/service.template"
+}
+# both NAME [OPTION…]: installs it for each runtime, as NAME-crun and NAME-runc.
+both() {
+    local name=$1 runtime
+    shift
+    build_image "$name" "$WORK/$name"
+    syscontainer-pull --quiet "$REGISTRY/$name" >/dev/null
+    for runtime in crun runc; do
+        syscontainer-checkout --name="$name-$runtime" --runtime=/usr/bin/$runtime "$@" "$REGISTRY/$name" >/dev/null 2>"$WORK/messages" ||
+            { shown "$WORK/messages"; fail "checkout of $name"; }
+    done
+}
+# runs NAME: it starts, and stops.
+runs() {
+    check "$1 starts" timeout 30 systemctl start "$1"
+    expect 'active running success' state "$1"
+    check "$1 stops" systemctl stop "$1"
+    expect 'inactive dead success' state "$1"
+}
+# inside UNIT COMMAND…: the command in the namespaces of its payload.
+inside() {
+    local pid
+    pid=$(unit_property "$1" MainPID)
+    shift
+    nsenter --target="$pid" --all "$@"
+}
+
+say 'one that prepares others: flannel'
+# It writes a drop-in for another unit before it is ready, and takes it away when it ends.
+image network <<END
+{"ociVersion": "1.0.0", "platform": {"os": "linux", "arch": "amd64"},
+ "process": {"terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/", "noNewPrivileges": false,
+  "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; printf '[Service]\\\\nEnvironment=NETWORK=\$NETWORK\\\\n' >/etc/systemd/system/engine.service.d/\$NAME.conf; NOTIFY_SOCKET=/dev/null true; systemd-notify --ready; sleep 1000 & wait"],
+  "env": ["PATH=/usr/bin:/bin", "TERM=xterm", "NAME=\$NAME"],
+  "capabilities": {"bounding": [$all_capabilities], "permitted": [$all_capabilities], "inheritable": [$all_capabilities], "effective": [$all_capabilities], "ambient": [$all_capabilities]},
+  "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]},
+ "root": {"path": "rootfs", "readonly": true}, "hostname": "network",
+ "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+  {"type": "bind", "source": "/dev", "destination": "/dev", "options": ["rbind", "rw", "mode=755"]},
+  {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+  {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+  {"type": "bind", "source": "/etc/systemd/system/engine.service.d", "destination": "/etc/systemd/system/engine.service.d", "options": ["rbind", "rw", "mode=755"]},
+  {"source": "\${RUN_DIRECTORY}/\${NAME}", "destination": "/run/network", "type": "bind", "options": ["rw", "rbind", "rprivate"]},
+  {"destination": "/etc/resolv.conf", "type": "bind", "source": "/etc/sysconfig/network.conf", "options": ["ro", "rbind"]},
+  $usr],
+ "linux": {"rootfsPropagation": "rslave", "resources": {"devices": [{"allow": true, "access": "rwm"}]}, "namespaces": [{"type": "mount"}, {"type": "uts"}], "devices": null, "apparmorProfile": ""}}
+---
+[Unit]
+Description=Network of containers
+After=\$AFTER
+Before=engine.service
+Wants=network-online.target
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStartPre=\$EXEC_STARTPRE
+ExecStart=\$EXEC_START
+ExecStop=\$EXEC_STOP
+ExecStopPost=\$EXEC_STOPPOST
+ExecStopPost=/bin/rm /etc/systemd/system/engine.service.d/\$NAME.conf
+Restart=on-failure
+WorkingDirectory=\$DESTDIR
+PIDFile=\$PIDFILE
+[Install]
+WantedBy=multi-user.target
+RequiredBy=\$REQUIRED_BY
+END
+cat >"$WORK/network/exports/tmpfiles.template" <<'END'
+D    $RUN_DIRECTORY/$NAME   0700 - - - -
+d    /etc/systemd/system/engine.service.d   - - - - -
+r    /etc/systemd/system/engine.service.d/$NAME.conf
+END
+mkdir -p "$WORK/network/exports/hostfs/etc/sysconfig"
+echo x >"$WORK/network/exports/hostfs/etc/sysconfig/network.conf"
+echo '{"version": "1.0", "defaultValues": {"AFTER": "network.target", "REQUIRED_BY": "engine.service", "NETWORK": "10.0.0.0/16"}}' >"$WORK/network/exports/manifest.json"
+printf '[Service]\nExecStart=/bin/sh -c "echo engine in $$NETWORK; exec sleep 1000"\n' >/etc/systemd/system/engine.service
+both network --set NETWORK=10.1.0.0/16
+for runtime in crun runc; do
+    check 'another unit requires it' systemctl --quiet disable network-crun network-runc
+    check 'as a variable says' systemctl --quiet enable network-$runtime
+    systemctl daemon-reload
+    expect_like "network-$runtime.service" systemctl show --property=Requires --value engine
+    check 'its drop-in is there when it is ready' systemctl start engine
+    expect 'active running success' state network-$runtime
+    wait_for 'the engine runs in that network' bash -c "journalctl --sync; systemctl daemon-reload; systemctl restart engine; journalctl --unit=engine --output=cat | grep -qx 'engine in 10.1.0.0/16'"
+    systemctl stop engine network-$runtime
+    expect 'inactive dead success' state network-$runtime
+    refuse 'it takes the drop-in away' test -e /etc/systemd/system/engine.service.d/network-$runtime.conf
+done
+
+say 'one that is an engine: docker'
+image engine <<END
+{"ociVersion": "1.0.0",
+ "process": {"selinuxLabel": "system_u:system_r:container_runtime_t:s0", "terminal": false, "user": {}, "cwd": "/", "noNewPrivileges": false,
+  "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; grep -q ADDED= /host/run/\$NAME-env; ls /added; systemd-notify --ready; sleep 1000 & wait"],
+  "env": ["PATH=/usr/bin:/bin"],
+  "capabilities": {"bounding": [\${ALL_PROCESS_CAPABILITIES}], "permitted": [\${ALL_PROCESS_CAPABILITIES}], "effective": [\${ALL_PROCESS_CAPABILITIES}]}},
+ "root": {"path": "rootfs", "readonly": true},
+ "mounts": [
+  {"source": "/tmp", "destination": "/tmp", "type": "bind", "options": ["private", "bind", "rw", "mode=755"]},
+  {"type": "bind", "source": "/lib/modules", "destination": "/srv/modules", "options": ["rbind", "rprivate", "rw", "mode=755"]},
+  {"type": "bind", "source": "\${RUN_DIRECTORY}", "destination": "/run", "options": ["rshared", "rbind", "rw", "mode=755"]},
+  {"type": "bind", "source": "\${RUN_DIRECTORY}/systemd", "destination": "/run/systemd", "options": ["rslave", "bind", "rw"]},
+  {"source": "/dev", "destination": "/dev", "type": "bind", "options": ["rprivate", "rbind", "rw", "mode=755"]},
+  {"destination": "/host", "options": ["rbind", "rshared", "rw"], "source": "/", "type": "bind"},
+  {"source": "/sys", "destination": "/sys", "type": "bind", "options": ["rprivate", "rbind", "rw"]},
+  {"source": "/proc", "destination": "/proc", "type": "proc", "options": ["private"]},
+  $usr
+  \$ADDTL_MOUNTS],
+ "hooks": {},
+ "linux": {"rootfsPropagation": "rslave", "resources": {"devices": [{"allow": true, "access": "rwm"}]}, "namespaces": [{"type": "mount"}]}}
+---
+[Unit]
+Description=Engine
+After=network.target
+[Service]
+EnvironmentFile=-/etc/sysconfig/engine-storage
+Environment=ADDED=yes
+SELinuxContext=system_u:system_r:container_runtime_t:s0
+ExecStartPre=/bin/bash -c 'export -p > /run/\$NAME-env'
+ExecStartPre=/bin/sh \$DESTDIR/rootfs/prepare.sh \$NAME
+ExecStart=\$EXEC_START
+ExecStop=-\$EXEC_STOP
+Restart=on-failure
+RuntimeDirectory=engine
+WorkingDirectory=\$DESTDIR
+LimitNOFILE=4096
+LimitCORE=infinity
+TimeoutStartSec=0
+Type=notify
+NotifyAccess=all
+[Install]
+WantedBy=multi-user.target
+END
+# A script of the image that runs on the host.
+echo 'echo "$0 $1" >/run/prepared-$1' >"$WORK/engine/prepare.sh"
+: >"$WORK/engine/exports/tmpfiles.template"
+echo '{"defaultValues": {"ADDTL_MOUNTS": ""}}' >"$WORK/engine/exports/manifest.json"
+mkdir -p /srv/added
+both engine --set ADDTL_MOUNTS=',{"type":"bind","source":"/srv/added","destination":"/added","options":["rbind","rw","rslave"]}'
+for runtime in crun runc; do
+    runs engine-$runtime
+    expect "$CO/engine-$runtime/rootfs/prepare.sh engine-$runtime" cat /run/prepared-engine-$runtime
+    expect_like 'cannot give engine-.* process.selinuxLabel, starting it without' journal_of engine-$runtime
+done
+
+say 'agents, of before OCI 1.0'
+for kind in list moved; do
+    capabilities='"capabilities": ["CAP_KILL", "CAP_CHOWN"],' linux=''
+    [ $kind = list ] || { linux=$capabilities'"rlimits": [{"type": "RLIMIT_NOFILE", "hard": 77, "soft": 66}],' capabilities=''; }
+    image agent-$kind <<-END
+		{"ociVersion": "$([ $kind = list ] && echo 1.0.0-rc3 || echo 0.6.0-dev)", "platform": {"os": "linux", "arch": "amd64"},
+		 "process": {$capabilities "terminal": true, "consoleSize": {"height": 0, "width": 0}, "user": {}, "cwd": "/", "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"],
+		  "env": ["PATH=/bin", "NAME=hard-coded"], "rlimits": null},
+		 "root": {"path": "rootfs", "readonly": true}, "hostname": null,
+		 "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+		  $([ $kind = list ] && echo '{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},')
+		  {"type": "rbind", "source": "/etc/passwd", "destination": "/etc-passwd", "options": ["ro"]},
+		  {"type": "bind", "source": "/dev/null", "destination": "/dev/rtc", "options": ["bind", "rw"]},
+		  {"destination": "/sys/fs/cgroup", "type": "bind", "source": "/sys/fs/cgroup", "options": ["nosuid", "rw", "relatime", "rbind", "ro"]},
+		  {"type": "bind", "source": "/run", "destination": "/var/run/", "options": ["rbind", "rw", "mode=755"]}
+		  $([ $kind = list ] && echo ',{"type": "bind", "source": "/dev", "destination": "/dev", "options": ["rbind", "rw", "mode=755"]}')],
+		 "linux": {$linux "namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "pid"}], "devices": null, "seccomp": {"defaultAction": "", "architectures": null}}}
+		---
+		[Unit]
+		Description=Agent
+		Documentation=https://example.com
+		[Service]
+		ExecStart=\$EXEC_START
+		ExecStop=\$EXEC_STOP
+		Restart=on-crash
+		StartLimitInterval=0
+		RestartSec=10
+		WorkingDirectory=\${DESTDIR}
+		[Install]
+		WantedBy=multi-user.target
+	END
+    both agent-$kind
+    for runtime in crun runc; do
+        name=agent-$kind-$runtime
+        check "$name starts" systemctl start $name
+        expect 'active running success' state $name
+        # CAP_CHOWN is bit 0, CAP_KILL bit 5.
+        for set in Bnd Prm Eff; do expect "Cap$set: 0000000000000021" bash -c "grep Cap$set: /proc/$(unit_property $name MainPID)/status | tr '\t' ' '"; done
+        [ $kind = list ] || expect_like 'Max open files +66 +77 ' cat "/proc/$(unit_property $name MainPID)/limits"
+        check 'binds of type rbind are binds' inside $name /bin/grep -q root /etc-passwd
+        check 'in their order' inside $name /bin/sh -c 'test -c /dev/null'
+        systemctl stop $name
+        expect 'inactive dead success' state $name
+        expect_like "$([ $kind = list ] && echo 1.0.0-rc3 || echo 0.6.0-dev)" cat $CO/$name/config.json
+    done
+done
+
+say 'one without a runtime'
+mkdir -p "$WORK/bare/exports" "$WORK/bare/usr/share"
+echo 'of the image' >"$WORK/bare/usr/share/file"
+cat >"$WORK/bare/exports/service.template" <<'END'
+[Unit]
+Description=Runs on the host
+[Service]
+Type=simple
+ExecStart=/bin/sh -c 'cat usr/share/file; exec sleep 1000'
+WorkingDirectory=${DESTDIR}/rootfs
+Restart=always
+RestartSec=5
+RuntimeDirectory=${NAME}
+[Install]
+WantedBy=multi-user.target
+END
+install_image bare
+runs bare
+expect_like '^of the image$' journal_of bare
+refuse 'there is no configuration' test -e $CO/bare.0/config.json
+
+say 'an installer: once, with files of the user'
+image installer <<'END'
+{"ociVersion": "1.0.0", "process": {"terminal": false, "consoleSize": {"height": 0, "width": 0}, "user": {"uid": 0, "gid": 0}, "cwd": "/", "noNewPrivileges": true,
+  "args": ["/bin/sh", "-c", "echo x >/root/tmp/y; cat /inventory; echo options=$OPTS; exit $STATUS"], "env": ["PATH=/bin"]},
+ "root": {"path": "rootfs", "readonly": true},
+ "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+  {"type": "bind", "source": "$INVENTORY_FILE", "destination": "/inventory", "options": ["bind", "rslave", "ro"]},
+  {"type": "bind", "source": "$HOME_ROOT", "destination": "/root", "options": ["bind", "rw"]},
+  {"type": "tmpfs", "source": "tmpfs", "destination": "/root/tmp", "options": ["mode=755", "size=65536k"]}],
+ "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]}}
+---
+[Service]
+Type=oneshot
+Restart=no
+ExecStart=$EXEC_START
+ExecStop=-$EXEC_STOP
+END
+echo 'f $LOG - - - -' >"$WORK/installer/exports/tmpfiles.template"
+mkdir -p "$WORK/installer/root" /srv/home
+echo '{"defaultValues": {"OPTS": "", "STATUS": 0, "INVENTORY_FILE": "/dev/null", "HOME_ROOT": "/root", "LOG": "/var/log/installer"}}' >"$WORK/installer/exports/manifest.json"
+echo hosts >/srv/inventory
+build_image installer --label=atomic.run=once "$WORK/installer"
+syscontainer-pull --quiet "$REGISTRY/installer" >/dev/null
+for runtime in crun runc; do
+    mkdir -p /srv/home/tmp
+    syscontainer-checkout --name=installer-$runtime --runtime=/usr/bin/$runtime --set INVENTORY_FILE=/srv/inventory --set HOME_ROOT=/srv/home \
+        --set OPTS='a "b"' --set STATUS=3 "$REGISTRY/installer" >/dev/null 2>&1
+    refuse 'it runs' systemctl start installer-$runtime
+    expect 'failed failed exit-code 3' state installer-$runtime
+    expect_like '^hosts$' journal_of installer-$runtime
+    expect_like '^options=a "?b"?$' journal_of installer-$runtime
+    check 'with its log' test -f /var/log/installer
+    refuse 'and what it wrote is gone' test -e /srv/home/tmp/y
+done
