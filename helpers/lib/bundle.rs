@@ -171,12 +171,27 @@ pub fn assemble(
             linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
         }
     }
+    anchor_sources(&mut config, &registration.path());
     match registration.notify {
         Notify::Created => drop_notify_socket(&mut config),
         Notify::Ready => add_notify_socket(&mut config, &bundle.notify())?,
         Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY))?,
     }
     Ok(config)
+}
+
+/// Relative bind sources are relative to the bundle, which was the deployment when images were made.
+fn anchor_sources(config: &mut Value, deployment: &Path) {
+    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+    for mount in mounts.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if mount.get("type").is_some_and(|kind| kind == "bind") {
+            if let Some(source) = mount.get("source").and_then(Value::as_str) {
+                // As it is, if it is absolute.
+                let source = deployment.join(source);
+                mount.insert("source".into(), json!(source.to_string_lossy()));
+            }
+        }
+    }
 }
 
 fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
@@ -262,6 +277,17 @@ mod tests {
         assert_eq!(crun["process"]["env"], json!(["A=b"]));
         let runc = assembled(config(), Notify::Created, Kind::Runc);
         assert_eq!(runc["linux"], json!({"resources": {"devices": [{"allow": true, "access": "rwm"}]}}));
+    }
+
+    #[test]
+    fn relative_sources_are_of_the_deployment() {
+        let mut relative = config();
+        relative["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"}, {"destination": "/b", "type": "bind", "source": "/y"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}]);
+        let relative = assembled(relative, Notify::Created, Kind::Crun);
+        assert_eq!(relative["mounts"][0]["source"], "/var/lib/containers/atomic/x.1/rootfs/x");
+        assert_eq!(relative["mounts"][1]["source"], "/y");
+        assert_eq!(relative["mounts"][2]["source"], "tmpfs");
     }
 
     #[test]
