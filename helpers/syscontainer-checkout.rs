@@ -33,6 +33,7 @@ not restarted. See syscontainer-checkout(8).
   --name=NAME      call the container NAME, not as the image
   --set NAME=VALUE set a variable of the image's templates; may be repeated
   --runtime=PATH   use this OCI runtime, crun or runc
+  --notify=WHAT    the payload notifies systemd: no, ready or full
   --rootfs=DIR     use the files in DIR, not a checkout of the image
   --unset NAME     with --update: let a variable have its default again
   --rebase=IMAGE   with --update: use IMAGE from now on
@@ -76,6 +77,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
             }
             Long("unset") => options.unset.extend([parser.value()?.string()?]),
             Long("runtime") => options.runtime = Some(parser.value()?.into()),
+            Long("notify") => options.notify = Some(parser.value()?.parse()?),
             Long("rootfs") => options.rootfs = Some(parser.value()?.into()),
             Long("dry-run") => dry_run = true,
             Long("no-enable") => options.no_enable = true,

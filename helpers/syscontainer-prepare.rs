@@ -88,8 +88,12 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         runtime: runtime.clone(),
         notify: registration.notify,
         pid_file: registration.pid_file.clone(),
+        stop_signal: config::stop_signal(&config),
         scratch: registration.run_once.then(|| registration.scratch()),
     };
+    for volume in &registration.volumes {
+        volume.fill(&registration.rootfs())?;
+    }
     files::make_directory(RUN.as_ref(), 0o711)?;
     files::make_directory(bundle.directory(), 0o711)?;
     write(&bundle.config(), &config)?;

@@ -57,9 +57,10 @@ fn stop(name: &Name) -> Result<()> {
     // A payload that is created but not started yet would miss the signal.
     lock::wait(&bundle.lock(), START);
     let Some(payload) = bundle.payload()? else { return Ok(()) };
-    let signal = Signal::SIGTERM;
+    let wanted = bundle.load().ok().flatten().and_then(|launch| launch.stop_signal);
+    let signal = wanted.unwrap_or(Signal::SIGTERM as i32);
     if payload.ignores(signal) {
-        payload.signal(Signal::SIGKILL)?;
+        payload.signal(Signal::SIGKILL as i32)?;
     } else {
         payload.signal(signal)?;
     }

@@ -37,6 +37,9 @@ pub struct Launch {
     pub notify: Notify,
     /// Where the payload's process ID is written besides.
     pub pid_file: Option<PathBuf>,
+    /// The signal that ends the payload, if that is not TERM.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
     /// Where changes to the root file system are, if it is a scratch one.
     #[serde(default)]
     pub scratch: Option<PathBuf>,

@@ -2,16 +2,24 @@
 //!
 //! The payload has the host's network and the other namespaces of its own, as system containers commonly have.
 
+use std::path::{Component, Path, PathBuf};
+
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 
+use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
+use crate::paths::Root;
+use crate::process;
+use crate::seccomp;
 use crate::store::Image;
 use crate::tree::Tree;
+use crate::variables::Values;
+use crate::volumes::Volume;
 
-/// Capabilities of a service that brings no configuration: those that container engines give, without making devices.
-const CAPABILITIES: [&str; 10] = [
+/// Capabilities of a service that brings no configuration: those that podman gives, none of which makes devices.
+const CAPABILITIES: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -22,11 +30,26 @@ const CAPABILITIES: [&str; 10] = [
     "CAP_SETGID",
     "CAP_SETPCAP",
     "CAP_SETUID",
+    "CAP_SYS_CHROOT",
 ];
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What an image without a configuration of its own is run as.
+pub struct Default {
+    /// The configuration, as JSON text.
+    pub config: String,
+    /// Directories that it writes to, which outlive deployments.
+    pub volumes: Vec<Volume>,
+}
 
-/// The configuration of a container called `name`, as JSON text.
-pub fn of(tree: &Tree, image: &Image, name: &Name) -> Result<String> {
+/// The default of a container called `name`; `values` add to its environment, `state` is where volumes are.
+pub fn of(
+    tree: &Tree,
+    image: &Image,
+    name: &Name,
+    root: &Root,
+    values: &Values,
+    state: &Path,
+) -> Result<Default> {
     let what = || format!("cannot make a configuration for {}", image.name);
     let config: ImageConfiguration = serde_json::from_str(&image.config).context(what)?;
     let config = config.config().clone().unwrap_or_default();
@@ -36,36 +59,84 @@ pub fn of(tree: &Tree, image: &Image, name: &Name) -> Result<String> {
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
         return Err(Error::new(why)).context(what);
     }
-    let mut env = config.env().clone().unwrap_or_default();
-    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
-        env.push(PATH.into());
-    }
     let user = match config.user().as_deref() {
         None | Some("") => json!({"uid": 0, "gid": 0}),
         Some(user) => find_user(tree, user).context(what)?,
     };
-    let cwd = config.working_dir().as_deref().filter(|cwd| cwd.starts_with('/')).unwrap_or("/");
-    let value = json!({
+    let volumes =
+        volumes(config.volumes().as_deref().unwrap_or_default(), name, state, &user).context(what)?;
+    let seccomp = seccomp::profile(root, &CAPABILITIES).context(what)?;
+    let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": false, "user": user, "args": args, "env": env, "cwd": cwd, "noNewPrivileges": true,
+            "terminal": false, "user": user, "args": args, "env": env(config.env().as_deref(), values),
+            "cwd": working_directory(config.working_dir().as_deref()).context(what)?, "noNewPrivileges": true,
             "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": name,
-        "mounts": mounts(),
+        "mounts": mounts(&volumes),
         "linux": {
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     });
-    Ok(format!("{value:#}\n"))
+    if let Some(seccomp) = seccomp {
+        value["linux"]["seccomp"] = seccomp;
+    }
+    if let Some(signal) = config.stop_signal().as_deref().filter(|signal| !signal.is_empty()) {
+        if process::signal_number(signal).is_none() {
+            return Err(Error::new(format!("its StopSignal {signal:?} is no signal"))).context(what);
+        }
+        value["annotations"] = json!({config::STOP_SIGNAL: signal});
+    }
+    Ok(Default { config: format!("{value:#}\n"), volumes })
 }
 
-fn mounts() -> Value {
+/// The image's environment, in which the user's values win.
+fn env(image: Option<&[String]>, values: &Values) -> Vec<String> {
+    let key = |entry: &str| entry.split_once('=').map_or(entry, |(key, _)| key).to_owned();
+    let mut env: Vec<String> = image.unwrap_or_default().to_vec();
+    env.retain(|entry| !values.contains_key(&key(entry)));
+    env.extend(values.iter().map(|(key, value)| format!("{key}={value}")));
+    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+        env.push(PATH.into());
+    }
+    env
+}
+
+fn working_directory(directory: Option<&str>) -> Result<&str> {
+    match directory {
+        None | Some("") => Ok("/"),
+        Some(directory) if directory.starts_with('/') => Ok(directory),
+        Some(directory) => Err(Error::new(format!("its WorkingDir {directory:?} is not absolute"))),
+    }
+}
+
+/// Below `state`, at the path that they have in the container.
+fn volumes(paths: &[String], name: &Name, state: &Path, user: &Value) -> Result<Vec<Volume>> {
+    let id = |key: &str| user.get(key).and_then(Value::as_u64).unwrap_or(0) as u32;
+    let mut volumes = Vec::new();
+    for path in paths {
+        let destination: PathBuf = Path::new(path).components().collect();
+        let mut parts = destination.components();
+        let is_plain = parts.next() == Some(Component::RootDir)
+            && parts.all(|part| matches!(part, Component::Normal(_)));
+        if !is_plain || destination == Path::new("/") {
+            return Err(Error::new(format!("its volume {path:?} is no absolute path of a directory")));
+        }
+        let directory = state.join(name.as_str()).join(destination.strip_prefix("/").unwrap_or(&destination));
+        volumes.push(Volume { directory, destination, owner: (id("uid"), id("gid")) });
+    }
+    // One inside another is mounted after it.
+    volumes.sort_by(|a, b| a.destination.cmp(&b.destination));
+    Ok(volumes)
+}
+
+fn mounts(volumes: &[Volume]) -> Value {
     let tmpfs = |destination: &str, mode: &str| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", mode]});
-    json!([
+    let mut mounts = json!([
         {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
          "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
@@ -77,7 +148,13 @@ fn mounts() -> Value {
         tmpfs("/run", "mode=755"),
         tmpfs("/tmp", "mode=1777"),
         tmpfs("/var/tmp", "mode=1777"),
-    ])
+    ]);
+    let volumes = volumes.iter().map(|volume| {
+        let (source, destination) = (volume.directory.to_string_lossy(), volume.destination.to_string_lossy());
+        json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rw", "nosuid", "nodev"]})
+    });
+    mounts.as_array_mut().into_iter().for_each(|mounts| mounts.extend(volumes.clone()));
+    mounts
 }
 
 /// `USER` or `USER:GROUP`, each a number, or a name in the image's own passwd(5) and group(5).
@@ -95,7 +172,21 @@ fn find_user(tree: &Tree, text: &str) -> Result<Value> {
     };
     let gid: u32 =
         gid.ok_or_else(|| Error::new(format!("its group in {text:?} is not in its /etc/group")))?;
-    Ok(json!({"uid": uid, "gid": gid}))
+    let mut found = json!({"uid": uid, "gid": gid});
+    // As at a login: of a user that is named, the groups that name them.
+    let others = if group.is_none() { memberships(&read("etc/group")?, user) } else { Vec::new() };
+    if !others.is_empty() {
+        found["additionalGids"] = json!(others);
+    }
+    Ok(found)
+}
+
+/// Numbers of the groups that have `user` among their members.
+fn memberships(file: &str, user: &str) -> Vec<u32> {
+    let fields = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let of_user =
+        fields.filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|m| m == user)));
+    of_user.filter_map(|fields| fields.get(2)?.parse().ok()).collect()
 }
 
 /// Third and fourth field of the entry called `name`, as numbers.
@@ -116,5 +207,21 @@ mod tests {
         assert_eq!(find_entry("adm:x:7:\n", "adm"), Some((7, None)));
         assert_eq!(find_entry(passwd, "bad"), None);
         assert_eq!(find_entry(passwd, "we"), None);
+        assert_eq!(memberships("ssl:x:104:web,db\nweb:x:44:\n", "web"), [104]);
+    }
+
+    #[test]
+    fn environments_and_volumes() {
+        let image = ["A=1".to_owned(), "B=2".into()];
+        let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
+        assert_eq!(env(Some(&image), &values), ["A=1", "B=x=y", "C=", PATH]);
+        let name = "web".parse().unwrap();
+        let paths = ["/var/lib/x/".to_owned(), "/data".into()];
+        let found = volumes(&paths, &name, Path::new("/var/lib"), &json!({"uid": 7})).unwrap();
+        let directories: Vec<_> = found.iter().map(|v| v.directory.to_str().unwrap()).collect();
+        assert_eq!(directories, ["/var/lib/web/data", "/var/lib/web/var/lib/x"]);
+        for bad in ["data", "/", "", "/a/../b"] {
+            assert!(volumes(&[bad.to_owned()], &name, Path::new("/"), &json!({})).is_err(), "{bad}");
+        }
     }
 }

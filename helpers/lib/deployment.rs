@@ -15,8 +15,9 @@ use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::name::Name;
 use crate::paths::{self, Root};
-use crate::registration::Notify;
+use crate::registration::{Notify, UserNotify};
 use crate::runtime::Runtime;
+use crate::volumes::Volume;
 
 /// What is known of an installation; the fields are the JSON keys of `info`, those of the original first. All may be
 /// missing, since the original had fewer at times.
@@ -75,6 +76,10 @@ pub struct Info {
     pub mount_points: Vec<PathBuf>,
     /// The root file system, where `remote` is set.
     pub rootfs: Option<PathBuf>,
+    /// Directories that the payload writes to.
+    pub volumes: Vec<Volume>,
+    /// What `--notify` said.
+    pub user_notify: Option<UserNotify>,
     /// Whether it runs once, see [`crate::registration::Registration`].
     pub run_once: bool,
 }

@@ -16,12 +16,13 @@ use crate::hostfs::Layout;
 use crate::manifest::{self, Manifest};
 use crate::name::Name;
 use crate::paths::Root;
-use crate::registration::Notify;
+use crate::registration::{Notify, UserNotify};
 use crate::store::Image;
 use crate::template::{self, Problem, Target};
 use crate::tree::Tree;
 use crate::unit::UnitFile;
 use crate::variables::{self, COMMANDS, Values};
+use crate::volumes::Volume;
 
 /// The unit of an image that brings none; the original's.
 const SERVICE: &str = "
@@ -119,7 +120,14 @@ impl Exports {
     }
 
     /// Renders everything for one deployment; all problems of all files are one error.
-    pub fn render(&self, tree: &Tree, image: &Image, values: &Values, place: &Place) -> Result<Rendered> {
+    pub fn render(
+        &self,
+        tree: &Tree,
+        image: &Image,
+        values: &Values,
+        place: &Place,
+        chosen: &Chosen,
+    ) -> Result<Rendered> {
         let mut problems = Vec::new();
         let linked = variables::with_destdir(values, &place.link);
         let service = Some(&self.service).filter(|_| self.has_service());
@@ -137,17 +145,30 @@ impl Exports {
         let placed = COMMANDS.map(str::to_owned).into_iter();
         let in_unit = service.map(|text| template::variables(text)).unwrap_or_default();
         let placed: Vec<String> = placed.filter(|command| in_unit.contains(command)).collect();
+        let mut used: BTreeSet<String> = self.used().union(layout.used()).cloned().collect();
+        let mut volumes = Vec::new();
         let config = match (&self.config, config) {
             (Some(text), _) => Some((CONFIG, text.clone())),
             (None, Some(text)) => Some((CONFIG_TEMPLATE, text)),
             (None, None) if placed.iter().any(|p| p == "EXEC_START") => {
-                Some(("the image's configuration", default_config::of(tree, image, place.name)?))
+                // What no template uses is for the payload.
+                let mut environment = chosen.values.clone();
+                environment.retain(|key, _| !used.contains(key) && !variables::is_forced(key));
+                let state = Path::new(values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
+                let default = default_config::of(tree, image, place.name, place.root, &environment, state)?;
+                used.extend(environment.into_keys());
+                volumes = default.volumes;
+                Some(("the image's configuration", default.config))
             }
             (None, None) => None,
         };
-        let used = self.used().union(layout.used()).cloned().collect();
         let files = Files { unit, tmpfiles, config, layout };
-        Rendered::check(image, place, files, placed, self.run_once, used)
+        let mut rendered = Rendered::check(image, place, files, placed, self.run_once, used)?;
+        rendered.volumes = volumes;
+        if let Some(notify) = chosen.notify {
+            rendered.notify = rendered.notify_as(notify);
+        }
+        Ok(rendered)
     }
 }
 
@@ -169,6 +190,14 @@ fn report(image: &str, problems: &[Problem]) -> Result<()> {
         false => "",
     };
     Err(Error::new(format!("cannot render {image}: {list}{remedy}")))
+}
+
+/// What the user chose.
+pub struct Chosen<'a> {
+    /// Values of variables; of an image without a configuration, its environment.
+    pub values: &'a Values,
+    /// What the payload notifies, if not what its unit says.
+    pub notify: Option<UserNotify>,
 }
 
 /// Where a deployment will be, as its templates see it.
@@ -208,6 +237,8 @@ pub struct Rendered {
     pub used: BTreeSet<String>,
     /// Who says that the service is ready.
     pub notify: Notify,
+    /// Directories that the payload writes to.
+    pub volumes: Vec<Volume>,
     /// Whether it runs once, with a root file system that may be written.
     pub run_once: bool,
     for_others: bool,
@@ -239,7 +270,28 @@ impl Rendered {
         let notify = notify_mode(&parsed, &normal);
         let set = |key| parsed.last("Service", key).is_some();
         let for_others = config::has_user_namespace(&normal) || set("User") || set("DynamicUser");
-        Ok(Rendered { unit, tmpfiles, config, layout, placed, used, notify, run_once, for_others })
+        Ok(Rendered {
+            unit,
+            tmpfiles,
+            config,
+            layout,
+            placed,
+            used,
+            notify,
+            volumes: Vec::new(),
+            run_once,
+            for_others,
+        })
+    }
+
+    /// What the user's choice amounts to for this payload.
+    fn notify_as(&self, chosen: UserNotify) -> Notify {
+        let config = config::normalised(self.config.as_ref().map_or(&Value::Null, |(_, value)| value));
+        match chosen {
+            UserNotify::No => Notify::Created,
+            UserNotify::Full => Notify::Socket,
+            UserNotify::Ready => readiness(&config),
+        }
     }
 
     /// Of the deployment's directory: files below it may be setuid programs, which are not for users of the host. A
@@ -251,9 +303,11 @@ impl Rendered {
 
 /// Who says that the service is ready: see [`Notify`].
 fn notify_mode(unit: &UnitFile, config: &Value) -> Notify {
-    if unit.last("Service", "Type") != Some("notify") {
-        Notify::Created
-    } else if config::has_pid_namespace(config) && !config::has_user_namespace(config) {
+    if unit.last("Service", "Type") != Some("notify") { Notify::Created } else { readiness(config) }
+}
+
+fn readiness(config: &Value) -> Notify {
+    if config::has_pid_namespace(config) && !config::has_user_namespace(config) {
         Notify::Ready
     } else {
         // What is no process of the user namespace cannot be named by it, and host processes it sees anyway.

@@ -58,7 +58,7 @@ fn wait(payload: &Process, signals: &SigSet) -> Result<i32> {
             break;
         }
         if let Some(info) = signals.read_signal().context(what)? {
-            payload.signal(Signal::try_from(info.ssi_signo as i32).context(what)?)?;
+            payload.signal(info.ssi_signo as i32)?;
         }
     }
     match waitpid(Pid::from_raw(payload.id()), None).context(what)? {

@@ -97,6 +97,7 @@ pub fn describe(
         service: info.has_container_service,
         rootfs: info.rootfs,
         run_once: info.run_once,
+        volumes: info.volumes,
         stamp: None,
     }
 }

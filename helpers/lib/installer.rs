@@ -79,6 +79,7 @@ impl Installer<'_> {
         let same = info.digest == self.planner.image.digest
             && info.user_values == self.planner.options.user_values
             && info.remote == self.planner.options.rootfs
+            && info.user_notify == self.planner.options.notify
             && runtime.is_none_or(|path| info.runtime.as_ref() == Some(path));
         if !same {
             return Err(Error::new(format!(

@@ -32,6 +32,7 @@ pub mod systemd;
 pub mod template;
 pub mod unit;
 pub mod variables;
+pub mod volumes;
 
 #[cfg(feature = "store")]
 pub mod default_config;
@@ -49,6 +50,8 @@ pub mod plan;
 pub mod preview;
 #[cfg(feature = "store")]
 pub mod progress;
+#[cfg(feature = "store")]
+pub mod seccomp;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "store")]

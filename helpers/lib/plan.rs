@@ -9,7 +9,7 @@ use crate::config;
 use crate::deployment::{Deployments, Info};
 use crate::draft::{self, Content, Draft};
 use crate::error::{Context, Error, Result};
-use crate::exports::{Exports, Place, Rendered};
+use crate::exports::{Chosen, Exports, Place, Rendered};
 use crate::host_files;
 use crate::hostfs::Plan;
 use crate::installation;
@@ -19,7 +19,7 @@ use crate::mountpoints;
 use crate::name::Name;
 use crate::original;
 use crate::paths::ATTACHED;
-use crate::registration::Registration;
+use crate::registration::{Registration, UserNotify};
 use crate::resources;
 use crate::runtime::Runtime;
 use crate::store::{Image, Store};
@@ -36,6 +36,8 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// A directory with the image's files, to be used instead of a checkout.
     pub rootfs: Option<PathBuf>,
+    /// What the payload notifies, if not what its unit says.
+    pub notify: Option<UserNotify>,
     /// Whether the unit stays as it is, instead of being enabled as its `[Install]` says.
     pub no_enable: bool,
     /// Whether another unit of that name is no obstacle.
@@ -147,7 +149,8 @@ impl Planner<'_> {
             link: directory.join(self.name.as_str()),
             deployment: directory.join(draft.deployment()),
         };
-        let rendered = exports.render(&tree, self.image, &values, &place)?;
+        let chosen = Chosen { values: &user_values, notify: self.user_notify() };
+        let rendered = exports.render(&tree, self.image, &values, &place, &chosen)?;
         self.warn_of_values(&rendered);
         let values = variables::with_destdir(&values, &place.deployment);
         let mut info = self.info(&rendered, values, runtime);
@@ -165,6 +168,10 @@ impl Planner<'_> {
         let before = self.previous.and_then(|previous| previous.info.runtime.as_deref());
         let before = before.filter(|path| root.join(path).is_file());
         Runtime::find(root, self.options.runtime.as_deref().or(before))
+    }
+
+    fn user_notify(&self) -> Option<UserNotify> {
+        self.options.notify.or_else(|| self.previous?.info.user_notify)
     }
 
     /// What the user set, now or before.
@@ -198,6 +205,8 @@ impl Planner<'_> {
             placed: rendered.placed.clone(),
             uses_pid_file: rendered.used.contains("PIDFILE"),
             run_once: rendered.run_once,
+            volumes: rendered.volumes.clone(),
+            user_notify: self.user_notify(),
             ..Info::default()
         }
     }

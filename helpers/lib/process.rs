@@ -56,15 +56,15 @@ impl Process {
     }
 
     /// Sends a signal; a process that is gone is fine.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn signal(&self, signal: i32) -> Result<()> {
         use std::os::fd::AsRawFd;
         let fd = self.fd.as_raw_fd();
         // SAFETY: pidfd_send_signal(2) reads no memory when its third argument is null.
         #[allow(unsafe_code)]
-        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, 0, 0) };
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0, 0) };
         match Errno::result(result) {
             Ok(_) | Err(Errno::ESRCH) => Ok(()),
-            Err(e) => Err(e).context(|| format!("cannot send {signal} to process {}", self.pid)),
+            Err(e) => Err(e).context(|| format!("cannot send signal {signal} to process {}", self.pid)),
         }
     }
 
@@ -84,13 +84,32 @@ impl Process {
 
     /// Whether the kernel drops a signal to this process: the first process of a PID namespace only gets those that it
     /// handles, or holds back to fetch them later.
-    pub fn ignores(&self, signal: Signal) -> bool {
+    pub fn ignores(&self, signal: i32) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         status_ignores(&status, signal)
     }
 }
 
-fn status_ignores(status: &str, signal: Signal) -> bool {
+/// The number of a signal as images name them: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
+pub fn signal_number(text: &str) -> Option<i32> {
+    let number = match text.parse() {
+        Ok(number) => number,
+        Err(_) => {
+            let name = text.to_ascii_uppercase();
+            let name = name.strip_prefix("SIG").unwrap_or(&name);
+            match name.strip_prefix("RTMIN").or_else(|| name.strip_prefix("RTMAX")) {
+                Some("") if name == "RTMAX" => libc::SIGRTMAX(),
+                Some("") => libc::SIGRTMIN(),
+                Some(offset) if name.starts_with("RTMAX") => libc::SIGRTMAX() + offset.parse::<i32>().ok()?,
+                Some(offset) => libc::SIGRTMIN() + offset.parse::<i32>().ok()?,
+                None => format!("SIG{name}").parse::<Signal>().ok()? as i32,
+            }
+        }
+    };
+    (1..=libc::SIGRTMAX()).contains(&number).then_some(number)
+}
+
+fn status_ignores(status: &str, signal: i32) -> bool {
     let field =
         |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).unwrap_or_default();
     let ids: Vec<&str> = field("NSpid:").split_whitespace().collect();
@@ -98,7 +117,7 @@ fn status_ignores(status: &str, signal: Signal) -> bool {
         return false;
     }
     let mask = |key: &str| u64::from_str_radix(field(key), 16).unwrap_or_default();
-    (mask("SigCgt:") | mask("SigBlk:")) & (1 << (signal as u32 - 1)) == 0
+    (mask("SigCgt:") | mask("SigBlk:")) & (1 << (signal - 1)) == 0
 }
 
 #[cfg(test)]
@@ -111,12 +130,28 @@ mod tests {
             format!("Name:\tx\nNSpid:\t{pids}\nSigBlk:\t{blocked}\nSigIgn:\t0\nSigCgt:\t{caught}\n")
         };
         let term = "0000000000004000";
-        assert!(status_ignores(&status("77\t1", "0", "0"), Signal::SIGTERM));
-        assert!(!status_ignores(&status("77\t1", term, "0"), Signal::SIGTERM));
-        assert!(!status_ignores(&status("77\t1", "0", term), Signal::SIGTERM));
-        assert!(!status_ignores(&status("77\t5", "0", "0"), Signal::SIGTERM));
-        assert!(!status_ignores(&status("1", "0", "0"), Signal::SIGTERM));
-        assert!(!status_ignores("", Signal::SIGTERM));
+        assert!(status_ignores(&status("77\t1", "0", "0"), libc::SIGTERM));
+        assert!(!status_ignores(&status("77\t1", term, "0"), libc::SIGTERM));
+        assert!(!status_ignores(&status("77\t1", "0", term), libc::SIGTERM));
+        assert!(!status_ignores(&status("77\t5", "0", "0"), libc::SIGTERM));
+        assert!(!status_ignores(&status("1", "0", "0"), libc::SIGTERM));
+        assert!(!status_ignores("", libc::SIGTERM));
+    }
+
+    #[test]
+    fn signals_have_many_names() {
+        for (text, number) in [
+            ("SIGQUIT", 3),
+            ("term", 15),
+            ("9", 9),
+            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
+            ("RTMAX-1", libc::SIGRTMAX() - 1),
+        ] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["", "0", "99", "SIGNOTHING", "RTMIN+99", "-1"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -125,9 +160,9 @@ mod tests {
         let process = Process::open(child.id() as i32).unwrap().unwrap();
         assert!(!process.wait(Some(Duration::ZERO)).unwrap());
         assert!(process.start_time().unwrap() > 0);
-        process.signal(Signal::SIGKILL).unwrap();
+        process.signal(libc::SIGKILL).unwrap();
         assert!(process.wait(None).unwrap());
         child.wait().unwrap();
-        process.signal(Signal::SIGTERM).unwrap();
+        process.signal(libc::SIGTERM).unwrap();
     }
 }

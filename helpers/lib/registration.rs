@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{REGISTRATIONS, Root};
 use crate::runtime::Runtime;
+use crate::volumes::Volume;
 
 /// The format this version writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -31,6 +32,31 @@ pub enum Notify {
     Ready,
     /// The image notifies and shares the host's PID namespace: it gets systemd's socket itself.
     Socket,
+}
+
+/// What the user says of a payload's notifications, [`Notify`] apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNotify {
+    /// It sends none.
+    No,
+    /// It sends READY.
+    Ready,
+    /// It gets systemd's own socket: it is trusted with what one can do there.
+    Full,
+}
+
+impl std::str::FromStr for UserNotify {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<UserNotify> {
+        match text {
+            "no" => Ok(UserNotify::No),
+            "ready" => Ok(UserNotify::Ready),
+            "full" => Ok(UserNotify::Full),
+            _ => Err(Error::usage("expected no, ready or full")),
+        }
+    }
 }
 
 /// What the generator knows of an installed container; the fields are the JSON keys.
@@ -80,6 +106,9 @@ pub struct Registration {
     /// Whether it runs once, and may write to its root file system meanwhile.
     #[serde(default, skip_serializing_if = "is_no")]
     pub run_once: bool,
+    /// Directories that the payload writes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     /// What tells the deployment from another one of the same name, see [`crate::deployment::Deployments::stamp`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<String>,

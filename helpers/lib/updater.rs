@@ -72,6 +72,7 @@ impl Updater<'_> {
             && old.image == new.image
             && old.user_values == new.user_values
             && old.runtime == new.runtime
+            && old.user_notify == new.user_notify
             && old.remote.is_none()
             && new.remote.is_none()
     }
