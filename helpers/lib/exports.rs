@@ -59,6 +59,15 @@ const CONFIG_TEMPLATE: &str = "exports/config.json.template";
 const SERVICE_TEMPLATE: &str = "exports/service.template";
 const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
 
+/// What a user may set, of one image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// Those with a default, the image's or a built-in one.
+    pub defaults: Values,
+    /// Those that have none.
+    pub missing: Vec<String>,
+}
+
 /// The files of `/exports`, as they are in the image.
 pub struct Exports {
     manifest: Manifest,
@@ -82,7 +91,7 @@ impl Exports {
             Some(text) => manifest::parse(&text).context(|| format!("invalid image {}", image.name))?,
             None => Manifest::default(),
         };
-        let run_once = image.label("atomic.run")?.as_deref() == Some("once");
+        let run_once = image.labels()?.get("atomic.run").is_some_and(|run| run == "once");
         let default = if run_once { RUN_ONCE } else { SERVICE };
         Ok(Exports {
             manifest,
@@ -107,6 +116,30 @@ impl Exports {
     /// Whether the unit runs a payload, or needs a runtime in some other way.
     pub fn needs_runtime(&self) -> bool {
         self.has_service() && self.used().iter().any(|name| name == "EXEC_START" || name == "RUNTIME")
+    }
+
+    /// The variables of an installation of this image.
+    pub fn variables(&self, tree: &Tree) -> Result<Variables> {
+        let layout = Layout::read(tree, &self.manifest, &Values::new(), &mut Vec::new())?;
+        let used: BTreeSet<String> = self.used().union(layout.used()).cloned().collect();
+        let settable = used.into_iter().filter(|name| !variables::is_forced(name));
+        let built_in = |name: &str| match name {
+            "PIDFILE" | "UUID" | "RUNTIME" | "ATOMIC" | "ALL_PROCESS_CAPABILITIES" => {
+                Some("(built in)".to_owned())
+            }
+            _ => variables::DIRECTORIES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, path)| (*path).into()),
+        };
+        let mut found = Variables { defaults: self.manifest.default_values.clone(), missing: Vec::new() };
+        for name in settable.filter(|name| !self.manifest.default_values.contains_key(name)) {
+            match built_in(&name) {
+                Some(value) => drop(found.defaults.insert(name, value)),
+                None => found.missing.push(name),
+            }
+        }
+        Ok(found)
     }
 
     /// Names of all variables that unit, tmpfiles and configuration use.

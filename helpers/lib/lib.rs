@@ -43,6 +43,8 @@ pub mod exports;
 #[cfg(feature = "store")]
 pub mod hostfs;
 #[cfg(feature = "store")]
+pub mod images;
+#[cfg(feature = "store")]
 pub mod installer;
 #[cfg(feature = "store")]
 pub mod plan;

@@ -1,5 +1,7 @@
 //! Images in the repository: commits of merged trees, and what their metadata says.
 
+use std::collections::BTreeMap;
+
 use oci_spec::image::ImageConfiguration;
 use ostree::glib::{Variant, VariantDict};
 
@@ -22,11 +24,11 @@ pub struct Image {
 }
 
 impl Image {
-    /// A label of its configuration.
-    pub fn label(&self, key: &str) -> Result<Option<String>> {
+    /// The labels of its configuration.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>> {
         let what = || format!("cannot read the configuration of {}", self.name);
         let config: ImageConfiguration = serde_json::from_str(&self.config).context(what)?;
-        Ok(config.labels_of_config().and_then(|labels| labels.get(key).cloned()))
+        Ok(config.labels_of_config().cloned().unwrap_or_default().into_iter().collect())
     }
 }
 
@@ -37,6 +39,8 @@ const CONFIG: &str = "syscontainers.config";
 const SOURCE: &str = "syscontainers.source";
 /// Detached from the commit, since it may change: the policy that the image was let through by.
 const POLICY: &str = "syscontainers.policy";
+/// As [`POLICY`]: who had to sign it.
+const SIGNER: &str = "syscontainers.signer";
 /// Of containers/image: the manifest, raw JSON.
 pub const MANIFEST: &str = "docker.manifest";
 /// Of containers/image: the manifest's digest.
@@ -83,21 +87,36 @@ pub fn is_of_another(repo: &ostree::Repo, name: &str) -> Result<bool> {
 
 /// The policy that an image was let through by, as [`set_policy`] recorded it.
 pub fn policy(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
-    let what = || format!("cannot read what is recorded of commit {}", image.commit);
-    let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
-    Ok(metadata.and_then(|metadata| VariantDict::new(Some(&metadata)).lookup(POLICY).ok().flatten()))
+    Ok(detached(repo, image)?.lookup(POLICY).ok().flatten())
+}
+
+/// Who had to sign it then.
+pub fn signer(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
+    Ok(detached(repo, image)?.lookup(SIGNER).ok().flatten())
 }
 
 /// Records the policy that an image was let through by.
-pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str) -> Result<()> {
-    if self::policy(repo, image)?.is_some_and(|recorded| recorded == policy) {
+pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str, signer: Option<&str>) -> Result<()> {
+    let metadata = detached(repo, image)?;
+    let is = |key, value: Option<&str>| metadata.lookup::<String>(key).ok().flatten().as_deref() == value;
+    if is(POLICY, Some(policy)) && is(SIGNER, signer) {
         return Ok(());
     }
-    let what = || format!("cannot record the policy of commit {}", image.commit);
-    let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
-    let metadata = VariantDict::new(metadata.as_ref());
     metadata.insert(POLICY, policy);
+    match signer {
+        Some(signer) => metadata.insert(SIGNER, signer),
+        None => {
+            metadata.remove(SIGNER);
+        }
+    }
+    let what = || format!("cannot record the policy of commit {}", image.commit);
     repo.write_commit_detached_metadata(&image.commit, Some(&metadata.end()), NEVER).context(what)
+}
+
+fn detached(repo: &ostree::Repo, image: &Image) -> Result<VariantDict> {
+    let what = || format!("cannot read what is recorded of commit {}", image.commit);
+    let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
+    Ok(VariantDict::new(metadata.as_ref()))
 }
 
 /// The metadata of an image's commit.

@@ -8,6 +8,7 @@ pub mod access;
 mod adopt;
 mod archive;
 mod blob;
+pub mod catalog;
 mod engine;
 mod image;
 mod layer;

@@ -61,6 +61,27 @@ impl Policy {
         Some(tree::hex(&digest.finalize()))
     }
 
+    /// Who had to sign an image, by the keys of its rule; `None` where nobody had to.
+    pub fn signer(&self, reference: &Reference) -> Option<String> {
+        let content = self.content.as_ref()?;
+        let scopes = content.get("transports").and_then(|t| t.get(reference.transport().name()));
+        let rule =
+            scopes_of(reference).into_iter().find_map(|scope| scopes.and_then(|scopes| scopes.get(&scope)));
+        let rule = rule.or_else(|| content.get("default"))?;
+        let signed = rule.as_array()?.iter().filter(|r| r.get("type").is_some_and(|t| t != ANYTHING));
+        let keys: Vec<String> = signed
+            .map(|r| {
+                format!(
+                    "{} {}",
+                    r.get("type").and_then(Value::as_str).unwrap_or_default(),
+                    named_files(r).join(" ")
+                )
+            })
+            .map(|text| text.trim_end().to_owned())
+            .collect();
+        (!keys.is_empty()).then(|| keys.join(", "))
+    }
+
     /// The rule that an image is under, as a path into the file.
     pub fn rule(&self, reference: &Reference) -> String {
         let scopes = self.content.as_ref().and_then(|content| content.get("transports"));
@@ -182,5 +203,8 @@ mod tests {
         ] {
             assert_eq!(policy(content.clone()).rule(&reference.parse().unwrap()), rule);
         }
+        let signed = json!({"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}], "transports": {"oci": {"": [{"type": ANYTHING}]}}});
+        assert_eq!(policy(signed.clone()).signer(&"r.io/x".parse().unwrap()).as_deref(), Some("signedBy /k"));
+        assert_eq!(policy(signed).signer(&"oci:/a".parse().unwrap()), None);
     }
 }

@@ -61,6 +61,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     let tell = |text: &str| report.retrying(text);
     let policy = Policy::find(access);
     let fingerprint = policy.fingerprint().unwrap_or_default();
+    let signer = policy.signer(reference);
     let existing = image::load(&store.repo, &name).ok().flatten();
     let copied = existing.as_ref().filter(|_| transport::needs_copy(reference, &policy));
     if let Some(image) = copied {
@@ -79,7 +80,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     })
     .context(what)?;
     if let Some(image) = existing.filter(|existing| existing.digest == manifest.digest) {
-        image::set_policy(&store.repo, &image, &fingerprint).context(what)?;
+        image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
         return Ok(Outcome::unchanged(image));
     }
     let config = with_retries(&tell, || source.config()).context(what)?;
@@ -105,7 +106,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     commit(store, &name, &metadata, &imported).context(what)?;
     let image = image::load(&store.repo, &name).context(what)?;
     let image = image.ok_or_else(|| Error::new("it is gone again")).context(what)?;
-    image::set_policy(&store.repo, &image, &fingerprint).context(what)?;
+    image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
     Ok(Outcome { image, changed: true, fetched: layers.len() - reused, reused, bytes })
 }
 

@@ -266,6 +266,25 @@ pub fn image_ref(name: &str) -> String {
     encoded
 }
 
+/// The name of the image that a ref is of; `None` if it is none of an image's.
+pub fn image_name(reference: &str) -> Option<String> {
+    let encoded = reference.strip_prefix(PREFIX)?;
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'_' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    // Layers and configurations have digests only.
+    (name.contains(':') && image_ref(&name) == reference).then_some(name)
+}
+
 /// The ref of a layer, by the digest of its blob without `sha256:`.
 pub fn layer_ref(hex: &str) -> String {
     format!("{PREFIX}{hex}")
