@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::error::{Context, Result};
@@ -55,6 +55,21 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<()> {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         result => result.context(what),
     }
+}
+
+/// Gives a file an owner and, unless it is a symlink, a mode. The owner first: a change of it takes setuid bits away.
+pub fn set_owner(path: &Path, uid: u32, gid: u32, mode: u32) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    if path.is_symlink() {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))
+}
+
+/// As [`set_owner`], with those of another file.
+pub fn set_owner_like(path: &Path, like: &Metadata) -> Result<()> {
+    set_owner(path, like.uid(), like.gid(), like.mode())
+        .context(|| format!("cannot set mode and owner of {}", path.display()))
 }
 
 /// Removes a file; one that is not there is fine. Tells whether it was.

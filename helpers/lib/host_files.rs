@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -166,7 +165,7 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
     let metadata = fs::symlink_metadata(source).context(|| format!("cannot read {}", source.display()))?;
     if metadata.is_dir() {
         fs::create_dir(target).context(|| "cannot make the directory".into())?;
-        return own(target, &metadata);
+        return files::set_owner_like(target, &metadata);
     }
     let temporary = temporary(target);
     let copied = copy_file(source, &temporary, &metadata)
@@ -192,17 +191,10 @@ fn copy_file(source: &Path, target: &Path, metadata: &fs::Metadata) -> Result<()
     if metadata.is_symlink() {
         let link = fs::read_link(source).context(what)?;
         std::os::unix::fs::symlink(link, target).context(what)?;
-        return std::os::unix::fs::lchown(target, Some(metadata.uid()), Some(metadata.gid())).context(what);
+        return files::set_owner_like(target, metadata);
     }
     let mut file = File::create_new(target).context(what)?;
     std::io::copy(&mut File::open(source).context(what)?, &mut file).context(what)?;
-    own(target, metadata)?;
+    files::set_owner_like(target, metadata)?;
     file.sync_all().context(what)
-}
-
-/// The owner first, since a change of it takes setuid bits away.
-fn own(path: &Path, metadata: &fs::Metadata) -> Result<()> {
-    let what = || format!("cannot set mode and owner of {}", path.display());
-    std::os::unix::fs::chown(path, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)
 }

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
 use crate::deployment::Info;
 use crate::error::{Context, Error, Result};
+use crate::files;
 use crate::host_files;
 use crate::manifest::Manifest;
 use crate::paths::Root;
@@ -158,7 +158,7 @@ impl Layout {
                 }
                 _ => {}
             }
-            own(file, &target).context(what)?;
+            files::set_owner(&target, file.uid, file.gid, file.mode).context(what)?;
         }
         Ok(())
     }
@@ -177,15 +177,6 @@ fn link(source: &Path, target: &Path) -> std::io::Result<bool> {
         fs::copy(source, target)?;
     }
     Ok(false)
-}
-
-/// The owner first, since a change of it takes setuid bits away.
-fn own(file: &HostFile, target: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::lchown(target, Some(file.uid), Some(file.gid))?;
-    match file.kind {
-        Kind::Symlink(_) => Ok(()),
-        _ => fs::set_permissions(target, fs::Permissions::from_mode(file.mode)),
-    }
 }
 
 /// A path without trailing and doubled slashes.

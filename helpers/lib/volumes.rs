@@ -5,7 +5,6 @@
 //! time, the next start goes on where it was sure.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -60,7 +59,7 @@ impl Volume {
         for name in files::names(copied)? {
             fs::rename(copied.join(&name), self.directory.join(&name)).context(what)?;
         }
-        own(copied, &self.directory)?;
+        files::set_owner_like(&self.directory, &fs::symlink_metadata(copied).context(what)?)?;
         fs::remove_dir(copied).context(what)?;
         files::sync_directory(&self.directory)
     }
@@ -71,8 +70,7 @@ fn copy_tree(source: &Path, target: &Path, owner: (u32, u32)) -> Result<()> {
     let what = || format!("cannot copy {}", source.display());
     if !source.is_dir() || source.is_symlink() {
         fs::create_dir(target).context(what)?;
-        fs::set_permissions(target, fs::Permissions::from_mode(0o755)).context(what)?;
-        return std::os::unix::fs::chown(target, Some(owner.0), Some(owner.1)).context(what);
+        return files::set_owner(target, owner.0, owner.1, 0o755).context(what);
     }
     for entry in WalkDir::new(source) {
         let entry = entry.context(what)?;
@@ -86,25 +84,15 @@ fn copy_tree(source: &Path, target: &Path, owner: (u32, u32)) -> Result<()> {
         } else {
             fs::copy(entry.path(), &to).context(what)?;
         }
-        own(entry.path(), &to)?;
+        files::set_owner_like(&to, &entry.metadata().context(what)?)?;
     }
     Ok(())
-}
-
-/// Gives a file owner and mode of another; the owner first, since a change of it takes setuid bits away.
-fn own(like: &Path, path: &Path) -> Result<()> {
-    let what = || format!("cannot set mode and owner of {}", path.display());
-    let metadata = fs::symlink_metadata(like).context(what)?;
-    std::os::unix::fs::lchown(path, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
-    if metadata.is_symlink() {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn volume(directory: &Path) -> Volume {
         let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
