@@ -14,6 +14,7 @@ fn only_libc() {
         env!("CARGO_BIN_EXE_syscontainer-start"),
         env!("CARGO_BIN_EXE_syscontainer-stop"),
         env!("CARGO_BIN_EXE_syscontainer-reconcile"),
+        env!("CARGO_BIN_EXE_syscontainer-remove"),
     ] {
         let output = Command::new("ldd").arg(program).output().unwrap();
         assert!(output.status.success(), "ldd {program}");

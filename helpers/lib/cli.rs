@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::log;
 
 /// What a program says about itself.
@@ -23,7 +23,7 @@ pub enum Command<A> {
     Version,
 }
 
-/// Parses, runs, reports: 0 is done, 1 is failed, 2 is called wrongly. The only place that prints an error.
+/// Parses, runs, reports: 0 is done, 1 is failed, 2 is called wrongly, 3 is not found. The only place that prints an error.
 pub fn main<A>(
     program: &Program,
     parse: impl FnOnce(&mut lexopt::Parser) -> Result<Command<A>, lexopt::Error>,
@@ -41,7 +41,11 @@ pub fn main<A>(
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             log::error(&e.to_string());
-            ExitCode::from(if e.is_usage() { 2 } else { 1 })
+            ExitCode::from(match e.kind() {
+                Kind::Failure => 1,
+                Kind::Usage => 2,
+                Kind::NotFound => 3,
+            })
         }
     }
 }

@@ -15,23 +15,45 @@ type Cause = Box<dyn StdError + Send + Sync>;
 pub struct Error {
     what: String,
     cause: Option<Cause>,
-    usage: bool,
+    kind: Kind,
+}
+
+/// What a caller may want to tell from other failures, by the exit status of the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Something failed: 1.
+    #[default]
+    Failure,
+    /// The program was called in a way that can never work: 2.
+    Usage,
+    /// What was named is not there: 3.
+    NotFound,
 }
 
 impl Error {
     /// An error that is explained by its own words.
     pub fn new(what: impl Into<String>) -> Self {
-        Error { what: what.into(), cause: None, usage: false }
+        Error { what: what.into(), cause: None, kind: Kind::Failure }
     }
 
     /// The caller asked for something that can never work: exit status 2 instead of 1.
     pub fn usage(what: impl Into<String>) -> Self {
-        Error { what: what.into(), cause: None, usage: true }
+        Error { what: what.into(), cause: None, kind: Kind::Usage }
+    }
+
+    /// What the caller named is not there.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Error { what: what.into(), cause: None, kind: Kind::NotFound }
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Whether the program was called wrongly, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
-        self.usage
+        self.kind == Kind::Usage
     }
 }
 
@@ -64,8 +86,8 @@ impl<T, E: Into<Cause>> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| {
             let cause = e.into();
-            let usage = cause.downcast_ref::<Error>().is_some_and(Error::is_usage);
-            Error { what: what(), cause: Some(cause), usage }
+            let kind = cause.downcast_ref::<Error>().map_or(Kind::Failure, Error::kind);
+            Error { what: what(), cause: Some(cause), kind }
         })
     }
 }

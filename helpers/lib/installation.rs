@@ -194,6 +194,9 @@ pub fn unregister(root: &Root, name: &Name) -> Result<bool> {
     }
     let mut changed = remove(&files.registration)?;
     changed |= remove_ours(&files.stub, &marker(name))?;
+    if !files.stub.exists() {
+        changed |= systemd::remove_links(root, name)?;
+    }
     changed |= remove_ours(&files.tmpfiles, &tmpfiles_header(name))?;
     Ok(changed)
 }

@@ -25,6 +25,7 @@ pub mod paths;
 pub mod process;
 pub mod recovery;
 pub mod registration;
+pub mod remover;
 pub mod resources;
 pub mod runtime;
 pub mod scratch;

@@ -15,6 +15,7 @@ use crate::installation;
 use crate::lock;
 use crate::log;
 use crate::name::Name;
+use crate::original;
 use crate::paths::{ATTACHED, Root, STALE};
 use crate::registration;
 use crate::systemd;
@@ -57,7 +58,10 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
             if had_link {
                 deployments.detach(name).context(what)?;
             }
-            let changed = installation::unregister(deployments.root(), name).context(what)?;
+            let mut changed = installation::unregister(deployments.root(), name).context(what)?;
+            if let Some((deployment, _)) = original::find(deployments, &all) {
+                changed |= original::retire(deployments, name, &deployment).context(what)?;
+            }
             for deployment in all {
                 remove_host_files(deployments, name, &deployment).context(what)?;
                 deployments.remove(&deployment).context(what)?;

@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use walkdir::WalkDir;
+
 use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::name::Name;
 use crate::paths::{self, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
+
+/// Where `systemctl enable` makes links.
+const LINKS: &str = "/etc/systemd/system";
 
 /// Whether this host runs systemd, sd_booted(3); an unpacked tree never does.
 pub fn is_running(root: &Root) -> bool {
@@ -49,9 +54,62 @@ pub fn is_enabled(root: &Root, name: &Name) -> Result<bool> {
     Ok(command.stdin(Stdio::null()).stderr(Stdio::null()).status().context(what)?.success())
 }
 
+/// Stops a unit, if it is loaded at all.
+pub fn stop(root: &Root, name: &Name) -> Result<()> {
+    if !is_running(root) || property(&name.unit(), "LoadState")? == "not-found" {
+        return Ok(());
+    }
+    run(Command::new(SYSTEMCTL).args(["--quiet", "stop", &name.unit()]))
+}
+
+/// Forgets that a unit failed, so that nothing of it stays loaded.
+pub fn reset_failed(root: &Root, name: &Name) -> Result<()> {
+    if is_running(root) && property(&name.unit(), "ActiveState")? == "failed" {
+        run(Command::new(SYSTEMCTL).args(["reset-failed", &name.unit()]))?;
+    }
+    Ok(())
+}
+
+/// Units that are active and would go down, or fail, without this one.
+pub fn active_dependents(root: &Root, name: &Name) -> Result<Vec<String>> {
+    if !is_running(root) {
+        return Ok(Vec::new());
+    }
+    let units = property(&name.unit(), "RequiredBy")? + " " + &property(&name.unit(), "BoundBy")?;
+    let mut active = Vec::new();
+    for unit in units.split_whitespace() {
+        if property(unit, "ActiveState")? == "active" && !active.iter().any(|other| other == unit) {
+            active.push(unit.to_owned());
+        }
+    }
+    Ok(active)
+}
+
+fn property(unit: &str, property: &str) -> Result<String> {
+    let value =
+        output(Command::new(SYSTEMCTL).args(["show", "--value", "--property", property, "--", unit]))?;
+    Ok(String::from_utf8_lossy(&value).trim().to_owned())
+}
+
 /// Removes the links that `enable` made, without loading units again.
 pub fn disable(root: &Root, name: &Name) -> Result<()> {
     run(systemctl(root).args(["--no-reload", "--quiet", "disable", &name.unit()]))
+}
+
+/// Removes links to a stub that is gone, which systemctl does not know what to do about. Tells whether there were any.
+pub fn remove_links(root: &Root, name: &Name) -> Result<bool> {
+    let stub = Path::new(STUBS).join(name.unit());
+    let mut found = false;
+    let links = WalkDir::new(root.join(LINKS)).min_depth(1).max_depth(2).into_iter().flatten();
+    for link in links.filter(|entry| entry.path_is_symlink()) {
+        if std::fs::read_link(link.path()).is_ok_and(|target| target == stub) {
+            let what = || format!("cannot remove {}", link.path().display());
+            found |= files::remove_file(link.path()).context(what)?;
+            // As systemctl does; others may have links there.
+            link.path().parent().map(std::fs::remove_dir);
+        }
+    }
+    Ok(found)
 }
 
 /// Creates what `tmpfiles.d/NAME.conf` describes. In an unpacked tree boot will do so.
