@@ -30,6 +30,19 @@ pub struct Problem {
     pub column: usize,
     /// What is wrong.
     pub reason: String,
+    /// Which kind of problem it is.
+    pub fault: Fault,
+}
+
+/// Kinds of [`Problem`]s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This variable has no value.
+    NoValue(String),
+    /// This variable's value cannot stand there.
+    Value(String),
+    /// What follows a dollar sign is no placeholder.
+    Placeholder,
 }
 
 impl fmt::Display for Problem {
@@ -41,7 +54,7 @@ impl fmt::Display for Problem {
 /// One piece of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece<'a> {
-    Literal(&'a str),
+    Literal { text: &'a str, at: usize },
     Variable { name: &'a str, at: usize },
     Invalid { at: usize },
 }
@@ -54,29 +67,58 @@ pub fn render<'v>(
     value: impl Fn(&str) -> Option<&'v str>,
     problems: &mut Vec<Problem>,
 ) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    render_traced(file, text, target, value, problems).0
+}
+
+/// As [`render`], with where in the template each part of the result is from.
+pub fn render_traced<'v>(
+    file: &str,
+    text: &str,
+    target: Target,
+    value: impl Fn(&str) -> Option<&'v str>,
+    problems: &mut Vec<Problem>,
+) -> (String, Trace) {
+    let (mut out, mut trace) = (String::with_capacity(text.len() + text.len() / 4), Trace(Vec::new()));
     for piece in pieces(text) {
-        let (at, reason) = match piece {
-            Piece::Literal(literal) => {
-                out.push_str(literal);
+        let (at, reason, fault) = match piece {
+            Piece::Literal { text, at } => {
+                trace.0.push((out.len(), at, true));
+                out.push_str(text);
                 continue;
             }
             Piece::Variable { name, at } => match value(name) {
-                None => (at, format!("no value for {name}")),
+                None => (at, format!("no value for {name}"), Fault::NoValue(name.to_owned())),
                 Some(value) => match escape(target, &out, value) {
                     Ok(escaped) => {
+                        trace.0.push((out.len(), at, false));
                         out.push_str(&escaped);
                         continue;
                     }
-                    Err(why) => (at, format!("the value of {name} cannot stand here: {why}")),
+                    Err(why) => {
+                        let reason = format!("the value of {name} cannot stand here: {why}");
+                        (at, reason, Fault::Value(name.to_owned()))
+                    }
                 },
             },
-            Piece::Invalid { at } => (at, "invalid placeholder; a dollar sign is written '$$'".into()),
+            Piece::Invalid { at } => {
+                (at, "invalid placeholder; a dollar sign is written '$$'".into(), Fault::Placeholder)
+            }
         };
         let (line, column) = position(text, at);
-        problems.push(Problem { file: file.to_owned(), line, column, reason });
+        problems.push(Problem { file: file.to_owned(), line, column, reason, fault });
     }
-    out
+    (out, trace)
+}
+
+/// Where in a template the parts of what it became are from.
+pub struct Trace(Vec<(usize, usize, bool)>);
+
+impl Trace {
+    /// The byte of the template that a byte of the result is from; all of a value is from its placeholder.
+    pub fn origin(&self, at: usize) -> usize {
+        let found = self.0.iter().rev().find(|(out, _, _)| *out <= at);
+        found.map_or(0, |(out, text, is_literal)| if *is_literal { text + (at - out) } else { *text })
+    }
 }
 
 /// Names of the variables that a template uses.
@@ -95,10 +137,10 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut start = 0;
     while let Some(found) = text[start..].find('$') {
         let at = start + found;
-        pieces.push(Piece::Literal(&text[start..at]));
+        pieces.push(Piece::Literal { text: &text[start..at], at: start });
         let rest = &text[at + 1..];
         let (piece, length) = if rest.starts_with('$') {
-            (Piece::Literal(&rest[..1]), 1)
+            (Piece::Literal { text: &rest[..1], at }, 1)
         } else if let Some(length) = identifier(rest) {
             (Piece::Variable { name: &rest[..length], at }, length)
         } else {
@@ -112,7 +154,7 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
         pieces.push(piece);
         start = at + 1 + length;
     }
-    pieces.push(Piece::Literal(&text[start..]));
+    pieces.push(Piece::Literal { text: &text[start..], at: start });
     pieces
 }
 
@@ -405,6 +447,15 @@ mod tests {
         assert_eq!(ok(Target::Tmpfiles, "f '/x y' 0 - - - $SPACE"), "f '/x y' 0 - - - a\\x20b");
         assert_eq!(ok(Target::Tmpfiles, "# x\nd /$TRAIL -"), "# x\nd /a\\\\ -");
         assert_eq!(bad(Target::Tmpfiles, "d $INJECT").len(), 1);
+    }
+
+    #[test]
+    fn traces_what_it_renders() {
+        let text = "a$$b$A_1 $NAME\n";
+        let (out, trace) = render_traced("t", text, Target::Text, value, &mut Vec::new());
+        assert_eq!(out, "a$bone n\n");
+        let origins: Vec<usize> = (0..out.len()).map(|at| trace.origin(at)).collect();
+        assert_eq!(origins, [0, 1, 3, 4, 4, 4, 8, 9, 14]);
     }
 
     #[test]

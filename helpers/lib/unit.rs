@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 /// One `KEY=VALUE` of a unit file, continued lines joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Assignment {
+    line: usize,
     section: String,
     key: String,
     value: String,
@@ -55,6 +56,7 @@ impl UnitFile {
                 return error(format!("{}= stands before any section", key.trim()));
             };
             unit.assignments.push(Assignment {
+                line,
                 section: section.clone(),
                 key: key.trim().to_owned(),
                 value: value.trim().to_owned(),
@@ -69,6 +71,15 @@ impl UnitFile {
         name: &'n str,
     ) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, 'n> {
         self.assignments.iter().filter(move |a| a.section == name).map(|a| (a.key.as_str(), a.value.as_str()))
+    }
+
+    /// As [`UnitFile::section`], with the number of the line that each begins at.
+    pub fn lines<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl Iterator<Item = (usize, &'a str, &'a str)> + use<'a, 'n> {
+        let lines = self.assignments.iter().filter(move |a| a.section == name);
+        lines.map(|a| (a.line, a.key.as_str(), a.value.as_str()))
     }
 
     /// Names of the sections that are nobody's but ours or the image's, `X-…`, each once.
