@@ -84,7 +84,8 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-fn is_released(version: &str) -> bool {
+/// Whether runtimes of today take a configuration of this version.
+pub fn is_released(version: &str) -> bool {
     version.starts_with("1.") && !version.contains('-')
 }
 

@@ -54,10 +54,14 @@ ExecStop=$EXEC_STOP
 WorkingDirectory=$DESTDIR
 ";
 
-const CONFIG: &str = "exports/config.json";
-const CONFIG_TEMPLATE: &str = "exports/config.json.template";
-const SERVICE_TEMPLATE: &str = "exports/service.template";
-const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
+/// The runtime configuration, taken as it is.
+pub const CONFIG: &str = "exports/config.json";
+/// The runtime configuration, with variables.
+pub const CONFIG_TEMPLATE: &str = "exports/config.json.template";
+/// The unit.
+pub const SERVICE_TEMPLATE: &str = "exports/service.template";
+/// What the host needs, tmpfiles.d(5).
+pub const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
 
 /// What a user may set, of one image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,6 +16,8 @@ pub enum Tree<'a> {
     Stored(&'a Store, &'a Image),
     /// A directory.
     Directory(&'a Path),
+    /// A directory that is to be `/exports` of an image; there are no other files.
+    Exports(&'a Path),
 }
 
 /// What a file is.
@@ -51,8 +53,8 @@ impl Tree<'_> {
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         match self {
             Tree::Stored(store, image) => store.read(image, path),
-            Tree::Directory(directory) => {
-                let path = directory.join(path);
+            Tree::Directory(_) | Tree::Exports(_) => {
+                let Some(path) = self.locate(path) else { return Ok(None) };
                 let what = || format!("cannot read {}", path.display());
                 match fs::symlink_metadata(&path) {
                     Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -68,10 +70,22 @@ impl Tree<'_> {
     pub fn walk(&self, path: &str) -> Result<Vec<Entry>> {
         let mut entries = match self {
             Tree::Stored(store, image) => store.walk(image, path)?,
-            Tree::Directory(directory) => walk(&directory.join(path))?,
+            Tree::Directory(_) | Tree::Exports(_) => match self.locate(path) {
+                Some(path) => walk(&path)?,
+                None => Vec::new(),
+            },
         };
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
+    }
+
+    /// Where a path is on this host; `None` for what is nowhere on it.
+    fn locate(&self, path: &str) -> Option<PathBuf> {
+        match self {
+            Tree::Stored(..) => None,
+            Tree::Directory(directory) => Some(directory.join(path)),
+            Tree::Exports(directory) => path.strip_prefix("exports/").map(|below| directory.join(below)),
+        }
     }
 }
 

@@ -68,6 +68,12 @@ impl Store {
         Store::at(path)
     }
 
+    /// As [`Store::open`], but `None` where there is none.
+    pub fn open_existing(root: &Root, repo: Option<&Path>) -> Result<Option<Store>> {
+        let path = location::find(root, repo)?;
+        if is_there(&path)? { Store::at(path).map(Some) } else { Ok(None) }
+    }
+
     /// As [`Store::open`], but makes one where there is none.
     pub fn open_or_create(root: &Root, repo: Option<&Path>) -> Result<Store> {
         let path = location::find(root, repo)?;
@@ -103,13 +109,17 @@ impl Store {
     pub fn find(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
-        let found = image::load(&self.repo, &name).context(|| format!("cannot read image {name}"))?;
-        found.ok_or_else(|| {
+        self.lookup(&name)?.ok_or_else(|| {
             let place = self.path.display();
             Error::new(format!(
                 "cannot find image {name} in {place}: pull it with 'syscontainer-pull {image}'"
             ))
         })
+    }
+
+    /// Finds an image by its name in the store; `None` where there is none.
+    pub fn lookup(&self, name: &str) -> Result<Option<Image>> {
+        image::load(&self.repo, name).context(|| format!("cannot read image {name}"))
     }
 
     /// As [`Store::find`]; an image that the original pulled is made one of ours.
