@@ -48,6 +48,8 @@ pub mod images;
 #[cfg(feature = "store")]
 pub mod installer;
 #[cfg(feature = "store")]
+pub mod lint;
+#[cfg(feature = "store")]
 pub mod plan;
 #[cfg(feature = "store")]
 pub mod preview;

@@ -28,6 +28,8 @@ run_fails 1 'unauthorized|authentication required' syscontainer-pull --quiet $pr
 skopeo login --authfile="$WORK/auth.json" --username=user --password-stdin localhost:5443 <<<'secret word' >/dev/null
 REGISTRY_AUTH_FILE=$WORK/auth.json skopeo copy --quiet "docker://$REGISTRY/thing" docker://$private
 run_fails 1 'unauthorized|authentication required' syscontainer-pull --quiet $private
+run_fails 1 'unauthorized|authentication required' syscontainer-lint $private
+check 'lint has the same options' syscontainer-lint --skip=config-not-template --authfile="$WORK/auth.json" $private
 expect_like "^$private:latest sha256" syscontainer-pull --quiet --authfile="$WORK/auth.json" $private
 rm -r /var/lib/containers/atomic/.storage
 expect_like "^$private:latest sha256" env REGISTRY_AUTH_FILE="$WORK/auth.json" syscontainer-pull --quiet $private

@@ -1,0 +1,269 @@
+//! How a Dockerfile makes the image: what is copied to /exports, and habits of yesterday.
+
+use std::path::{Component, Path};
+
+use super::subject::{Source, Subject, Text};
+use super::{Place, Report, rules};
+
+/// One instruction, continued lines joined.
+struct Instruction {
+    line: usize,
+    /// In capitals.
+    keyword: String,
+    rest: String,
+}
+
+/// A COPY or an ADD.
+struct Copy {
+    line: usize,
+    is_add: bool,
+    sources: Vec<String>,
+    destination: String,
+    /// From another image or stage, whose files nobody here knows.
+    is_foreign: bool,
+}
+
+/// Applies the rules for Dockerfiles.
+pub fn check(subject: &Subject, source: &Source, report: &mut Report) {
+    let Some(file) = source.dockerfile() else {
+        let directory = source.directory().display().to_string();
+        let message = "there is neither a Dockerfile nor a Containerfile";
+        report.add(&rules::NO_DOCKERFILE, Place::file(directory), message);
+        return;
+    };
+    let instructions = instructions(&file.text);
+    habits(file, &instructions, report);
+    let copies: Vec<Copy> = instructions.iter().filter_map(copy).collect();
+    for copy in copies.iter().filter(|copy| is_typo(&copy.destination)) {
+        let message = format!("files are copied to {}; did you mean /exports/?", copy.destination);
+        report.add(&rules::EXPORT_TYPO, Place::at(&file.file, copy.line, 1), message);
+    }
+    for name in source.files() {
+        copied(subject, source, file, &copies, &name, report);
+    }
+}
+
+/// Whether the image is one that runs once: it has that label.
+pub fn is_run_once(text: &str) -> bool {
+    let labels = instructions(text).into_iter().filter(|instruction| instruction.keyword == "LABEL");
+    labels.flat_map(|label| words(&label.rest)).any(|word| word == "atomic.run=once")
+}
+
+fn habits(file: &Text, instructions: &[Instruction], report: &mut Report) {
+    let skips_docs = file.text.contains("nodocs");
+    for instruction in instructions {
+        let place = || Place::at(&file.file, instruction.line, 1);
+        match instruction.keyword.as_str() {
+            "MAINTAINER" => {
+                let name = &instruction.rest;
+                let message = format!("MAINTAINER is deprecated; write LABEL maintainer={name:?}");
+                report.add(&rules::MAINTAINER, place(), message);
+            }
+            "RUN" if !skips_docs && installs_packages(&instruction.rest) => {
+                let message = "packages are installed with their documentation; add --setopt=tsflags=nodocs unless it is needed";
+                report.add(&rules::NODOCS, place(), message);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn installs_packages(command: &str) -> bool {
+    let words: Vec<&str> =
+        command.split(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '"' | ',')).collect();
+    let manager = words.iter().position(|word| matches!(word.rsplit('/').next(), Some("dnf" | "yum")));
+    manager.is_some_and(|at| words[at..].contains(&"install"))
+}
+
+fn is_typo(destination: &str) -> bool {
+    destination == "/export" || destination.starts_with("/export/")
+}
+
+/// Whether and how one file gets to /exports.
+fn copied(subject: &Subject, source: &Source, file: &Text, copies: &[Copy], name: &str, report: &mut Report) {
+    let shown = || subject.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
+    let is_directory = source.directory().join(name).is_dir();
+    let mut is_copied = copies.iter().any(|copy| is_typo(&copy.destination) && copy.takes(name));
+    for copy in copies.iter().filter(|copy| copy.reaches(name)) {
+        is_copied = true;
+        let names_it = copy.sources.iter().any(|source| plain(source) == name);
+        if copy.is_add && names_it {
+            let message = format!("{name} is added with ADD; use COPY");
+            report.add(&rules::ADD_FOR_COPY, Place::at(&file.file, copy.line, 1), message);
+        }
+        if copy.destination == "/exports" && names_it && !is_directory {
+            let message = format!("{name} is copied to /exports without a slash behind it; write /exports/");
+            report.add(&rules::TRAILING_SLASH, Place::at(&file.file, copy.line, 1), message);
+        }
+    }
+    if !is_copied {
+        let message = format!("it is not copied into the image; add COPY {name} /exports/ to the Dockerfile");
+        report.add(&rules::NOT_COPIED, Place::file(shown()), message);
+    }
+}
+
+impl Copy {
+    /// Whether a file gets to /exports by it.
+    fn reaches(&self, name: &str) -> bool {
+        let below = Path::new(&self.destination);
+        if below.starts_with("/exports") {
+            return self.is_foreign || self.takes(name);
+        }
+        // Whole trees, copied to the root.
+        let is_tree = |source: &String| matches!(plain(source).as_str(), "" | ".");
+        below == Path::new("/")
+            && name.starts_with("exports/")
+            && !self.is_foreign
+            && self.sources.iter().any(is_tree)
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| covers(&plain(source), name))
+    }
+}
+
+/// Without `./`, and slashes at its ends.
+fn plain(source: &str) -> String {
+    let parts = Path::new(source).components().filter(|part| matches!(part, Component::Normal(_)));
+    parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+}
+
+/// Whether copying `source` copies the file `name`, or something below the directory of that name.
+fn covers(source: &str, name: &str) -> bool {
+    // What a variable of the build holds is not known.
+    if source.is_empty() || source.contains('$') {
+        return true;
+    }
+    let (patterns, parts): (Vec<&str>, Vec<&str>) = (source.split('/').collect(), name.split('/').collect());
+    patterns.iter().zip(&parts).all(|(pattern, part)| matches(pattern, part))
+}
+
+/// Shell patterns with `*` and `?`.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.chars().next() {
+        None => text.is_empty(),
+        Some('*') => {
+            let rest = pattern.trim_start_matches('*');
+            let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            ends.any(|at| matches(rest, &text[at..]))
+        }
+        Some(c) => {
+            let is_same = text.chars().next().filter(|first| c == '?' || c == *first);
+            is_same.is_some_and(|first| matches(&pattern[c.len_utf8()..], &text[first.len_utf8()..]))
+        }
+    }
+}
+
+fn copy(instruction: &Instruction) -> Option<Copy> {
+    let is_add = match instruction.keyword.as_str() {
+        "ADD" => true,
+        "COPY" => false,
+        _ => return None,
+    };
+    let (options, mut paths): (Vec<String>, Vec<String>) =
+        words(&instruction.rest).into_iter().partition(|word| word.starts_with("--"));
+    let destination = paths.pop()?;
+    let is_foreign = options.iter().any(|option| option.starts_with("--from="));
+    Some(Copy { line: instruction.line, is_add, sources: paths, destination, is_foreign })
+}
+
+/// The words of an instruction: a JSON array, or separated by blanks and perhaps quoted.
+fn words(text: &str) -> Vec<String> {
+    let array = text.find('[').filter(|at| text[..*at].split_whitespace().all(|word| word.starts_with("--")));
+    if let Some(at) = array {
+        if let Ok(words) = serde_json::from_str::<Vec<String>>(text[at..].trim()) {
+            let options = text[..at].split_whitespace().map(str::to_owned);
+            return options.chain(words).collect();
+        }
+    }
+    text.split_whitespace().map(|word| word.replace(['"', '\''], "")).collect()
+}
+
+/// Comments and blank lines are left out, also between continued lines.
+fn instructions(text: &str) -> Vec<Instruction> {
+    let (mut found, mut open): (Vec<Instruction>, Option<(usize, String)>) = (Vec::new(), None);
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (number, mut joined) = open.take().unwrap_or((index + 1, String::new()));
+        match line.strip_suffix('\\') {
+            Some(line) => {
+                joined.push_str(line);
+                joined.push(' ');
+                open = Some((number, joined));
+            }
+            None => {
+                joined.push_str(line);
+                found.extend(instruction(number, &joined));
+            }
+        }
+    }
+    found.extend(open.and_then(|(number, joined)| instruction(number, &joined)));
+    found
+}
+
+fn instruction(line: usize, text: &str) -> Option<Instruction> {
+    let text = text.trim();
+    let (keyword, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let is_keyword = !keyword.is_empty() && keyword.chars().all(|c| c.is_ascii_alphabetic());
+    is_keyword.then(|| Instruction { line, keyword: keyword.to_uppercase(), rest: rest.trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reaches(dockerfile: &str, name: &str) -> bool {
+        instructions(dockerfile).iter().filter_map(copy).any(|copy| copy.reaches(name))
+    }
+
+    #[test]
+    fn knows_what_is_copied() {
+        for (dockerfile, name) in [
+            ("COPY a b /exports/", "b"),
+            ("copy --chown=0:0 [\"a\", \"/exports/\"]", "a"),
+            ("COPY a \\\n  # comment\n\n  b \\\n /exports/", "b"),
+            ("COPY exports /exports", "exports/a"),
+            ("COPY ./exports/ /exports/", "exports/a"),
+            ("COPY *.template /exports/", "service.template"),
+            ("COPY exports/*.js?n /exports/", "exports/a.json"),
+            ("COPY . /", "exports/a"),
+            ("ADD ./a /exports/a", "a"),
+            ("COPY hostfs /exports/hostfs", "hostfs"),
+            ("COPY --from=build /out/ /exports/", "a"),
+            ("COPY $FILES /exports/", "a"),
+        ] {
+            assert!(reaches(dockerfile, name), "{dockerfile}");
+        }
+        for (dockerfile, name) in [
+            ("COPY a /exports/", "b"),
+            ("COPY a /etc/", "a"),
+            ("COPY . /", "a"),
+            ("# COPY a /exports/", "a"),
+            ("COPY *.json /exports/", "service.template"),
+            ("COPY a", "a"),
+        ] {
+            assert!(!reaches(dockerfile, name), "{dockerfile}");
+        }
+    }
+
+    #[test]
+    fn knows_labels_and_package_managers() {
+        assert!(is_run_once("FROM x\nLABEL a=b \\\n \"atomic.run\"=\"once\""));
+        assert!(!is_run_once("FROM x\nRUN echo atomic.run=once"));
+        assert!(installs_packages("dnf -y install x") && installs_packages("a && /usr/bin/yum install x"));
+        assert!(!installs_packages("dnf clean all") && !installs_packages("apt-get install dnf"));
+    }
+
+    #[test]
+    fn never_panics() {
+        for text in ["", "\\", "COPY", "COPY [", "COPY [] /", "ADD \"", "ä\\\n*", "COPY ? * /exports"] {
+            instructions(text)
+                .iter()
+                .filter_map(copy)
+                .for_each(|copy| assert!(!copy.reaches("ä") || copy.is_foreign || !copy.sources.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Whether the sources are in git, as the image will hold them.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::subject::Source;
+use super::{Place, Report, rules};
+
+/// Applies the rules for git. Where git cannot tell, a note says so.
+pub fn check(source: &Source, report: &mut Report) {
+    let directory = source.directory();
+    match git(directory, &["rev-parse", "--is-inside-work-tree"]) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            report.notes.push("git is not installed, skipping its rules".into());
+        }
+        Err(error) => report.notes.push(format!("cannot run git: {error}, skipping its rules")),
+        Ok(output) if output.status.success() => changed(source, report),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            if said.contains("not a git repository") {
+                let message = "the directory is in no git repository";
+                report.add(&rules::NO_GIT, Place::file(directory.display().to_string()), message);
+            } else {
+                let cause = said.lines().find(|line| !line.is_empty()).unwrap_or("unknown error");
+                report
+                    .notes
+                    .push(format!("git cannot read {}: {cause}, skipping its rules", directory.display()));
+            }
+        }
+    }
+}
+
+fn changed(source: &Source, report: &mut Report) {
+    let directory = source.directory();
+    let dockerfile =
+        source.dockerfile().and_then(|file| Path::new(&file.file).file_name()?.to_str().map(str::to_owned));
+    for name in source.files().into_iter().chain(dockerfile) {
+        let Ok(output) = git(directory, &["status", "--porcelain", "--untracked-files=no", "--", &name])
+        else {
+            continue;
+        };
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        // The second column is what differs from the index.
+        if lines.lines().any(|line| matches!(line.as_bytes().get(1), Some(b'M' | b'D' | b'T'))) {
+            let shown = directory.join(&name).display().to_string();
+            report.add(&rules::UNSTAGED, Place::file(shown), "it has changes that are not staged");
+        }
+    }
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> std::io::Result<Output> {
+    let mut command = Command::new("git");
+    // The repository may be anybody's: its configuration must not name programs to run.
+    command.args(["-c", "core.fsmonitor=false", "--no-optional-locks", "-C"]).arg(directory);
+    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output()
+}

@@ -1,0 +1,113 @@
+//! Where in JSON text a value is.
+
+/// The byte that the value at `pointer` (RFC 6901) begins at, or the innermost value around it that is there. The text must
+/// be valid JSON.
+pub fn offset(text: &str, pointer: &str) -> usize {
+    let mut at = blank(text, 0);
+    for segment in pointer.split('/').skip(1) {
+        match child(text, at, &segment.replace("~1", "/").replace("~0", "~")) {
+            Some(below) => at = below,
+            None => break,
+        }
+    }
+    at
+}
+
+fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
+    let is_object = match text.as_bytes().get(at)? {
+        b'{' => true,
+        b'[' => false,
+        _ => return None,
+    };
+    let (mut next, mut index, mut found) = (blank(text, at + 1), 0, None);
+    while !matches!(text.as_bytes().get(next)?, b'}' | b']') {
+        let before = next;
+        let mut is_it = !is_object && segment.parse() == Ok(index);
+        if is_object {
+            let end = end(text, next);
+            is_it = serde_json::from_str::<String>(text.get(next..end)?).is_ok_and(|key| key == segment);
+            // The colon.
+            next = blank(text, blank(text, end) + 1);
+        }
+        if is_it {
+            // Of several with the same key the last one counts.
+            found = Some(next);
+        }
+        next = blank(text, end(text, next));
+        if text.as_bytes().get(next) == Some(&b',') {
+            next = blank(text, next + 1);
+        }
+        if next == before {
+            // This is no JSON.
+            return None;
+        }
+        index += 1;
+    }
+    found
+}
+
+fn blank(text: &str, at: usize) -> usize {
+    at + text.as_bytes().iter().skip(at).take_while(|byte| byte.is_ascii_whitespace()).count()
+}
+
+/// Where the value that begins at `at` ends.
+fn end(text: &str, at: usize) -> usize {
+    let (mut depth, mut inside, mut escaped) = (0, false, false);
+    for (index, byte) in text.bytes().enumerate().skip(at) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => {
+                inside = !inside;
+                if !inside && depth == 0 {
+                    return index + 1;
+                }
+            }
+            _ if inside => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return index,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return index + 1;
+                }
+            }
+            b',' | b':' if depth == 0 => return index,
+            _ if depth == 0 && byte.is_ascii_whitespace() => return index,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_values() {
+        let text = r#" {"a": [1, {"b/c": "x\"]"}, true], "d" : {"e":null}, "a2":3, "d":{ "e" : 7 } }"#;
+        for (pointer, expected) in [
+            ("", "{\"a\""),
+            ("/a", "[1"),
+            ("/a/0", "1,"),
+            ("/a/1/b~1c", "\"x"),
+            ("/a/2", "true"),
+            ("/a/3", "[1"),
+            ("/d/e", "7"),
+            ("/d/none/x", "{ \"e\""),
+            ("/a2", "3"),
+        ] {
+            assert!(text[offset(text, pointer)..].starts_with(expected), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn never_panics() {
+        for text in ["", "3", "[", "{\"a\"", "{\"a\":", "\"", "[1,", "[:", "{:", "{ä", "[1]]", "{\"\\"] {
+            for pointer in ["", "/a", "/0", "/a/b"] {
+                offset(text, pointer);
+            }
+        }
+    }
+}

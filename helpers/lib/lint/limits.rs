@@ -1,0 +1,39 @@
+//! Two places that limit the same thing.
+
+use serde_json::Value;
+
+use super::config::Config;
+use super::unit::Unit;
+use super::{Place, Report, rules};
+use crate::resources;
+
+/// Settings of before version 2 of cgroups, and what they are now.
+const OLD_NAMES: [(&str, &str); 6] = [
+    ("MemoryLimit", "MemoryMax"),
+    ("CPUShares", "CPUWeight"),
+    ("BlockIOWeight", "IOWeight"),
+    ("BlockIODeviceWeight", "IODeviceWeight"),
+    ("BlockIOReadBandwidth", "IOReadBandwidthMax"),
+    ("BlockIOWriteBandwidth", "IOWriteBandwidthMax"),
+];
+
+/// Looks for settings of the unit that the configuration's `linux.resources` amount to, too.
+pub fn check(config: &Config, unit: &Unit, report: &mut Report) {
+    let of_config = resources::settings(&config.normal).settings;
+    let devices = allows_devices(&config.normal);
+    for (line, key, value) in unit.parsed.lines("Service").filter(|(_, _, value)| !value.is_empty()) {
+        let name = OLD_NAMES.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new);
+        // Every configuration denies devices that it does not name; a unit may allow some.
+        let counts = if name.starts_with("Device") { devices } else { true };
+        if counts && of_config.iter().any(|(setting, _)| setting == name) {
+            let message =
+                format!("{key}={value} limits what linux.resources of the configuration limit, too");
+            report.add(&rules::DOUBLE_LIMIT, Place::at(&unit.file, line, 1), message);
+        }
+    }
+}
+
+fn allows_devices(config: &Value) -> bool {
+    let rules = config.pointer("/linux/resources/devices").and_then(Value::as_array);
+    rules.is_some_and(|rules| rules.iter().any(|rule| rule.get("allow") == Some(&Value::Bool(true))))
+}

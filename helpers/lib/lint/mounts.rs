@@ -1,0 +1,128 @@
+//! Bind sources that nobody makes.
+
+use std::path::{Path, PathBuf};
+
+use super::config::Config;
+use super::unit::Unit;
+use super::variables::{NO_VALUE, Rendered};
+use super::{Report, rules};
+use crate::config;
+
+/// What every host has, all of it.
+const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
+/// What every host has, without what may be in it.
+const PATHS: [&str; 34] = [
+    "/",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/bin",
+    "/sbin",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/run",
+    "/var/tmp",
+    "/lib/modules",
+    "/run/dbus",
+    "/run/udev",
+    "/var/log/journal",
+    "/run/lock",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/localtime",
+    "/etc/machine-id",
+    "/etc/ssl",
+];
+/// Settings of units that make directories, and where.
+const SETTINGS: [(&str, &str); 5] = [
+    ("RuntimeDirectory", "/run"),
+    ("StateDirectory", "/var/lib"),
+    ("CacheDirectory", "/var/cache"),
+    ("LogsDirectory", "/var/log"),
+    ("ConfigurationDirectory", "/etc"),
+];
+
+/// Without tmpfiles of the image's own, directories are made for what is missing, and there is nothing to find.
+pub fn check(config: &Config, rendered: &Rendered, unit: Option<&Unit>, report: &mut Report) {
+    let Some(tmpfiles) = &rendered.tmpfiles else { return };
+    let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
+    made.extend(rendered.layout.files().iter().map(|file| PathBuf::from(&file.path)));
+    made.extend(unit.into_iter().flat_map(unit_directories));
+    for (index, mount) in config::mounts(&config.value).enumerate() {
+        let Some(source) = config::bind_source(mount) else { continue };
+        let shown = source.display().to_string();
+        let is_there = is_everywhere(source) || shown.contains(NO_VALUE);
+        // What is made below it makes it, too.
+        let is_made = made.iter().any(|path| path.starts_with(source));
+        let by_command = unit.is_some_and(|unit| commands(unit).any(|command| command.contains(&shown)));
+        if !is_there && !is_made && !by_command {
+            let message = format!("nothing makes the bind source {shown}; add it to tmpfiles.template");
+            report.add(&rules::BIND_SOURCE, config.place(&format!("/mounts/{index}/source")), message);
+        }
+    }
+}
+
+fn is_everywhere(path: &Path) -> bool {
+    TREES.iter().any(|tree| path.starts_with(tree)) || PATHS.iter().any(|there| path == Path::new(there))
+}
+
+/// The second field of a line.
+fn tmpfiles_path(line: &str) -> Option<PathBuf> {
+    let line = line.trim();
+    let mut fields = line.split_whitespace().filter(|_| !line.starts_with('#'));
+    let kind = fields.next()?;
+    // What removes makes nothing.
+    let makes = !kind.starts_with(['r', 'R', 'x', 'X', 'z', 'Z', 'm', 'a', 'A', 't', 'T', 'h', 'H', 'e']);
+    let path = fields.next().filter(|_| makes)?;
+    Some(PathBuf::from(path.replace(['"', '\''], "").replace("%%", "%")))
+}
+
+fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
+    let values = unit.parsed.section("Service").filter_map(|(key, value)| {
+        let (_, above) = SETTINGS.iter().find(|(setting, _)| *setting == key)?;
+        Some((above, value))
+    });
+    values
+        .flat_map(|(above, value)| value.split_whitespace().map(move |name| Path::new(above).join(name)))
+        .collect()
+}
+
+fn commands(unit: &Unit) -> impl Iterator<Item = &str> {
+    unit.parsed.section("Service").filter(|(key, _)| key.starts_with("ExecStartPre")).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_tmpfiles() {
+        for (line, expected) in [
+            ("d /a 0755 - - -", Some("/a")),
+            (" L+\t\"/b\" - - - - /c", Some("/b")),
+            ("# d /a", None),
+            ("", None),
+            ("d", None),
+            ("R /a", None),
+            ("d /50%%", Some("/50%")),
+        ] {
+            assert_eq!(tmpfiles_path(line), expected.map(PathBuf::from), "{line}");
+        }
+        assert!(is_everywhere(Path::new("/sys/fs/cgroup")) && is_everywhere(Path::new("/etc")));
+        assert!(!is_everywhere(Path::new("/etc/x")) && !is_everywhere(Path::new("/var/lib/x")));
+    }
+}

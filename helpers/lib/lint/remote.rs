@@ -1,0 +1,31 @@
+//! Images that are in the store, or that are not yet.
+
+use std::path::{Path, PathBuf};
+
+use super::subject::Subject;
+use super::temporary::Temporary;
+use super::{Report, check};
+use crate::error::Result;
+use crate::paths::{self, Root};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::store::access::Access;
+use crate::store::pull;
+use crate::store::reference::Reference;
+
+/// Checks an image in the store; one that is not there is pulled to a temporary store first.
+pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {
+    let reference: Reference = text.parse()?;
+    let name = reference.name()?;
+    if let Some(store) = Store::open_existing(root, repo)? {
+        if let Some(image) = store.lookup(&name)? {
+            return check(&Subject::Image(&store, &image));
+        }
+    }
+    // Layers may be large, and /tmp is memory on many hosts.
+    let directory = paths::from_env("TMPDIR").unwrap_or_else(|| PathBuf::from("/var/tmp"));
+    let temporary = Temporary::new(&directory)?;
+    let store = Store::open_or_create(root, Some(&temporary.path().join("store")))?;
+    let image = pull::pull(&store, &reference, access, &Progress::new(true))?.image;
+    check(&Subject::Image(&store, &image))
+}
