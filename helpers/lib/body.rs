@@ -1,8 +1,8 @@
 //! The units of a container, composed from its registration: the stub that `systemctl enable` works on, and the body that
 //! the generator writes as its drop-in.
 //!
-//! The body's order is: our defaults, the image's lines, then what must hold. The image's empty assignments are dropped,
-//! since they would reset what is ours.
+//! The body's order is: our defaults, the image's lines, then what must hold. The image's empty assignments take
+//! back its own earlier lines, and are dropped, since they would reset what is ours.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub fn stub(registration: &Registration) -> Result<String> {
     writer.set("Unit", "Documentation", Value::Raw("man:syscontainers(7)"))?;
     writer.set("Unit", MARKER, Value::Raw(name.as_str()))?;
     let mut wanted = false;
-    for (key, value) in unit.section("Install").filter(|(_, value)| !value.is_empty()) {
+    for (key, value) in unit.effective("Install") {
         wanted |= WANTED.contains(&key);
         writer.set("Install", key, Value::Raw(value))?;
     }
@@ -120,14 +120,21 @@ fn parse(registration: &Registration) -> Result<UnitFile> {
 
 /// systemd would load the unit, and only say `bad-setting`.
 fn check_start(unit: &UnitFile) -> Result<()> {
-    let count =
-        unit.section("Service").filter(|(key, value)| *key == "ExecStart" && !value.is_empty()).count();
+    let count = unit.effective("Service").filter(|(key, _)| *key == "ExecStart").count();
     match count {
         1 => Ok(()),
         _ if unit.last("Service", "Type") == Some("oneshot") => Ok(()),
         0 => Err(Error::new("the unit has no ExecStart=")),
         _ => Err(Error::new("the unit has more than one ExecStart=, which only Type=oneshot may have")),
     }
+}
+
+/// A command with full privileges; fewer, `!`, cannot be had besides.
+fn as_root(command: &str) -> String {
+    let is_prefix = |c: char| matches!(c, '-' | '@' | ':' | '+' | '!' | '|');
+    let end = command.find(|c| !is_prefix(c)).unwrap_or(command.len());
+    let prefixes = command[..end].replace(['!', '+'], "");
+    format!("+{prefixes}{}", &command[end..])
 }
 
 /// A boolean of unit files that is false.
@@ -168,7 +175,7 @@ impl Body<'_> {
 
     /// The image's lines of one section.
     fn copy(&mut self, section: &str) -> Result<()> {
-        for (key, value) in self.unit.section(section).filter(|(_, value)| !value.is_empty()) {
+        for (key, value) in self.unit.effective(section) {
             self.writer.set(section, key, Value::Raw(value))?;
         }
         Ok(())
@@ -218,11 +225,14 @@ impl Body<'_> {
     }
 
     fn image_service(&mut self, managed: bool) -> Result<()> {
-        for (key, value) in self.unit.section("Service").filter(|(_, value)| !value.is_empty()) {
+        for (key, value) in self.unit.effective("Service") {
             let dropped = self.is_placement(key, value) || managed && self.is_superseded(key);
             if !dropped {
-                let root = if managed && self.needs_root(key, value) { "+" } else { "" };
-                self.writer.set("Service", key, Value::Raw(&format!("{root}{value}")))?;
+                let line = match managed && self.needs_root(key, value) {
+                    true => as_root(value),
+                    false => value.to_owned(),
+                };
+                self.writer.set("Service", key, Value::Raw(&line))?;
             }
         }
         Ok(())
@@ -257,7 +267,6 @@ impl Body<'_> {
         let set = |key| self.unit.last("Service", key).is_some();
         let of_another_user = set("User") || set("Group") || set("DynamicUser");
         of_another_user
-            && !value.starts_with('+')
             && ours.iter().any(|(k, v)| *k == key && value.contains(&expansion(v, &self.registration.name)))
     }
 

@@ -186,13 +186,10 @@ pub fn assemble(
 /// Relative bind sources are relative to the bundle, which was the deployment when images were made.
 fn anchor_sources(config: &mut Value, deployment: &Path) {
     let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-    for mount in mounts.into_iter().flatten().filter_map(Value::as_object_mut) {
-        if mount.get("type").is_some_and(|kind| kind == "bind") {
-            if let Some(source) = mount.get("source").and_then(Value::as_str) {
-                // As it is, if it is absolute.
-                let source = deployment.join(source);
-                mount.insert("source".into(), json!(source.to_string_lossy()));
-            }
+    for mount in mounts.into_iter().flatten().filter(|mount| config::is_bind(mount)) {
+        if let Some(source) = mount.get("source").and_then(Value::as_str) {
+            // As it is, if it is absolute.
+            mount["source"] = json!(deployment.join(source).to_string_lossy());
         }
     }
 }

@@ -105,7 +105,9 @@ fn normalise_process(process: &mut Map<String, Value>) {
         user.entry("uid").or_insert(json!(0));
         user.entry("gid").or_insert(json!(0));
     }
-    process.entry("cwd").or_insert(json!("/"));
+    if process.get("cwd").is_none_or(|cwd| cwd == "") {
+        process.insert("cwd".into(), json!("/"));
+    }
     if let Some(list @ Value::Array(_)) = process.get("capabilities") {
         // The list of before 1.0 meant every set but the ambient one, which did not exist.
         let list = list.clone();
@@ -150,9 +152,20 @@ pub fn destination(mount: &Value) -> Option<PathBuf> {
 
 /// The host path that a mount binds, if it is a bind mount.
 pub fn bind_source(mount: &Value) -> Option<&Path> {
-    let kind = mount.get("type").and_then(Value::as_str)?;
     let source = mount.get("source").and_then(Value::as_str).map(Path::new)?;
-    (kind.contains("bind") && source.is_absolute()).then_some(source)
+    (is_bind(mount) && source.is_absolute()).then_some(source)
+}
+
+/// Whether runtimes bind it: they go by the options, whatever the type.
+pub fn is_bind(mount: &Value) -> bool {
+    let options = mount.get("options").and_then(Value::as_array);
+    has_bind_type(mount)
+        || options.is_some_and(|o| o.iter().any(|option| option == "bind" || option == "rbind"))
+}
+
+/// Whether it says so by its type: only for these the original made what was missing.
+pub fn has_bind_type(mount: &Value) -> bool {
+    mount.get("type").and_then(Value::as_str).is_some_and(|kind| kind.contains("bind"))
 }
 
 /// Where a configuration has its image's stop signal, see conversion.md of the OCI image specification.

@@ -141,7 +141,9 @@ impl Deployments {
         match fs::read_link(&link) {
             // The original wrote absolute targets.
             Ok(target) => match target.file_name().and_then(|t| t.to_str()) {
-                Some(deployment) if number(name, deployment).is_some() => Ok(Some(deployment.to_owned())),
+                Some(deployment) if number(name, deployment).is_some() && self.is_here(&target) => {
+                    Ok(Some(deployment.to_owned()))
+                }
                 _ => Err(Error::new(format!("{} does not name a deployment of {name}", link.display()))),
             },
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -150,6 +152,15 @@ impl Deployments {
             }
             Err(e) => Err(e).context(|| format!("cannot read {}", link.display())),
         }
+    }
+
+    /// Whether a symlink's target is in the directory that the symlink is in.
+    fn is_here(&self, target: &Path) -> bool {
+        let parent = target.parent().unwrap_or(Path::new(""));
+        parent == Path::new("")
+            || parent == Path::new(".")
+            || parent == self.directory
+            || parent == self.path("")
     }
 
     /// Makes a deployment current: the one moment at which a container changes.
@@ -219,7 +230,14 @@ impl Deployments {
     pub fn info(&self, deployment: &str) -> Result<Info> {
         let path = self.path(deployment).join("info");
         let what = || format!("cannot read {}", path.display());
-        serde_json::from_slice(&fs::read(&path).context(what)?).context(what)
+        let remedy = "restore it, or remove the container with syscontainer-remove";
+        let value: serde_json::Value = serde_json::from_slice(&fs::read(&path).context(what)?)
+            .context(|| format!("it is no JSON; {remedy}"))
+            .context(what)?;
+        if !value.is_object() {
+            return Err(Error::new(format!("it is no JSON object; {remedy}"))).context(what);
+        }
+        serde_json::from_value(value).context(what)
     }
 
     /// Reads a text file of a deployment; `None` where it has none of that name.

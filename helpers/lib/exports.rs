@@ -368,8 +368,8 @@ fn missing_sources(root: &Root, config: &Value, layout: &Layout) -> Option<Strin
         let is_brought = layout.files().iter().any(|file| Path::new(&file.path) == source);
         !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
     };
-    let sources =
-        config::mounts(config).filter_map(config::bind_source).map(|source| source.components().collect());
+    let mounts = config::mounts(config).filter(|mount| config::has_bind_type(mount));
+    let sources = mounts.filter_map(config::bind_source).map(|source| source.components().collect());
     let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
     let line = |source: &PathBuf| {
         let source = source.to_string_lossy();

@@ -207,7 +207,9 @@ fn renames(
                 crate::manifest::FILE
             )));
         }
-        renames.insert(normal(from), absolute.components().collect());
+        if renames.insert(normal(from), absolute.components().collect()).is_some() {
+            return Err(Error::new(format!("{} renames {from} twice", crate::manifest::FILE)));
+        }
     }
     Ok(renames)
 }

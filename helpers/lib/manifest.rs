@@ -19,6 +19,7 @@ pub struct Manifest {
     #[serde(deserialize_with = "values")]
     pub default_values: BTreeMap<String, String>,
     /// The image only brings host files: no unit, no service.
+    #[serde(deserialize_with = "or_default")]
     pub no_container_service: bool,
     /// Paths on the host, after renaming, of host files in which variables are substituted.
     #[serde(deserialize_with = "or_default")]
@@ -28,6 +29,7 @@ pub struct Manifest {
     pub rename_files: BTreeMap<String, String>,
     /// Whether host files below /usr may be hard links into the store. They never are: whoever edits one would change
     /// every image that has it.
+    #[serde(deserialize_with = "or_true")]
     pub use_links: bool,
     /// The file as it is, for places in messages.
     #[serde(skip)]
@@ -59,6 +61,10 @@ impl Manifest {
             None => problem,
         }
     }
+}
+
+fn or_true<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(true))
 }
 
 /// null is as good as nothing.
@@ -113,7 +119,7 @@ mod tests {
             .unwrap();
         let values: Vec<_> = m.default_values.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(values, ["A=x", "B=5", "C=True", "D=None"]);
-        let empty = br#"{"defaultValues":null,"renameFiles":null,"installedFilesTemplate":null}"#;
+        let empty = br#"{"defaultValues":null,"renameFiles":null,"installedFilesTemplate":null,"noContainerService":null,"useLinks":null}"#;
         for text in [b"{}".as_slice(), empty] {
             let manifest = parse(text).unwrap();
             assert_eq!(Manifest { text: String::new(), ..manifest }, Manifest::default());

@@ -44,6 +44,10 @@ impl FromStr for Name {
         if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(allowed) {
             return invalid("use letters, digits, '_', '.' and '-', and begin with a letter or digit");
         }
+        if text.ends_with('-') {
+            // A drop-in directory of that name would be for every unit that begins with it.
+            return invalid("it ends in '-', by which systemd means all units that begin so");
+        }
         if text.ends_with(".service") {
             return invalid("name the container, not its unit: leave out '.service'");
         }

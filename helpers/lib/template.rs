@@ -241,6 +241,9 @@ fn unit(before: &str, value: &str) -> Result<String, String> {
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err("a unit file takes no control characters".into());
     }
+    if is_comment(before.rsplit('\n').next().unwrap_or_default()) {
+        return Ok(value.to_owned());
+    }
     let Some((key, assigned)) = logical_line(before) else {
         return match value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
             true => Ok(value.to_owned()),
@@ -269,15 +272,22 @@ fn unit(before: &str, value: &str) -> Result<String, String> {
 
 /// Key and value so far of the assignment that the text breaks off in, with continued lines joined.
 fn logical_line(text: &str) -> Option<(String, String)> {
-    let mut lines: Vec<&str> = text.rsplit('\n').collect();
-    let mut count = 1;
-    while count < lines.len() && ends_in_continuation(lines[count]) {
-        count += 1;
+    let mut before = text.rsplit('\n');
+    let mut lines = vec![before.next().unwrap_or_default()];
+    // Comments may stand between continued lines.
+    for line in before.filter(|line| !is_comment(line)) {
+        if !ends_in_continuation(line) {
+            break;
+        }
+        lines.push(line);
     }
-    lines.truncate(count);
     let joined: String =
         lines.iter().rev().map(|l| l.strip_suffix('\\').unwrap_or(l)).collect::<Vec<_>>().join(" ");
     joined.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with(['#', ';'])
 }
 
 fn ends_in_continuation(line: &str) -> bool {
@@ -434,6 +444,11 @@ mod tests {
         assert_eq!(ok(Target::Unit, "ExecStart=/bin/echo $SEMI"), "ExecStart=/bin/echo \\x3b /bin/evil");
         assert_eq!(ok(Target::Unit, "ExecStart=/bin/echo \\\n $SPACE"), "ExecStart=/bin/echo \\\n a b");
         assert_eq!(ok(Target::Unit, "Environment=\"A=$SPACE\""), "Environment=\"A=a b\"");
+        assert_eq!(ok(Target::Unit, "# see $LINE"), "# see ExecStartPre=/bin/evil");
+        assert_eq!(
+            ok(Target::Unit, "ExecStart=\\\n# why\n  $LINE x"),
+            "ExecStart=\\\n# why\n  ExecStartPre=/bin/evil x"
+        );
         for text in ["Description=$INJECT", "$LINE", "[Service]\n$LINE", "Description=$TRAIL"] {
             assert_eq!(bad(Target::Unit, text).len(), 1, "{text}");
         }

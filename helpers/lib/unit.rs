@@ -73,6 +73,21 @@ impl UnitFile {
         self.assignments.iter().filter(move |a| a.section == name).map(|a| (a.key.as_str(), a.value.as_str()))
     }
 
+    /// Those that are in force: an empty assignment takes back the ones before it, and is none itself.
+    pub fn effective<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, 'n> {
+        let reset = move |index: usize, key: &str| {
+            self.assignments[index + 1..]
+                .iter()
+                .any(|a| a.section == name && a.key == key && a.value.is_empty())
+        };
+        let all = self.assignments.iter().enumerate().filter(move |(_, a)| a.section == name);
+        let set = all.filter(move |(index, a)| !a.value.is_empty() && !reset(*index, &a.key));
+        set.map(|(_, a)| (a.key.as_str(), a.value.as_str()))
+    }
+
     /// As [`UnitFile::section`], with the number of the line that each begins at.
     pub fn lines<'a, 'n>(
         &'a self,
@@ -93,9 +108,9 @@ impl UnitFile {
         names
     }
 
-    /// What a setting that keeps its last value is set to. Empty assignments are skipped: the body drops them.
+    /// What a setting that keeps its last value is set to.
     pub fn last<'a>(&'a self, section: &str, key: &str) -> Option<&'a str> {
-        self.section(section).filter(|(k, v)| *k == key && !v.is_empty()).last().map(|(_, v)| v)
+        self.effective(section).filter(|(k, _)| *k == key).last().map(|(_, v)| v)
     }
 }
 
