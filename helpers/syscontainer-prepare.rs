@@ -86,6 +86,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     }
     let launch = Launch {
         runtime: runtime.clone(),
+        deployment: registration.deployment.clone(),
         notify: registration.notify,
         pid_file: registration.pid_file.clone(),
         stop_signal: config::stop_signal(&config),

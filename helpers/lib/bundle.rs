@@ -33,6 +33,9 @@ pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
 pub struct Launch {
     /// The runtime that runs the bundle.
     pub runtime: Runtime,
+    /// The deployment that it runs.
+    #[serde(default)]
+    pub deployment: String,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
     /// Where the payload's process ID is written besides.

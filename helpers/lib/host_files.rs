@@ -4,10 +4,11 @@
 //! own, with the SHA-256 of their content (of a symlink's target; `0` for a directory). A file that is not as recorded was
 //! changed by the user and is never touched; one that several containers recorded goes with the last of them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -62,48 +63,59 @@ fn content_checksum(path: &Path) -> std::io::Result<String> {
     Ok(format!("{:x}", hasher.finalize()))
 }
 
-/// Whether a file is as it was recorded. The original recorded what symlinks lead to, and `0` for those that lead nowhere.
-fn is_as_recorded(path: &Path, found: &str, recorded: &str) -> bool {
+/// Whether a file is as a deployment recorded it. The original recorded what symlinks lead to, and `0` for those that lead
+/// nowhere.
+fn is_as_recorded(path: &Path, found: &str, file: &str, info: &Info) -> bool {
+    let Some(recorded) = info.installed_files_checksum.get(file) else { return false };
     if found == recorded {
         return true;
     }
-    path.is_symlink()
+    info.is_of_original()
+        && path.is_symlink()
         && match content_checksum(path) {
-            Ok(content) => content == recorded,
+            Ok(content) => content == *recorded,
             Err(_) => recorded == DIRECTORY,
         }
 }
 
-/// What other containers than `name` have recorded in their current deployments.
-pub fn of_others(deployments: &Deployments, name: &Name) -> Result<BTreeMap<String, String>> {
-    let mut all = BTreeMap::new();
+/// What other containers than `name` have recorded in their current deployments, by where it is.
+pub fn of_others(deployments: &Deployments, name: &Name) -> Result<BTreeSet<PathBuf>> {
+    let mut all = BTreeSet::new();
     for other in deployments.names()?.into_iter().filter(|other| other != name) {
         // One that is broken is told of by whoever works on it.
         let Ok(Some(current)) = deployments.current(&other) else { continue };
-        if let Ok(info) = deployments.info(&current) {
-            all.extend(info.installed_files_checksum);
+        let Ok(info) = deployments.info(&current) else { continue };
+        for path in &info.installed_files {
+            all.insert(locate(deployments.root(), Path::new(path))?);
         }
     }
     Ok(all)
 }
 
-/// Makes the host's files those of a deployment: creates what it recorded, in place of what `previous` did.
+/// Makes the host's files those of a deployment: creates what it recorded, in place of what the deployment `previous` did.
 pub fn install(
     deployments: &Deployments,
     deployment: &str,
     info: &Info,
-    previous: Option<&Info>,
+    previous: Option<(&str, &Info)>,
 ) -> Result<()> {
-    let staged = deployments.path(deployment).join(STAGED);
+    let staged = |deployment: &str, path: &str| {
+        deployments.path(deployment).join(STAGED).join(path.trim_start_matches('/'))
+    };
     let mut changed = Vec::new();
     for path in &info.installed_files {
         let target = locate(deployments.root(), Path::new(path))?;
-        let source = staged.join(path.trim_start_matches('/'));
-        let old = previous.and_then(|previous| previous.installed_files_checksum.get(path));
+        let source = staged(deployment, path);
         let new = info.installed_files_checksum.get(path);
         match checksum(&target)? {
-            Some(found) if Some(&found) == new || found == DIRECTORY => {}
-            Some(found) if !old.is_some_and(|old| is_as_recorded(&target, &found, old)) => {
+            Some(found) if Some(&found) == new => {
+                let old = previous.map(|(old, _)| staged(old, path));
+                set_owner(&target, old.as_deref(), &source)?;
+            }
+            Some(found)
+                if found == DIRECTORY
+                    || !previous.is_some_and(|(_, old)| is_as_recorded(&target, &found, path, old)) =>
+            {
                 log::warning(&format!("{path} was changed on this host, leaving it as it is"));
             }
             _ => {
@@ -115,20 +127,35 @@ pub fn install(
     sync(changed)
 }
 
-/// Removes what a deployment recorded, unless the deployment `kept` of the same container or another container did, too.
-pub fn remove(deployments: &Deployments, name: &Name, info: &Info, kept: Option<&Info>) -> Result<()> {
-    if info.installed_files.is_empty() {
+/// Gives a file that stays the owner and mode of the new deployment, if it has those of the old one.
+fn set_owner(target: &Path, old: Option<&Path>, new: &Path) -> Result<()> {
+    let read = |path: &Path| fs::symlink_metadata(path).ok();
+    let facts = |metadata: &fs::Metadata| (metadata.uid(), metadata.gid(), metadata.mode());
+    let (Some(there), Some(old), Some(new)) = (read(target), old.and_then(read), read(new)) else {
+        return Ok(());
+    };
+    if facts(&there) == facts(&old) && facts(&old) != facts(&new) {
+        files::set_owner_like(target, &new)?;
+    }
+    Ok(())
+}
+
+/// Removes what deployments of a container recorded, unless its deployment `kept` or another container did, too.
+pub fn remove(deployments: &Deployments, name: &Name, infos: &[&Info], kept: Option<&Info>) -> Result<()> {
+    let paths: BTreeSet<&String> = infos.iter().flat_map(|info| &info.installed_files).collect();
+    if paths.is_empty() {
         return Ok(());
     }
     let others = of_others(deployments, name)?;
-    let is_kept = |path: &String| {
-        others.contains_key(path) || kept.is_some_and(|kept| kept.installed_files.contains(path))
-    };
     let mut changed = Vec::new();
     // Directories after what is in them.
-    for path in info.installed_files.iter().rev().filter(|path| !is_kept(path)) {
+    for path in
+        paths.into_iter().rev().filter(|path| !kept.is_some_and(|kept| kept.installed_files.contains(path)))
+    {
         let target = locate(deployments.root(), Path::new(path))?;
-        let recorded = info.installed_files_checksum.get(path).map_or("", String::as_str);
+        if others.contains(&target) {
+            continue;
+        }
         let what = || format!("cannot remove {path}, a host file of {name}");
         // Of a copy that was killed.
         files::remove_file(&temporary(&target)).context(what)?;
@@ -140,7 +167,7 @@ pub fn remove(deployments: &Deployments, name: &Name, info: &Info, kept: Option<
                 Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => continue,
                 result => result.context(what)?,
             },
-            Some(found) if is_as_recorded(&target, &found, recorded) => {
+            Some(found) if infos.iter().any(|info| is_as_recorded(&target, &found, path, info)) => {
                 files::remove_file(&target).context(what)?;
             }
             Some(_) => {

@@ -100,12 +100,7 @@ impl Layout {
 
     /// Decides what happens to each: `previous` is what the container has now, `others` what other containers recorded.
     /// Nothing is written, but whatever would fail later fails here.
-    pub fn plan(
-        &self,
-        root: &Root,
-        previous: Option<&Info>,
-        others: &BTreeMap<String, String>,
-    ) -> Result<Plan> {
+    pub fn plan(&self, root: &Root, previous: Option<&Info>, others: &BTreeSet<PathBuf>) -> Result<Plan> {
         let mut plan = Plan::default();
         for file in &self.files {
             let path = host_files::locate(root, Path::new(&file.path))?;
@@ -120,7 +115,13 @@ impl Layout {
                 }
                 true if is_directory && !host_files::is_directory(root, Path::new(&file.path))? => {
                     return Err(Error::new(format!(
-                        "cannot make directory {}, which the image brings for the host: a file of that name is there",
+                        "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
+                        file.path
+                    )));
+                }
+                true if was_ours && !is_directory && path.is_dir() && !path.is_symlink() => {
+                    return Err(Error::new(format!(
+                        "cannot replace the directory {}, which the image brings as a file now; remove it first",
                         file.path
                     )));
                 }
@@ -128,7 +129,7 @@ impl Layout {
                     plan.brought.insert(file.path.clone());
                     plan.owned.push(file.path.clone());
                 }
-                true if others.contains_key(&file.path) => plan.owned.push(file.path.clone()),
+                true if others.contains(&path) => plan.owned.push(file.path.clone()),
                 true if is_directory => {}
                 true => plan.left.push(file.path.clone()),
             }

@@ -136,15 +136,15 @@ pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Res
     files::make_directory(&root.join(STUBS), 0o755)?;
     files::make_directory(&root.join(TMPFILES), 0o755)?;
     let (all, _) = deployments.all(name)?;
-    let original = original::find(deployments, &all);
-    install_host_files(deployments, name, &registration, original.as_ref().map(|(_, info)| info))?;
+    let original = original::find(deployments, name, &all);
+    install_host_files(deployments, name, &registration, original.as_ref())?;
     let mut changed = match deployments.read(deployment, &tmpfiles_name(name))? {
         Some(text) => update(&files.tmpfiles, &text, 0o644)?,
         None => remove_ours(&files.tmpfiles, &tmpfiles_header(name))?,
     };
     changed |= match registration.service {
         true => update(&files.stub, &body::stub(&registration)?, 0o644)?,
-        false => remove_ours(&files.stub, &marker(name))?,
+        false => remove_stub(root, name, &files)?,
     };
     if let Some((before, _)) = &original {
         changed |= original::retire(deployments, name, before)?;
@@ -164,7 +164,7 @@ fn install_host_files(
     deployments: &Deployments,
     name: &Name,
     registration: &Registration,
-    original: Option<&Info>,
+    original: Option<&(String, Info)>,
 ) -> Result<()> {
     let path = Path::new(ATTACHED).join(format!("{name}.json"));
     let before = registration::read(deployments.root(), name, &path).ok().flatten();
@@ -173,10 +173,14 @@ fn install_host_files(
     }
     let info = deployments.info(&registration.deployment)?;
     let before = before.filter(|before| before.deployment != registration.deployment);
-    let before = before.and_then(|before| deployments.info(&before.deployment).ok());
+    let before = before
+        .and_then(|before| Some((before.deployment.clone(), deployments.info(&before.deployment).ok()?)));
     let before = before.or_else(|| original.cloned());
-    host_files::install(deployments, &registration.deployment, &info, before.as_ref())?;
-    before.map_or(Ok(()), |before| host_files::remove(deployments, name, &before, Some(&info)))
+    let Some((deployment, before)) = before else {
+        return host_files::install(deployments, &registration.deployment, &info, None);
+    };
+    host_files::install(deployments, &registration.deployment, &info, Some((&deployment, &before)))?;
+    host_files::remove(deployments, name, &[&before], Some(&info))
 }
 
 fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
@@ -189,15 +193,21 @@ fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
 /// Removes what [`register`] wrote, the links of `systemctl enable` with it; tells whether anything was there.
 pub fn unregister(root: &Root, name: &Name) -> Result<bool> {
     let files = Files::of(root, name);
+    let mut changed = remove_stub(root, name, &files)?;
+    changed |= remove(&files.registration)?;
+    changed |= remove_ours(&files.tmpfiles, &tmpfiles_header(name))?;
+    Ok(changed)
+}
+
+/// With the links of `systemctl enable`, those to a stub that was lost, too.
+fn remove_stub(root: &Root, name: &Name, files: &Files) -> Result<bool> {
     if is_ours(&files.stub, &marker(name))? {
         systemd::disable(root, name)?;
     }
-    let mut changed = remove(&files.registration)?;
-    changed |= remove_ours(&files.stub, &marker(name))?;
+    let mut changed = remove_ours(&files.stub, &marker(name))?;
     if !files.stub.exists() {
         changed |= systemd::remove_links(root, name)?;
     }
-    changed |= remove_ours(&files.tmpfiles, &tmpfiles_header(name))?;
     Ok(changed)
 }
 

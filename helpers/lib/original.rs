@@ -35,10 +35,16 @@ pub fn user_values(info: &Info, defaults: &Values) -> Values {
     set.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The deployment of a container that the original made last, if there is one.
-pub fn find(deployments: &Deployments, all: &[String]) -> Option<(String, Info)> {
+/// The deployment of a container that the original made current, if there is one: its unit is the one on the host. Where
+/// that was changed or removed, the one that was made last.
+pub fn find(deployments: &Deployments, name: &Name, all: &[String]) -> Option<(String, Info)> {
     let read = |deployment: &String| Some((deployment.clone(), deployments.info(deployment).ok()?));
-    all.iter().rev().filter_map(read).find(|(_, info)| info.is_of_original())
+    let made: Vec<_> = all.iter().rev().filter_map(read).filter(|(_, info)| info.is_of_original()).collect();
+    let has_unit = |deployment: &str| {
+        let (unit, copy) = &files_of(deployments, name, deployment)[0];
+        unit.exists() && is_unchanged(unit, copy).unwrap_or(false)
+    };
+    made.iter().find(|(deployment, _)| has_unit(deployment)).or(made.first()).cloned()
 }
 
 /// Refuses to take over what the user has changed.

@@ -59,11 +59,11 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
                 deployments.detach(name).context(what)?;
             }
             let mut changed = installation::unregister(deployments.root(), name).context(what)?;
-            if let Some((deployment, _)) = original::find(deployments, &all) {
+            if let Some((deployment, _)) = original::find(deployments, name, &all) {
                 changed |= original::retire(deployments, name, &deployment).context(what)?;
             }
+            remove_host_files(deployments, name, &all).context(what)?;
             for deployment in all {
-                remove_host_files(deployments, name, &deployment).context(what)?;
                 deployments.remove(&deployment).context(what)?;
             }
             deployment::remove_tree(&deployments.scratch(name)).context(what)?;
@@ -72,15 +72,18 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
     }
 }
 
-/// Before its deployment goes: only that knows of them.
-fn remove_host_files(deployments: &Deployments, name: &Name, deployment: &str) -> Result<()> {
-    match deployments.info(deployment) {
-        Ok(info) => host_files::remove(deployments, name, &info, None),
-        Err(e) => {
-            log::warning(&format!("cannot tell which host files are of {deployment}, leaving all: {e}"));
-            Ok(())
+/// Before deployments go: only they know of them.
+fn remove_host_files(deployments: &Deployments, name: &Name, all: &[String]) -> Result<()> {
+    let mut infos = Vec::new();
+    for deployment in all {
+        match deployments.info(deployment) {
+            Ok(info) => infos.push(info),
+            Err(e) => {
+                log::warning(&format!("cannot tell which host files are of {deployment}, leaving them: {e}"));
+            }
         }
     }
+    host_files::remove(deployments, name, &infos.iter().collect::<Vec<_>>(), None)
 }
 
 fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Recovered> {

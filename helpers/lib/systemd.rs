@@ -70,6 +70,16 @@ pub fn reset_failed(root: &Root, name: &Name) -> Result<()> {
     Ok(())
 }
 
+/// Whether a unit is active, or on the way to it.
+pub fn is_active(root: &Root, name: &Name) -> Result<bool> {
+    Ok(is_running(root) && !matches!(property(&name.unit(), "ActiveState")?.as_str(), "inactive" | "failed"))
+}
+
+/// Whether a unit is another by now than systemd has loaded.
+pub fn needs_reload(root: &Root, name: &Name) -> Result<bool> {
+    Ok(is_running(root) && property(&name.unit(), "NeedDaemonReload")? == "yes")
+}
+
 /// Units that are active and would go down, or fail, without this one.
 pub fn active_dependents(root: &Root, name: &Name) -> Result<Vec<String>> {
     if !is_running(root) {

@@ -2,9 +2,10 @@
 //!
 //! The deployment that was current stays as it is; so does the service, until it is restarted.
 
-use crate::deployment::Deployments;
+use crate::bundle::Bundle;
 use crate::draft::Draft;
 use crate::error::{Context, Result};
+use crate::host_files;
 use crate::installation;
 use crate::log;
 use crate::plan::{Planned, Planner, Previous};
@@ -27,6 +28,7 @@ impl Updater<'_> {
         let draft = self.draft()?;
         let planned = self.planner.plan(&draft)?;
         if self.is_same(&planned) {
+            self.complete(&self.previous.deployment)?;
             log::info(&format!("{name} is up to date: {} ({})", image.name, image.digest));
             return Ok(());
         }
@@ -34,7 +36,7 @@ impl Updater<'_> {
         let info = planned.info.clone();
         draft.make(store, image, &planned.content, info)?;
         let deployment = draft.deployment();
-        if let Err(e) = self.commit(&deployment) {
+        if let Err(e) = self.commit(&deployment, &planned) {
             self.undo(&deployment).context(|| format!("{e}; then it failed to go back"))?;
             return Err(e);
         }
@@ -51,12 +53,11 @@ impl Updater<'_> {
     /// All that [`Updater::update`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let planned = self.planner.plan(&self.draft()?)?;
-        preview::show(
-            self.planner.deployments,
-            self.planner.name,
-            &planned,
-            self.is_taken_over() && planned.info.enabled,
-        )
+        let Planner { deployments, name, .. } = self.planner;
+        if self.is_same(&planned) {
+            return Ok(format!("# {name} is up to date\n"));
+        }
+        preview::show(deployments, name, &planned, self.is_enabled_anew(&planned))
     }
 
     /// A number that no deployment has had: what is to be rolled back to is never written to.
@@ -81,18 +82,31 @@ impl Updater<'_> {
         self.previous.info.is_of_original()
     }
 
+    /// Where there was no unit, or one of the original's, links of `systemctl enable` are made again.
+    fn is_enabled_anew(&self, planned: &Planned) -> bool {
+        let had_unit = self.previous.info.has_container_service && !self.is_taken_over();
+        planned.info.enabled && planned.registration.service && !had_unit
+    }
+
     /// The link first: what is registered is derived from it, whoever does so.
-    fn commit(&self, deployment: &str) -> Result<()> {
+    fn commit(&self, deployment: &str, planned: &Planned) -> Result<()> {
         let Planner { deployments, name, .. } = self.planner;
         let root = deployments.root();
+        if !planned.registration.service {
+            // With its unit gone, nobody could stop it properly.
+            systemd::stop(root, name)?;
+        }
         deployments.switch(name, deployment)?;
         installation::register(deployments, name, deployment)?;
-        if self.is_taken_over()
-            && deployments.info(deployment)?.enabled
-            && installation::is_installable(root, name)?
-        {
+        if self.is_enabled_anew(planned) && installation::is_installable(root, name)? {
             systemd::enable(root, name)?;
         }
+        self.load()
+    }
+
+    fn load(&self) -> Result<()> {
+        let Planner { deployments, name, .. } = self.planner;
+        let root = deployments.root();
         systemd::reload(root)?;
         if installation::has_tmpfiles(root, name) && installation::has_service(root, name) {
             systemd::create_tmpfiles(root, name)?;
@@ -100,9 +114,28 @@ impl Updater<'_> {
         Ok(())
     }
 
+    /// What an update that was killed at its end has left undone.
+    fn complete(&self, deployment: &str) -> Result<()> {
+        let Planner { deployments, name, .. } = self.planner;
+        if systemd::needs_reload(deployments.root(), name)? {
+            self.load()?;
+        }
+        let (mut all, _) = deployments.all(name)?;
+        all.retain(|other| other != deployment);
+        // The newest may be the one to go back to.
+        all.pop();
+        self.remove(&all)
+    }
+
+    /// Host files are put back here: as long as the old deployment is registered, recovery takes them for the user's.
     fn undo(&self, deployment: &str) -> Result<()> {
         let Planner { deployments, name, .. } = self.planner;
         deployments.switch(name, &self.previous.deployment)?;
+        let (old, new) = (&self.previous.info, deployments.info(deployment)?);
+        if !self.is_taken_over() {
+            host_files::install(deployments, &self.previous.deployment, old, Some((deployment, &new)))?;
+        }
+        host_files::remove(deployments, name, &[&new], Some(old))?;
         recovery::recover(deployments, name)?;
         deployments.remove(deployment)?;
         systemd::reload(deployments.root())
@@ -110,9 +143,22 @@ impl Updater<'_> {
 
     /// Two are kept: this one, and the one to go back to.
     fn remove_others(&self, deployment: &str) -> Result<()> {
-        let deployments: &Deployments = self.planner.deployments;
-        let (all, _) = deployments.all(self.planner.name)?;
-        let others = all.iter().filter(|other| *other != deployment && **other != self.previous.deployment);
-        others.into_iter().try_for_each(|other| deployments.remove(other))
+        let Planner { deployments, name, .. } = self.planner;
+        let (mut all, _) = deployments.all(name)?;
+        all.retain(|other| other != deployment && *other != self.previous.deployment);
+        self.remove(&all)
+    }
+
+    /// A service runs the deployment that it was started with, however many updates ago.
+    fn remove(&self, others: &[String]) -> Result<()> {
+        let Planner { deployments, name, .. } = self.planner;
+        let running = match Bundle::new(name).load()? {
+            Some(launch) => Some(launch.deployment),
+            // It may be the original's, which runs from any.
+            None if systemd::is_active(deployments.root(), name)? => return Ok(()),
+            None => None,
+        };
+        let unused = others.iter().filter(|other| running.as_ref() != Some(other));
+        unused.into_iter().try_for_each(|other| deployments.remove(other))
     }
 }

@@ -50,7 +50,7 @@ say 'the command line of checkout'
 bad 2 'missing IMAGE' syscontainer-checkout
 bad 2 '"K".*NAME=VALUE' syscontainer-checkout --set K "$base"
 bad 2 'the name is missing' syscontainer-checkout --set =v "$base"
-for name in 'a/b' '../x' '.x' 'a b' 'x.0' '' 'x.service' "$(printf '%0201d' 0)"; do
+for name in 'a/b' '../x' '.x' 'a b' 'x.0' 'x-' '' 'x.service' "$(printf '%0201d' 0)"; do
     bad 2 'invalid container name' syscontainer-checkout --name="$name" "$base"
 done
 bad 1 'cannot find image 127.0.0.1:5000/other:latest .*syscontainer-pull' syscontainer-checkout "$REGISTRY/other"

@@ -175,6 +175,7 @@ for kind in list moved; do
 		 "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
 		  $([ $kind = list ] && echo '{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},')
 		  {"type": "rbind", "source": "/etc/passwd", "destination": "/etc-passwd", "options": ["ro"]},
+		  {"type": "none", "source": "/etc/hostname", "destination": "/etc-hostname", "options": ["rbind", "ro"]},
 		  {"type": "bind", "source": "/dev/null", "destination": "/dev/rtc", "options": ["bind", "rw"]},
 		  {"destination": "/sys/fs/cgroup", "type": "bind", "source": "/sys/fs/cgroup", "options": ["nosuid", "rw", "relatime", "rbind", "ro"]},
 		  {"type": "bind", "source": "/run", "destination": "/var/run/", "options": ["rbind", "rw", "mode=755"]}
@@ -185,7 +186,12 @@ for kind in list moved; do
 		Description=Agent
 		Documentation=https://example.com
 		[Service]
-		ExecStart=\$EXEC_START
+		# \$EXEC_START is what runs it.
+		ExecStart=/bin/false
+		ExecStart=
+		ExecStart=\\
+		# It goes on:
+		  \$EXEC_START
 		ExecStop=\$EXEC_STOP
 		Restart=on-crash
 		StartLimitInterval=0

@@ -118,3 +118,97 @@ for number in 1 2; do
     [ $number = 1 ] && syscontainer-checkout "$REGISTRY/files" >/dev/null 2>&1 || syscontainer-checkout --update files >/dev/null 2>&1
     expect "$number" ls /etc/files
 done
+
+say 'a service runs what it was started with, however often it is updated'
+exports long '["sh","-c","trap \"exit 0\" TERM; while sleep 0.1; do cat /srv/version >/out/version || exit 9; done"]' '' '' '{"destination": "/out", "type": "bind", "source": "/run/long", "options": ["bind"]}'
+mkdir -p "$WORK/long/srv"
+for number in 1 2 3 4; do
+    echo $number >"$WORK/long/srv/version"
+    build_image long "$WORK/long"
+    syscontainer-pull --quiet "$REGISTRY/long" >/dev/null
+    if [ $number = 1 ]; then
+        syscontainer-checkout "$REGISTRY/long" >/dev/null 2>&1
+        systemctl start long
+    else
+        syscontainer-checkout --update long >/dev/null 2>&1
+    fi
+done
+expect 'long.0 long.2 long.3' bash -c "cd $CO && echo long.*"
+sleep 0.5
+expect 1 cat /run/long/version
+expect 'active running success' state long
+systemctl restart long
+wait_for 'the last one runs' grep -qx 4 /run/long/version
+syscontainer-checkout --update --set X=1 long >/dev/null 2>&1
+expect 'long.3 long.4' bash -c "cd $CO && echo long.*"
+systemctl stop long
+
+say 'an update that fails while it registers is undone, host files too'
+version 1 common first
+syscontainer-checkout --name=undone "$REGISTRY/thing" >/dev/null 2>&1
+version 2 common second
+snapshot >"$WORK/before"
+mount --bind /etc/systemd/system.attached /etc/systemd/system.attached
+mount -o remount,bind,ro /etc/systemd/system.attached
+sed -i 's/Story of/Another story of/' "$WORK/thing/exports/service.template"
+build_image thing "$WORK/thing"
+syscontainer-pull --quiet "$REGISTRY/thing" >/dev/null
+run_fails 1 'cannot update undone: .*Read-only' syscontainer-checkout --update undone
+umount /etc/systemd/system.attached
+unchanged "$WORK/before"
+expect 1 cat /etc/thing/common
+expect 'common first' bash -c "ls /etc/thing | paste -sd' '"
+check 'it can be done again' syscontainer-checkout --update undone
+expect 'common second' bash -c "ls /etc/thing | paste -sd' '"
+
+say 'an update that was killed before it loaded the unit'
+check 'is completed by the same command' bash -c 'sed -i "s/^Description=.*/Description=of another time/" /etc/systemd/system.attached/undone.service; syscontainer-checkout --update undone'
+expect no unit_property undone NeedDaemonReload
+expect 'Another story of thing' unit_property undone Description
+
+say 'only mode and owner of a host file are others'
+chmod 600 "$WORK/thing/exports/hostfs/etc/thing/common"
+build_image thing "$WORK/thing"
+syscontainer-pull --quiet "$REGISTRY/thing" >/dev/null
+syscontainer-checkout --update undone >/dev/null 2>&1
+expect 600 stat --format=%a /etc/thing/common
+
+say 'files only, then a service, then files only'
+exports turns '["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]'
+mkdir -p "$WORK/turns/exports/hostfs/etc/turns"
+touch "$WORK/turns/exports/hostfs/etc/turns/x"
+turn() {
+    echo "{\"noContainerService\": $1}" >"$WORK/turns/exports/manifest.json"
+    build_image turns "$WORK/turns"
+    syscontainer-pull --quiet "$REGISTRY/turns" >/dev/null
+}
+turn true
+syscontainer-checkout "$REGISTRY/turns" >/dev/null 2>&1
+turn null
+syscontainer-checkout --update turns >/dev/null 2>&1
+expect enabled systemctl is-enabled turns
+systemctl start turns
+turn true
+syscontainer-checkout --update turns >/dev/null 2>&1
+expect not-found unit_property turns LoadState
+refuse 'nothing of it runs' test -e /run/syscontainers/turns
+expect '' find /etc/systemd/system -name 'turns*'
+check 'its file is there' test -e /etc/turns/x
+
+say 'a container has two paths of one file'
+exports alias '["true"]'
+mkdir -p "$WORK/alias/exports/hostfs/lib/alias"
+echo x >"$WORK/alias/exports/hostfs/lib/alias/f"
+build_image alias "$WORK/alias"
+exports other '["true"]'
+mkdir -p "$WORK/other/exports/hostfs/usr/lib/alias"
+echo x >"$WORK/other/exports/hostfs/usr/lib/alias/f"
+build_image other "$WORK/other"
+for name in alias other; do
+    syscontainer-pull --quiet "$REGISTRY/$name" >/dev/null
+    syscontainer-checkout --name=$name "$REGISTRY/$name" >/dev/null 2>&1
+done
+syscontainer-remove alias 2>/dev/null
+check 'the other one has it still' test -e /usr/lib/alias/f
+syscontainer-remove other 2>/dev/null
+refuse 'it goes with the last one' test -e /usr/lib/alias
