@@ -9,6 +9,7 @@ use crate::deployment::Deployments;
 use crate::error::Result;
 use crate::exports::Variables;
 use crate::store::catalog::Entry;
+use crate::table;
 
 /// Which containers use which commits.
 #[derive(Debug, Default)]
@@ -68,23 +69,14 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
             if used.is_empty() { "-".into() } else { used },
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..heading.len()).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let cells: Vec<_> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", shown(cell))).collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
-    }
-    out
+    table::format(&rows)
 }
 
 /// Everything about one image, for people.
 pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "{key:<9} {}", shown(value));
+        let _ = writeln!(out, "{key:<9} {}", table::shown(value));
     };
     line("Image", &entry.image.name);
     line("Digest", &entry.image.digest);
@@ -124,11 +116,6 @@ fn bytes(count: u64) -> String {
         rest /= 1024.0;
     }
     String::new()
-}
-
-/// Text of images cannot move a terminal's cursor.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

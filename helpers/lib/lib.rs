@@ -30,6 +30,7 @@ pub mod resources;
 pub mod runtime;
 pub mod scratch;
 pub mod systemd;
+pub mod table;
 pub mod template;
 pub mod unit;
 pub mod variables;
@@ -49,6 +50,8 @@ pub mod images;
 pub mod installer;
 #[cfg(feature = "store")]
 pub mod lint;
+#[cfg(feature = "store")]
+pub mod listing;
 #[cfg(feature = "store")]
 pub mod plan;
 #[cfg(feature = "store")]

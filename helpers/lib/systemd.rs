@@ -1,5 +1,6 @@
 //! Talking to the service manager, through systemd's own programs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -104,6 +105,51 @@ fn property(unit: &str, property: &str) -> Result<String> {
 /// Removes the links that `enable` made, without loading units again.
 pub fn disable(root: &Root, name: &Name) -> Result<()> {
     run(systemctl(root).args(["--no-reload", "--quiet", "disable", &name.unit()]))
+}
+
+/// What systemd says of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitState {
+    active: String,
+    sub: String,
+    load: String,
+    /// When it came into this state, as systemd writes it.
+    pub since: Option<String>,
+}
+
+impl std::fmt::Display for UnitState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.load.as_str() {
+            "loaded" => write!(f, "{} ({})", self.active, self.sub),
+            load => write!(f, "{load}"),
+        }
+    }
+}
+
+/// The states of all units at once, by their names; none where no systemd runs.
+pub fn states(root: &Root, names: &BTreeSet<Name>) -> Result<BTreeMap<String, UnitState>> {
+    if !is_running(root) || names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut command = Command::new(SYSTEMCTL);
+    command.args(["show", "--property=Id,LoadState,ActiveState,SubState,StateChangeTimestamp", "--"]);
+    command.args(names.iter().map(Name::unit));
+    let text = String::from_utf8_lossy(&output(&mut command)?).into_owned();
+    let mut states = BTreeMap::new();
+    for unit in text.split("\n\n") {
+        let value = |key: &str| {
+            unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
+        };
+        let since = Some(value("StateChangeTimestamp").to_owned()).filter(|since| !since.is_empty());
+        let state = UnitState {
+            active: value("ActiveState").into(),
+            sub: value("SubState").into(),
+            load: value("LoadState").into(),
+            since,
+        };
+        states.insert(value("Id").to_owned(), state);
+    }
+    Ok(states)
 }
 
 /// Removes links to a stub that is gone, which systemctl does not know what to do about. Tells whether there were any.
