@@ -135,6 +135,7 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     }
     deployments.create()?;
     let _lock = lock::container(&args.root, &name)?;
+    let _host_files = lock::host_files(&args.root)?;
     recover(&deployments, &name)?;
     match deployments.current(&name)? {
         Some(deployment) => installer.finish_again(&deployment)?,
@@ -146,9 +147,9 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
 fn update(args: &Args, name: &Name, rebase: Option<&str>) -> Result<Name> {
     let what = || format!("cannot update {name}");
     let deployments = Deployments::new(&args.root);
-    let _lock = match args.dry_run {
+    let _locks = match args.dry_run {
         true => None,
-        false => Some(lock::container(&args.root, name)?),
+        false => Some((lock::container(&args.root, name)?, lock::host_files(&args.root)?)),
     };
     if !args.dry_run {
         recover(&deployments, name)?;

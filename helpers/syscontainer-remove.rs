@@ -55,6 +55,7 @@ fn run(args: Args) -> Result<()> {
     let what = || format!("cannot remove {name}");
     let deployments = Deployments::new(&args.root);
     let _lock = lock::container(&args.root, name).context(what)?;
+    let _host_files = lock::host_files(&args.root).context(what)?;
     let left = remover::remove(&deployments, name, args.options).context(what)?;
     for path in &left {
         log::info(&format!("left {}, which {name} wrote to; --purge would have removed it", path.display()));

@@ -22,14 +22,24 @@ const INTERVAL: Duration = Duration::from_millis(10);
 
 /// The lock of everything that changes one container; says so when it has to wait.
 pub fn container(root: &Root, name: &Name) -> Result<Lock> {
+    take(root, name.as_str(), &format!("another program to finish with {name}"))
+}
+
+/// The lock of whoever decides on files of the host, which containers may share. To be taken after that of the container.
+pub fn host_files(root: &Root) -> Result<Lock> {
+    // No container is called so.
+    take(root, ".host-files", "another installation, update or removal to finish")
+}
+
+fn take(root: &Root, file: &str, what_for: &str) -> Result<Lock> {
     let directory = root.join(RUN).join(".locks");
     files::make_directory(&directory, 0o700)?;
-    let path = directory.join(name.as_str());
+    let path = directory.join(file);
     let what = || format!("cannot lock {}", path.display());
     match Flock::lock(open(&path).context(what)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
         Err((file, Errno::EWOULDBLOCK)) => {
-            log::info(&format!("waiting for another program to finish with {name}"));
+            log::info(&format!("waiting for {what_for}"));
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
         }
         Err((_, e)) => Err(e).context(what),

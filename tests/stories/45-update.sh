@@ -212,3 +212,28 @@ syscontainer-remove alias 2>/dev/null
 check 'the other one has it still' test -e /usr/lib/alias/f
 syscontainer-remove other 2>/dev/null
 refuse 'it goes with the last one' test -e /usr/lib/alias
+
+say 'many at once that share files'
+exports crowd '["true"]'
+mkdir -p "$WORK/crowd/exports/hostfs/opt/crowd"
+for number in $(seq 20); do echo x >"$WORK/crowd/exports/hostfs/opt/crowd/$number"; done
+build_image crowd "$WORK/crowd"
+syscontainer-pull --quiet "$REGISTRY/crowd" >/dev/null
+for round in 1 2 3; do
+    pids=()
+    for name in a b c d; do
+        syscontainer-checkout --name=$name "$REGISTRY/crowd" >/dev/null 2>&1 &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    for name in a b c d; do expect 21 bash -c "sed -n '/\"installed-files\"/,/]/p' $CO/$name/info | grep -c /opt/crowd"; done
+    pids=()
+    for name in a b c; do
+        syscontainer-remove $name 2>/dev/null &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    expect 20 bash -c 'ls /opt/crowd | wc -l'
+    syscontainer-remove d 2>/dev/null
+    refuse "round $round: they go with the last one" test -e /opt/crowd
+done
