@@ -8,13 +8,13 @@ use crate::bundle;
 use crate::config;
 use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Result};
-use crate::exports::Rendered;
 use crate::files;
 use crate::host_files;
 use crate::hostfs::{HOSTFS, Plan};
 use crate::installation;
 use crate::mountpoints;
 use crate::name::Name;
+use crate::rendered::Rendered;
 use crate::store::{Image, Store};
 use crate::tree::Kind;
 

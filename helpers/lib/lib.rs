@@ -59,6 +59,8 @@ pub mod preview;
 #[cfg(feature = "store")]
 pub mod progress;
 #[cfg(feature = "store")]
+pub mod rendered;
+#[cfg(feature = "store")]
 pub mod seccomp;
 #[cfg(feature = "store")]
 pub mod store;
