@@ -84,7 +84,8 @@ check 'it is stopped' systemctl stop long
 refuse 'with what it wrote' test -e $CO/.long.scratch
 systemctl --no-block start long
 wait_for 'it runs again' test -e $CO/.long.scratch/upper/left
-systemctl kill --signal=KILL long
+# Its main process: what cleans up is in the same cgroup by then.
+systemctl kill --kill-whom=main --signal=KILL long
 wait_for 'it is gone' ended long
 refuse 'with what it wrote' test -e $CO/.long.scratch
 systemctl reset-failed long
