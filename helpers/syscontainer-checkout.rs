@@ -16,6 +16,7 @@ use syscontainers::plan::{Options, Planner, Previous};
 use syscontainers::recovery;
 use syscontainers::store::{Image, Store};
 use syscontainers::systemd;
+use syscontainers::tree::Tree;
 use syscontainers::updater::Updater;
 use syscontainers::variables;
 
@@ -156,9 +157,11 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>) -> Result<Name> {
     }
     let current = deployments.current(name).context(what)?;
     let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
-    let previous = Previous::read(&deployments, name, &current).context(what)?;
+    let info = deployments.info(&current).context(what)?;
     let store = Store::open(&args.root, args.repo.as_deref()).context(what)?;
-    let image = find(args, &store, rebase.unwrap_or(&previous.info.image)).context(what)?;
+    let image = find(args, &store, rebase.unwrap_or(&info.image)).context(what)?;
+    let tree = Tree::Stored(&store, &image);
+    let previous = Previous::read(&deployments, name, &current, &tree).context(what)?;
     let planner = Planner {
         deployments: &deployments,
         store: &store,

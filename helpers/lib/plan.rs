@@ -95,13 +95,16 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// Reads the current deployment.
-    pub fn read(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Previous> {
+    /// Reads the current deployment. What the original installed is compared with the defaults of its image, or, where that is
+    /// not there any more, with those of `image`.
+    pub fn read(deployments: &Deployments, name: &Name, deployment: &str, image: &Tree) -> Result<Previous> {
         let mut info = deployments.info(deployment)?;
         let user_values = if info.is_of_original() {
             // It recorded neither.
             info.enabled = systemd::is_enabled(deployments.root(), name)?;
-            original::user_values(&info, &old_defaults(deployments, deployment)?)
+            let rootfs = deployments.path(deployment).join("rootfs");
+            let own = Tree::Directory(&rootfs);
+            original::user_values(&info, &defaults(if rootfs.is_dir() { &own } else { image })?)
         } else {
             info.user_values.clone()
         };
@@ -109,10 +112,9 @@ impl Previous {
     }
 }
 
-/// The default values of the image that a deployment was made of.
-fn old_defaults(deployments: &Deployments, deployment: &str) -> Result<Values> {
-    let rootfs = deployments.path(deployment).join("rootfs");
-    let text = Tree::Directory(&rootfs).read(manifest::FILE)?;
+/// The default values of an image.
+fn defaults(tree: &Tree) -> Result<Values> {
+    let text = tree.read(manifest::FILE)?;
     Ok(text.map(|text| manifest::parse(&text)).transpose()?.unwrap_or_default().default_values)
 }
 

@@ -167,6 +167,14 @@ expect disabled bash -c 'systemctl is-enabled older || true'
 systemctl restart older
 runs older 8092 World
 
+say 'one whose files are gone'
+install bare 8084
+rm -r $CO/bare.0/rootfs
+syscontainer-checkout --update bare >/dev/null 2>&1
+expect '"PORT": "8084" "RECEIVER": "original"' bash -c "sed -n '/user-values/,/}/p' $CO/bare.1/info | sed '1d;\$d' | tr -d ',\n' | sed 's/^ *//; s/  */ /g'"
+systemctl restart bare
+runs bare 8084 original
+
 say 'what it pulled is not pulled again'
 systemctl start registry
 skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "docker://$REGISTRY/other"
