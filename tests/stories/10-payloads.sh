@@ -1,5 +1,6 @@
 #!/bin/bash
 # How payloads of all kinds start, end and are stopped, with crun and with runc.
+# Rows of tests/atomic.md: 2.A8, 4.33, a.
 . "$(dirname "$0")/lib.sh"
 
 handler='trap \"exit 0\" TERM; sleep 1000 & wait'

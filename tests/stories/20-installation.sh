@@ -1,5 +1,6 @@
 #!/bin/bash
 # What an installation consists of, and that it is a unit like any other.
+# Rows of tests/atomic.md: 1.14, 4.01, 4.05, 4.10, 4.23, 8.07.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

@@ -1,5 +1,6 @@
 #!/bin/bash
 # What cannot be installed: one line that says what and what to do, and nothing is changed.
+# Rows of tests/atomic.md: 1.07, 1.08, 2.04, 2.05, 2.09, 4.05, 4.21, 4.22, 4.23, 4.33, 4.36, d, h, o.
 . "$(dirname "$0")/lib.sh"
 
 sleeping='["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]'

@@ -1,5 +1,6 @@
 #!/bin/bash
 # syscontainer-checkout is killed, or a call of it fails, anywhere: the same command again succeeds; a failure leaves nothing.
+# Rows of tests/atomic.md: 4.F1, 4.F2, 4.F3, 4.F4, 4.F5.
 . "$(dirname "$0")/lib.sh"
 
 exports small '["true"]'

@@ -1,5 +1,7 @@
 #!/bin/bash
 # Files that images bring for the host: /exports/hostfs, and what becomes of them.
+# Rows of tests/atomic.md: 1.02, 1.17, 1.A3, 1.A4, 1.A5, 1.B1, 1.B2, 1.B3, 1.B6, 1.B7, 1.B8, 1.B10, 1.B11, 2.06, 4.F4, 8.05,
+#   rows 8.08, d, k, t.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

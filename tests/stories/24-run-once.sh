@@ -1,5 +1,6 @@
 #!/bin/bash
 # Images that run once, label atomic.run=once: a oneshot with its exit status, its tmpfiles and a root file system to write to.
+# Rows of tests/atomic.md: 1.09, 8.02, r.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

@@ -1,5 +1,6 @@
 #!/bin/bash
 # An existing root file system instead of a checkout: --rootfs=DIR.
+# Rows of tests/atomic.md: 4.34, n.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

@@ -1,5 +1,6 @@
 #!/bin/bash
 # syscontainer-checkout --dry-run: all that would be written and done, and nothing of it.
+# Rows of tests/atomic.md: 4.35.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

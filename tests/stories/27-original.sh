@@ -1,6 +1,7 @@
 #!/bin/bash
 # What Project Atomic's 'atomic install --system' left on a host: its repository, deployments and units go on to work, and are taken
 # over by the first update.
+# Rows of tests/atomic.md: 2.A11, 4.33, 4.E, u.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic REPO=/var/lib/containers/atomic/.storage/ostree

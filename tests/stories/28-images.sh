@@ -1,5 +1,7 @@
 #!/bin/bash
 # Templates of the kinds that real images have, with stand-ins for their payloads, with crun and runc.
+# Rows of tests/atomic.md: 1.13, 2.08, 2.A1, 2.A12, 8.01, 8.03, 8.04, 8.06, 8.07, 8.10, 8.11, 8.14, 8.15, 8.16, 8.17, 8.18,
+#   rows 8.20, 8.21, 8.22, 8.23, 8.24, b, c, v.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Values of variables arrive as they are, byte for byte, wherever a template has them; or they are refused by name. None becomes a
 # setting, a key, a line or a command.
+# Rows of tests/atomic.md: 2.07, f.
 . "$(dirname "$0")/lib.sh"
 
 # One image for each place, so that one that refuses a value does not keep it from the others.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Every source, by name, by tag and by digest; images of several architectures, and of every compression.
+# Rows of tests/atomic.md: p.
 . "$(dirname "$0")/lib.sh"
 
 pull() { syscontainer-pull --quiet "$@"; }

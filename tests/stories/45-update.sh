@@ -1,5 +1,6 @@
 #!/bin/bash
 # Updates of what is installed: files and values of one version do not get into another.
+# Rows of tests/atomic.md: 1.A3, 1.B9, 2.A11, 4.15, k, l, t.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

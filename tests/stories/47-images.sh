@@ -1,5 +1,6 @@
 #!/bin/bash
 # syscontainer-images: what is in the store, what it takes there, and what one image can be told.
+# Rows of tests/atomic.md: 2.B1, 2.B2.
 . "$(dirname "$0")/lib.sh"
 
 REPO=/var/lib/containers/atomic/.storage/ostree

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Reboots and power cuts while containers run, and while one is installed.
 # runs in: vm
+# Rows of tests/atomic.md: 4.10.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic

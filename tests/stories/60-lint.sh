@@ -1,5 +1,6 @@
 #!/bin/bash
 # syscontainer-lint of images: in the store, and in a registry.
+# Rows of tests/atomic.md: 7.01, 7.13, 7.18.
 . "$(dirname "$0")/lib.sh"
 
 args='["/bin/httpd","-f"]'
