@@ -38,7 +38,7 @@ strace -f -y -qq -o "$WORK/trace" $RECONCILE
 unchanged "$WORK/healthy"
 expect 1 bash -c "grep 'getdents64(.*<$CO>' '$WORK/trace' | grep -cv ' = 0$'"
 refuse 'no deployment is opened' grep -E "open.*\"$CO/(one|two)" "$WORK/trace"
-refuse 'nothing is run' grep -E 'execve\(|clone' <(tail -n +2 "$WORK/trace")
+refuse 'nothing is run' grep -E '(execve|fork|clone3?)\(' <(tail -n +2 "$WORK/trace")
 refuse 'nothing is written' grep -E 'O_(WRONLY|RDWR|CREAT)|rename|unlink|mkdir' "$WORK/trace"
 
 # reloads: how often units were loaded.
