@@ -1,6 +1,6 @@
 #!/bin/bash
 # What /exports may leave out, and what stands in for it; what every variable is.
-# Rows of tests/atomic.md: 1.01, 1.02, 1.04, 1.05, 1.06, 1.10, 1.11, 1.12, 1.13, 1.15, 1.16, 1.18, 1.A2, 2.06, 2.09, 2.10,
+# Rows of tests/atomic.md: s, 1.01, 1.02, 1.04, 1.05, 1.06, 1.10, 1.11, 1.12, 1.13, 1.15, 1.16, 1.18, 1.A2, 2.06, 2.09, 2.10,
 #   rows 2.11, 2.A1, 2.A2, 2.A3, 2.A4, 2.A5, 2.A6, 2.A7, 2.A8, 2.A9, 2.A10, 2.A11, 2.A12, 2.A13, 2.B3, 4.01, 4.20, 8.08, 8.09, 8.12,
 #   rows 8.13, 8.18, 8.23, a, g, i.
 . "$(dirname "$0")/lib.sh"
@@ -122,6 +122,17 @@ for runtime in crun runc; do
     checkout --name=snmp --runtime=/usr/bin/$runtime "$REGISTRY/snmp"
     runs snmp
     forget snmp
+done
+
+say 'commands in a running container, by its runtime'
+for runtime in crun runc; do
+    systemctl start plain-$runtime
+    status=0
+    $runtime exec plain-$runtime /bin/sh -c 'echo in $(cat /etc/x); exit 7' >"$WORK/out" || status=$?
+    expect '7 in x' echo "$status $(cat "$WORK/out")"
+    expect 'active running success' state plain-$runtime
+    systemctl stop plain-$runtime
+    refuse 'none in one that is stopped' $runtime exec plain-$runtime true
 done
 
 say 'names of containers'

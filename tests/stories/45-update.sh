@@ -1,6 +1,6 @@
 #!/bin/bash
 # Updates of what is installed: files and values of one version do not get into another.
-# Rows of tests/atomic.md: 1.A3, 1.B9, 2.A11, 4.15, k, l, t.
+# Rows of tests/atomic.md: m, 1.A3, 1.B9, 2.A11, 4.15, k, l, t.
 . "$(dirname "$0")/lib.sh"
 
 CO=/var/lib/containers/atomic
@@ -213,6 +213,30 @@ syscontainer-remove alias 2>/dev/null
 check 'the other one has it still' test -e /usr/lib/alias/f
 syscontainer-remove other 2>/dev/null
 refuse 'it goes with the last one' test -e /usr/lib/alias
+
+say 'a version that does not start'
+for name in good bad; do
+    exports start '["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]' 'StartLimitBurst=3'
+    [ $name = good ] || sed -i 's/"sh","-c"/"nothing-of-that-name","-c"/' "$WORK/start/exports/config.json"
+    build_image start:$name "$WORK/start"
+    syscontainer-pull --quiet "$REGISTRY/start:$name" >/dev/null
+done
+for name in start1 start2; do
+    syscontainer-checkout --name=$name "$REGISTRY/start:good" >/dev/null 2>&1
+    systemctl start $name
+    syscontainer-checkout --update --rebase="$REGISTRY/start:bad" $name >/dev/null 2>&1
+    refuse 'it fails, and says so' systemctl restart $name
+    # The original took the container away then.
+    expect $name.1 readlink $CO/$name
+    check 'what was there before is whole' test -e $CO/$name.0/rootfs/bin/busybox
+done
+for name in start1 start2; do
+    check 'it can go back' syscontainer-checkout --update --rebase="$REGISTRY/start:good" $name
+    systemctl reset-failed $name
+    check 'and starts again' systemctl restart $name
+    expect 'active running success' state $name
+    systemctl stop $name
+done
 
 say 'many at once that share files'
 exports crowd '["true"]'

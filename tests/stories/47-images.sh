@@ -1,6 +1,6 @@
 #!/bin/bash
 # syscontainer-images: what is in the store, what it takes there, and what one image can be told.
-# Rows of tests/atomic.md: 2.B1, 2.B2.
+# Rows of tests/atomic.md: q, 2.B1, 2.B2.
 . "$(dirname "$0")/lib.sh"
 
 REPO=/var/lib/containers/atomic/.storage/ostree
@@ -90,6 +90,11 @@ printf '{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker
 syscontainer-pull --quiet "$REGISTRY/signed" >/dev/null
 expect_like "^$REGISTRY/signed .* signedBy $WORK/key.gpg +-\$" syscontainer-images
 cp "$WORK/policy" /etc/containers/policy.json
+
+say 'after objects that no ref leads to are gone'
+ostree --repo=$REPO prune --refs-only --depth=0 >/dev/null
+expect_like '^Label +com.example.text=of one' syscontainer-images "$REGISTRY/one"
+check 'and it can be installed' bash -c "syscontainer-checkout --no-enable --name=pruned --set B=b --set HOST_VARIABLE=x --set RENAMED=x '$REGISTRY/one'"
 
 say 'what is no image'
 ostree --repo=$REPO refs --create=ociimage/broken_3Alatest "$(ostree --repo=$REPO rev-parse "ociimage/$(ostree --repo=$REPO refs --list ociimage | grep -Ex 'ociimage/[0-9a-f]{64}' | head -n 1 | cut -d/ -f2)")"
