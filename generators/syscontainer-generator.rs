@@ -14,7 +14,7 @@ use syscontainers::error::{Context, Error, Result};
 use syscontainers::installation;
 use syscontainers::log;
 use syscontainers::name::Name;
-use syscontainers::paths::{REGISTRATIONS, Root, UNIT_PATH};
+use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, UNIT_PATH};
 use syscontainers::recovery;
 use syscontainers::registration::{self, Registration};
 
@@ -34,9 +34,6 @@ systemd calls it at boot and at every daemon-reload; see syscontainer-generator(
   --version      show the version
 ",
 };
-
-/// Where systemd has generated units, by which name `systemctl cat` shows them.
-const GENERATED: &str = "/run/systemd/generator";
 
 struct Args {
     root: Root,

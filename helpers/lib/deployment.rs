@@ -197,6 +197,18 @@ impl Deployments {
         Ok(names.filter(|name: &Name| self.path(name.as_str()).is_symlink()).collect())
     }
 
+    /// Other containers than `name`, each with its current deployment. One that is broken is left out: it is told of by whoever
+    /// works on it.
+    pub fn others(&self, name: &Name) -> Result<Vec<(Name, String, Info)>> {
+        let others = self.names()?.into_iter().filter(|other| other != name);
+        let known = others.filter_map(|other| {
+            let current = self.current(&other).ok()??;
+            let info = self.info(&current).ok()?;
+            Some((other, current, info))
+        });
+        Ok(known.collect())
+    }
+
     /// Names of all deployments of a container, oldest first, and temporary ones of killed programs.
     pub fn all(&self, name: &Name) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let (mut whole, mut temporary) = (Vec::new(), Vec::new());

@@ -75,7 +75,7 @@ impl<'a> Draft<'a> {
             Some(remote) => std::os::unix::fs::symlink(remote, &rootfs).context(what)?,
             None => store.checkout(image, &rootfs)?,
         }
-        rendered.layout.stage(&rootfs.join(HOSTFS), &directory.join(host_files::STAGED))?;
+        rendered.layout.stage(&rootfs.join(HOSTFS), directory)?;
         self.record(directory, host_files, &mut info)?;
         if let Some((text, config)) = &rendered.config {
             if info.rootfs.is_none() && rendered.unit.is_some() {
@@ -99,10 +99,9 @@ impl<'a> Draft<'a> {
 
     /// Checksums of what the image brings, and of what another container brought already.
     fn record(&self, directory: &Path, plan: &Plan, info: &mut Info) -> Result<()> {
-        let staged = directory.join(host_files::STAGED);
         for path in &plan.owned {
             let file = match plan.brought.contains(path) {
-                true => staged.join(path.trim_start_matches('/')),
+                true => host_files::staged(directory, path),
                 false => host_files::locate(self.deployments.root(), Path::new(path))?,
             };
             info.installed_files.push(path.clone());

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 
@@ -19,11 +19,16 @@ pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     write_renamed(path, content, mode, false).context(|| format!("cannot write {}", path.display()))
 }
 
-fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io::Result<()> {
+/// What a file is called until it is whole.
+pub fn temporary(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");
-    let temporary = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io::Result<()> {
+    let temporary = temporary(path);
     let written = (|| {
         remove_file(&temporary)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;

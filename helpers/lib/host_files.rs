@@ -26,6 +26,11 @@ pub const STAGED: &str = "hostfs";
 /// In place of a checksum, for directories.
 const DIRECTORY: &str = "0";
 
+/// Where a deployment in `directory` has the host file `path`.
+pub fn staged(directory: &Path, path: &str) -> PathBuf {
+    directory.join(STAGED).join(path.trim_start_matches('/'))
+}
+
 /// The path on the host as this process sees it; symlinks of its directories are followed inside the tree.
 pub fn locate(root: &Root, path: &Path) -> Result<PathBuf> {
     let parent = mountpoints::resolve(root.path(), path.parent().unwrap_or(path))?;
@@ -81,10 +86,7 @@ fn is_as_recorded(path: &Path, found: &str, file: &str, info: &Info) -> bool {
 /// What other containers than `name` have recorded in their current deployments, by where it is.
 pub fn of_others(deployments: &Deployments, name: &Name) -> Result<BTreeSet<PathBuf>> {
     let mut all = BTreeSet::new();
-    for other in deployments.names()?.into_iter().filter(|other| other != name) {
-        // One that is broken is told of by whoever works on it.
-        let Ok(Some(current)) = deployments.current(&other) else { continue };
-        let Ok(info) = deployments.info(&current) else { continue };
+    for (_, _, info) in deployments.others(name)? {
         for path in &info.installed_files {
             all.insert(locate(deployments.root(), Path::new(path))?);
         }
@@ -99,9 +101,7 @@ pub fn install(
     info: &Info,
     previous: Option<(&str, &Info)>,
 ) -> Result<()> {
-    let staged = |deployment: &str, path: &str| {
-        deployments.path(deployment).join(STAGED).join(path.trim_start_matches('/'))
-    };
+    let staged = |deployment: &str, path: &str| staged(&deployments.path(deployment), path);
     let mut changed = Vec::new();
     for path in &info.installed_files {
         let target = locate(deployments.root(), Path::new(path))?;
@@ -158,7 +158,7 @@ pub fn remove(deployments: &Deployments, name: &Name, infos: &[&Info], kept: Opt
         }
         let what = || format!("cannot remove {path}, a host file of {name}");
         // Of a copy that was killed.
-        files::remove_file(&temporary(&target)).context(what)?;
+        files::remove_file(&files::temporary(&target)).context(what)?;
         match checksum(&target)? {
             None => continue,
             Some(found) if found == DIRECTORY => match fs::remove_dir(&target) {
@@ -194,7 +194,7 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
         fs::create_dir(target).context(|| "cannot make the directory".into())?;
         return files::set_owner_like(target, &metadata);
     }
-    let temporary = temporary(target);
+    let temporary = files::temporary(target);
     let copied = copy_file(source, &temporary, &metadata)
         .and_then(|()| fs::rename(&temporary, target).context(|| "cannot rename it".into()));
     if copied.is_err() {
@@ -202,14 +202,6 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
         let _ = files::remove_file(&temporary);
     }
     copied
-}
-
-/// What a file is called until it is whole.
-fn temporary(target: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(".new");
-    target.with_file_name(name)
 }
 
 fn copy_file(source: &Path, target: &Path, metadata: &fs::Metadata) -> Result<()> {

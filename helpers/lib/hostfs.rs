@@ -137,14 +137,10 @@ impl Layout {
         Ok(plan)
     }
 
-    /// Lays the files out below `staged` as they are to be on the host; `exports` is the checked out [`HOSTFS`].
-    pub fn stage(&self, exports: &Path, staged: &Path) -> Result<()> {
-        if self.files.is_empty() {
-            return Ok(());
-        }
-        fs::create_dir_all(staged).context(|| format!("cannot create {}", staged.display()))?;
+    /// Lays the files out in the deployment `directory` as they are to be on the host; `exports` is the checked out [`HOSTFS`].
+    pub fn stage(&self, exports: &Path, directory: &Path) -> Result<()> {
         for file in &self.files {
-            let target = staged.join(file.path.trim_start_matches('/'));
+            let target = host_files::staged(directory, &file.path);
             let what = || format!("cannot create {}", target.display());
             // Directories of the host that are no files of the image.
             if let Some(parent) = target.parent() {

@@ -16,7 +16,7 @@ use crate::files;
 use crate::host_files;
 use crate::name::Name;
 use crate::original;
-use crate::paths::{ATTACHED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
+use crate::paths::{ATTACHED, GENERATED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
 use crate::registration::{self, Registration};
 use crate::resources;
 use crate::systemd;
@@ -223,13 +223,22 @@ pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
     Ok(unit.section("Install").next().is_some())
 }
 
+/// Has systemd load the unit anew, and makes what it needs on the host.
+pub fn load(root: &Root, name: &Name) -> Result<()> {
+    systemd::reload(root)?;
+    if has_tmpfiles(root, name) && has_service(root, name) {
+        systemd::create_tmpfiles(root, name)?;
+    }
+    Ok(())
+}
+
 /// Whether the container has a unit.
-pub fn has_service(root: &Root, name: &Name) -> bool {
+fn has_service(root: &Root, name: &Name) -> bool {
     Files::of(root, name).stub.exists()
 }
 
 /// Whether the container has tmpfiles.
-pub fn has_tmpfiles(root: &Root, name: &Name) -> bool {
+fn has_tmpfiles(root: &Root, name: &Name) -> bool {
     Files::of(root, name).tmpfiles.exists()
 }
 
@@ -283,7 +292,7 @@ pub fn check_name(
     has_tmpfiles: bool,
 ) -> Result<()> {
     let unit = name.unit();
-    let generated = ["/run/systemd/generator.early", "/run/systemd/generator", "/run/systemd/generator.late"];
+    let generated = ["/run/systemd/generator.early", GENERATED, "/run/systemd/generator.late"];
     for directory in UNIT_PATH.iter().chain(&generated).filter(|_| has_unit) {
         let path = root.join(directory).join(&unit);
         if !path.exists() && !path.is_symlink() || is_ours(&path, &marker(name)).unwrap_or(false) {

@@ -57,13 +57,7 @@ impl Installer<'_> {
         if !self.planner.options.no_enable && installation::is_installable(root, self.planner.name)? {
             systemd::enable(root, self.planner.name)?;
         }
-        systemd::reload(root)?;
-        if installation::has_tmpfiles(root, self.planner.name)
-            && installation::has_service(root, self.planner.name)
-        {
-            systemd::create_tmpfiles(root, self.planner.name)?;
-        }
-        Ok(())
+        installation::load(root, self.planner.name)
     }
 
     fn undo(&self) -> Result<()> {

@@ -80,14 +80,10 @@ pub fn retire(deployments: &Deployments, name: &Name, deployment: &str) -> Resul
 
 /// Its files outside of the deployment, each with the copy in it.
 fn files_of(deployments: &Deployments, name: &Name, deployment: &str) -> [(PathBuf, PathBuf); 2] {
-    let root = deployments.root();
-    let tmpfiles = format!("{name}.conf");
+    let (root, copies) = (deployments.root(), deployments.path(deployment));
     [
-        (root.join(UNITS).join(name.unit()), deployments.path(deployment).join(name.unit())),
-        (
-            root.join(TMPFILES).join(&tmpfiles),
-            deployments.path(deployment).join(format!("tmpfiles-{tmpfiles}")),
-        ),
+        (root.join(UNITS).join(name.unit()), copies.join(name.unit())),
+        (root.join(TMPFILES).join(format!("{name}.conf")), copies.join(installation::tmpfiles_name(name))),
     ]
 }
 

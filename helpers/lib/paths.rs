@@ -32,6 +32,8 @@ pub const ATTACHED: &str = "/etc/syscontainers/attached";
 pub const STUBS: &str = "/etc/systemd/system.attached";
 /// Rendered tmpfiles of installed containers.
 pub const TMPFILES: &str = "/etc/tmpfiles.d";
+/// Where systemd has generated units, by which name `systemctl cat` shows them.
+pub const GENERATED: &str = "/run/systemd/generator";
 /// Where systemd finds units, highest precedence first; the directories of generators are left out.
 pub const UNIT_PATH: [&str; 10] = [
     "/etc/systemd/system.control",

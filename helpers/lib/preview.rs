@@ -9,13 +9,10 @@ use crate::error::{Context, Result};
 use crate::hostfs::HostFile;
 use crate::installation;
 use crate::name::Name;
-use crate::paths::{ATTACHED, STUBS, TMPFILES};
+use crate::paths::{ATTACHED, GENERATED, STUBS, TMPFILES};
 use crate::plan::Planned;
 use crate::systemd;
 use crate::tree::Kind;
-
-/// Where systemd has generated units, by which name `systemctl cat` shows them.
-const GENERATED: &str = "/run/systemd/generator";
 
 /// Every file with its path above it, in the order in which they come into being; then what is done.
 pub fn show(deployments: &Deployments, name: &Name, planned: &Planned, enable: bool) -> Result<String> {

@@ -122,9 +122,7 @@ fn directory(line: &str) -> Option<PathBuf> {
 /// What other containers bind or make.
 fn of_others(deployments: &Deployments, name: &Name) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for other in deployments.names()?.into_iter().filter(|other| other != name) {
-        let Ok(Some(current)) = deployments.current(&other) else { continue };
-        let Ok(info) = deployments.info(&current) else { continue };
+    for (other, current, info) in deployments.others(name)? {
         paths.extend(info.volumes.into_iter().map(|volume| volume.directory));
         let text = deployments.read(&current, &installation::tmpfiles_name(&other))?.unwrap_or_default();
         paths.extend(text.lines().filter_map(directory));

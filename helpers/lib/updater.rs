@@ -101,24 +101,14 @@ impl Updater<'_> {
         if self.is_enabled_anew(planned) && installation::is_installable(root, name)? {
             systemd::enable(root, name)?;
         }
-        self.load()
-    }
-
-    fn load(&self) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        let root = deployments.root();
-        systemd::reload(root)?;
-        if installation::has_tmpfiles(root, name) && installation::has_service(root, name) {
-            systemd::create_tmpfiles(root, name)?;
-        }
-        Ok(())
+        installation::load(root, name)
     }
 
     /// What an update that was killed at its end has left undone.
     fn complete(&self, deployment: &str) -> Result<()> {
         let Planner { deployments, name, .. } = self.planner;
         if systemd::needs_reload(deployments.root(), name)? {
-            self.load()?;
+            installation::load(deployments.root(), name)?;
         }
         let (mut all, _) = deployments.all(name)?;
         all.retain(|other| other != deployment);
