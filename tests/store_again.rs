@@ -82,11 +82,7 @@ fn a_killed_pull_goes_on() {
             // Too late: once more from the start.
             Some(_) => std::fs::remove_dir_all(host.repo()).unwrap(),
         }
-        // One that was killed while it made the repository is completed by the next; ostree itself does not know it yet.
-        if ["config", "objects", "tmp", "refs/heads", "refs/remotes"]
-            .iter()
-            .all(|part| host.repo().join(part).exists())
-        {
+        if host.repo().join("config").exists() {
             host.fsck();
         }
     }
