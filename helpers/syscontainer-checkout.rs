@@ -10,12 +10,12 @@ use syscontainers::deployment::Deployments;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::installer::Installer;
 use syscontainers::lock;
+use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::plan::{Options, Planner, Previous};
-use syscontainers::recovery;
 use syscontainers::store::{Image, Store};
-use syscontainers::systemd;
+use syscontainers::switcher::{Settled, Switcher};
 use syscontainers::tree::Tree;
 use syscontainers::updater::Updater;
 use syscontainers::variables;
@@ -29,7 +29,8 @@ Usage: syscontainer-checkout [OPTION...] IMAGE
 Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service
 is enabled as the image says, but not started. With --update, makes what was pulled
 since, or other values, the current deployment of the container NAME; its service is
-not restarted. See syscontainer-checkout(8).
+not restarted. With --stage, it becomes current by syscontainer-switch.
+See syscontainer-checkout(8).
 
   --name=NAME      call the container NAME, not as the image
   --set NAME=VALUE set a variable of the image's templates; may be repeated
@@ -38,6 +39,8 @@ not restarted. See syscontainer-checkout(8).
   --rootfs=DIR     use the files in DIR, not a checkout of the image
   --unset NAME     with --update: let a variable have its default again
   --rebase=IMAGE   with --update: use IMAGE from now on
+  --stage          with --update: only make the deployment, for syscontainer-switch
+  --force          with --stage: also if the same failed before
   --dry-run        print all that would be written and done, and do nothing
   --no-enable      do not enable the service
   --replace-unit   install even if another unit has this name, in its place
@@ -58,13 +61,21 @@ struct Args {
 
 enum Action {
     Install { image: String, name: Option<Name> },
-    Update { name: Name, rebase: Option<String> },
+    Update { name: Name, rebase: Option<String>, how: How },
+}
+
+/// How an update becomes current.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    AtOnce,
+    Staged { force: bool },
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
     let (mut update, mut name, mut rebase, mut value) = (false, None, None, None);
+    let (mut stage, mut force) = (false, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -80,6 +91,8 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
             Long("runtime") => options.runtime = Some(parser.value()?.into()),
             Long("notify") => options.notify = Some(parser.value()?.parse()?),
             Long("rootfs") => options.rootfs = Some(parser.value()?.into()),
+            Long("stage") => stage = true,
+            Long("force") => force = true,
             Long("dry-run") => dry_run = true,
             Long("no-enable") => options.no_enable = true,
             Long("replace-unit") => options.replace_unit = true,
@@ -89,12 +102,15 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
             _ => return Err(arg.unexpected()),
         }
     }
+    if (stage && !update) || (force && !stage) {
+        return Err("--stage is for --update, and --force for --stage".into());
+    }
     let action = if update {
         if name.is_some() || options.no_enable {
             return Err("--name and --no-enable are for the first installation, not for --update".into());
         }
         let name = value.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
-        Action::Update { name, rebase }
+        Action::Update { name, rebase, how: if stage { How::Staged { force } } else { How::AtOnce } }
     } else {
         if rebase.is_some() || !options.unset.is_empty() {
             return Err("--rebase and --unset are for --update".into());
@@ -107,7 +123,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
 fn run(args: Args) -> Result<()> {
     let name = match &args.action {
         Action::Install { image, name } => install(&args, image, name.as_ref())?,
-        Action::Update { name, rebase } => update(&args, name, rebase.as_deref())?,
+        Action::Update { name, rebase, how } => update(&args, name, rebase.as_deref(), *how)?,
     };
     // What a dry run says is printed already.
     if args.dry_run { Ok(()) } else { cli::print(&format!("{name}\n")) }
@@ -136,8 +152,8 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     }
     deployments.create()?;
     let _lock = lock::container(&args.root, &name)?;
+    settle(&deployments, &name)?;
     let _host_files = lock::host_files(&args.root)?;
-    recover(&deployments, &name)?;
     match deployments.current(&name)? {
         Some(deployment) => installer.finish_again(&deployment)?,
         None => installer.install()?,
@@ -145,16 +161,14 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     Ok(name)
 }
 
-fn update(args: &Args, name: &Name, rebase: Option<&str>) -> Result<Name> {
+fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Name> {
     let what = || format!("cannot update {name}");
     let deployments = Deployments::new(&args.root);
-    let _locks = match args.dry_run {
-        true => None,
-        false => Some((lock::container(&args.root, name)?, lock::host_files(&args.root)?)),
-    };
+    let _lock = if args.dry_run { None } else { Some(lock::container(&args.root, name)?) };
     if !args.dry_run {
-        recover(&deployments, name)?;
+        settle(&deployments, name).context(what)?;
     }
+    let _host_files = if args.dry_run { None } else { Some(lock::host_files(&args.root)?) };
     let current = deployments.current(name).context(what)?;
     let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
     let info = deployments.info(&current).context(what)?;
@@ -171,9 +185,12 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>) -> Result<Name> {
         previous: Some(&previous),
     };
     let updater = Updater { planner, previous: &previous };
-    match args.dry_run {
-        true => cli::print(&updater.preview().context(what)?)?,
-        false => updater.update().context(what)?,
+    match how {
+        _ if args.dry_run => cli::print(&updater.preview().context(what)?)?,
+        How::AtOnce => updater.update().context(what)?,
+        How::Staged { force } => {
+            updater.stage(force).context(what)?;
+        }
     }
     Ok(name.clone())
 }
@@ -183,13 +200,9 @@ fn find(args: &Args, store: &Store, image: &str) -> Result<Image> {
     if args.dry_run { store.find(image) } else { store.find_or_adopt(image) }
 }
 
-fn recover(deployments: &Deployments, name: &Name) -> Result<()> {
-    let recovered = recovery::recover(deployments, name)?;
-    if recovered.created {
-        recovery::enable(deployments, name)?;
-    }
-    if recovered.changed {
-        systemd::reload(deployments.root())?;
+fn settle(deployments: &Deployments, name: &Name) -> Result<()> {
+    if let Settled::WentBack(why) = (Switcher { deployments, name }).settle()? {
+        log::warning(&why);
     }
     Ok(())
 }

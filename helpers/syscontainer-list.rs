@@ -84,9 +84,15 @@ fn to_cells(row: &Row) -> [String; 8] {
         or_dash(row.image.as_deref()),
         or_dash(short(&row.digest).as_deref()),
         or_dash(row.since.as_deref()),
-        or_dash(short(&row.pending).as_deref()),
+        or_dash(pending(row, short(&row.pending)).as_deref()),
         or_dash(Some(&row.problems.join("; "))),
     ]
+}
+
+/// What is nearest to being current.
+fn pending(row: &Row, digest: Option<String>) -> Option<String> {
+    let pending = row.staged.as_ref().map(|staged| format!("{staged} (staged)")).or(digest);
+    if row.held { Some(pending.map_or("held".into(), |pending| format!("{pending}, held"))) } else { pending }
 }
 
 fn main() -> ExitCode {

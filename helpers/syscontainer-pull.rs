@@ -7,9 +7,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::json;
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::error::Result;
+use syscontainers::availability::Updates;
+use syscontainers::cli::{self, Command, Done, Program};
+use syscontainers::deployment::Deployments;
+use syscontainers::error::{Context, Result};
+use syscontainers::journal::{self, Event, Subject};
 use syscontainers::log;
+use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::progress::Progress;
 use syscontainers::store::Store;
@@ -21,12 +25,16 @@ const PROGRAM: Program = Program {
     name: "syscontainer-pull",
     usage: "\
 Usage: syscontainer-pull [OPTION...] IMAGE
+       syscontainer-pull [OPTION...] --container=NAME
 
 Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG|@DIGEST],
 where docker:// may be left out, or another of skopeo's image names: docker-daemon:,
 containers-storage:, oci:, oci-archive:, docker-archive:, dir:.
+With --container, pulls the image of an installed container from where it came from.
 Prints the image's name in the store and its digest; see syscontainer-pull(8).
 
+  --check            pull nothing, only tell whether there is another image; the exit
+                     status is 5 if there is
   --arch=ARCH        choose the image for this architecture, not this machine's
   --authfile=FILE    read credentials from FILE
   --policy=FILE      enforce the signature policy in FILE
@@ -41,7 +49,8 @@ Prints the image's name in the store and its digest; see syscontainer-pull(8).
 };
 
 struct Args {
-    image: Reference,
+    what: What,
+    check: bool,
     access: Access,
     root: Root,
     repo: Option<PathBuf>,
@@ -49,14 +58,20 @@ struct Args {
     quiet: bool,
 }
 
+enum What {
+    Image(Reference),
+    Container(Name),
+}
+
 fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let (mut image, mut access, mut root, mut repo) = (None, Access::default(), Root::default(), None);
-    let (mut json, mut quiet) = (false, false);
+    let (mut what, mut access, mut root, mut repo) = (None, Access::default(), Root::default(), None);
+    let (mut check, mut json, mut quiet) = (false, false, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("version") => return Ok(Command::Version),
+            Long("check") => check = true,
             Long("arch") => access.arch = Some(parser.value()?.string()?),
             Long("authfile") => access.authfile = Some(parser.value()?.into()),
             Long("policy") => access.policy = Some(parser.value()?.into()),
@@ -65,26 +80,77 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
             Long("repo") => repo = Some(parser.value()?.into()),
             Long("json") => json = true,
             Short('q') | Long("quiet") => quiet = true,
-            Value(value) if image.is_none() => image = Some(value.parse()?),
+            Long("container") if what.is_none() => what = Some(What::Container(parser.value()?.parse()?)),
+            Value(value) if what.is_none() => what = Some(What::Image(value.parse()?)),
             _ => return Err(arg.unexpected()),
         }
     }
-    let image = image.ok_or("missing IMAGE")?;
-    Ok(Command::Run(Args { image, access, root, repo, json, quiet }))
+    let what = what.ok_or("missing IMAGE")?;
+    if check && json {
+        return Err("--check prints no JSON".into());
+    }
+    Ok(Command::Run(Args { what, check, access, root, repo, json, quiet }))
 }
 
-fn run(args: Args) -> Result<()> {
+fn run(args: Args) -> Result<Done> {
+    match &args.what {
+        What::Image(reference) if args.check => check_image(&args, reference),
+        What::Image(reference) => pull(&args, reference),
+        What::Container(name) => update(&args, name),
+    }
+}
+
+fn update(args: &Args, name: &Name) -> Result<Done> {
+    let deployments = Deployments::new(&args.root);
+    let updates = Updates::of(&deployments, name)?;
+    if updates.is_held() {
+        log::info(&format!("{name} is held, leaving it alone"));
+        return Ok(Done::Plainly);
+    }
+    let store = Store::open(&args.root, args.repo.as_deref())?;
+    let reference = store.source(&updates.image).context(|| format!("cannot tell where {name} came from"))?;
+    if !args.check {
+        return pull(args, &reference);
+    }
+    let digest = pull::peek(&reference, &args.access, &Progress::new(args.quiet))?;
+    let prospect = updates.prospect(&digest);
+    cli::print(&format!("{name}: {} has {digest}: {prospect}\n", updates.image))?;
+    Ok(if prospect.is_change() { Done::Pending } else { Done::Plainly })
+}
+
+fn check_image(args: &Args, reference: &Reference) -> Result<Done> {
+    let name = reference.name()?;
+    let digest = pull::peek(reference, &args.access, &Progress::new(args.quiet))?;
+    let store = Store::open_existing(&args.root, args.repo.as_deref())?;
+    let image = store.map(|store| store.lookup(&name)).transpose()?.flatten();
+    let is_there = image.is_some_and(|image| image.digest == digest);
+    cli::print(&format!("{name} has {digest}: {}\n", if is_there { "up to date" } else { "newer" }))?;
+    Ok(if is_there { Done::Plainly } else { Done::Pending })
+}
+
+fn pull(args: &Args, reference: &Reference) -> Result<Done> {
     let begin = Instant::now();
     let store = Store::open_or_create(&args.root, args.repo.as_deref())?;
-    let outcome = pull::pull(&store, &args.image, &args.access, &Progress::new(args.quiet))?;
+    let outcome = pull::pull(&store, reference, &args.access, &Progress::new(args.quiet))?;
     let image = &outcome.image;
-    if !outcome.changed && !args.quiet {
+    if outcome.changed {
+        // What is printed says so, too.
+        let (name, digest) = (image.name.as_str(), image.digest.as_str());
+        let subject = Subject { image: name, digest, ..Subject::default() };
+        journal::record(
+            &args.root,
+            Event::Pulled,
+            subject,
+            &format!("pulled {}", journal::shown(name, digest)),
+        );
+    } else if !args.quiet {
         log::info(&format!("{} is unchanged", image.name));
     }
-    if args.json {
-        return cli::print(&format!("{:#}\n", to_json(&outcome, begin.elapsed().as_secs_f64())));
+    match args.json {
+        true => cli::print(&format!("{:#}\n", to_json(&outcome, begin.elapsed().as_secs_f64())))?,
+        false => cli::print(&format!("{} {}\n", image.name, image.digest))?,
     }
-    cli::print(&format!("{} {}\n", image.name, image.digest))
+    Ok(Done::Plainly)
 }
 
 /// The result; syscontainer-pull(8) has its schema.

@@ -9,10 +9,12 @@ use std::process::ExitCode;
 use syscontainers::cli::{self, Command, Program};
 use syscontainers::deployment::Deployments;
 use syscontainers::error::{Error, Result};
+use syscontainers::lock;
 use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::recovery::{self, Found, Recovered};
+use syscontainers::switcher::Switcher;
 use syscontainers::systemd;
 
 const PROGRAM: Program = Program {
@@ -46,9 +48,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Root>, lexopt::Error> {
 fn run(root: Root) -> Result<()> {
     let deployments = Deployments::new(&root);
     let found = recovery::find(&deployments)?;
-    let (mut total, mut failed) = (Recovered::default(), false);
+    let (mut total, mut failed, mut unconfirmed) = (Recovered::default(), false, Vec::new());
     for name in &found.names {
-        match mend(&deployments, name, &found) {
+        match settle(&deployments, name, &found, &mut unconfirmed)
+            .and_then(|()| mend(&deployments, name, &found))
+        {
             Ok(done) => {
                 total.changed |= done.changed;
                 total.created |= done.created;
@@ -62,18 +66,36 @@ fn run(root: Root) -> Result<()> {
     if total.changed {
         systemd::reload(&root)?;
     }
+    if !unconfirmed.is_empty() {
+        systemd::queue("start", &unconfirmed)?;
+    }
     if total.created && systemd::is_booting(&root)? {
         systemd::extend_boot()?;
     }
     if failed { Err(Error::new("cannot mend all containers, see the messages above")) } else { Ok(()) }
 }
 
+/// What an update that power cut short left behind. Where the update is under way, it is nobody else's affair.
+fn settle(
+    deployments: &Deployments,
+    name: &Name,
+    found: &Found,
+    unconfirmed: &mut Vec<String>,
+) -> Result<()> {
+    if !found.states.contains(name) || !systemd::is_running(deployments.root()) {
+        return Ok(());
+    }
+    let Some(_lock) = lock::try_container(deployments.root(), name)? else { return Ok(()) };
+    if (Switcher { deployments, name }).settle_at_boot()? {
+        unconfirmed.push(format!("syscontainer-confirm@{name}.service"));
+    }
+    Ok(())
+}
+
 fn mend(deployments: &Deployments, name: &Name, found: &Found) -> Result<Recovered> {
     let done = recovery::reconcile(deployments, name, found)?;
     if let Some(why) = recovery::staleness(deployments.root(), name) {
         log::warning(&format!("cannot mend {name}: {why}"));
-    } else if done.changed {
-        log::info(&format!("made the unit of {name} again, from its current deployment"));
     }
     if done.created {
         recovery::enable(deployments, name)?;

@@ -60,7 +60,6 @@ fn run(args: Args) -> Result<()> {
     for path in &left {
         log::info(&format!("left {}, which {name} wrote to; --purge would have removed it", path.display()));
     }
-    log::info(&format!("removed {name}"));
     Ok(())
 }
 

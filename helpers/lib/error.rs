@@ -28,6 +28,8 @@ pub enum Kind {
     Usage,
     /// What was named is not there: 3.
     NotFound,
+    /// A new deployment did not prove itself, and the old one is current again: 4.
+    RolledBack,
 }
 
 impl Error {
@@ -44,6 +46,11 @@ impl Error {
     /// What the caller named is not there.
     pub fn not_found(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::NotFound }
+    }
+
+    /// A new deployment failed, and everything is as before.
+    pub fn rolled_back(what: impl Into<String>) -> Self {
+        Error { what: what.into(), cause: None, kind: Kind::RolledBack }
     }
 
     /// What kind of failure it is.

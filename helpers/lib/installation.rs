@@ -213,14 +213,18 @@ fn remove_stub(root: &Root, name: &Name, files: &Files) -> Result<bool> {
 
 /// Whether `systemctl enable` would do anything.
 pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
+    Ok(!install_section(root, name)?.is_empty())
+}
+
+/// What `systemctl enable` goes by; empty where it would do nothing, or where there is no service.
+pub fn install_section(root: &Root, name: &Name) -> Result<String> {
     let path = Files::of(root, name).stub;
     let text = match fs::read_to_string(&path) {
-        // It has no service.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(String::new()),
         text => text.context(|| format!("cannot read {}", path.display()))?,
     };
     let unit = UnitFile::parse(&text).context(|| format!("cannot read {}", path.display()))?;
-    Ok(unit.section("Install").next().is_some())
+    Ok(unit.section("Install").map(|(key, value)| format!("{key}={value}\n")).collect())
 }
 
 /// Has systemd load the unit anew, and makes what it needs on the host.
@@ -233,7 +237,7 @@ pub fn load(root: &Root, name: &Name) -> Result<()> {
 }
 
 /// Whether the container has a unit.
-fn has_service(root: &Root, name: &Name) -> bool {
+pub fn has_service(root: &Root, name: &Name) -> bool {
     Files::of(root, name).stub.exists()
 }
 

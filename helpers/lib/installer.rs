@@ -3,6 +3,7 @@
 use crate::draft::Draft;
 use crate::error::{Context, Error, Result};
 use crate::installation;
+use crate::journal::{self, Event, Subject};
 use crate::log;
 use crate::plan::Planner;
 use crate::preview;
@@ -23,6 +24,7 @@ impl Installer<'_> {
         let planned = self.planner.plan(&draft)?;
         let has_service = planned.registration.service;
         planned.warn_of_host_files();
+        let info = planned.info.clone();
         draft.make(store, image, &planned.content, planned.info)?;
         let done = self.commit(&draft.deployment());
         if let Err(e) = done {
@@ -34,7 +36,17 @@ impl Installer<'_> {
         } else {
             String::new()
         };
-        log::info(&format!("installed {name} from {} ({}){start}", image.name, image.digest));
+        let deployment = draft.deployment();
+        let subject = Subject {
+            name: Some(name),
+            image: &info.image,
+            digest: &info.digest,
+            deployment: &deployment,
+            ..Subject::default()
+        };
+        let shown = journal::shown(&image.name, &image.digest);
+        let message = format!("installed {name} from {shown}{start}");
+        journal::tell(deployments.root(), Event::Installed, subject, &message);
         Ok(())
     }
 

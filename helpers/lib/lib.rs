@@ -2,6 +2,7 @@
 //!
 //! Programs are verbs and stay thin; the modules here are nouns. Only the modules below [`store`] use libostree.
 
+pub mod availability;
 pub mod body;
 pub mod bundle;
 pub mod cgroup;
@@ -14,6 +15,7 @@ pub mod foreground;
 pub mod host;
 pub mod host_files;
 pub mod installation;
+pub mod journal;
 pub mod lock;
 pub mod log;
 pub mod manifest;
@@ -27,14 +29,20 @@ pub mod recovery;
 pub mod registration;
 pub mod remover;
 pub mod resources;
+pub mod retention;
 pub mod runtime;
 pub mod scratch;
+pub mod state;
+pub mod switcher;
 pub mod systemd;
 pub mod table;
 pub mod template;
+pub mod temporary;
 pub mod unit;
 pub mod variables;
+pub mod verify;
 pub mod volumes;
+pub mod watch;
 
 #[cfg(feature = "store")]
 pub mod default_config;

@@ -12,6 +12,7 @@ use crate::files;
 use crate::name::Name;
 use crate::recovery;
 use crate::registration;
+use crate::state::State;
 use crate::store::Store;
 use crate::systemd::{self, UnitState};
 
@@ -33,6 +34,10 @@ pub struct Row {
     pub since: Option<String>,
     /// The digest that its image has in the store now, if that is another one.
     pub pending: Option<String>,
+    /// The deployment that is to be current next.
+    pub staged: Option<String>,
+    /// Whether it is left alone in updates.
+    pub held: bool,
     /// What is wrong with it.
     pub problems: Vec<String>,
 }
@@ -84,8 +89,22 @@ fn row(
             Ok(info) => describe(&mut row, deployments, store, name, current, info),
         },
     }
+    match State::load(deployments, name) {
+        Ok(state) => describe_updates(&mut row, deployments, &state),
+        Err(e) => row.problems.push(e.to_string()),
+    }
     row.problems.extend(recovery::staleness(deployments.root(), name).map(|why| why.to_string()));
     row
+}
+
+fn describe_updates(row: &mut Row, deployments: &Deployments, state: &State) {
+    row.staged = state.staged(deployments).map(str::to_owned);
+    row.held = state.hold;
+    if let Some(switch) = &state.switch {
+        row.problems.push(format!("it is being switched to {}, or that was interrupted", switch.to));
+    }
+    let failed = state.bad.iter().find(|bad| row.pending.as_ref() == Some(&bad.digest));
+    row.problems.extend(failed.map(|bad| format!("the image that is pending failed: {}", bad.reason)));
 }
 
 fn describe(

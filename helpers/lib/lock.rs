@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -25,16 +25,31 @@ pub fn container(root: &Root, name: &Name) -> Result<Lock> {
     take(root, name.as_str(), &format!("another program to finish with {name}"))
 }
 
+/// As [`container`], but `None` if somebody else has it.
+pub fn try_container(root: &Root, name: &Name) -> Result<Option<Lock>> {
+    let path = directory(root)?.join(name.as_str());
+    let what = || format!("cannot lock {}", path.display());
+    match Flock::lock(open(&path).context(what)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, e)) => Err(e).context(what),
+    }
+}
+
 /// The lock of whoever decides on files of the host, which containers may share. To be taken after that of the container.
 pub fn host_files(root: &Root) -> Result<Lock> {
     // No container is called so.
     take(root, ".host-files", "another installation, update or removal to finish")
 }
 
-fn take(root: &Root, file: &str, what_for: &str) -> Result<Lock> {
+fn directory(root: &Root) -> Result<PathBuf> {
     let directory = root.join(RUN).join(".locks");
     files::make_directory(&directory, 0o700)?;
-    let path = directory.join(file);
+    Ok(directory)
+}
+
+fn take(root: &Root, file: &str, what_for: &str) -> Result<Lock> {
+    let path = directory(root)?.join(file);
     let what = || format!("cannot lock {}", path.display());
     match Flock::lock(open(&path).context(what)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),

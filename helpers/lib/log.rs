@@ -49,10 +49,19 @@ pub fn info(message: &str) {
     write(6, message);
 }
 
+/// What messages are known by.
+pub fn identifier() -> &'static str {
+    STATE.get().map_or("syscontainers", |(name, _)| name)
+}
+
+/// A message as it is written: text from images must not forge a line of its own.
+pub fn printable(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 fn write(priority: u8, message: &str) {
     let (name, sink) = STATE.get_or_init(|| ("syscontainers", Sink::Plain));
-    // Text from images must not forge a line of its own.
-    let message: String = message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let message = printable(message);
     match sink {
         Sink::Plain => stderr(&format!("{name}: {message}\n")),
         Sink::Prefixed => stderr(&format!("<{priority}>{message}\n")),

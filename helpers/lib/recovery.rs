@@ -12,12 +12,14 @@ use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::host_files;
 use crate::installation;
+use crate::journal::{self, Event, Subject};
 use crate::lock;
 use crate::log;
 use crate::name::Name;
 use crate::original;
 use crate::paths::{ATTACHED, Root, STALE};
 use crate::registration;
+use crate::state;
 use crate::systemd;
 
 /// What [`recover`] or [`reconcile`] did.
@@ -59,6 +61,7 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
                 deployments.detach(name).context(what)?;
             }
             let mut changed = installation::unregister(deployments.root(), name).context(what)?;
+            state::forget(deployments, name).context(what)?;
             if let Some((deployment, _)) = original::find(deployments, name, &all) {
                 changed |= original::retire(deployments, name, &deployment).context(what)?;
             }
@@ -89,7 +92,18 @@ fn remove_host_files(deployments: &Deployments, name: &Name, all: &[String]) -> 
 fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Recovered> {
     let was_there = installation::is_there(deployments.root(), name);
     let changed = installation::register(deployments, name, deployment)?;
+    if changed {
+        tell(deployments, name, deployment);
+    }
     Ok(Recovered { changed: unmark(deployments.root(), name)? || changed, created: !was_there })
+}
+
+fn tell(deployments: &Deployments, name: &Name, deployment: &str) {
+    let info = deployments.info(deployment).unwrap_or_default();
+    let (image, digest) = (info.image.as_str(), info.digest.as_str());
+    let subject = Subject { name: Some(name), image, digest, deployment, ..Subject::default() };
+    let message = format!("made the unit of {name} again, from its current deployment");
+    journal::tell(deployments.root(), Event::Mended, subject, &message);
 }
 
 /// Enables a container whose unit was made again, as it was installed: what became of it since is lost with the links in /etc.
@@ -127,12 +141,15 @@ pub struct Found {
     temporary: BTreeSet<Name>,
     /// Those whose deployments were gone before.
     stale: BTreeSet<Name>,
+    /// Those with a [`state::State`], which may hold a switch that is not over.
+    pub states: BTreeSet<Name>,
 }
 
 /// Looks for containers, in one pass over each directory.
 pub fn find(deployments: &Deployments) -> Result<Found> {
     let mut found = Found::default();
     for entry in files::names(&deployments.path(""))? {
+        found.states.extend(state::owner(&entry));
         let is_temporary = entry.starts_with('.');
         if let Some(name) = deployment::owner(&entry) {
             if is_temporary {

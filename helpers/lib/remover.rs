@@ -9,6 +9,7 @@ use crate::config;
 use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::installation;
+use crate::journal::{self, Event, Subject};
 use crate::name::Name;
 use crate::recovery;
 use crate::systemd;
@@ -50,6 +51,8 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
             state.extend(state_directories(deployments, deployment, &info)?);
         }
     }
+    let current = deployments.current(name).ok().flatten().unwrap_or_default();
+    let info = deployments.info(&current).unwrap_or_default();
     systemd::stop(root, name)?;
     systemd::reset_failed(root, name)?;
     if has_link {
@@ -57,6 +60,9 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
     }
     recovery::recover(deployments, name)?;
     systemd::reload(root)?;
+    let (image, digest, previous) = (info.image.as_str(), info.digest.as_str(), current.as_str());
+    let subject = Subject { name: Some(name), image, digest, previous, ..Subject::default() };
+    journal::tell(root, Event::Removed, subject, &format!("removed {name}"));
     let state = state.into_iter().filter(|path| root.join(path).exists());
     if !options.purge {
         return Ok(state.collect());

@@ -1,6 +1,7 @@
 //! Talking to the service manager, through systemd's own programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -32,8 +33,7 @@ pub fn is_booting(root: &Root) -> Result<bool> {
     if !is_running(root) {
         return Ok(false);
     }
-    let state = output(Command::new(SYSTEMCTL).args(["show", "--property=SystemState", "--value"]))?;
-    Ok(matches!(String::from_utf8_lossy(&state).trim(), "initializing" | "starting"))
+    Ok(matches!(system_state()?.as_str(), "initializing" | "starting"))
 }
 
 /// Has a boot go on with units that were not there when it began, and with what requires them.
@@ -44,6 +44,12 @@ pub fn extend_boot() -> Result<()> {
 /// Enables a unit as its `[Install]` says, without loading units again. The links last through a power cut.
 pub fn enable(root: &Root, name: &Name) -> Result<()> {
     run(systemctl(root).args(["--no-reload", "--quiet", "enable", &name.unit()]))?;
+    files::sync_file_system(&root.join(STUBS))
+}
+
+/// Enables a unit as its `[Install]` says now, and not as it said before.
+pub fn reenable(root: &Root, name: &Name) -> Result<()> {
+    run(systemctl(root).args(["--no-reload", "--quiet", "reenable", &name.unit()]))?;
     files::sync_file_system(&root.join(STUBS))
 }
 
@@ -65,10 +71,21 @@ pub fn stop(root: &Root, name: &Name) -> Result<()> {
 
 /// Forgets that a unit failed, so that nothing of it stays loaded.
 pub fn reset_failed(root: &Root, name: &Name) -> Result<()> {
-    if is_running(root) && property(&name.unit(), "ActiveState")? == "failed" {
+    if is_failed(root, name)? {
         run(Command::new(SYSTEMCTL).args(["reset-failed", &name.unit()]))?;
     }
     Ok(())
+}
+
+/// Whether a unit failed.
+pub fn is_failed(root: &Root, name: &Name) -> Result<bool> {
+    Ok(is_running(root) && property(&name.unit(), "ActiveState")? == "failed")
+}
+
+/// Whether a unit was started in this boot, or is about to be.
+pub fn was_started(unit: &str) -> Result<bool> {
+    let started = property(unit, "InactiveExitTimestampMonotonic")?;
+    Ok(!matches!(started.as_str(), "" | "0") || !matches!(property(unit, "Job")?.as_str(), "" | "0"))
 }
 
 /// Whether a unit is active, or on the way to it.
@@ -94,6 +111,62 @@ pub fn active_dependents(root: &Root, name: &Name) -> Result<Vec<String>> {
         }
     }
     Ok(active)
+}
+
+/// Properties of units, one map each, in the order of the units.
+pub fn show<U: AsRef<OsStr>>(units: &[U], properties: &str) -> Result<Vec<BTreeMap<String, String>>> {
+    let mut command = Command::new(SYSTEMCTL);
+    command.args(["show", "--property", properties, "--"]).args(units);
+    let text = String::from_utf8_lossy(&output(&mut command)?).into_owned();
+    let blocks = text.split("\n\n").filter(|block| !block.trim().is_empty());
+    let pairs = |block: &str| {
+        let pairs = block.lines().filter_map(|line| line.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    };
+    Ok(blocks.map(pairs).collect())
+}
+
+/// Has systemd do something with units, without waiting until it is done.
+pub fn queue<U: AsRef<OsStr>>(verb: &str, units: &[U]) -> Result<()> {
+    run(Command::new(SYSTEMCTL).args(["--quiet", "--no-block", verb, "--"]).args(units))
+}
+
+/// Whether the system is going down.
+pub fn is_stopping() -> Result<bool> {
+    Ok(system_state()? == "stopping")
+}
+
+fn system_state() -> Result<String> {
+    let state = output(Command::new(SYSTEMCTL).args(["show", "--property=SystemState", "--value"]))?;
+    Ok(String::from_utf8_lossy(&state).trim().to_owned())
+}
+
+/// Units that are active and go down with this one: those that need it, and those that need them.
+pub fn all_active_dependents(root: &Root, name: &Name) -> Result<Vec<String>> {
+    if !is_running(root) {
+        return Ok(Vec::new());
+    }
+    let (mut found, mut queue) = (Vec::new(), vec![name.unit()]);
+    while let Some(unit) = queue.pop() {
+        let properties = "RequiredBy,RequisiteOf,BoundBy,ConsistsOf,ActiveState";
+        for block in show(&[&unit], properties)? {
+            let is_up = matches!(block.get("ActiveState").map(String::as_str), Some("active" | "reloading"));
+            if unit != name.unit() {
+                if !is_up {
+                    continue;
+                }
+                found.push(unit.clone());
+            }
+            let users = block.iter().filter(|(key, _)| *key != "ActiveState");
+            let users = users.flat_map(|(_, units)| units.split_whitespace()).map(str::to_owned);
+            for user in users {
+                if user != name.unit() && !found.contains(&user) && !queue.contains(&user) {
+                    queue.push(user);
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn property(unit: &str, property: &str) -> Result<String> {
@@ -131,23 +204,17 @@ pub fn states(root: &Root, names: &BTreeSet<Name>) -> Result<BTreeMap<String, Un
     if !is_running(root) || names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut command = Command::new(SYSTEMCTL);
-    command.args(["show", "--property=Id,LoadState,ActiveState,SubState,StateChangeTimestamp", "--"]);
-    command.args(names.iter().map(Name::unit));
-    let text = String::from_utf8_lossy(&output(&mut command)?).into_owned();
+    let names: Vec<String> = names.iter().map(Name::unit).collect();
     let mut states = BTreeMap::new();
-    for unit in text.split("\n\n") {
-        let value = |key: &str| {
-            unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
-        };
-        let since = Some(value("StateChangeTimestamp").to_owned()).filter(|since| !since.is_empty());
+    for unit in show(&names, "Id,LoadState,ActiveState,SubState,StateChangeTimestamp")? {
+        let value = |key: &str| unit.get(key).cloned().unwrap_or_default();
         let state = UnitState {
-            active: value("ActiveState").into(),
-            sub: value("SubState").into(),
-            load: value("LoadState").into(),
-            since,
+            active: value("ActiveState"),
+            sub: value("SubState"),
+            load: value("LoadState"),
+            since: Some(value("StateChangeTimestamp")).filter(|since| !since.is_empty()),
         };
-        states.insert(value("Id").to_owned(), state);
+        states.insert(value("Id"), state);
     }
     Ok(states)
 }

@@ -1,17 +1,20 @@
-//! An update: another deployment of an installed container, made current.
+//! An update: another deployment of an installed container, made current or staged.
 //!
 //! The deployment that was current stays as it is; so does the service, until it is restarted.
 
-use crate::bundle::Bundle;
+use crate::deployment::Info;
 use crate::draft::Draft;
-use crate::error::{Context, Result};
-use crate::host_files;
+use crate::error::{Error, Result};
 use crate::installation;
+use crate::journal::{self, Event, Subject};
 use crate::log;
 use crate::plan::{Planned, Planner, Previous};
 use crate::preview;
-use crate::recovery;
+use crate::retention;
+use crate::state::State;
+use crate::switcher::Switcher;
 use crate::systemd;
+use crate::verify;
 
 /// Updates one container; the caller holds its lock, and has it recovered.
 pub struct Updater<'a> {
@@ -28,26 +31,94 @@ impl Updater<'_> {
         let draft = self.draft()?;
         let planned = self.planner.plan(&draft)?;
         if self.is_same(&planned) {
-            self.complete(&self.previous.deployment)?;
-            log::info(&format!("{name} is up to date: {} ({})", image.name, image.digest));
+            self.complete()?;
+            log::info(&format!("{name} is up to date: {}", journal::shown(&image.name, &image.digest)));
             return Ok(());
         }
         planned.warn_of_host_files();
-        let info = planned.info.clone();
-        draft.make(store, image, &planned.content, info)?;
+        draft.make(store, image, &planned.content, planned.info.clone())?;
         let deployment = draft.deployment();
-        if let Err(e) = self.commit(&deployment, &planned) {
-            self.undo(&deployment).context(|| format!("{e}; then it failed to go back"))?;
-            return Err(e);
-        }
-        self.remove_others(&deployment)?;
+        Switcher { deployments, name }.replace(&self.previous.deployment, &deployment)?;
         let restart = if planned.registration.service && systemd::is_running(deployments.root()) {
             format!("; 'systemctl restart {name}' runs it")
         } else {
             String::new()
         };
-        log::info(&format!("updated {name} to {} ({}){restart}", image.name, image.digest));
+        let shown = journal::shown(&image.name, &image.digest);
+        self.tell(Event::Switched, &planned, "", &format!("updated {name} to {shown}{restart}"));
         Ok(())
+    }
+
+    /// Makes the next deployment, for [`Switcher::switch`]. Returns its name; `None` if the container is up to date, or is to be
+    /// left alone.
+    pub fn stage(&self, force: bool) -> Result<Option<String>> {
+        let Planner { deployments, name, store, image, .. } = self.planner;
+        if self.is_taken_over() {
+            return Err(Error::new(format!(
+                "it was installed by Project Atomic's tools, and there would be no way back; update it once with 'syscontainer-checkout --update {name}'"
+            )));
+        }
+        let draft = self.draft()?;
+        let planned = self.planner.plan(&draft)?;
+        let shown = journal::shown(&image.name, &image.digest);
+        let mut state = State::load(deployments, name)?;
+        if self.is_same(&planned) {
+            self.unstage(&mut state)?;
+            log::info(&format!("{name} is up to date: {shown}"));
+            return Ok(None);
+        }
+        if let Some(bad) = state.bad(&planned.info).filter(|_| !force) {
+            let message = format!(
+                "skipping {shown} for {name}, which was tried before and failed: {}; --force tries it again",
+                bad.reason
+            );
+            self.tell(Event::Skipped, &planned, &bad.reason, &message);
+            return Ok(None);
+        }
+        let staged = state.staged(deployments).map(str::to_owned);
+        if let Some(staged) = staged.filter(|staged| self.is_as_planned(staged, &planned)) {
+            log::info(&format!("{staged} is staged already: {shown}"));
+            return Ok(Some(staged));
+        }
+        verify::check(&planned.registration)?;
+        planned.warn_of_host_files();
+        let deployment = draft.deployment();
+        // First, so that one that is whole is never taken for one to go back to.
+        state.staged = Some(deployment.clone());
+        state.forgive(&planned.info);
+        state.save(deployments, name)?;
+        draft.make(store, image, &planned.content, planned.info.clone())?;
+        retention::collect(deployments, name, &state)?;
+        let message = format!("staged {deployment}: {shown}; 'syscontainer-switch {name}' runs it");
+        self.tell(Event::Staged, &planned, "", &message);
+        Ok(Some(deployment))
+    }
+
+    /// What was staged is not wanted any more.
+    fn unstage(&self, state: &mut State) -> Result<()> {
+        let Planner { deployments, name, .. } = self.planner;
+        if state.staged.take().is_some() {
+            state.save(deployments, name)?;
+            retention::collect(deployments, name, state)?;
+        }
+        Ok(())
+    }
+
+    fn is_as_planned(&self, deployment: &str, planned: &Planned) -> bool {
+        let info = self.planner.deployments.info(deployment);
+        info.is_ok_and(|info| is_same(&info, &planned.info))
+    }
+
+    fn tell(&self, event: Event, planned: &Planned, reason: &str, message: &str) {
+        let subject = Subject {
+            name: Some(self.planner.name),
+            image: &planned.info.image,
+            digest: &planned.info.digest,
+            deployment: &planned.deployment,
+            previous: &self.previous.deployment,
+            reason,
+        };
+        journal::tell(self.planner.deployments.root(), event, subject, message);
     }
 
     /// All that [`Updater::update`] would write and do, as text.
@@ -66,16 +137,8 @@ impl Updater<'_> {
         Ok(Draft::new(deployments, name, deployments.next_number(name)?))
     }
 
-    /// A root file system of the user's may be another by now.
     fn is_same(&self, planned: &Planned) -> bool {
-        let (old, new) = (&self.previous.info, &planned.info);
-        old.digest == new.digest
-            && old.image == new.image
-            && old.user_values == new.user_values
-            && old.runtime == new.runtime
-            && old.user_notify == new.user_notify
-            && old.remote.is_none()
-            && new.remote.is_none()
+        is_same(&self.previous.info, &planned.info)
     }
 
     fn is_taken_over(&self) -> bool {
@@ -88,67 +151,25 @@ impl Updater<'_> {
         planned.info.enabled && planned.registration.service && !had_unit
     }
 
-    /// The link first: what is registered is derived from it, whoever does so.
-    fn commit(&self, deployment: &str, planned: &Planned) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        let root = deployments.root();
-        if !planned.registration.service {
-            // With its unit gone, nobody could stop it properly.
-            systemd::stop(root, name)?;
-        }
-        deployments.switch(name, deployment)?;
-        installation::register(deployments, name, deployment)?;
-        if self.is_enabled_anew(planned) && installation::is_installable(root, name)? {
-            systemd::enable(root, name)?;
-        }
-        installation::load(root, name)
-    }
-
     /// What an update that was killed at its end has left undone.
-    fn complete(&self, deployment: &str) -> Result<()> {
+    fn complete(&self) -> Result<()> {
         let Planner { deployments, name, .. } = self.planner;
         if systemd::needs_reload(deployments.root(), name)? {
             installation::load(deployments.root(), name)?;
         }
-        let (mut all, _) = deployments.all(name)?;
-        all.retain(|other| other != deployment);
-        // The newest may be the one to go back to.
-        all.pop();
-        self.remove(&all)
+        let mut state = State::load(deployments, name)?;
+        self.unstage(&mut state)?;
+        retention::collect(deployments, name, &state)
     }
+}
 
-    /// Host files are put back here: as long as the old deployment is registered, recovery takes them for the user's.
-    fn undo(&self, deployment: &str) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        deployments.switch(name, &self.previous.deployment)?;
-        let (old, new) = (&self.previous.info, deployments.info(deployment)?);
-        if !self.is_taken_over() {
-            host_files::install(deployments, &self.previous.deployment, old, Some((deployment, &new)))?;
-        }
-        host_files::remove(deployments, name, &[&new], Some(old))?;
-        recovery::recover(deployments, name)?;
-        deployments.remove(deployment)?;
-        systemd::reload(deployments.root())
-    }
-
-    /// Two are kept: this one, and the one to go back to.
-    fn remove_others(&self, deployment: &str) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        let (mut all, _) = deployments.all(name)?;
-        all.retain(|other| other != deployment && *other != self.previous.deployment);
-        self.remove(&all)
-    }
-
-    /// A service runs the deployment that it was started with, however many updates ago.
-    fn remove(&self, others: &[String]) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        let running = match Bundle::new(name).load()? {
-            Some(launch) => Some(launch.deployment),
-            // It may be the original's, which runs from any.
-            None if systemd::is_active(deployments.root(), name)? => return Ok(()),
-            None => None,
-        };
-        let unused = others.iter().filter(|other| running.as_ref() != Some(other));
-        unused.into_iter().try_for_each(|other| deployments.remove(other))
-    }
+/// A root file system of the user's may be another by now.
+fn is_same(old: &Info, new: &Info) -> bool {
+    old.digest == new.digest
+        && old.image == new.image
+        && old.user_values == new.user_values
+        && old.runtime == new.runtime
+        && old.user_notify == new.user_notify
+        && old.remote.is_none()
+        && new.remote.is_none()
 }

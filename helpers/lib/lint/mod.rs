@@ -14,10 +14,8 @@ mod mounts;
 pub mod remote;
 pub mod rules;
 pub mod subject;
-mod temporary;
 mod unit;
 mod variables;
-mod verify;
 
 use std::fmt;
 

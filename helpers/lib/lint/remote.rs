@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::subject::Subject;
-use super::temporary::Temporary;
 use super::{Report, check};
 use crate::error::Result;
 use crate::paths::{self, Root};
@@ -12,6 +11,7 @@ use crate::store::Store;
 use crate::store::access::Access;
 use crate::store::pull;
 use crate::store::reference::Reference;
+use crate::temporary::Temporary;
 
 /// Checks an image in the store; one that is not there is pulled to a temporary store first.
 pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {

@@ -6,7 +6,7 @@ use super::config::Config;
 use super::exports::Exports;
 use super::subject::Subject;
 use super::variables::{Output, Rendered};
-use super::{Place, Report, rules, verify};
+use super::{Place, Report, rules};
 use crate::body;
 use crate::deployment::{Deployments, Info};
 use crate::error::{Error, Result};
@@ -20,6 +20,7 @@ use crate::runtime::{Kind, Runtime};
 use crate::template;
 use crate::unit::UnitFile;
 use crate::variables::COMMANDS;
+use crate::verify;
 
 /// A unit that could be read. Lines are those of the template, since no value has line breaks.
 pub struct Unit {

@@ -85,6 +85,14 @@ pub fn is_of_another(repo: &ostree::Repo, name: &str) -> Result<bool> {
     Ok(!metadata.contains(VERSION_KEY) && metadata.contains(MANIFEST))
 }
 
+/// Where an image was pulled from, as skopeo calls it; `None` if that is not known.
+pub fn source(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
+    let what = || format!("cannot read commit {}", image.commit);
+    let (variant, _) = repo.load_commit(&image.commit).context(what)?;
+    let metadata = VariantDict::new(Some(&variant.child_value(0)));
+    Ok(metadata.lookup::<String>(SOURCE).ok().flatten().filter(|source| !source.is_empty()))
+}
+
 /// The policy that an image was let through by, as [`set_policy`] recorded it.
 pub fn policy(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(detached(repo, image)?.lookup(POLICY).ok().flatten())

@@ -122,6 +122,15 @@ impl Store {
         image::load(&self.repo, name).context(|| format!("cannot read image {name}"))
     }
 
+    /// Where an image in the store can be pulled from again.
+    pub fn source(&self, name: &str) -> Result<Reference> {
+        let source = match self.lookup(name)? {
+            Some(image) => image::source(&self.repo, &image)?,
+            None => None,
+        };
+        source.as_deref().unwrap_or(name).parse()
+    }
+
     /// As [`Store::find`]; an image that the original pulled is made one of ours.
     pub fn find_or_adopt(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;

@@ -102,12 +102,19 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
             None => fetch(store, &source, descriptor, expected, report).context(what)?,
         });
     }
-    let metadata = image::metadata(&manifest.digest, &original, &config, &reference.to_skopeo());
+    let metadata = image::metadata(&manifest.digest, &original, &config, &reference.absolute().to_skopeo());
     commit(store, &name, &metadata, &imported).context(what)?;
     let image = image::load(&store.repo, &name).context(what)?;
     let image = image.ok_or_else(|| Error::new("it is gone again")).context(what)?;
     image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
     Ok(Outcome { image, changed: true, fetched: layers.len() - reused, reused, bytes })
+}
+
+/// The digest that an image has at its source now. Nothing is fetched but its manifest.
+pub fn peek(reference: &Reference, access: &Access, report: &dyn Report) -> Result<String> {
+    let tell = |text: &str| report.retrying(text);
+    with_retries(&tell, || transport::peek(reference, access))
+        .context(|| format!("cannot look for {}", reference.location()))
 }
 
 /// What each layer must be; refuses what cannot be imported before anything is fetched.

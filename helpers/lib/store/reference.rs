@@ -166,6 +166,14 @@ impl Reference {
         format!("{}:{slashes}{}{image}", self.transport.name(), self.location)
     }
 
+    /// The same image for whoever is in another directory.
+    pub fn absolute(&self) -> Reference {
+        let path = Path::new(&self.location);
+        let absolute = std::path::absolute(path).ok().filter(|_| !self.transport.has_names());
+        let location = absolute.and_then(|path| path.into_os_string().into_string().ok());
+        Reference { location: location.unwrap_or_else(|| self.location.clone()), ..self.clone() }
+    }
+
     /// The same image by the digest of its manifest; for registries only.
     pub fn with_digest(&self, digest: &str) -> Option<Reference> {
         let repository = self.location.split('@').next().unwrap_or_default();

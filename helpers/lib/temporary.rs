@@ -16,7 +16,7 @@ impl Temporary {
     pub fn new(directory: &Path) -> Result<Temporary> {
         let mut number = 0;
         loop {
-            let path = directory.join(format!("syscontainer-lint-{}-{number}", std::process::id()));
+            let path = directory.join(format!("syscontainer-{}-{number}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
                 result => {

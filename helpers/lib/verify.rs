@@ -5,10 +5,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::temporary::Temporary;
-use crate::error::{Context, Result};
+use crate::body;
+use crate::error::{Context, Error, Result};
+use crate::log;
 use crate::name::Name;
-use crate::paths;
+use crate::paths::{self, ATTACHED};
+use crate::registration::Registration;
+use crate::temporary::Temporary;
 
 /// One thing that systemd says.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +42,29 @@ pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
             Ok(Some(said.lines().filter_map(|line| complaint(line, &path, name)).collect()))
         }
     }
+}
+
+/// Refuses a registration whose unit systemd would not load, and tells of what it would ignore.
+pub fn check(registration: &Registration) -> Result<()> {
+    let name = &registration.name;
+    if !registration.service {
+        return Ok(());
+    }
+    let source = Path::new(ATTACHED).join(format!("{name}.json"));
+    let text = format!("{}\n{}", body::stub(registration)?, body::compose(registration, &source)?);
+    for complaint in verify(&text, name)?.unwrap_or_default() {
+        let line = complaint.line.and_then(|line| text.lines().nth(line.saturating_sub(1)));
+        let place = line.map_or(String::new(), |line| format!(" (line '{}')", line.trim()));
+        let message = format!("{}: {}{place}", name.unit(), complaint.message);
+        if complaint.is_refusal {
+            return Err(Error::new(format!(
+                "systemd would not load the unit of {}: {message}",
+                registration.image
+            )));
+        }
+        log::warning(&message);
+    }
+    Ok(())
 }
 
 /// Lines about other units are left out, and programs that this host does not have.

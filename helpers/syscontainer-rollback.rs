@@ -1,0 +1,116 @@
+//! Goes back to a deployment that was current before.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use syscontainers::cli::{self, Command, Program};
+use syscontainers::deployment::Deployments;
+use syscontainers::error::{Context, Error, Result};
+use syscontainers::lock;
+use syscontainers::log;
+use syscontainers::name::Name;
+use syscontainers::paths::Root;
+use syscontainers::retention;
+use syscontainers::state::State;
+use syscontainers::switcher::{Purpose, Settled, Switcher};
+use syscontainers::systemd;
+
+const PROGRAM: Program = Program {
+    name: "syscontainer-rollback",
+    usage: "\
+Usage: syscontainer-rollback [OPTION...] NAME [NUMBER]
+
+Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and
+restarts its service. The same command again returns. See syscontainer-rollback(8).
+
+  --soak=SECONDS  watch the service for so long
+  --if-failed     only if its service failed, and not to what failed itself
+  --root=DIR      work on the tree below DIR
+  -h, --help      show this help
+  --version       show the version
+",
+};
+
+struct Args {
+    name: Name,
+    number: Option<u32>,
+    soak: Option<Duration>,
+    if_failed: bool,
+    root: Root,
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let (mut name, mut number, mut soak, mut if_failed, mut root) =
+        (None, None, None, false, Root::default());
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
+            Long("soak") => soak = Some(Duration::from_secs(parser.value()?.parse()?)),
+            Long("if-failed") => if_failed = true,
+            Long("root") => root = Root::new(parser.value()?),
+            Value(value) if name.is_none() => name = Some(value.parse()?),
+            Value(value) if number.is_none() => number = Some(value.parse()?),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, number, soak, if_failed, root }))
+}
+
+fn run(args: Args) -> Result<()> {
+    let what = || format!("cannot roll back {}", args.name);
+    let deployments = Deployments::new(&args.root);
+    let _lock = lock::container(&args.root, &args.name)?;
+    roll_back(&args, &deployments).context(what)
+}
+
+fn roll_back(args: &Args, deployments: &Deployments) -> Result<()> {
+    let name = &args.name;
+    let switcher = Switcher { deployments, name };
+    if let Settled::WentBack(why) = switcher.settle()? {
+        // That is what was asked for.
+        log::info(&why);
+        return Ok(());
+    }
+    let current = deployments.current(name)?;
+    let current = current.ok_or_else(|| Error::not_found(format!("there is no container {name}")))?;
+    if args.if_failed && !systemd::is_failed(&args.root, name)? {
+        log::info(&format!("the service of {name} has not failed, {current} stays"));
+        return Ok(());
+    }
+    let target = target(args, deployments, &current)?;
+    switcher.switch(&current, &target, Purpose::Rollback, args.soak)
+}
+
+fn target(args: &Args, deployments: &Deployments, current: &str) -> Result<String> {
+    let (all, _) = deployments.all(&args.name)?;
+    let state = State::load(deployments, &args.name)?;
+    let target = match args.number {
+        Some(number) => Some(format!("{}.{number}", args.name)).filter(|target| all.contains(target)),
+        None => retention::previous(&all, Some(current), &state),
+    };
+    let others = || match all.iter().filter(|other| *other != current).cloned().collect::<Vec<_>>() {
+        others if others.is_empty() => format!("{current} is the only deployment"),
+        others => format!("there are {}, and {current}, which is current", others.join(", ")),
+    };
+    let target = target.ok_or_else(|| Error::new(format!("there is nothing to go back to: {}", others())))?;
+    if target == current {
+        return Err(Error::new(format!("{target} is current already")));
+    }
+    let info = deployments.info(&target)?;
+    if info.is_of_original() {
+        return Err(Error::new(format!(
+            "{target} was made by Project Atomic's tools, and its unit is gone; remove the container and install image {} again",
+            info.image
+        )));
+    }
+    if let Some(bad) = state.bad(&info).filter(|_| args.if_failed) {
+        return Err(Error::new(format!("{target} failed before, too: {}", bad.reason)));
+    }
+    Ok(target)
+}
+
+fn main() -> ExitCode {
+    cli::main(&PROGRAM, parse, run)
+}
