@@ -103,7 +103,7 @@ fn run(args: Args) -> Result<Done> {
 fn update(args: &Args, name: &Name) -> Result<Done> {
     let deployments = Deployments::new(&args.root);
     let updates = Updates::of(&deployments, name)?;
-    if updates.is_held() {
+    if updates.is_held() && !args.check {
         log::info(&format!("{name} is held, leaving it alone"));
         return Ok(Done::Plainly);
     }

@@ -152,7 +152,8 @@ rm -r /etc/systemd/system/web.service.d
 systemctl daemon-reload
 
 say 'an unpacked tree'
-mkdir -p "$WORK/tree"
+mkdir -p "$WORK/tree/usr/bin" "$WORK/tree/usr/lib/systemd/system"
+cp /usr/bin/crun "$WORK/tree/usr/bin/"
 syscontainer-pull --quiet --root="$WORK/tree" "$REGISTRY/web" >/dev/null
 syscontainer-checkout --root="$WORK/tree" "$REGISTRY/web" >/dev/null 2>&1
 version 10
