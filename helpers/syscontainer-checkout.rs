@@ -14,6 +14,7 @@ use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::plan::{Options, Planner, Previous};
+use syscontainers::state::State;
 use syscontainers::store::{Image, Store};
 use syscontainers::switcher::{Settled, Switcher};
 use syscontainers::tree::Tree;
@@ -173,7 +174,8 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Na
     let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
     let info = deployments.info(&current).context(what)?;
     let store = Store::open(&args.root, args.repo.as_deref()).context(what)?;
-    let image = find(args, &store, rebase.unwrap_or(&info.image)).context(what)?;
+    let wanted = State::load(&deployments, name).context(what)?.wanted(&deployments, &info);
+    let image = find(args, &store, rebase.unwrap_or(&wanted.image)).context(what)?;
     let tree = Tree::Stored(&store, &image);
     let previous = Previous::read(&deployments, name, &current, &tree).context(what)?;
     let planner = Planner {

@@ -44,9 +44,9 @@ impl Updates {
         });
         let digest = match info.is_of_original() {
             true => format!("sha256:{}", info.revision),
-            false => info.digest,
+            false => info.digest.clone(),
         };
-        Ok(Updates { image: info.image, digest, staged, state })
+        Ok(Updates { image: state.wanted(deployments, &info).image, digest, staged, state })
     }
 
     /// Whether nothing is to be done, whatever there is.

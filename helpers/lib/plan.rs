@@ -23,6 +23,7 @@ use crate::registration::{Registration, UserNotify};
 use crate::rendered::Rendered;
 use crate::resources;
 use crate::runtime::Runtime;
+use crate::state::State;
 use crate::store::{Image, Store};
 use crate::systemd;
 use crate::tree::Tree;
@@ -90,8 +91,8 @@ pub struct Previous {
     pub deployment: String,
     /// What is known of that.
     pub info: Info,
-    /// Values that the user set.
-    user_values: Values,
+    /// What the user chose, for that or for the one that is staged.
+    wanted: Info,
 }
 
 impl Previous {
@@ -99,16 +100,16 @@ impl Previous {
     /// not there any more, with those of `image`.
     pub fn read(deployments: &Deployments, name: &Name, deployment: &str, image: &Tree) -> Result<Previous> {
         let mut info = deployments.info(deployment)?;
-        let user_values = if info.is_of_original() {
+        let mut wanted = State::load(deployments, name)?.wanted(deployments, &info);
+        if info.is_of_original() {
             // It recorded neither.
             info.enabled = systemd::is_enabled(deployments.root(), name)?;
             let rootfs = deployments.path(deployment).join("rootfs");
             let own = Tree::Directory(&rootfs);
-            original::user_values(&info, &defaults(if rootfs.is_dir() { &own } else { image })?)
-        } else {
-            info.user_values.clone()
-        };
-        Ok(Previous { deployment: deployment.to_owned(), info, user_values })
+            wanted.user_values =
+                original::user_values(&info, &defaults(if rootfs.is_dir() { &own } else { image })?);
+        }
+        Ok(Previous { deployment: deployment.to_owned(), info, wanted })
     }
 }
 
@@ -122,7 +123,7 @@ impl Planner<'_> {
     /// Everything that the deployment will hold, rendered and checked: whatever would fail later fails here, where nothing
     /// needs to be undone.
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
-        let remote = self.options.rootfs.clone().or_else(|| self.previous?.info.remote.clone());
+        let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
         let tree = match &rootfs {
             Some(directory) => Tree::Directory(directory),
@@ -168,18 +169,19 @@ impl Planner<'_> {
     /// The runtime of before stays, as long as it is there.
     fn find_runtime(&self) -> Result<Runtime> {
         let root = self.deployments.root();
-        let before = self.previous.and_then(|previous| previous.info.runtime.as_deref());
+        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_deref());
         let before = before.filter(|path| root.join(path).is_file());
         Runtime::find(root, self.options.runtime.as_deref().or(before))
     }
 
     fn user_notify(&self) -> Option<UserNotify> {
-        self.options.notify.or_else(|| self.previous?.info.user_notify)
+        self.options.notify.or_else(|| self.previous?.wanted.user_notify)
     }
 
     /// What the user set, now or before.
     fn user_values(&self) -> Values {
-        let mut values = self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
+        let mut values =
+            self.previous.map(|previous| previous.wanted.user_values.clone()).unwrap_or_default();
         values.retain(|name, _| !self.options.unset.contains(name));
         values.extend(self.options.user_values.clone());
         values

@@ -126,6 +126,12 @@ impl State {
         self.staged.as_deref().filter(|staged| deployments.path(staged).is_dir())
     }
 
+    /// What the user wants: what is known of the staged deployment, or of the `current` one.
+    pub fn wanted(&self, deployments: &Deployments, current: &Info) -> Info {
+        let staged = self.staged(deployments).and_then(|staged| deployments.info(staged).ok());
+        staged.unwrap_or_else(|| current.clone())
+    }
+
     /// Why a deployment that would be made so is not to be tried again.
     pub fn bad(&self, info: &Info) -> Option<&Bad> {
         self.bad.iter().find(|bad| bad.is(info))

@@ -94,7 +94,9 @@ bad() {
     ends 0 syscontainer-switch web
     expect_like 'nothing is staged' cat "$WORK/said"
 }
-bad 'starts and dies after a second' 'it did not stay, it is failed .exit-code, status 7' 'sleep 1; exit 7'
+syscontainer-switch --soak-from-now-on=5 web 2>/dev/null
+bad 'starts and dies after 3 s' 'it did not stay, it is failed .exit-code, status 7' 'sleep 3; exit 7'
+syscontainer-switch --soak-from-now-on=2 web 2>/dev/null
 bad 'exits 0 at once' 'it did not (stay|start), it is inactive' 'exit 0'
 bad 'is started again and again' 'it (does not stay up|did not stay|was started and ended)' 'sleep 0.5; exit 9' $'Restart=always\nStartLimitIntervalSec=0'
 bad 'never says that it is ready' 'it did not start, it is failed .timeout' true $'Type=notify\nNotifyAccess=all'

@@ -93,6 +93,28 @@ ends 0 syscontainer-switch --no-hold web
 check 'not any more' update web
 is web web.2
 
+say 'what the user staged is not lost by an update that comes along'
+skopeo copy --quiet "docker://$REGISTRY/web" "docker://$REGISTRY/rebased:2"
+syscontainer-pull --quiet "$REGISTRY/rebased:2" >/dev/null
+syscontainer-checkout --update --stage --set X=1 --rebase="$REGISTRY/rebased:2" web >/dev/null 2>&1
+exports rebased "[\"sh\",\"-c\",\"trap 'exit 0' TERM; sleep 1000 & wait\"]"
+echo 5 >"$WORK/rebased/version"
+build_image rebased:2 "$WORK/rebased"
+check 'update@' update web
+is web web.4
+expect_like '"image": "127.0.0.1:5000/rebased:2"' cat $CO/web/info
+expect_like "$DIGEST" cat $CO/web/info
+expect_like '"X": "1"' cat $CO/web/info
+say 'and can be taken back'
+syscontainer-checkout --update --stage --set X=2 web >/dev/null 2>&1
+expect_like 'web.5 \(staged\)' syscontainer-list
+syscontainer-checkout --update --stage --set X=1 web >/dev/null 2>&1
+expect_no 'staged' syscontainer-list
+refuse 'it is gone' test -e $CO/web.5
+syscontainer-checkout --update --rebase="$REGISTRY/web" --unset X web >/dev/null 2>&1
+systemctl restart web
+is web web.5
+
 say 'sources that are away'
 snapshot >"$WORK/before"
 pid=$(unit_property web MainPID)
@@ -105,6 +127,18 @@ wait_for 'the registry is back' busybox wget -q -O /dev/null http://127.0.0.1:50
 skopeo delete "docker://$REGISTRY/web" 2>/dev/null || true
 expect "$pid" unit_property web MainPID
 unchanged "$WORK/before"
+dd if=/dev/urandom of="$WORK/web/large" bs=1M count=150 status=none
+version web large
+systemctl start --no-block syscontainer-update@web.service
+wait_for 'it is pulling' bash -c "journalctl --sync; journalctl --unit=syscontainer-fetch@web.service --no-pager -n3 | grep 'fetching layer'"
+systemctl kill --signal=KILL registry
+wait_for 'the pull failed' ended syscontainer-fetch@web.service
+wait_for 'and the update' ended syscontainer-update@web.service
+expect "$pid" unit_property web MainPID
+is web web.5
+rm "$WORK/web/large"
+systemctl start registry
+wait_for 'the registry is back' busybox wget -q -O /dev/null http://127.0.0.1:5000/v2/
 refuse 'no such container' update nothing
 expect_like 'there is no container nothing' journal_of syscontainer-update@nothing.service
 cp -r "$WORK/web" "$WORK/local"
@@ -127,7 +161,7 @@ expect 'enabled enabled' bash -c "systemctl is-enabled syscontainer-update@two.t
 for name in two three; do version $name 2; done
 version web 5 'exit 1'
 check 'the target' systemctl start syscontainers-update.target
-is web web.2
+is web web.5
 is two two.1
 is three three.1
 expect failed unit_property syscontainer-update@web.service ActiveState
