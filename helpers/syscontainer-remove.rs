@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use syscontainers::cli::{self, Command, Program};
+use syscontainers::declaration;
 use syscontainers::deployment::Deployments;
 use syscontainers::error::{Context, Result};
 use syscontainers::lock;
@@ -57,6 +58,13 @@ fn run(args: Args) -> Result<()> {
     let _lock = lock::container(&args.root, name).context(what)?;
     let _host_files = lock::host_files(&args.root).context(what)?;
     let left = remover::remove(&deployments, name, args.options).context(what)?;
+    if let Some(path) = declaration::find(&args.root, name) {
+        let remedy = match path.starts_with("/etc") {
+            true => format!("to keep it away, remove {}", path.display()),
+            false => format!("to keep it away, run 'ln -s /dev/null /etc/syscontainers/{name}.conf'"),
+        };
+        log::warning(&format!("{} declares {name}, which brings it back; {remedy}", path.display()));
+    }
     for path in &left {
         log::info(&format!("left {}, which {name} wrote to; --purge would have removed it", path.display()));
     }

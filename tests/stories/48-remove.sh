@@ -67,6 +67,25 @@ remove --purge full
 remove --purge plain
 same 'now everything is gone'
 
+say 'a declaration brings it back, and how not'
+install "$REGISTRY/job"
+mkdir -p /usr/lib/syscontainers
+echo 'Image=x' >/usr/lib/syscontainers/job.conf
+remove job
+expect_like "/usr/lib/syscontainers/job.conf declares job, which brings it back; .*'ln -s /dev/null /etc/syscontainers/job.conf'" cat "$WORK/said"
+install "$REGISTRY/job"
+ln -s /dev/null /etc/syscontainers/job.conf
+remove job
+expect_no 'declares' cat "$WORK/said"
+rm /etc/syscontainers/job.conf
+mv /usr/lib/syscontainers/job.conf /etc/syscontainers/
+install "$REGISTRY/job"
+remove job
+expect_like 'to keep it away, remove /etc/syscontainers/job.conf' cat "$WORK/said"
+rm /etc/syscontainers/job.conf
+rmdir /usr/lib/syscontainers
+same 'nothing is left but it'
+
 say 'what the user changed stays'
 install "$REGISTRY/full"
 echo mine >>/etc/full/conf
