@@ -2,7 +2,6 @@
 # Every change of state is one journal entry, with a MESSAGE_ID, fields, and a place in the log of the container's unit.
 . "$(dirname "$0")/lib.sh"
 
-CO=/var/lib/containers/atomic
 version() {
     exports web "[\"sh\",\"-c\",\"trap 'exit 0' TERM; $2; sleep 1000 & wait\"]"
     echo "$1" >"$WORK/web/version"
