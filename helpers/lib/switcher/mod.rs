@@ -3,22 +3,19 @@
 //! The symlink is the one moment at which a container changes. A note of the switch is in the container's [`State`] from before
 //! it until the end, so that whoever comes after a program that was killed, or a boot, knows what to finish or to undo.
 
-use std::fs;
+mod steps;
+
 use std::time::Duration;
 
-use crate::deployment::{Deployments, Info};
+use crate::deployment::Deployments;
 use crate::error::{Context, Error, Kind, Result};
-use crate::host_files;
-use crate::installation;
-use crate::journal::{self, Event, Subject};
 use crate::lock;
 use crate::log;
 use crate::name::Name;
-use crate::recovery;
-use crate::retention;
 use crate::state::{State, Switch};
 use crate::systemd;
 use crate::watch::{self, Verdict, Watcher};
+use steps::boot;
 
 /// Why it goes back from a switch that nobody watched to its end.
 const INTERRUPTED: &str = "the update was interrupted";
@@ -147,13 +144,6 @@ impl Switcher<'_> {
         Ok(false)
     }
 
-    /// Whether anything but the note was changed.
-    fn has_begun(&self, switch: &Switch) -> Result<bool> {
-        let current = self.deployments.current(self.name)?;
-        Ok(current.as_ref() == Some(&switch.to)
-            || (switch.back.is_some() && current.as_ref() == Some(&switch.from)))
-    }
-
     /// Makes a new deployment current that the service runs from its next start on; if that fails, it goes. The caller holds the
     /// lock of host files, too.
     pub fn replace(&self, from: &str, to: &str) -> Result<()> {
@@ -183,63 +173,6 @@ impl Switcher<'_> {
         self.restore(state)?;
         state.switch = None;
         self.save(state)
-    }
-
-    /// What is as it was, before anything of it changes.
-    fn note(&self, from: &str, to: &str) -> Result<Switch> {
-        let root = self.deployments.root();
-        let has_unit = installation::derive(self.deployments, self.name, to)?.service;
-        let is_running = systemd::is_running(root);
-        let was_active = is_running && systemd::is_active(root, self.name)?;
-        // One that failed may be mended by what comes.
-        let is_failed = is_running && systemd::is_failed(root, self.name)?;
-        let state = self.state()?;
-        let was_enabled = match installation::is_installable(root, self.name)? {
-            true => systemd::is_enabled(root, self.name)?,
-            false => state.enabled.unwrap_or(self.info(from).enabled),
-        };
-        Ok(Switch {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            is_watched: has_unit && (was_active || is_failed),
-            was_active,
-            was_enabled,
-            dependents: systemd::all_active_dependents(root, self.name)?,
-            boot: boot()?,
-            ..Switch::default()
-        })
-    }
-
-    /// The note, the link, and what is derived from it. Each step may be repeated.
-    fn commit(&self, state: &mut State, switch: Switch) -> Result<()> {
-        let (to, was_enabled) = (switch.to.clone(), switch.was_enabled);
-        state.switch = Some(switch);
-        if let Err(e) = self.save(state) {
-            // Nothing is noted, so there is nothing to undo.
-            state.switch = None;
-            return Err(e);
-        }
-        let root = self.deployments.root();
-        if !installation::derive(self.deployments, self.name, &to)?.service {
-            // With its unit gone, nobody could stop it properly.
-            systemd::stop(root, self.name)?;
-        }
-        self.deployments.switch(self.name, &to)?;
-        self.derive(&to, was_enabled)
-    }
-
-    /// Unit, registration, host files, tmpfiles and links of `systemctl enable`.
-    fn derive(&self, deployment: &str, was_enabled: bool) -> Result<()> {
-        let root = self.deployments.root();
-        let before = installation::install_section(root, self.name)?;
-        installation::register(self.deployments, self.name, deployment)?;
-        let after = installation::install_section(root, self.name)?;
-        if was_enabled && !after.is_empty() && (before != after || !systemd::is_enabled(root, self.name)?) {
-            systemd::reenable(root, self.name)?;
-        } else if after.is_empty() && !before.is_empty() && installation::has_service(root, self.name) {
-            systemd::disable(root, self.name)?;
-        }
-        installation::load(root, self.name)
     }
 
     fn prove(
@@ -294,36 +227,6 @@ impl Switcher<'_> {
         Err(rolled_back(&switch, &reason))
     }
 
-    /// The new deployment stays.
-    fn confirm(&self, state: &mut State) -> Result<()> {
-        let Some(switch) = state.switch.clone() else { return Ok(()) };
-        let info = self.info(&switch.to);
-        let unconfirmed = state.clone();
-        state.switch = None;
-        state.previous = Some(switch.from.clone());
-        state.staged = state.staged.take().filter(|staged| *staged != switch.to);
-        state.enabled = match installation::is_installable(self.deployments.root(), self.name)? {
-            true => None,
-            false => Some(switch.was_enabled).filter(|enabled| *enabled != info.enabled),
-        };
-        state.forgive(&info);
-        if switch.is_rollback {
-            state.remember(&self.info(&switch.from), "it was rolled back by hand");
-        }
-        if let Err(e) = self.save(state) {
-            *state = unconfirmed;
-            return Err(e);
-        }
-        if switch.is_watched {
-            let message = format!("{} runs {} and stays with it", self.name, switch.to);
-            self.tell(Event::Confirmed, &switch.to, &switch.from, "", &message);
-        }
-        if let Err(e) = retention::collect(self.deployments, self.name, state) {
-            log::warning(&format!("{e}; syscontainer-prune tries it again"));
-        }
-        Ok(())
-    }
-
     /// Goes back. Killed on the way, [`Switcher::settle`] goes on with it.
     fn back(&self, state: &mut State, watcher: &Watcher, reason: &str, is_its_own: bool) -> Result<()> {
         let what = || format!("cannot go back from what failed ({reason})");
@@ -359,112 +262,8 @@ impl Switcher<'_> {
         self.finish_back(state, reason)
     }
 
-    /// Whether a process may be there that is not of the deployment `from`.
-    fn runs_other(&self, from: &str) -> Result<bool> {
-        let launched = crate::bundle::Bundle::new(self.name).load()?;
-        Ok(launched.is_none_or(|launch| launch.deployment != from))
-    }
-
-    /// From here on it goes back, whoever goes on.
-    fn decide(&self, state: &mut State, reason: &str, is_its_own: bool) -> Result<()> {
-        let Some(switch) = state.switch.as_mut() else { return Ok(()) };
-        switch.back = Some(reason.to_owned());
-        let to = switch.to.clone();
-        if is_its_own {
-            state.remember(&self.info(&to), reason);
-        }
-        self.save(state)
-    }
-
-    /// The link and all that is derived from it are of the old deployment again.
-    fn restore(&self, state: &State) -> Result<()> {
-        let Some(switch) = state.switch.clone() else { return Ok(()) };
-        let deployments = self.deployments;
-        let (old, new) = (self.info(&switch.from), self.info(&switch.to));
-        deployments.switch(self.name, &switch.from)?;
-        // As long as the old deployment is registered, recovery takes its host files for the user's.
-        if !old.is_of_original() {
-            host_files::install(deployments, &switch.from, &old, Some((&switch.to, &new)))?;
-        }
-        host_files::remove(deployments, self.name, &[&new], Some(&old))?;
-        if old.is_of_original() {
-            return self.recover();
-        }
-        self.derive(&switch.from, switch.was_enabled)
-    }
-
-    fn finish_back(&self, state: &mut State, reason: &str) -> Result<()> {
-        let Some(switch) = state.switch.take() else { return Ok(()) };
-        let was_staged = state.staged.as_ref() == Some(&switch.to);
-        let info = self.info(&switch.to);
-        if was_staged {
-            state.staged = None;
-        }
-        self.save(state)?;
-        let message = rolled_back(&switch, reason).to_string();
-        let subject = Subject {
-            name: Some(self.name),
-            image: &info.image,
-            digest: &info.digest,
-            deployment: &switch.from,
-            previous: &switch.to,
-            reason,
-        };
-        // Whoever asked for the switch says it.
-        journal::record(self.deployments.root(), Event::Reverted, subject, &message);
-        // What was there before stays, whatever becomes of what failed.
-        if was_staged { self.deployments.remove(&switch.to) } else { Ok(()) }
-    }
-
-    fn recover(&self) -> Result<()> {
-        let recovered = recovery::recover(self.deployments, self.name)?;
-        if recovered.created {
-            recovery::enable(self.deployments, self.name)?;
-        }
-        if recovered.changed {
-            systemd::reload(self.deployments.root())?;
-        }
-        Ok(())
-    }
-
-    fn tell_switched(&self, from: &str, to: &str, purpose: Purpose) {
-        let info = self.info(to);
-        let shown = journal::shown(&info.image, &info.digest);
-        let (event, verb) = match purpose {
-            Purpose::Update => (Event::Switched, "updated"),
-            Purpose::Rollback => (Event::RolledBack, "rolled back"),
-        };
-        self.tell(event, to, from, "", &format!("{verb} {} to {to}: {shown}", self.name));
-    }
-
-    fn tell(&self, event: Event, deployment: &str, previous: &str, reason: &str, message: &str) {
-        let info = self.info(deployment);
-        let subject = Subject {
-            name: Some(self.name),
-            image: &info.image,
-            digest: &info.digest,
-            deployment,
-            previous,
-            reason,
-        };
-        journal::tell(self.deployments.root(), event, subject, message);
-    }
-
     fn invocation(&self, switch: &Switch) -> Result<String> {
         if switch.is_watched { watch::invocation(&self.name.unit()) } else { Ok(String::new()) }
-    }
-
-    /// Of a deployment whose `info` cannot be read, nothing is known.
-    fn info(&self, deployment: &str) -> Info {
-        self.deployments.info(deployment).unwrap_or_default()
-    }
-
-    fn state(&self) -> Result<State> {
-        State::load(self.deployments, self.name)
-    }
-
-    fn save(&self, state: &State) -> Result<()> {
-        state.save(self.deployments, self.name)
     }
 }
 
@@ -474,11 +273,4 @@ fn rolled_back(switch: &Switch, reason: &str) -> Error {
 
 fn going_down(name: &Name) -> String {
     format!("the system goes down before the update of {name} is confirmed; the next boot does that")
-}
-
-/// What tells this boot from others.
-fn boot() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let id = fs::read_to_string(path).context(|| format!("cannot read {path}"))?;
-    Ok(id.trim().to_owned())
 }
