@@ -177,9 +177,9 @@ fn install_host_files(
         .and_then(|before| Some((before.deployment.clone(), deployments.info(&before.deployment).ok()?)));
     let before = before.or_else(|| original.cloned());
     let Some((deployment, before)) = before else {
-        return host_files::install(deployments, &registration.deployment, &info, None);
+        return host_files::install(deployments, name, &registration.deployment, &info, None);
     };
-    host_files::install(deployments, &registration.deployment, &info, Some((&deployment, &before)))?;
+    host_files::install(deployments, name, &registration.deployment, &info, Some((&deployment, &before)))?;
     host_files::remove(deployments, name, &[&before], Some(&info))
 }
 

@@ -12,6 +12,7 @@ pub mod error;
 pub mod files;
 pub mod foreground;
 pub mod host;
+pub mod host_changes;
 pub mod host_files;
 pub mod installation;
 pub mod lock;
@@ -35,6 +36,7 @@ pub mod template;
 pub mod unit;
 pub mod variables;
 pub mod volumes;
+pub mod written;
 
 #[cfg(feature = "store")]
 pub mod default_config;
@@ -42,6 +44,8 @@ pub mod default_config;
 pub mod draft;
 #[cfg(feature = "store")]
 pub mod exports;
+#[cfg(feature = "store")]
+pub mod host_plan;
 #[cfg(feature = "store")]
 pub mod hostfs;
 #[cfg(feature = "store")]

@@ -10,8 +10,8 @@ use crate::deployment::{Deployments, Info};
 use crate::draft::{self, Content, Draft};
 use crate::error::{Context, Error, Result};
 use crate::exports::{Chosen, Exports, Place};
-use crate::host_files;
-use crate::hostfs::Plan;
+use crate::host_changes::Known;
+use crate::host_plan::Plan;
 use crate::installation;
 use crate::log;
 use crate::manifest;
@@ -265,14 +265,11 @@ impl Planner<'_> {
         }
         let host_files = match rendered.layout.files() {
             [] => Plan::default(),
-            _ => rendered
-                .layout
-                .plan(
-                    root,
-                    self.previous.map(|previous| &previous.info),
-                    &host_files::of_others(self.deployments, name)?,
-                )
-                .context(what)?,
+            _ => {
+                let previous = self.previous.map(|previous| &previous.info);
+                let known = Known::read(self.deployments, name)?;
+                Plan::new(&rendered.layout, root, previous, &known).context(what)?
+            }
         };
         Ok(Planned {
             deployment: draft.deployment(),

@@ -5,7 +5,7 @@
 use crate::bundle::Bundle;
 use crate::draft::Draft;
 use crate::error::{Context, Result};
-use crate::host_files;
+use crate::host_files::{self, Shared};
 use crate::installation;
 use crate::log;
 use crate::plan::{Planned, Planner, Previous};
@@ -33,11 +33,12 @@ impl Updater<'_> {
             return Ok(());
         }
         planned.warn_of_host_files();
+        let shared = host_files::shared(deployments, name, &self.previous.info)?;
         let info = planned.info.clone();
         draft.make(store, image, &planned.content, info)?;
         let deployment = draft.deployment();
         if let Err(e) = self.commit(&deployment, &planned) {
-            self.undo(&deployment).context(|| format!("{e}; then it failed to go back"))?;
+            self.undo(&deployment, &shared).context(|| format!("{e}; then it failed to go back"))?;
             return Err(e);
         }
         self.remove_others(&deployment)?;
@@ -118,13 +119,14 @@ impl Updater<'_> {
     }
 
     /// Host files are put back here: as long as the old deployment is registered, recovery takes them for the user's.
-    fn undo(&self, deployment: &str) -> Result<()> {
+    fn undo(&self, deployment: &str, shared: &Shared) -> Result<()> {
         let Planner { deployments, name, .. } = self.planner;
         deployments.switch(name, &self.previous.deployment)?;
         let (old, new) = (&self.previous.info, deployments.info(deployment)?);
         if !self.is_taken_over() {
-            host_files::install(deployments, &self.previous.deployment, old, Some((deployment, &new)))?;
+            host_files::install(deployments, name, &self.previous.deployment, old, Some((deployment, &new)))?;
         }
+        host_files::restore(deployments, name, old, shared)?;
         host_files::remove(deployments, name, &[&new], Some(old))?;
         recovery::recover(deployments, name)?;
         deployments.remove(deployment)?;
