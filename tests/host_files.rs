@@ -194,6 +194,17 @@ fn an_update_that_is_undone_puts_back_what_another_wrote() {
     let new = host.update("a", &a, "y");
     host.deployments.switch(&name("a"), "a.0").unwrap();
     host.turn("a", ("1", &new), ("0", &a));
-    host_files::restore(&host.deployments, &name("a"), &a, &shared).unwrap();
+    host_files::restore(&host.deployments, &name("a"), &shared).unwrap();
+    host_files::remove(&host.deployments, &name("a"), &[&new], Some(&a)).unwrap();
     assert_eq!(host.content().as_deref(), Some("z"));
+}
+
+#[test]
+fn a_version_without_a_file_takes_it_away() {
+    let host = Host::new();
+    let (a, b) = (host.install("a", "x"), host.install("b", "x"));
+    let newer = host.update("a", &a, "y");
+    host.remove("a", &[&a, &newer]);
+    host.turn("b", ("0", &b), ("1", &Info { digest: "sha256:1".into(), ..Info::default() }));
+    assert_eq!((host.content(), host.record()), (None, None));
 }

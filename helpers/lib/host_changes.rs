@@ -126,7 +126,7 @@ impl<'a> Known<'a> {
     pub fn is_ours(&self, target: &Path, found: &str) -> bool {
         let mut recorded = self.others.get(target).into_iter().flatten();
         recorded.any(|file| is_as_recorded(target, found, file.sum.as_deref(), file.of_original))
-            || self.written.contains(&self.in_tree(target), found)
+            || self.written.contains(&self.deployments.root().inside(target), found)
     }
 
     /// A file with this content that another container has for this place.
@@ -137,12 +137,6 @@ impl<'a> Known<'a> {
             }
         }
         Ok(None)
-    }
-
-    /// Paths do not depend on where the tree is.
-    fn in_tree(&self, target: &Path) -> PathBuf {
-        let below = target.strip_prefix(self.deployments.root().path()).unwrap_or(target);
-        Path::new("/").join(below)
     }
 
     /// What becomes of each file, in order, when a deployment comes in place of `previous`.
@@ -200,7 +194,7 @@ impl<'a> Known<'a> {
         let is_other = sum != DIRECTORY
             && (recorded != Some(sum) || others.into_iter().any(|other| other.sum.as_deref() != Some(sum)));
         if is_other {
-            self.written.add(&self.in_tree(target), sum);
+            self.written.add(&self.deployments.root().inside(target), sum);
         }
         is_other
     }

@@ -89,7 +89,8 @@ pub fn is_as_recorded(path: &Path, found: &str, recorded: Option<&str>, of_origi
         }
 }
 
-/// Makes the host's files those of a deployment: creates what it recorded, in place of what the deployment `previous` did.
+/// Makes the host's files those of a deployment: creates what it recorded, in place of what the deployment `previous` did,
+/// after which [`remove`] is to follow.
 pub fn install(
     deployments: &Deployments,
     name: &Name,
@@ -124,7 +125,8 @@ pub fn install(
         }
     }
     write(&mut known, &copies).context(|| format!("cannot install files of {deployment}"))?;
-    known.settle(Some(info))
+    // Of what goes, it is still to be told whose it is.
+    if previous.is_none() { known.settle(Some(info)) } else { Ok(()) }
 }
 
 /// The files that a deployment recorded, where it has them and as they are to be.
@@ -171,8 +173,8 @@ pub fn shared(deployments: &Deployments, name: &Name, info: &Info) -> Result<Sha
     Ok(shared)
 }
 
-/// Puts back what other containers had written to files.
-pub fn restore(deployments: &Deployments, name: &Name, info: &Info, shared: &Shared) -> Result<()> {
+/// Puts back what other containers had written to files; [`remove`] is to follow.
+pub fn restore(deployments: &Deployments, name: &Name, shared: &Shared) -> Result<()> {
     let mut known = Known::read(deployments, name)?;
     let mut copies = Vec::new();
     for (target, sum) in shared {
@@ -184,13 +186,12 @@ pub fn restore(deployments: &Deployments, name: &Name, info: &Info, shared: &Sha
     // As of another: the container itself recorded something else.
     let copies: Vec<_> =
         copies.iter().map(|(source, target)| (source.as_path(), target.clone(), None)).collect();
-    write(&mut known, &copies)?;
-    known.settle(Some(info))
+    write(&mut known, &copies)
 }
 
 /// Removes what deployments of a container recorded, unless its deployment `kept` or another container did, too.
 pub fn remove(deployments: &Deployments, name: &Name, infos: &[&Info], kept: Option<&Info>) -> Result<()> {
-    if infos.iter().all(|info| info.installed_files.is_empty()) {
+    if infos.iter().copied().chain(kept).all(|info| info.installed_files.is_empty()) {
         return Ok(());
     }
     let known = Known::read(deployments, name)?;

@@ -124,10 +124,7 @@ impl Planner<'_> {
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.info.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
-        let tree = match &rootfs {
-            Some(directory) => Tree::Directory(directory),
-            None => Tree::Stored(self.store, self.image),
-        };
+        let tree = self.tree(rootfs.as_deref());
         let exports = Exports::read(&tree, self.image)?;
         let root = self.deployments.root();
         let runtime = match exports.needs_runtime() {
@@ -163,6 +160,14 @@ impl Planner<'_> {
         info.remote = remote;
         info.rootfs = rootfs;
         self.check(draft, rendered, info)
+    }
+
+    /// The image's files, which may be in a directory of the user's.
+    pub fn tree<'b>(&'b self, rootfs: Option<&'b Path>) -> Tree<'b> {
+        match rootfs {
+            Some(directory) => Tree::Directory(directory),
+            None => Tree::Stored(self.store, self.image),
+        }
     }
 
     /// The runtime of before stays, as long as it is there.

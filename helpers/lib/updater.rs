@@ -41,7 +41,7 @@ impl Updater<'_> {
             self.undo(&deployment, &shared).context(|| format!("{e}; then it failed to go back"))?;
             return Err(e);
         }
-        self.remove_others(&deployment)?;
+        self.remove_outdated(&deployment, planned.registration.service)?;
         let restart = if planned.registration.service && systemd::is_running(deployments.root()) {
             format!("; 'systemctl restart {name}' runs it")
         } else {
@@ -54,11 +54,13 @@ impl Updater<'_> {
     /// All that [`Updater::update`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let planned = self.planner.plan(&self.draft()?)?;
-        let Planner { deployments, name, .. } = self.planner;
         if self.is_same(&planned) {
-            return Ok(format!("# {name} is up to date\n"));
+            let reload = systemd::needs_reload(self.planner.deployments.root(), self.planner.name)?;
+            let outdated = self.outdated(&self.previous.deployment, true)?;
+            return Ok(preview::same(&self.planner, "is up to date", false, reload, &outdated));
         }
-        preview::show(deployments, name, &planned, self.is_enabled_anew(&planned))
+        let outdated = self.outdated(&planned.deployment, planned.registration.service)?;
+        preview::show(&self.planner, &planned, self.is_enabled_anew(&planned), &outdated)
     }
 
     /// A number that no deployment has had: what is to be rolled back to is never written to.
@@ -111,11 +113,7 @@ impl Updater<'_> {
         if systemd::needs_reload(deployments.root(), name)? {
             installation::load(deployments.root(), name)?;
         }
-        let (mut all, _) = deployments.all(name)?;
-        all.retain(|other| other != deployment);
-        // The newest may be the one to go back to.
-        all.pop();
-        self.remove(&all)
+        self.remove_outdated(deployment, true)
     }
 
     /// Host files are put back here: as long as the old deployment is registered, recovery takes them for the user's.
@@ -126,31 +124,38 @@ impl Updater<'_> {
         if !self.is_taken_over() {
             host_files::install(deployments, name, &self.previous.deployment, old, Some((deployment, &new)))?;
         }
-        host_files::restore(deployments, name, old, shared)?;
+        host_files::restore(deployments, name, shared)?;
         host_files::remove(deployments, name, &[&new], Some(old))?;
         recovery::recover(deployments, name)?;
         deployments.remove(deployment)?;
         systemd::reload(deployments.root())
     }
 
-    /// Two are kept: this one, and the one to go back to.
-    fn remove_others(&self, deployment: &str) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        let (mut all, _) = deployments.all(name)?;
-        all.retain(|other| other != deployment && *other != self.previous.deployment);
-        self.remove(&all)
+    fn remove_outdated(&self, deployment: &str, service: bool) -> Result<()> {
+        self.outdated(deployment, service)?
+            .iter()
+            .try_for_each(|other| self.planner.deployments.remove(other))
     }
 
-    /// A service runs the deployment that it was started with, however many updates ago.
-    fn remove(&self, others: &[String]) -> Result<()> {
+    /// Two are kept: this one, and the one to go back to, which may be the newest where this one is the current one. A service runs
+    /// the deployment that it was started with, however many updates ago; where there is no `service`, it is stopped before.
+    fn outdated(&self, deployment: &str, service: bool) -> Result<Vec<String>> {
         let Planner { deployments, name, .. } = self.planner;
-        let running = match Bundle::new(name).load()? {
-            Some(launch) => Some(launch.deployment),
+        let previous = &self.previous.deployment;
+        let (mut others, _) = deployments.all(name)?;
+        others.retain(|other| other != deployment && other != previous);
+        if deployment == previous {
+            others.pop();
+        }
+        if !service {
+            return Ok(others);
+        }
+        match Bundle::new(name).load()? {
+            Some(launch) => others.retain(|other| *other != launch.deployment),
             // It may be the original's, which runs from any.
-            None if systemd::is_active(deployments.root(), name)? => return Ok(()),
-            None => None,
-        };
-        let unused = others.iter().filter(|other| running.as_ref() != Some(other));
-        unused.into_iter().try_for_each(|other| deployments.remove(other))
+            None if systemd::is_active(deployments.root(), name)? => others.clear(),
+            None => {}
+        }
+        Ok(others)
     }
 }

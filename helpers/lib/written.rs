@@ -15,7 +15,7 @@ use crate::files;
 use crate::log;
 
 /// No container, and no deployment, is called so.
-const FILE: &str = ".host-files.json";
+pub const FILE: &str = ".host-files.json";
 
 /// Checksums by path in the tree. There are several only while a file is replaced, or where that was cut short: the last of them
 /// may not be there yet.
