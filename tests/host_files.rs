@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use syscontainers::deployment::{Deployments, Info};
+use syscontainers::host_changes::{Departure, Known};
 use syscontainers::host_files::{self, staged};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
@@ -47,14 +48,18 @@ impl Host {
 
     /// Makes deployment `number` of `container`, which brings `content`, and makes it current.
     fn deploy(&self, container: &str, number: u32, content: &str) -> Info {
+        self.deploy_at(FILE, container, number, content)
+    }
+
+    fn deploy_at(&self, file: &str, container: &str, number: u32, content: &str) -> Info {
         let deployment = format!("{container}.{number}");
         let directory = self.deployments.path(&deployment);
-        let path = staged(&directory, FILE);
+        let path = staged(&directory, file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
-        let installed_files = vec!["/etc/shared".to_owned(), FILE.to_owned()];
-        let sums =
-            [("/etc/shared", host_files::DIRECTORY.to_owned()), (FILE, host_files::sum(content.as_bytes()))];
+        let above = Path::new(file).parent().unwrap().to_str().unwrap();
+        let installed_files = vec![above.to_owned(), file.to_owned()];
+        let sums = [(above, host_files::DIRECTORY.to_owned()), (file, host_files::sum(content.as_bytes()))];
         let info = Info {
             digest: "sha256:0".into(),
             installed_files,
@@ -207,4 +212,37 @@ fn a_version_without_a_file_takes_it_away() {
     host.remove("a", &[&a, &newer]);
     host.turn("b", ("0", &b), ("1", &Info { digest: "sha256:1".into(), ..Info::default() }));
     assert_eq!((host.content(), host.record()), (None, None));
+}
+
+#[test]
+fn a_version_has_another_path_of_the_same_file() {
+    let host = Host::new();
+    let old = host.install("a", "x");
+    std::os::unix::fs::symlink("etc", host.directory.path().join("link")).unwrap();
+    let new = host.deploy_at("/link/shared/file", "a", 1, "x");
+    host.turn("a", ("0", &old), ("1", &new));
+    assert_eq!(host.content().as_deref(), Some("x"));
+    host.remove("a", &[&old, &new]);
+    assert!(!host.directory.path().join("etc/shared").exists());
+}
+
+#[test]
+fn tells_what_goes() {
+    let host = Host::new();
+    let info = host.install("a", "x");
+    let departures = |kept: Option<&Info>| -> Vec<_> {
+        let known = Known::read(&host.deployments, &name("a")).unwrap();
+        let all = known.departures(&[&info], kept).unwrap();
+        all.into_iter().map(|outgoing| (outgoing.path, outgoing.departure)).collect()
+    };
+    let (file, directory) = (FILE.to_owned(), "/etc/shared".to_owned());
+    assert_eq!(departures(None), [(file.clone(), Departure::Goes), (directory.clone(), Departure::Goes)]);
+    assert_eq!(departures(Some(&info)), []);
+    // Of a copy that was killed.
+    fs::write(host.file().with_file_name(".file.new"), "x").unwrap();
+    assert_eq!(departures(None)[1].1, Departure::Goes);
+    fs::write(host.file().with_file_name("theirs"), "x").unwrap();
+    assert_eq!(departures(None)[1].1, Departure::Stays);
+    fs::write(host.file(), "mine").unwrap();
+    assert_eq!(departures(None), [(file, Departure::Changed), (directory, Departure::Stays)]);
 }
