@@ -34,6 +34,8 @@ impl Updater<'_> {
         }
         planned.warn_of_host_files();
         let shared = host_files::shared(deployments, name, &self.previous.info)?;
+        // Whatever may fail does so as long as nothing is to be undone.
+        let outdated = self.outdated(&planned.deployment, planned.registration.service)?;
         let info = planned.info.clone();
         draft.make(store, image, &planned.content, info)?;
         let deployment = draft.deployment();
@@ -41,7 +43,7 @@ impl Updater<'_> {
             self.undo(&deployment, &shared).context(|| format!("{e}; then it failed to go back"))?;
             return Err(e);
         }
-        self.remove_outdated(&deployment, planned.registration.service)?;
+        self.remove(&outdated)?;
         let restart = if planned.registration.service && systemd::is_running(deployments.root()) {
             format!("; 'systemctl restart {name}' runs it")
         } else {
@@ -113,7 +115,7 @@ impl Updater<'_> {
         if systemd::needs_reload(deployments.root(), name)? {
             installation::load(deployments.root(), name)?;
         }
-        self.remove_outdated(deployment, true)
+        self.remove(&self.outdated(deployment, true)?)
     }
 
     /// Host files are put back here: as long as the old deployment is registered, recovery takes them for the user's.
@@ -131,10 +133,8 @@ impl Updater<'_> {
         systemd::reload(deployments.root())
     }
 
-    fn remove_outdated(&self, deployment: &str, service: bool) -> Result<()> {
-        self.outdated(deployment, service)?
-            .iter()
-            .try_for_each(|other| self.planner.deployments.remove(other))
+    fn remove(&self, outdated: &[String]) -> Result<()> {
+        outdated.iter().try_for_each(|deployment| self.planner.deployments.remove(deployment))
     }
 
     /// Two are kept: this one, and the one to go back to, which may be the newest where this one is the current one. A service runs
@@ -147,7 +147,7 @@ impl Updater<'_> {
         if deployment == previous {
             others.pop();
         }
-        if !service {
+        if others.is_empty() || !service {
             return Ok(others);
         }
         match Bundle::new(name).load()? {
