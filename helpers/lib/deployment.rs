@@ -342,7 +342,18 @@ mod tests {
             assert_eq!(owner(entry), Some(name.clone()), "{entry}");
         }
         assert_eq!(owner(".foo.bar.0.new"), "foo.bar".parse().ok());
-        for entry in [".storage", "", ".", "foo.", ".new", ".0.new", "a b", "..0"] {
+        for entry in [
+            ".storage",
+            ".host-files.json",
+            "..host-files.json.new",
+            "",
+            ".",
+            "foo.",
+            ".new",
+            ".0.new",
+            "a b",
+            "..0",
+        ] {
             assert_eq!(owner(entry), None, "{entry}");
         }
     }

@@ -10,7 +10,8 @@ use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Result};
 use crate::files;
 use crate::host_files;
-use crate::hostfs::{HOSTFS, Plan};
+use crate::host_plan::Plan;
+use crate::hostfs::HOSTFS;
 use crate::installation;
 use crate::mountpoints;
 use crate::name::Name;
@@ -65,7 +66,7 @@ impl<'a> Draft<'a> {
         content: &Content,
         mut info: Info,
     ) -> Result<()> {
-        let Content { rendered, host_files } = content;
+        let Content { rendered, host_files: plan } = content;
         deployment::remove_tree(directory)?;
         let what = || format!("cannot create {}", directory.display());
         fs::create_dir(directory).context(what)?;
@@ -76,7 +77,8 @@ impl<'a> Draft<'a> {
             None => store.checkout(image, &rootfs)?,
         }
         rendered.layout.stage(&rootfs.join(HOSTFS), directory)?;
-        self.record(directory, host_files, &mut info)?;
+        let staged = |path: &str| host_files::checksum(&host_files::staged(directory, path));
+        plan.record(self.deployments.root(), &mut info, staged)?;
         if let Some((text, config)) = &rendered.config {
             if info.rootfs.is_none() && rendered.unit.is_some() {
                 info.mount_points =
@@ -95,19 +97,6 @@ impl<'a> Draft<'a> {
         }
         let text = serde_json::to_string_pretty(&info).context(|| "cannot write info".into())?;
         self.write(directory, "info", &format!("{text}\n"))
-    }
-
-    /// Checksums of what the image brings, and of what another container brought already.
-    fn record(&self, directory: &Path, plan: &Plan, info: &mut Info) -> Result<()> {
-        for path in &plan.owned {
-            let file = match plan.brought.contains(path) {
-                true => host_files::staged(directory, path),
-                false => host_files::locate(self.deployments.root(), Path::new(path))?,
-            };
-            info.installed_files.push(path.clone());
-            info.installed_files_checksum.extend(host_files::checksum(&file)?.map(|sum| (path.clone(), sum)));
-        }
-        Ok(())
     }
 
     /// All of it may hold values that are nobody's business.

@@ -1,14 +1,14 @@
 //! Host files of containers: what deployments recorded of them, and what is there.
 //!
 //! A deployment has its host files below `hostfs/` as they are to be on the host, and records in `info` those that are its
-//! own, with the SHA-256 of their content (of a symlink's target; `0` for a directory). A file that is not as recorded was
-//! changed by the user and is never touched; one that several containers recorded goes with the last of them.
+//! own, with the SHA-256 of their content (of a symlink's target; `0` for a directory). A file that is not as any deployment recorded
+//! it, nor as [`crate::written`] says, was changed by the user and is never touched; one that several containers recorded goes with
+//! the last of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::deployment::{Deployments, Info};
 use crate::error::{Context, Result};
 use crate::files;
+use crate::host_changes::{Arrival, Departure, Facts, Incoming, Known, Outgoing};
 use crate::log;
 use crate::mountpoints;
 use crate::name::Name;
@@ -24,7 +25,7 @@ use crate::paths::Root;
 /// Directory of a deployment with its host files.
 pub const STAGED: &str = "hostfs";
 /// In place of a checksum, for directories.
-const DIRECTORY: &str = "0";
+pub const DIRECTORY: &str = "0";
 
 /// Where a deployment in `directory` has the host file `path`.
 pub fn staged(directory: &Path, path: &str) -> PathBuf {
@@ -49,17 +50,22 @@ pub fn checksum(path: &Path) -> Result<Option<String>> {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         metadata => metadata.context(what)?,
     };
-    let sum = if metadata.is_dir() {
+    let found = if metadata.is_dir() {
         DIRECTORY.to_owned()
     } else if metadata.is_symlink() {
-        format!("{:x}", Sha256::digest(fs::read_link(path).context(what)?.as_os_str().as_bytes()))
+        sum(fs::read_link(path).context(what)?.as_os_str().as_bytes())
     } else if metadata.is_file() {
         content_checksum(path).context(what)?
     } else {
         // Nothing that any container brings.
         "-".to_owned()
     };
-    Ok(Some(sum))
+    Ok(Some(found))
+}
+
+/// What is recorded of content.
+pub fn sum(content: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(content))
 }
 
 fn content_checksum(path: &Path) -> std::io::Result<String> {
@@ -70,114 +76,150 @@ fn content_checksum(path: &Path) -> std::io::Result<String> {
 
 /// Whether a file is as a deployment recorded it. The original recorded what symlinks lead to, and `0` for those that lead
 /// nowhere.
-fn is_as_recorded(path: &Path, found: &str, file: &str, info: &Info) -> bool {
-    let Some(recorded) = info.installed_files_checksum.get(file) else { return false };
+pub fn is_as_recorded(path: &Path, found: &str, recorded: Option<&str>, of_original: bool) -> bool {
+    let Some(recorded) = recorded else { return false };
     if found == recorded {
         return true;
     }
-    info.is_of_original()
+    of_original
         && path.is_symlink()
         && match content_checksum(path) {
-            Ok(content) => content == *recorded,
+            Ok(content) => content == recorded,
             Err(_) => recorded == DIRECTORY,
         }
 }
 
-/// What other containers than `name` have recorded in their current deployments, by where it is.
-pub fn of_others(deployments: &Deployments, name: &Name) -> Result<BTreeSet<PathBuf>> {
-    let mut all = BTreeSet::new();
-    for (_, _, info) in deployments.others(name)? {
-        for path in &info.installed_files {
-            all.insert(locate(deployments.root(), Path::new(path))?);
-        }
-    }
-    Ok(all)
-}
-
-/// Makes the host's files those of a deployment: creates what it recorded, in place of what the deployment `previous` did.
+/// Makes the host's files those of a deployment: creates what it recorded, in place of what the deployment `previous` did,
+/// after which [`remove`] is to follow.
 pub fn install(
     deployments: &Deployments,
+    name: &Name,
     deployment: &str,
     info: &Info,
     previous: Option<(&str, &Info)>,
 ) -> Result<()> {
-    let staged = |deployment: &str, path: &str| staged(&deployments.path(deployment), path);
-    let mut changed = Vec::new();
-    for path in &info.installed_files {
-        let target = locate(deployments.root(), Path::new(path))?;
-        let source = staged(deployment, path);
-        let new = info.installed_files_checksum.get(path);
-        match checksum(&target)? {
-            Some(found) if Some(&found) == new => {
-                let old = previous.map(|(old, _)| staged(old, path));
-                set_owner(&target, old.as_deref(), &source)?;
+    if info.installed_files.is_empty() {
+        return Ok(());
+    }
+    let mut known = Known::read(deployments, name)?;
+    let sources = sources(deployments, deployment, info);
+    let arrivals =
+        known.arrivals(&sources.iter().map(|(_, file)| file.clone()).collect::<Vec<_>>(), previous)?;
+    let mut copies = Vec::new();
+    for ((source, file), (target, arrival)) in sources.iter().zip(arrivals) {
+        match arrival {
+            Arrival::Created | Arrival::Replaced => {
+                copies.push((source.as_path(), target, file.recorded.as_deref()))
             }
-            Some(found)
-                if found == DIRECTORY
-                    || !previous.is_some_and(|(_, old)| is_as_recorded(&target, &found, path, old)) =>
-            {
-                log::warning(&format!("{path} was changed on this host, leaving it as it is"));
+            Arrival::Adjusted => {
+                let metadata = fs::symlink_metadata(source);
+                files::set_owner_like(
+                    &target,
+                    &metadata.context(|| format!("cannot read {}", source.display()))?,
+                )?;
             }
-            _ => {
-                copy(&source, &target).context(|| format!("cannot create {path} of {deployment}"))?;
-                changed.extend(target.parent().map(Path::to_path_buf));
+            Arrival::Changed => {
+                log::warning(&format!("{} was changed on this host, leaving it as it is", file.path));
             }
+            Arrival::Kept => {}
         }
+    }
+    write(&mut known, &copies).context(|| format!("cannot install files of {deployment}"))?;
+    // Of what goes, it is still to be told whose it is.
+    if previous.is_none() { known.settle(Some(info)) } else { Ok(()) }
+}
+
+/// The files that a deployment recorded, where it has them and as they are to be.
+fn sources(deployments: &Deployments, deployment: &str, info: &Info) -> Vec<(PathBuf, Incoming)> {
+    let source = |path: &String| {
+        let source = staged(&deployments.path(deployment), path);
+        let recorded = info.installed_files_checksum.get(path).cloned();
+        let facts = Facts::read(&source);
+        (source, Incoming { path: path.clone(), recorded, facts })
+    };
+    info.installed_files.iter().map(source).collect()
+}
+
+/// Copies files to where they are to be. What is not as recorded then is noted first: until it is copied, the file is the old one,
+/// which somebody recorded or which was noted before.
+fn write(known: &mut Known, copies: &[(&Path, PathBuf, Option<&str>)]) -> Result<()> {
+    for (source, target, recorded) in copies {
+        if let Some(sum) = checksum(source)? {
+            known.note(target, &sum, *recorded);
+        }
+    }
+    known.save()?;
+    let mut changed = Vec::new();
+    for (source, target, _) in copies {
+        copy(source, target).context(|| format!("cannot create {}", target.display()))?;
+        changed.extend(target.parent().map(Path::to_path_buf));
     }
     sync(changed)
 }
 
-/// Gives a file that stays the owner and mode of the new deployment, if it has those of the old one.
-fn set_owner(target: &Path, old: Option<&Path>, new: &Path) -> Result<()> {
-    let read = |path: &Path| fs::symlink_metadata(path).ok();
-    let facts = |metadata: &fs::Metadata| (metadata.uid(), metadata.gid(), metadata.mode());
-    let (Some(there), Some(old), Some(new)) = (read(target), old.and_then(read), read(new)) else {
-        return Ok(());
-    };
-    if facts(&there) == facts(&old) && facts(&old) != facts(&new) {
-        files::set_owner_like(target, &new)?;
+/// What is in files that a container shares with others.
+pub type Shared = BTreeMap<PathBuf, String>;
+
+/// What is in the files that a deployment of a container recorded, and others did, too.
+pub fn shared(deployments: &Deployments, name: &Name, info: &Info) -> Result<Shared> {
+    let known = Known::read(deployments, name)?;
+    let mut shared = Shared::new();
+    for path in &info.installed_files {
+        let target = locate(deployments.root(), Path::new(path))?;
+        if known.is_shared(&target) {
+            shared.extend(checksum(&target)?.map(|sum| (target, sum)));
+        }
     }
-    Ok(())
+    Ok(shared)
+}
+
+/// Puts back what other containers had written to files; [`remove`] is to follow.
+pub fn restore(deployments: &Deployments, name: &Name, shared: &Shared) -> Result<()> {
+    let mut known = Known::read(deployments, name)?;
+    let mut copies = Vec::new();
+    for (target, sum) in shared {
+        let found = checksum(target)?;
+        if found.is_some_and(|found| found != *sum && known.is_ours(target, &found)) {
+            copies.extend(known.source(target, sum)?.map(|source| (source, target.clone())));
+        }
+    }
+    // As of another: the container itself recorded something else.
+    let copies: Vec<_> =
+        copies.iter().map(|(source, target)| (source.as_path(), target.clone(), None)).collect();
+    write(&mut known, &copies)
 }
 
 /// Removes what deployments of a container recorded, unless its deployment `kept` or another container did, too.
 pub fn remove(deployments: &Deployments, name: &Name, infos: &[&Info], kept: Option<&Info>) -> Result<()> {
-    let paths: BTreeSet<&String> = infos.iter().flat_map(|info| &info.installed_files).collect();
-    if paths.is_empty() {
+    if infos.iter().copied().chain(kept).all(|info| info.installed_files.is_empty()) {
         return Ok(());
     }
-    let others = of_others(deployments, name)?;
+    let known = Known::read(deployments, name)?;
     let mut changed = Vec::new();
-    // Directories after what is in them.
-    for path in
-        paths.into_iter().rev().filter(|path| !kept.is_some_and(|kept| kept.installed_files.contains(path)))
-    {
-        let target = locate(deployments.root(), Path::new(path))?;
-        if others.contains(&target) {
-            continue;
-        }
+    for Outgoing { path, target, departure } in known.departures(infos, kept)? {
         let what = || format!("cannot remove {path}, a host file of {name}");
         // Of a copy that was killed.
         files::remove_file(&files::temporary(&target)).context(what)?;
-        match checksum(&target)? {
-            None => continue,
-            Some(found) if found == DIRECTORY => match fs::remove_dir(&target) {
+        match departure {
+            Departure::Goes if target.is_dir() && !target.is_symlink() => match fs::remove_dir(&target) {
                 // What else is in it is not ours.
                 Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => continue,
                 Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => continue,
                 result => result.context(what)?,
             },
-            Some(found) if infos.iter().any(|info| is_as_recorded(&target, &found, path, info)) => {
+            Departure::Goes => {
                 files::remove_file(&target).context(what)?;
             }
-            Some(_) => {
+            Departure::Changed => {
                 log::warning(&format!("{path} was changed on this host, leaving it behind"));
                 continue;
             }
+            Departure::Stays => continue,
         }
         changed.extend(target.parent().map(Path::to_path_buf));
     }
-    sync(changed)
+    sync(changed)?;
+    known.settle(kept)
 }
 
 /// Directories that were removed meanwhile have nothing to sync.

@@ -5,16 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use nix::unistd::{AccessFlags, access};
-
-use crate::deployment::Info;
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::host_changes::Facts;
 use crate::host_files;
 use crate::manifest::Manifest;
-use crate::paths::Root;
 use crate::template::{self, Problem, Target};
 use crate::tree::{Entry, Kind, Tree};
 use crate::variables::Values;
@@ -47,17 +45,6 @@ pub struct Layout {
     files: Vec<HostFile>,
     used: BTreeSet<String>,
     renames: BTreeMap<String, String>,
-}
-
-/// What an installation does with the files of a [`Layout`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Paths that the container owns, alone or with others, in order.
-    pub owned: Vec<String>,
-    /// Of these, the ones whose content is what the image brings.
-    pub brought: BTreeSet<String>,
-    /// Files that are on the host already, which are left alone.
-    pub left: Vec<String>,
 }
 
 impl Layout {
@@ -98,45 +85,6 @@ impl Layout {
         &self.files
     }
 
-    /// Decides what happens to each: `previous` is what the container has now, `others` what other containers recorded.
-    /// Nothing is written, but whatever would fail later fails here.
-    pub fn plan(&self, root: &Root, previous: Option<&Info>, others: &BTreeSet<PathBuf>) -> Result<Plan> {
-        let mut plan = Plan::default();
-        for file in &self.files {
-            let path = host_files::locate(root, Path::new(&file.path))?;
-            let was_ours = previous.is_some_and(|info| info.installed_files.contains(&file.path));
-            let is_there = path.symlink_metadata().is_ok();
-            let is_directory = file.kind == Kind::Directory;
-            match is_there {
-                false => {
-                    check_writable(root, &path, &file.path)?;
-                    plan.brought.insert(file.path.clone());
-                    plan.owned.push(file.path.clone());
-                }
-                true if is_directory && !host_files::is_directory(root, Path::new(&file.path))? => {
-                    return Err(Error::new(format!(
-                        "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
-                        file.path
-                    )));
-                }
-                true if was_ours && !is_directory && path.is_dir() && !path.is_symlink() => {
-                    return Err(Error::new(format!(
-                        "cannot replace the directory {}, which the image brings as a file now; remove it first",
-                        file.path
-                    )));
-                }
-                true if was_ours => {
-                    plan.brought.insert(file.path.clone());
-                    plan.owned.push(file.path.clone());
-                }
-                true if others.contains(&path) => plan.owned.push(file.path.clone()),
-                true if is_directory => {}
-                true => plan.left.push(file.path.clone()),
-            }
-        }
-        Ok(plan)
-    }
-
     /// Lays the files out in the deployment `directory` as they are to be on the host; `exports` is the checked out [`HOSTFS`].
     pub fn stage(&self, exports: &Path, directory: &Path) -> Result<()> {
         for file in &self.files {
@@ -158,6 +106,24 @@ impl Layout {
             files::set_owner(&target, file.uid, file.gid, file.mode).context(what)?;
         }
         Ok(())
+    }
+}
+
+impl HostFile {
+    /// What would be recorded of it; `tree` is the image.
+    pub fn checksum(&self, tree: &Tree) -> Result<Option<String>> {
+        let source = Path::new(HOSTFS).join(self.source.as_deref().unwrap_or(Path::new("")));
+        Ok(match (&self.kind, &self.content) {
+            (Kind::Directory, _) => Some(host_files::DIRECTORY.to_owned()),
+            (Kind::Symlink(target), _) => Some(host_files::sum(target.as_os_str().as_bytes())),
+            (_, Some(content)) => Some(host_files::sum(content.as_bytes())),
+            _ => tree.read(&source.to_string_lossy())?.map(|content| host_files::sum(&content)),
+        })
+    }
+
+    /// Owner and mode that it is to have.
+    pub fn facts(&self) -> Facts {
+        Facts::new(self.uid, self.gid, self.mode, matches!(self.kind, Kind::Symlink(_)))
     }
 }
 
@@ -298,19 +264,6 @@ fn substitute(
         .map_err(|_| Error::new(format!("cannot substitute variables in {name}: it is not UTF-8")))?;
     used.extend(template::variables(&text));
     Ok(template::render(&name, &text, Target::Text, |name| values.get(name).map(String::as_str), problems))
-}
-
-/// Asks the directory that exists, below which the file will be.
-fn check_writable(root: &Root, path: &Path, shown: &str) -> Result<()> {
-    let above = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok());
-    let above = above.unwrap_or(root.path());
-    let what = || format!("cannot create {shown}, which the image brings for the host");
-    if !above.is_dir() {
-        return Err(Error::new(format!("{} is no directory", above.display()))).context(what);
-    }
-    access(above, AccessFlags::W_OK)
-        .context(|| format!("cannot write {}", above.display()))
-        .context(|| format!("{}; nothing was changed", what()))
 }
 
 #[cfg(test)]

@@ -177,14 +177,32 @@ fn install_host_files(
         .and_then(|before| Some((before.deployment.clone(), deployments.info(&before.deployment).ok()?)));
     let before = before.or_else(|| original.cloned());
     let Some((deployment, before)) = before else {
-        return host_files::install(deployments, &registration.deployment, &info, None);
+        return host_files::install(deployments, name, &registration.deployment, &info, None);
     };
-    host_files::install(deployments, &registration.deployment, &info, Some((&deployment, &before)))?;
+    host_files::install(deployments, name, &registration.deployment, &info, Some((&deployment, &before)))?;
     host_files::remove(deployments, name, &[&before], Some(&info))
 }
 
+/// What [`register`] removes, since a deployment has neither tmpfiles nor a service; as programs inside the tree see it.
+pub fn obsolete(root: &Root, name: &Name, registration: &Registration) -> Result<Vec<PathBuf>> {
+    let files = Files::of(root, name);
+    let mut obsolete = Vec::new();
+    if !registration.tmpfiles && is_ours(&files.tmpfiles, &tmpfiles_header(name))? {
+        obsolete.push(root.inside(&files.tmpfiles));
+    }
+    if !registration.service && is_stub(&files.stub, name)? {
+        obsolete.push(root.inside(&files.stub));
+    }
+    Ok(obsolete)
+}
+
+/// Whether [`register`] would leave a file alone, since this is in it already.
+pub fn has(path: &Path, text: &str) -> bool {
+    fs::read(path).is_ok_and(|old| old == text.as_bytes())
+}
+
 fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+    if has(path, text) {
         return Ok(false);
     }
     files::replace(path, text.as_bytes(), mode).map(|()| true)
@@ -223,14 +241,19 @@ pub fn install_section(root: &Root, name: &Name) -> Result<String> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(String::new()),
         text => text.context(|| format!("cannot read {}", path.display()))?,
     };
-    let unit = UnitFile::parse(&text).context(|| format!("cannot read {}", path.display()))?;
+    install_section_of(&text).context(|| format!("cannot read {}", path.display()))
+}
+
+/// As [`install_section`], of a stub's text.
+pub fn install_section_of(stub: &str) -> Result<String> {
+    let unit = UnitFile::parse(stub)?;
     Ok(unit.section("Install").map(|(key, value)| format!("{key}={value}\n")).collect())
 }
 
 /// Has systemd load the unit anew, and makes what it needs on the host.
 pub fn load(root: &Root, name: &Name) -> Result<()> {
     systemd::reload(root)?;
-    if has_tmpfiles(root, name) && has_service(root, name) {
+    if creates_tmpfiles(root, name) {
         systemd::create_tmpfiles(root, name)?;
     }
     Ok(())
@@ -241,9 +264,9 @@ pub fn has_service(root: &Root, name: &Name) -> bool {
     Files::of(root, name).stub.exists()
 }
 
-/// Whether the container has tmpfiles.
-fn has_tmpfiles(root: &Root, name: &Name) -> bool {
-    Files::of(root, name).tmpfiles.exists()
+/// Whether [`load`] creates what the unit needs on the host.
+pub fn creates_tmpfiles(root: &Root, name: &Name) -> bool {
+    Files::of(root, name).tmpfiles.exists() && has_service(root, name)
 }
 
 fn remove(path: &Path) -> Result<bool> {

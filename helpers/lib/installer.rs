@@ -1,5 +1,6 @@
 //! The first installation of an image: from the store to an enabled unit.
 
+use crate::deployment::Info;
 use crate::draft::Draft;
 use crate::error::{Context, Error, Result};
 use crate::installation;
@@ -53,8 +54,13 @@ impl Installer<'_> {
     /// All that [`Installer::install`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let Planner { deployments, name, options, .. } = self.planner;
+        if let Some(deployment) = deployments.current(name)? {
+            self.check_same(&deployments.info(&deployment)?)?;
+            let enable = !options.no_enable && installation::is_installable(deployments.root(), name)?;
+            return Ok(preview::same(&self.planner, "is installed already", enable, true, &[]));
+        }
         let planned = self.planner.plan(&Draft::new(deployments, name, 0))?;
-        preview::show(deployments, name, &planned, !options.no_enable)
+        preview::show(&self.planner, &planned, !options.no_enable, &[])
     }
 
     /// The deployment is whole: makes it the container. Each step may be repeated.
@@ -81,6 +87,16 @@ impl Installer<'_> {
     /// The same command as last time completes what was interrupted; another one is refused.
     pub fn finish_again(&self, deployment: &str) -> Result<()> {
         let info = self.planner.deployments.info(deployment)?;
+        self.check_same(&info)?;
+        self.finish()?;
+        log::info(&format!(
+            "{} is installed already, from {} ({})",
+            self.planner.name, info.image, info.digest
+        ));
+        Ok(())
+    }
+
+    fn check_same(&self, info: &Info) -> Result<()> {
         let runtime = self.planner.options.runtime.as_ref();
         let same = info.digest == self.planner.image.digest
             && info.user_values == self.planner.options.user_values
@@ -93,11 +109,6 @@ impl Installer<'_> {
                 self.planner.name, info.image, info.revision
             )));
         }
-        self.finish()?;
-        log::info(&format!(
-            "{} is installed already, from {} ({})",
-            self.planner.name, info.image, info.digest
-        ));
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod files;
 pub mod foreground;
 pub mod host;
+pub mod host_changes;
 pub mod host_files;
 pub mod installation;
 pub mod journal;
@@ -44,6 +45,7 @@ pub mod variables;
 pub mod verify;
 pub mod volumes;
 pub mod watch;
+pub mod written;
 
 #[cfg(feature = "store")]
 pub mod default_config;
@@ -51,6 +53,8 @@ pub mod default_config;
 pub mod draft;
 #[cfg(feature = "store")]
 pub mod exports;
+#[cfg(feature = "store")]
+pub mod host_plan;
 #[cfg(feature = "store")]
 pub mod hostfs;
 #[cfg(feature = "store")]

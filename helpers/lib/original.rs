@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::installation;
 use crate::name::Name;
-use crate::paths::TMPFILES;
+use crate::paths::{Root, TMPFILES};
 use crate::systemd;
 use crate::variables::{self, Values};
 
@@ -63,19 +63,35 @@ pub fn check(deployments: &Deployments, name: &Name, deployment: &str, replace_u
 /// Removes unit, links and tmpfiles that the original made: those of a deployment of ours are there.
 pub fn retire(deployments: &Deployments, name: &Name, deployment: &str) -> Result<bool> {
     let root = deployments.root();
-    let unit = root.join(UNITS).join(name.unit());
-    let mut changed = false;
-    if unit.is_file() && !installation::is_stub(&unit, name)? {
-        systemd::disable(root, name)?;
-        changed |= remove(&unit)?;
-        files::sync_directory(&root.join(UNITS))?;
+    let outdated = outdated(deployments, name, deployment)?;
+    for path in &outdated {
+        if is_unit(root, name, path) {
+            systemd::disable(root, name)?;
+        }
+        remove(path)?;
+        path.parent().map_or(Ok(()), files::sync_directory)?;
     }
+    Ok(!outdated.is_empty())
+}
+
+/// What [`retire`] removes.
+pub fn outdated(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Vec<PathBuf>> {
+    let mut outdated = Vec::new();
     for (path, copy) in files_of(deployments, name, deployment) {
-        if path != unit && path.exists() && is_unchanged(&path, &copy)? {
-            changed |= remove(&path)?;
+        let goes = match is_unit(deployments.root(), name, &path) {
+            true => path.is_file() && !installation::is_stub(&path, name)?,
+            false => path.exists() && is_unchanged(&path, &copy)?,
+        };
+        if goes {
+            outdated.push(path);
         }
     }
-    Ok(changed)
+    Ok(outdated)
+}
+
+/// Whether a file is where the original put units.
+pub fn is_unit(root: &Root, name: &Name, path: &Path) -> bool {
+    path == root.join(UNITS).join(name.unit())
 }
 
 /// Its files outside of the deployment, each with the copy in it.

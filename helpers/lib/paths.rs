@@ -76,6 +76,11 @@ impl Root {
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// A path below the tree as programs inside it see it.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        Path::new("/").join(path.strip_prefix(&self.0).unwrap_or(path))
+    }
+
     /// Whether this is the running host, with a service manager to talk to.
     pub fn is_host(&self) -> bool {
         self.0 == Path::new("/")

@@ -10,8 +10,8 @@ use crate::deployment::{Deployments, Info};
 use crate::draft::{self, Content, Draft};
 use crate::error::{Context, Error, Result};
 use crate::exports::{Chosen, Exports, Place};
-use crate::host_files;
-use crate::hostfs::Plan;
+use crate::host_changes::Known;
+use crate::host_plan::Plan;
 use crate::installation;
 use crate::log;
 use crate::manifest;
@@ -125,10 +125,7 @@ impl Planner<'_> {
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
-        let tree = match &rootfs {
-            Some(directory) => Tree::Directory(directory),
-            None => Tree::Stored(self.store, self.image),
-        };
+        let tree = self.tree(rootfs.as_deref());
         let exports = Exports::read(&tree, self.image)?;
         let root = self.deployments.root();
         let runtime = match exports.needs_runtime() {
@@ -164,6 +161,14 @@ impl Planner<'_> {
         info.remote = remote;
         info.rootfs = rootfs;
         self.check(draft, rendered, info)
+    }
+
+    /// The image's files, which may be in a directory of the user's.
+    pub fn tree<'b>(&'b self, rootfs: Option<&'b Path>) -> Tree<'b> {
+        match rootfs {
+            Some(directory) => Tree::Directory(directory),
+            None => Tree::Stored(self.store, self.image),
+        }
     }
 
     /// The runtime of before stays, as long as it is there.
@@ -267,14 +272,11 @@ impl Planner<'_> {
         }
         let host_files = match rendered.layout.files() {
             [] => Plan::default(),
-            _ => rendered
-                .layout
-                .plan(
-                    root,
-                    self.previous.map(|previous| &previous.info),
-                    &host_files::of_others(self.deployments, name)?,
-                )
-                .context(what)?,
+            _ => {
+                let previous = self.previous.map(|previous| &previous.info);
+                let known = Known::read(self.deployments, name)?;
+                Plan::new(&rendered.layout, root, previous, &known).context(what)?
+            }
         };
         Ok(Planned {
             deployment: draft.deployment(),

@@ -48,12 +48,20 @@ pub fn reasons(
 ) -> Result<BTreeMap<String, Option<Reason>>> {
     let (all, _) = deployments.all(name)?;
     let current = deployments.current(name)?;
-    let running = running(deployments, name)?;
-    let previous = previous(&all, current.as_deref(), state);
+    Ok(decide(&all, current.as_deref(), &running(deployments, name)?, state))
+}
+
+fn decide(
+    all: &[String],
+    current: Option<&str>,
+    running: &Running,
+    state: &State,
+) -> BTreeMap<String, Option<Reason>> {
+    let previous = previous(all, current, state);
     let reason = |deployment: &str| {
         let is = |other: Option<&str>| other == Some(deployment);
         let switch = state.switch.as_ref();
-        if is(current.as_deref()) {
+        if is(current) {
             Some(Reason::Current)
         } else if running.has(deployment) {
             Some(Reason::Running)
@@ -73,14 +81,37 @@ pub fn reasons(
     for deployment in more.take(state.keep().saturating_sub(2)) {
         reasons.insert(deployment.clone(), Some(Reason::Kept));
     }
-    Ok(reasons)
+    reasons
+}
+
+/// Deployments that nothing needs any more once `next` is current in place of `from`; `runs` says whether the service goes on.
+pub fn outdated(
+    deployments: &Deployments,
+    name: &Name,
+    from: &str,
+    next: &str,
+    runs: bool,
+) -> Result<Vec<String>> {
+    let mut state = State::load(deployments, name)?;
+    state.staged = None;
+    state.switch = None;
+    if from != next {
+        state.previous = Some(from.to_owned());
+    }
+    let running = if runs { running(deployments, name)? } else { Running::Nothing };
+    let (all, _) = deployments.all(name)?;
+    Ok(unused(&decide(&all, Some(next), &running, &state)))
 }
 
 /// Removes the deployments that nothing needs.
 pub fn collect(deployments: &Deployments, name: &Name, state: &State) -> Result<()> {
     let reasons = reasons(deployments, name, state)?;
+    unused(&reasons).iter().try_for_each(|deployment| deployments.remove(deployment))
+}
+
+fn unused(reasons: &BTreeMap<String, Option<Reason>>) -> Vec<String> {
     let unused = reasons.iter().filter(|(_, reason)| reason.is_none());
-    unused.into_iter().try_for_each(|(deployment, _)| deployments.remove(deployment))
+    unused.map(|(deployment, _)| deployment.clone()).collect()
 }
 
 /// The deployment to go back to: the one that was current before, or the newest one that is no other's.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::deployment::{Deployments, Info};
 use crate::error::{Context, Result};
 use crate::files;
+use crate::host_files;
 use crate::name::Name;
 
 /// How long a new deployment is watched, unless the user says otherwise.
@@ -73,6 +74,8 @@ pub struct Switch {
     pub was_active: bool,
     /// Whether the unit was enabled.
     pub was_enabled: bool,
+    /// What was in host files that other containers have, too.
+    pub shared: host_files::Shared,
     /// Units that were active and go down with this one.
     pub dependents: Vec<String>,
     /// The boot that it happens in.
@@ -174,8 +177,13 @@ pub fn owner(entry: &str) -> Option<Name> {
     entry.strip_prefix('.')?.strip_suffix(".state")?.parse().ok()
 }
 
+/// Its name.
+pub fn file(name: &Name) -> String {
+    format!(".{name}.state")
+}
+
 fn path(deployments: &Deployments, name: &Name) -> PathBuf {
-    deployments.path(format!(".{name}.state"))
+    deployments.path(file(name))
 }
 
 #[cfg(test)]

@@ -63,10 +63,15 @@ pub fn is_enabled(root: &Root, name: &Name) -> Result<bool> {
 
 /// Stops a unit, if it is loaded at all.
 pub fn stop(root: &Root, name: &Name) -> Result<()> {
-    if !is_running(root) || property(&name.unit(), "LoadState")? == "not-found" {
+    if !is_loaded(root, name)? {
         return Ok(());
     }
     run(Command::new(SYSTEMCTL).args(["--quiet", "stop", &name.unit()]))
+}
+
+/// Whether systemd knows a unit.
+pub fn is_loaded(root: &Root, name: &Name) -> Result<bool> {
+    Ok(is_running(root) && property(&name.unit(), "LoadState")? != "not-found")
 }
 
 /// Forgets that a unit failed, so that nothing of it stays loaded.

@@ -124,11 +124,19 @@ impl Updater<'_> {
     /// All that [`Updater::update`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let planned = self.planner.plan(&self.draft()?)?;
-        let Planner { deployments, name, .. } = self.planner;
         if self.is_same(&planned) {
-            return Ok(format!("# {name} is up to date\n"));
+            let reload = systemd::needs_reload(self.planner.deployments.root(), self.planner.name)?;
+            let outdated = self.outdated(&self.previous.deployment, true)?;
+            return Ok(preview::same(&self.planner, "is up to date", false, reload, &outdated));
         }
-        preview::show(deployments, name, &planned, self.is_enabled_anew(&planned))
+        let outdated = self.outdated(&planned.deployment, planned.registration.service)?;
+        preview::show(&self.planner, &planned, self.is_enabled_anew(&planned), &outdated)
+    }
+
+    /// Deployments that go once `next` is current; a service that is no more is stopped before.
+    fn outdated(&self, next: &str, service: bool) -> Result<Vec<String>> {
+        let Planner { deployments, name, .. } = self.planner;
+        retention::outdated(deployments, name, &self.previous.deployment, next, service)
     }
 
     /// A number that no deployment has had: what is to be rolled back to is never written to.

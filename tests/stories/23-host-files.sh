@@ -145,6 +145,113 @@ expect 'active running success' state brings
 removed brings
 rm -r /var/lib/brings
 
+say 'several share a file, and one is updated'
+# share CONTENT: the next version of an image.
+share() {
+    rm -rf "$WORK/sharing"
+    exports sharing "$sleeping"
+    mkdir -p "$WORK/sharing/exports/hostfs/etc/shared"
+    echo "$1" >"$WORK/sharing/exports/hostfs/etc/shared/x"
+    build_image sharing "$WORK/sharing"
+    syscontainer-pull --quiet "$REGISTRY/sharing" >/dev/null
+}
+# gone NAME [WARNING]: it is removed, and says so.
+gone() {
+    syscontainer-remove "$1" 2>"$WORK/messages"
+    if [ -n "${2-}" ]; then expect_like "$2" cat "$WORK/messages"; else expect_no changed cat "$WORK/messages"; fi
+}
+RECORD=$CO/.host-files.json
+snapshot >"$WORK/before"
+share 1
+for name in a b c; do checkout --name=$name "$REGISTRY/sharing"; done
+refuse 'as long as all agree, nothing is noted' test -e $RECORD
+share 2
+checkout --update a
+expect 2 cat /etc/shared/x
+expect_no changed cat "$WORK/messages"
+expect_like '"/etc/shared/x"' cat $RECORD
+share 3
+checkout --update b
+expect 3 cat /etc/shared/x
+expect_no changed cat "$WORK/messages"
+snapshot >"$WORK/installed"
+/usr/libexec/syscontainers/syscontainer-reconcile
+unchanged "$WORK/installed"
+expect_no 'host-files' syscontainer-list
+gone b
+gone a
+expect 3 cat /etc/shared/x
+gone c
+refuse 'it goes with the last one' test -e /etc/shared
+unchanged "$WORK/before"
+
+say 'and the user changes it'
+share 1
+for name in a b; do checkout --name=$name "$REGISTRY/sharing"; done
+share 2
+checkout --update a
+echo mine >/etc/shared/x
+checkout --name=c "$REGISTRY/sharing"
+expect_like '/etc/shared/x was changed on this host, leaving it as it is' cat "$WORK/messages"
+share 3
+checkout --update b
+expect_like '/etc/shared/x was changed on this host, leaving it as it is' cat "$WORK/messages"
+gone a
+gone b
+gone c '/etc/shared/x was changed on this host, leaving it behind'
+expect mine cat /etc/shared/x
+rm -r /etc/shared
+unchanged "$WORK/before"
+
+say 'an update of one that fails is undone'
+share 1
+for name in a b; do checkout --name=$name "$REGISTRY/sharing"; done
+share 2
+checkout --update b
+snapshot >"$WORK/installed"
+share 3
+mount --bind /etc/systemd/system.attached /etc/systemd/system.attached
+mount -o remount,bind,ro /etc/systemd/system.attached
+sed -i 's/Story of/Another story of/' "$WORK/sharing/exports/service.template"
+build_image sharing "$WORK/sharing"
+syscontainer-pull --quiet "$REGISTRY/sharing" >/dev/null
+run_fails 1 'cannot update a: .*Read-only' syscontainer-checkout --update a
+umount /etc/systemd/system.attached
+expect 2 cat /etc/shared/x
+unchanged "$WORK/installed"
+gone b
+gone a
+unchanged "$WORK/before"
+
+say 'an update of one that is killed'
+for number in 1 2 3; do
+    share $number
+    skopeo copy --quiet "docker://$REGISTRY/sharing" "docker://$REGISTRY/sharing:$number"
+    syscontainer-pull --quiet "$REGISTRY/sharing:$number" >/dev/null
+done
+kills=0 step=3
+[ -z "$LONG" ] || step=1
+for call in rename unlink fsync; do
+    for number in $(seq $((RANDOM % step + 1)) $step 60); do
+        for name in a b; do checkout --name=$name "$REGISTRY/sharing:1"; done
+        checkout --update --rebase="$REGISTRY/sharing:2" a
+        syscontainer-remove a 2>"$WORK/messages"
+        update=(--update --rebase="$REGISTRY/sharing:3" b)
+        status=0
+        strace -qq -o /dev/null -e trace=$call -e inject=$call:signal=SIGKILL:when="$number" \
+            syscontainer-checkout "${update[@]}" >/dev/null 2>"$WORK/messages" || status=$?
+        [ $status != 137 ] || checkout "${update[@]}"
+        [ "$(cat /etc/shared/x)" = 3 ] || fail "after a kill at $call $number the file is not the new one"
+        syscontainer-remove b 2>>"$WORK/messages"
+        ! grep changed "$WORK/messages" || fail "after a kill at $call $number it counts as changed"
+        unchanged "$WORK/before"
+        [ $status = 137 ] || break
+        kills=$((kills + 1))
+    done
+done
+ok "killed $kills times"
+[ $kills -ge 3 ] || fail 'these are too few to be true'
+
 # bad NAME ERE [OPTION…]: checkout of $WORK/NAME fails, and nothing is changed.
 bad() {
     local name=$1 pattern=$2

@@ -48,3 +48,117 @@ syscontainer-pull --quiet "$REGISTRY/hello:2" >/dev/null
 everything >"$WORK/before"
 run_fails 1 'no value for RECEIVER; exports/hostfs/etc/hello/conf:1:10: no value for RECEIVER' syscontainer-checkout --dry-run "$REGISTRY/hello:2"
 everything | diff "$WORK/before" - || fail 'something was written'
+
+say 'exactly what it says is done'
+# listing NAME: what installations of NAME may change. Directories change with what is in them.
+listing() {
+    find /etc /opt /srv /usr/local /var/lib/containers "/run/systemd/generator/$1.service.d" \( -path '*/.storage' -o -name '*.wants' \) -prune -o \
+        \( -type d -printf '%p d %m %U:%G\n' -o -printf '%p %y %m %U:%G %s %T@ %l\n' \) 2>/dev/null | sort || true
+}
+# within FILE: each path on stdin, or the one in FILE that it is below; directories that are only made for one in FILE are left out.
+within() {
+    awk 'NR == FNR { said[$1]; next }
+        { path = $1
+          for (above = path; above != ""; sub("/[^/]*$", "", above)) if (above in said) { print above; next }
+          if ($2 == "d") for (below in said) if (index(below, path "/") == 1) next
+          print path }' "$1" - | sort -u
+}
+# exactly NAME COMMAND…: what a dry run of the command says is what it then does.
+exactly() {
+    local name=$1
+    shift
+    listing "$name" >"$WORK/before"
+    "$@" --dry-run >"$WORK/preview" 2>"$WORK/messages"
+    listing "$name" | diff "$WORK/before" - || fail 'something was written'
+    "$@" >/dev/null 2>"$WORK/messages" || { shown "$WORK/messages"; fail "$*"; }
+    listing "$name" >"$WORK/after"
+    grep '^# /' "$WORK/preview" | grep -vE ': (stays as it is|was changed on this host, .*|is on this host already, .*)$' | sed 's/^# //' >"$WORK/said" || true
+    sed -n 's/: goes$//p' "$WORK/said" | sort >"$WORK/said-gone"
+    grep -v ': goes$' "$WORK/said" | sed 's/: .*//; s/ -> .*//' | sort >"$WORK/said-written" || true
+    comm -13 "$WORK/before" "$WORK/after" | within "$WORK/said-written" | diff -u "$WORK/said-written" - ||
+        fail 'it does not write what it said'
+    awk 'NR == FNR { there[$1]; next } !($1 in there)' "$WORK/after" "$WORK/before" | within "$WORK/said-gone" |
+        diff -u "$WORK/said-gone" - || fail 'it does not remove what it said'
+    ok "$*: $(wc -l <"$WORK/said-written") are written, $(wc -l <"$WORK/said-gone") go"
+}
+# said LINE…: the last dry run said so.
+said() {
+    local line
+    for line; do grep -qxF -- "# $line" "$WORK/preview" || { grep '^#' "$WORK/preview"; fail "it did not say: $line"; }; done
+    ok "it said $*"
+}
+# version N: the next version of an image, with files of these names for the host, and whatever the caller adds.
+version() {
+    rm -rf "$WORK/dry"
+    exports dry '["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]'
+    host=$WORK/dry/exports/hostfs/etc/dry
+    mkdir -p "$host"
+    local file
+    for file in same changes mine-stays mode; do echo same >"$host/$file"; done
+    for file in changes mine-changes link; do echo "$1" >"$host/$file"; done
+    ln -sfn "$1" "$host/link"
+}
+publish() {
+    build_image dry "$WORK/dry"
+    syscontainer-pull --quiet "$REGISTRY/dry" >/dev/null
+}
+version 1
+mkdir -p "$host"/{empty,full,theirs}
+touch "$host"/{full/a,full/b,theirs/a,mine-goes}
+echo 'd /run/dry 0755 - - -' >"$WORK/dry/exports/tmpfiles.template"
+publish
+mkdir -p /etc/dry
+echo before >/etc/dry/same
+exactly dry syscontainer-checkout "$REGISTRY/dry"
+said '/etc/dry/same: is on this host already, stays as it is' "$CO/dry.0/dry.service"
+rm /etc/dry/same
+exactly dry syscontainer-checkout "$REGISTRY/dry"
+said 'dry is installed already' 'systemctl enable dry.service' 'systemctl daemon-reload' 'systemd-tmpfiles --create dry.conf'
+run_fails 1 'installed already.*with other values' syscontainer-checkout --dry-run --set X=1 "$REGISTRY/dry"
+systemctl start dry
+
+version 2
+chmod 600 "$host/mode"
+touch "$host/new"
+publish
+for file in mine-changes mine-stays mine-goes; do echo mine >/etc/dry/$file; done
+touch /etc/dry/theirs/more
+exactly dry syscontainer-checkout --update dry
+said '/etc/dry/same: mode 0644, owner 0:0' '/etc/dry/changes: mode 0644, owner 0:0' '/etc/dry/link: symlink to 2' '/etc/dry/new: mode 0644, owner 0:0' \
+    '/etc/dry/mode: mode 0600, owner 0:0; stays as it is otherwise' \
+    '/etc/dry/mine-changes: was changed on this host, stays as it is' '/etc/dry/mine-stays: was changed on this host, stays as it is' \
+    '/etc/dry/mine-goes: was changed on this host, is left behind' '/etc/dry/empty: goes' '/etc/dry/full: goes' '/etc/dry/full/b: goes' \
+    '/etc/dry/theirs/a: goes' '/etc/tmpfiles.d/dry.conf: goes' '/etc/systemd/system.attached/dry.service: stays as it is'
+expect_no 'theirs: goes|systemctl (stop|enable|disable)|systemd-tmpfiles|/dry.0' cat "$WORK/preview"
+expect mine cat /etc/dry/mine-changes
+exactly dry syscontainer-checkout --update dry
+said 'dry is up to date'
+expect 1 grep -c . "$WORK/preview"
+
+say 'and where the service goes, and an old deployment'
+version 3
+echo '{"noContainerService": true}' >"$WORK/dry/exports/manifest.json"
+publish
+exactly dry syscontainer-checkout --update dry
+said "$CO/dry.0: goes" 'systemctl stop dry.service' 'systemctl disable dry.service' '/etc/systemd/system.attached/dry.service: goes' \
+    '/run/systemd/generator/dry.service.d/00-syscontainer.conf: goes'
+expect not-found unit_property dry LoadState
+version 4
+publish
+exactly dry syscontainer-checkout --update dry
+said "$CO/dry.1: goes" 'systemctl enable dry.service' "$CO/dry -> dry.3"
+expect enabled systemctl is-enabled dry
+
+say 'of files that another container has, too'
+exactly other syscontainer-checkout --name=other "$REGISTRY/dry"
+said '/etc/dry/changes: stays as it is'
+version 5
+publish
+exactly other syscontainer-checkout --update other
+said "$CO/.host-files.json: what is in files that containers share" '/etc/dry/changes: mode 0644, owner 0:0'
+version 6
+rm "$host/changes"
+publish
+exactly dry syscontainer-checkout --update dry
+expect_no '/etc/dry/changes' cat "$WORK/preview"
+expect 5 cat /etc/dry/changes

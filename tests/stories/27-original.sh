@@ -163,7 +163,15 @@ runs old 8091 original
 say 'the other one, disabled, and with its unit changed'
 systemctl --quiet disable older
 echo '# mine' >>/etc/systemd/system/older.service
-expect older syscontainer-checkout --update --replace-unit --set PORT=8092 --unset RECEIVER older 2>"$WORK/messages"
+update=(syscontainer-checkout --update --replace-unit --set PORT=8092 --unset RECEIVER older)
+snapshot >"$WORK/before"
+"${update[@]}" --dry-run >"$WORK/preview" 2>"$WORK/messages"
+unchanged "$WORK/before"
+for line in '# /etc/systemd/system/older.service: goes' '# systemctl disable older.service' '# /etc/systemd/system.attached/older.service'; do
+    expect_like "^${line//./\\.}\$" cat "$WORK/preview"
+done
+expect_no 'systemctl enable|tmpfiles.d/older.conf: goes|older.0: goes' cat "$WORK/preview"
+expect older "${update[@]}" 2>"$WORK/messages"
 expect disabled bash -c 'systemctl is-enabled older || true'
 systemctl restart older
 runs older 8092 World

@@ -44,6 +44,14 @@ check 'the service is not touched' systemctl is-active thing
 check 'and runs the new one then' systemctl restart thing
 version 3 common third
 echo mine >/etc/thing/second
+update --dry-run
+expect thing.1 readlink $CO/thing
+syscontainer-checkout --update --dry-run thing >"$WORK/preview"
+for line in /etc/thing/common: '/etc/thing/second: was changed on this host, is left behind'; do
+    expect_like "^# $line" cat "$WORK/preview"
+done
+# The service runs the second one.
+expect_like "^# $CO/thing.0: goes" cat "$WORK/preview"
 update
 expect 'common third' bash -c "ls $CO/thing/rootfs/srv/files | paste -sd' '"
 expect 'common second third' bash -c "ls /etc/thing | paste -sd' '"

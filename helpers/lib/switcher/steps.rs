@@ -32,9 +32,11 @@ impl Switcher<'_> {
         // One that failed may be mended by what comes.
         let is_failed = is_running && systemd::is_failed(root, self.name)?;
         let state = self.state()?;
-        let was_enabled = match installation::is_installable(root, self.name)? {
+        let old = self.info(from);
+        // An original's unit is where its author put it, and not a stub.
+        let was_enabled = match old.is_of_original() || installation::is_installable(root, self.name)? {
             true => systemd::is_enabled(root, self.name)?,
-            false => state.enabled.unwrap_or(self.info(from).enabled),
+            false => state.enabled.unwrap_or(old.enabled),
         };
         Ok(Switch {
             from: from.to_owned(),
@@ -42,6 +44,7 @@ impl Switcher<'_> {
             is_watched: has_unit && (was_active || is_failed),
             was_active,
             was_enabled,
+            shared: host_files::shared(self.deployments, self.name, &self.info(from))?,
             dependents: systemd::all_active_dependents(root, self.name)?,
             boot: boot()?,
             ..Switch::default()
@@ -135,8 +138,9 @@ impl Switcher<'_> {
         deployments.switch(self.name, &switch.from)?;
         // As long as the old deployment is registered, recovery takes its host files for the user's.
         if !old.is_of_original() {
-            host_files::install(deployments, &switch.from, &old, Some((&switch.to, &new)))?;
+            host_files::install(deployments, self.name, &switch.from, &old, Some((&switch.to, &new)))?;
         }
+        host_files::restore(deployments, self.name, &switch.shared)?;
         host_files::remove(deployments, self.name, &[&new], Some(&old))?;
         if old.is_of_original() {
             return self.recover();
