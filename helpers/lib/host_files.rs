@@ -162,8 +162,11 @@ pub type Shared = BTreeMap<PathBuf, String>;
 
 /// What is in the files that a deployment of a container recorded, and others did, too.
 pub fn shared(deployments: &Deployments, name: &Name, info: &Info) -> Result<Shared> {
-    let known = Known::read(deployments, name)?;
     let mut shared = Shared::new();
+    if info.installed_files.is_empty() {
+        return Ok(shared);
+    }
+    let known = Known::read(deployments, name)?;
     for path in &info.installed_files {
         let target = locate(deployments.root(), Path::new(path))?;
         if known.is_shared(&target) {
