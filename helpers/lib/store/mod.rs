@@ -9,6 +9,7 @@ mod adopt;
 mod archive;
 mod blob;
 pub mod catalog;
+mod commit;
 mod engine;
 mod image;
 mod layer;
