@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::mounts;
 use crate::name::Name;
 use crate::paths::{self, Root};
 use crate::registration::{Notify, UserNotify};
@@ -265,6 +266,7 @@ impl Deployments {
     /// Removes a deployment: it loses its name first, so that a half-removed one never looks whole.
     pub fn remove(&self, deployment: &str) -> Result<()> {
         let path = self.path(deployment);
+        mounts::refuse(&path).context(|| format!("cannot remove {}", path.display()))?;
         let doomed = self.path(format!(".{deployment}.old"));
         remove_tree(&doomed)?;
         match fs::rename(&path, &doomed) {
@@ -310,11 +312,14 @@ fn is_temporary(name: &Name, text: &str) -> bool {
     deployment.is_some_and(|d| number(name, d).is_some()) || rest == format!("{name}.link")
 }
 
-/// Removes a tree or a file, whatever it is; what is not there is fine.
+/// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let what = || format!("cannot remove {}", path.display());
     let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => {
+            mounts::refuse(path).context(what)?;
+            fs::remove_dir_all(path)
+        }
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };

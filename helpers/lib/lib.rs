@@ -18,6 +18,7 @@ pub mod lock;
 pub mod log;
 pub mod manifest;
 pub mod mountpoints;
+pub mod mounts;
 pub mod name;
 pub mod notify;
 pub mod original;

@@ -9,6 +9,7 @@ use crate::config;
 use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::installation;
+use crate::mounts;
 use crate::name::Name;
 use crate::recovery;
 use crate::systemd;
@@ -52,6 +53,7 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
     }
     systemd::stop(root, name)?;
     systemd::reset_failed(root, name)?;
+    all.iter().try_for_each(|deployment| mounts::refuse(&deployments.path(deployment)))?;
     if has_link {
         deployments.detach(name)?;
     }
