@@ -116,6 +116,11 @@ impl Deployments {
         Deployments { root: root.clone(), directory: paths::deployments() }
     }
 
+    /// Those that came with the system, which are read only.
+    pub fn preinstalled(root: &Root) -> Self {
+        Deployments { root: root.clone(), directory: PathBuf::from(paths::PREINSTALLED) }
+    }
+
     /// The directory as programs inside the tree see it.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -282,6 +287,11 @@ pub fn scratch(name: &Name) -> String {
     format!(".{name}.scratch")
 }
 
+/// The container that a scratch directory is of, if an entry of the directory is one.
+pub fn scratch_owner(entry: &str) -> Option<Name> {
+    entry.strip_prefix('.')?.strip_suffix(".scratch")?.parse().ok()
+}
+
 /// The number of a deployment of `name`, if `text` is one's name.
 fn number(name: &Name, text: &str) -> Option<u32> {
     let digits = text.strip_prefix(name.as_str())?.strip_prefix('.')?;
@@ -350,5 +360,7 @@ mod tests {
         for entry in [".storage", "", ".", "foo.", ".new", ".0.new", "a b", "..0"] {
             assert_eq!(owner(entry), None, "{entry}");
         }
+        assert_eq!(scratch_owner(&scratch(&name)), Some(name));
+        assert_eq!(scratch_owner("foo.scratch"), None);
     }
 }

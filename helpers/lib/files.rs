@@ -100,6 +100,13 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Bytes of files below `path` that have no other name, and so are free when it is gone. What cannot be read counts nothing.
+pub fn own_size(path: &Path) -> u64 {
+    let entries = walkdir::WalkDir::new(path).same_file_system(true).into_iter().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|metadata| metadata.is_file());
+    files.filter(|metadata| metadata.nlink() == 1).map(|metadata| metadata.len()).sum()
+}
+
 /// Makes the names in a directory last.
 pub fn sync_directory(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).context(|| format!("cannot sync {}", path.display()))

@@ -2,7 +2,6 @@
 //!
 //! The deployment that was current stays as it is; so does the service, until it is restarted.
 
-use crate::bundle::Bundle;
 use crate::draft::Draft;
 use crate::error::{Context, Result};
 use crate::host_files;
@@ -12,6 +11,7 @@ use crate::plan::{Planned, Planner, Previous};
 use crate::preview;
 use crate::recovery;
 use crate::systemd;
+use crate::usage;
 
 /// Updates one container; the caller holds its lock, and has it recovered.
 pub struct Updater<'a> {
@@ -114,7 +114,7 @@ impl Updater<'_> {
         all.retain(|other| other != deployment);
         // The newest may be the one to go back to.
         all.pop();
-        self.remove(&all)
+        usage::remove_idle(deployments, name, &all)
     }
 
     /// Host files are put back here: as long as the old deployment is registered, recovery takes them for the user's.
@@ -136,19 +136,6 @@ impl Updater<'_> {
         let Planner { deployments, name, .. } = self.planner;
         let (mut all, _) = deployments.all(name)?;
         all.retain(|other| other != deployment && *other != self.previous.deployment);
-        self.remove(&all)
-    }
-
-    /// A service runs the deployment that it was started with, however many updates ago.
-    fn remove(&self, others: &[String]) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        let running = match Bundle::new(name).load()? {
-            Some(launch) => Some(launch.deployment),
-            // It may be the original's, which runs from any.
-            None if systemd::is_active(deployments.root(), name)? => return Ok(()),
-            None => None,
-        };
-        let unused = others.iter().filter(|other| running.as_ref() != Some(other));
-        unused.into_iter().try_for_each(|other| deployments.remove(other))
+        usage::remove_idle(deployments, name, &all)
     }
 }

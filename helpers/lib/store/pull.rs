@@ -60,6 +60,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
     let tell = |text: &str| report.retrying(text);
+    let _lock = store.keep().context(what)?;
     let policy = Policy::find(access);
     let fingerprint = policy.fingerprint().unwrap_or_default();
     let signer = policy.signer(reference);
@@ -71,6 +72,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
         if is_let_through
             && with_retries(&tell, || transport::peek(reference, access)).context(what)? == image.digest
         {
+            image::touch(store, &name).context(what)?;
             return Ok(Outcome::unchanged(image.clone()));
         }
     }
@@ -82,6 +84,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     .context(what)?;
     if let Some(image) = existing.filter(|existing| existing.digest == manifest.digest) {
         image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
+        image::touch(store, &name).context(what)?;
         return Ok(Outcome::unchanged(image));
     }
     let config = with_retries(&tell, || source.config()).context(what)?;

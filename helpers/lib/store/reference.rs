@@ -285,6 +285,17 @@ pub fn image_name(reference: &str) -> Option<String> {
     (name.contains(':') && image_ref(&name) == reference).then_some(name)
 }
 
+/// The digest of the blob that a ref is of; `None` if it is none of a layer or configuration.
+pub fn layer_digest(reference: &str) -> Option<String> {
+    let digest = format!("sha256:{}", reference.strip_prefix(PREFIX)?);
+    sha256(&digest).is_some().then_some(digest)
+}
+
+/// Whether a ref has a name as those of images and layers.
+pub fn is_ours(reference: &str) -> bool {
+    reference.starts_with(PREFIX)
+}
+
 /// The ref of a layer, by the digest of its blob without `sha256:`.
 pub fn layer_ref(hex: &str) -> String {
     format!("{PREFIX}{hex}")
