@@ -116,6 +116,11 @@ touch -d '2 days ago' $CO/.syscontainers-probe-{3,4} $REPO/tmp/.syscontainers-pr
 mkdir "$WORK/elsewhere"
 touch "$WORK/elsewhere/file" $CO/odd+file
 ln -s "$WORK/elsewhere" $REPO/tmp/syscontainers-7
+# libostree writes refs under such names first.
+cp "$(ref used)" $REPO/refs/heads/ociimage/tmp.AbCd12
+mkdir -p $REPO/objects/ab
+touch $REPO/objects/ab/tmp.AbCd12
+touch -d '2 days ago' $REPO/objects/ab/tmp.AbCd34
 # Killed while it writes objects.
 mkfifo "$WORK/fifo"
 strace -f -qq -o /dev/null -e trace=syncfs -e inject=syncfs:signal=KILL syscontainer-pull --quiet "$REGISTRY/old" >/dev/null 2>&1 || true
@@ -124,20 +129,45 @@ check 'a dry run' prune --dry-run --explain
 would=$(sed -n 's/^would free //p' "$WORK/pruned")
 check 'a prune' prune --explain
 expect "freed $would" grep freed "$WORK/pruned"
-for path in $CO/.thing.7.new $CO/.thing.1.old $CO/.gone.4.new $CO/.lost.scratch $CO/.syscontainers-probe-3 $REPO/tmp/syscontainers-{12345,6,7} $REPO/tmp/.syscontainers-probe-4; do
+for path in $CO/.thing.7.new $CO/.thing.1.old $CO/.gone.4.new $CO/.lost.scratch $CO/.syscontainers-probe-3 $REPO/tmp/syscontainers-{12345,6,7} $REPO/tmp/.syscontainers-probe-4 $REPO/objects/ab/tmp.AbCd34; do
     said "removed leftover $path: .*"
     refuse 'it is gone' test -e "$path" -o -L "$path"
 done
+said 'removed leftover ociimage/tmp.AbCd12: a program was killed while it wrote a ref'
 said 'removed deployment gone.3: its container is not installed'
 said "removed leftover $REPO/tmp/staging-.*: a pull was killed or failed while it wrote objects"
 said "kept file $CO/odd.file: it is of no container"
 said "kept file $CO/.syscontainers-probe-1: it is of no container"
 check 'nothing was followed' test -e "$WORK/elsewhere/file"
 expect '' bash -c "ls $REPO/tmp | grep -v -e '^cache\$' -e probe-2 || true"
-rm $CO/odd+file $CO/.syscontainers-probe-1 $REPO/tmp/.syscontainers-probe-2
+rm $REPO/objects/ab/tmp.AbCd12 $CO/odd+file $CO/.syscontainers-probe-1 $REPO/tmp/.syscontainers-probe-2
 # Every deployment and file is named.
 check 'a prune' prune --explain
 expect "$(cd $CO && printf '%s\n' *.[0-9])" sed -n 's/^kept deployment \([^:]*\):.*/\1/p' "$WORK/pruned"
+
+say 'whatever a killed pull left'
+mkdir -p "$WORK"/many/srv/{a,b}/{x,y}
+for directory in "$WORK"/many/srv/*/*; do echo "$directory" >"$directory/file"; done
+"$TESTS/build-image" "$WORK/many.oci:latest" "$WORK/shared" "$WORK/many" >/dev/null
+ostree init --repo="$WORK/empty" --mode=bare
+files "$WORK/empty" >"$WORK/before"
+places=rename,renameat,renameat2,linkat
+kills=0
+while true; do
+    rm -rf "$WORK/cut"
+    cp -a "$WORK/empty" "$WORK/cut"
+    status=0
+    {
+        strace -f -qq -o /dev/null -e trace=$places -e inject="$places:signal=KILL:when=$((kills + 1))" \
+            syscontainer-pull --quiet --repo="$WORK/cut" "oci:$WORK/many.oci" >/dev/null 2>&1 || status=$?
+    } 2>/dev/null
+    [ $status != 0 ] || break
+    prune --repo="$WORK/cut" --keep-for=0 || { shown "$WORK/messages"; fail "a prune after kill $kills"; }
+    files "$WORK/cut" | diff -u "$WORK/before" - >"$WORK/.diff" || { shown "$WORK/.diff"; fail "what is left after kill $kills"; }
+    kills=$((kills + 1))
+done
+ok "killed $kills times, nothing was left after a prune"
+[ $kills -gt 10 ] || fail 'these are too few to be true'
 
 say 'bad input'
 cp $CO/used.0/info "$WORK/info"

@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -17,8 +18,18 @@ use crate::prune::{Report, leftover};
 const TRANSACTION: &str = "staging-";
 const LOCK: &str = "-lock";
 
+/// What objects are called that are written anew, until they are whole.
+const TEMPORARY: &str = "tmp.";
+/// After that libostree takes temporary files for nobody's.
+const EXPIRY: Duration = Duration::from_secs(86_400);
+
 /// Removes what nobody holds; the caller has kept pulls away.
 pub fn prune(store: &Store, report: &mut Report) {
+    temporary_files(store, report);
+    objects(store, report);
+}
+
+fn temporary_files(store: &Store, report: &mut Report) {
     let directory = store.path.join("tmp");
     let names = match files::names(&directory) {
         Ok(names) => names,
@@ -32,6 +43,20 @@ pub fn prune(store: &Store, report: &mut Report) {
             leftover(&path, "a program was killed while it looked for the store", report);
         } else if name.starts_with(TRANSACTION) && !name.ends_with(LOCK) {
             transaction(&path, report);
+        }
+    }
+}
+
+/// Among objects. Other programs may be about to give one its name.
+fn objects(store: &Store, report: &mut Report) {
+    let objects = store.path.join("objects");
+    for directory in files::names(&objects).unwrap_or_default() {
+        let directory = objects.join(directory);
+        for name in files::names(&directory).unwrap_or_default() {
+            let path = directory.join(&name);
+            if name.starts_with(TEMPORARY) && files::is_older(&path, EXPIRY) {
+                leftover(&path, "a program was killed while it wrote an object", report);
+            }
         }
     }
 }

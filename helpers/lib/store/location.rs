@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::error::Result;
+use crate::files;
 use crate::paths::{self, Root};
 
 /// The host's own repository, on systems that are made of one.
@@ -62,9 +63,7 @@ fn is_on_one_device(one: &Path, other: &Path) -> bool {
 /// Whether a file was made to see whether links work, and its program was killed: they are gone within moments.
 pub fn is_old_probe(path: &Path) -> bool {
     let is_probe = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PROBE));
-    let time = path.symlink_metadata().and_then(|metadata| metadata.modified());
-    let is_old = |time| SystemTime::now().duration_since(time).is_ok_and(|age| age > PROBE_AGE);
-    is_probe && time.is_ok_and(is_old)
+    is_probe && files::is_older(path, PROBE_AGE)
 }
 
 #[cfg(test)]

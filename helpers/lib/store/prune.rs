@@ -114,6 +114,10 @@ pub fn prune(store: &Store, policy: &Policy, report: &mut Report) -> Result<()> 
     let kept = work.images(policy, &images);
     work.layers(&kept, refs.keys());
     for name in refs.keys().filter(|name| !is_image(name) && layer_digest(name).is_none()) {
+        if reference::is_temporary(name) {
+            work.remove(name, "leftover", name, "a program was killed while it wrote a ref");
+            continue;
+        }
         let why = match reference::is_ours(name) {
             true => "its name is none that is known here",
             false => "it is another program's",

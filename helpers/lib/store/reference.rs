@@ -291,6 +291,12 @@ pub fn layer_digest(reference: &str) -> Option<String> {
     sha256(&digest).is_some().then_some(digest)
 }
 
+/// Whether a ref is what libostree was killed on the way to one: it writes them under such names first.
+pub fn is_temporary(reference: &str) -> bool {
+    let random = reference.strip_prefix(PREFIX).and_then(|name| name.strip_prefix("tmp."));
+    random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
 /// Whether a ref has a name as those of images and layers.
 pub fn is_ours(reference: &str) -> bool {
     reference.starts_with(PREFIX)
@@ -371,6 +377,18 @@ mod tests {
         for text in texts {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.is_usage() && error.to_string().starts_with("invalid image reference"), "{text}");
+        }
+    }
+
+    #[test]
+    fn tells_refs_apart() {
+        assert_eq!(layer_digest(&layer_ref(HEX)), Some(format!("sha256:{HEX}")));
+        for other in [HEX, "ociimage/12ab", "ostree/0/1/0", &image_ref(HEX)[..70]] {
+            assert_eq!(layer_digest(other), None, "{other}");
+        }
+        assert!(is_temporary("ociimage/tmp.a1B2c3"));
+        for other in ["tmp.a1B2c3", "ociimage/tmp.a", "ociimage/tmp.a_3A12", "ociimage/x"] {
+            assert!(!is_temporary(other), "{other}");
         }
     }
 
