@@ -9,12 +9,13 @@ use syscontainers::cli::{self, Command, Program};
 use syscontainers::deployment::Deployments;
 use syscontainers::error::{Error, Result};
 use syscontainers::exports::Exports;
-use syscontainers::images::{self, Users};
+use syscontainers::images;
 use syscontainers::log;
 use syscontainers::paths::Root;
 use syscontainers::store::Store;
 use syscontainers::store::catalog;
 use syscontainers::tree::Tree;
+use syscontainers::usage::Users;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-images",
@@ -58,6 +59,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
 
 fn run(args: Args) -> Result<()> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
+    let _lock = store.keep()?;
     let users = Users::find(&Deployments::new(&args.root))?;
     let (entries, broken) = catalog::list(&store)?;
     let Some(wanted) = &args.image else {

@@ -10,10 +10,10 @@ use syscontainers::lock;
 use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::retention;
 use syscontainers::state::State;
 use syscontainers::switcher::{Purpose, Settled, Switcher};
 use syscontainers::systemd;
+use syscontainers::usage;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
@@ -88,7 +88,7 @@ fn target(args: &Args, deployments: &Deployments, current: &str) -> Result<Strin
     let state = State::load(deployments, &args.name)?;
     let target = match args.number {
         Some(number) => Some(format!("{}.{number}", args.name)).filter(|target| all.contains(target)),
-        None => retention::previous(&all, Some(current), &state),
+        None => usage::previous(&all, current, &state),
     };
     let others = || match all.iter().filter(|other| *other != current).cloned().collect::<Vec<_>>() {
         others if others.is_empty() => format!("{current} is the only deployment"),

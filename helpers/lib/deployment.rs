@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::mounts;
 use crate::name::Name;
 use crate::paths::{self, Root};
 use crate::registration::{Notify, UserNotify};
@@ -113,6 +114,11 @@ impl Deployments {
     /// Those of a tree, where the environment or the default says.
     pub fn new(root: &Root) -> Self {
         Deployments { root: root.clone(), directory: paths::deployments() }
+    }
+
+    /// Those that came with the system, which are read only.
+    pub fn preinstalled(root: &Root) -> Self {
+        Deployments { root: root.clone(), directory: PathBuf::from(paths::PREINSTALLED) }
     }
 
     /// The directory as programs inside the tree see it.
@@ -265,6 +271,7 @@ impl Deployments {
     /// Removes a deployment: it loses its name first, so that a half-removed one never looks whole.
     pub fn remove(&self, deployment: &str) -> Result<()> {
         let path = self.path(deployment);
+        mounts::refuse(&path).context(|| format!("cannot remove {}", path.display()))?;
         let doomed = self.path(format!(".{deployment}.old"));
         remove_tree(&doomed)?;
         match fs::rename(&path, &doomed) {
@@ -278,6 +285,11 @@ impl Deployments {
 /// Name of the directory that [`Deployments::scratch`] is.
 pub fn scratch(name: &Name) -> String {
     format!(".{name}.scratch")
+}
+
+/// The container that a scratch directory is of, if an entry of the directory is one.
+pub fn scratch_owner(entry: &str) -> Option<Name> {
+    entry.strip_prefix('.')?.strip_suffix(".scratch")?.parse().ok()
 }
 
 /// The number of a deployment of `name`, if `text` is one's name.
@@ -310,11 +322,14 @@ fn is_temporary(name: &Name, text: &str) -> bool {
     deployment.is_some_and(|d| number(name, d).is_some()) || rest == format!("{name}.link")
 }
 
-/// Removes a tree or a file, whatever it is; what is not there is fine.
+/// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let what = || format!("cannot remove {}", path.display());
     let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => {
+            mounts::refuse(path).context(what)?;
+            fs::remove_dir_all(path)
+        }
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };
@@ -356,5 +371,7 @@ mod tests {
         ] {
             assert_eq!(owner(entry), None, "{entry}");
         }
+        assert_eq!(scratch_owner(&scratch(&name)), Some(name));
+        assert_eq!(scratch_owner("foo.scratch"), None);
     }
 }

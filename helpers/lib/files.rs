@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Context, Result};
 
@@ -98,6 +99,19 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
         names.extend(entry.context(what)?.file_name().into_string().ok());
     }
     Ok(names)
+}
+
+/// Whether a file was not changed for `span`; one that cannot be looked at, or is of the future, was.
+pub fn is_older(path: &Path, span: Duration) -> bool {
+    let time = path.symlink_metadata().and_then(|metadata| metadata.modified());
+    time.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > span))
+}
+
+/// Bytes of files below `path` that have no other name, and so are free when it is gone. What cannot be read counts nothing.
+pub fn own_size(path: &Path) -> u64 {
+    let entries = walkdir::WalkDir::new(path).same_file_system(true).into_iter().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|metadata| metadata.is_file());
+    files.filter(|metadata| metadata.nlink() == 1).map(|metadata| metadata.len()).sum()
 }
 
 /// Makes the names in a directory last.

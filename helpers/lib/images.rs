@@ -1,39 +1,14 @@
 //! Images of the store as text and as JSON.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::deployment::Deployments;
 use crate::error::Result;
 use crate::exports::Variables;
 use crate::store::catalog::Entry;
 use crate::table;
-
-/// Which containers use which commits.
-#[derive(Debug, Default)]
-pub struct Users(BTreeMap<String, Vec<String>>);
-
-impl Users {
-    /// Looks at the deployments of all containers; what cannot be read uses nothing that can be known.
-    pub fn find(deployments: &Deployments) -> Result<Users> {
-        let mut users = Users::default();
-        for name in deployments.names()? {
-            let (all, _) = deployments.all(&name)?;
-            let infos =
-                all.iter().filter_map(|deployment| Some((deployment, deployments.info(deployment).ok()?)));
-            for (deployment, info) in infos {
-                users.0.entry(info.ostree_commit).or_default().push(deployment.clone());
-            }
-        }
-        Ok(users)
-    }
-
-    fn of(&self, entry: &Entry) -> &[String] {
-        self.0.get(&entry.image.commit).map_or(&[], Vec::as_slice)
-    }
-}
+use crate::usage::Users;
 
 /// One image; syscontainer-images(8) has the schema.
 pub fn to_json(entry: &Entry, users: &Users) -> Value {
@@ -41,7 +16,7 @@ pub fn to_json(entry: &Entry, users: &Users) -> Value {
     json!({
         "image": entry.image.name, "name": name, "tag": tag, "digest": entry.image.digest, "commit": entry.image.commit,
         "created": entry.created, "size": entry.size, "unique-size": entry.unique, "signer": entry.signer,
-        "used-by": users.of(entry),
+        "used-by": users.of_commit(&entry.image.commit),
     })
 }
 
@@ -57,7 +32,7 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
         let (name, tag) = split(&entry.image.name);
-        let used = users.of(entry).join(" ");
+        let used = users.of_commit(&entry.image.commit).join(" ");
         [
             name.to_owned(),
             tag.to_owned(),
@@ -84,7 +59,7 @@ pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<St
     line("Created", entry.created.as_deref().unwrap_or("-"));
     line("Size", &format!("{} ({} unique)", bytes(entry.size), bytes(entry.unique)));
     line("Signer", entry.signer.as_deref().unwrap_or("-"));
-    line("Used by", &users.of(entry).join(" "));
+    line("Used by", &users.of_commit(&entry.image.commit).join(" "));
     for (key, value) in entry.image.labels()? {
         line("Label", &format!("{key}={value}"));
     }

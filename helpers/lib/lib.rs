@@ -22,6 +22,7 @@ pub mod lock;
 pub mod log;
 pub mod manifest;
 pub mod mountpoints;
+pub mod mounts;
 pub mod name;
 pub mod notify;
 pub mod original;
@@ -31,7 +32,6 @@ pub mod recovery;
 pub mod registration;
 pub mod remover;
 pub mod resources;
-pub mod retention;
 pub mod runtime;
 pub mod scratch;
 pub mod state;
@@ -41,6 +41,7 @@ pub mod table;
 pub mod template;
 pub mod temporary;
 pub mod unit;
+pub mod usage;
 pub mod variables;
 pub mod verify;
 pub mod volumes;
@@ -72,11 +73,15 @@ pub mod preview;
 #[cfg(feature = "store")]
 pub mod progress;
 #[cfg(feature = "store")]
+pub mod prune;
+#[cfg(feature = "store")]
 pub mod rendered;
 #[cfg(feature = "store")]
 pub mod seccomp;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod timespan;
 #[cfg(feature = "store")]
 pub mod tree;
 #[cfg(feature = "store")]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::log;
 use crate::name::Name;
@@ -19,6 +19,10 @@ pub type Lock = Flock<File>;
 
 /// How often a bounded wait looks again.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// How long a prune that waits holds newcomers back, and then lets them through.
+const TURN: Duration = Duration::from_secs(10);
+/// How long it waits in all.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The lock of everything that changes one container; says so when it has to wait.
 pub fn container(root: &Root, name: &Name) -> Result<Lock> {
@@ -51,14 +55,83 @@ fn directory(root: &Root) -> Result<PathBuf> {
 fn take(root: &Root, file: &str, what_for: &str) -> Result<Lock> {
     let path = directory(root)?.join(file);
     let what = || format!("cannot lock {}", path.display());
-    match Flock::lock(open(&path).context(what)?, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
+    acquire(open(&path).context(what)?, FlockArg::LockExclusive, what_for).context(what)
+}
+
+/// Waits for a lock, and says so.
+fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Lock, Errno> {
+    let at_once = match how {
+        FlockArg::LockShared => FlockArg::LockSharedNonblock,
+        _ => FlockArg::LockExclusiveNonblock,
+    };
+    match Flock::lock(file, at_once) {
         Err((file, Errno::EWOULDBLOCK)) => {
             log::info(&format!("waiting for {what_for}"));
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
+            Flock::lock(file, how).map_err(|(_, e)| e)
         }
-        Err((_, e)) => Err(e).context(what),
+        result => result.map_err(|(_, e)| e),
     }
+}
+
+/// The lock of a repository for whoever relies on what is in it: any number at once, but none beside a prune.
+///
+/// It is on a directory of the repository, not on a file beside it: that is there whoever made the repository, nobody
+/// replaces it, and a full disk has it, too. libostree's own lock would not do: transactions have it, but what a pull found
+/// before its first one is to stay, and other programs wait for that lock half a minute only.
+pub fn use_store(repo: &Path) -> Result<Lock> {
+    let what_for = "a prune of the store to finish";
+    let _turn = at_store(&turn(repo), FlockArg::LockShared, what_for)?;
+    at_store(repo, FlockArg::LockShared, what_for)
+}
+
+/// The lock of a repository for whoever removes what nothing uses.
+///
+/// With flock(2) alone it would be had only when by chance nobody else has it. So newcomers are held back for a while, then
+/// let through for a while, since a pull may take hours; and after [`PATIENCE`] it is an error.
+pub fn own_store(repo: &Path) -> Result<Lock> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut has_said = false;
+    while Instant::now() < deadline {
+        let held = at_store(&turn(repo), FlockArg::LockExclusive, "another prune of the store to finish")?;
+        if let Some(lock) = poll(repo, &mut has_said)? {
+            return Ok(lock);
+        }
+        drop(held);
+        if let Some(lock) = poll(repo, &mut has_said)? {
+            return Ok(lock);
+        }
+    }
+    let why = "pulls and checkouts have been running for an hour; try again later";
+    Err(Error::new(why)).context(|| format!("cannot lock {}", repo.display()))
+}
+
+/// Whoever has this is next.
+fn turn(repo: &Path) -> PathBuf {
+    repo.join("refs")
+}
+
+fn at_store(directory: &Path, how: FlockArg, what_for: &str) -> Result<Lock> {
+    let what = || format!("cannot lock {}", directory.display());
+    acquire(File::open(directory).context(what)?, how, what_for).context(what)
+}
+
+/// Tries to have a repository alone for as long as a turn lasts.
+fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Lock>> {
+    let what = || format!("cannot lock {}", repo.display());
+    let mut file = File::open(repo).context(what)?;
+    let deadline = Instant::now() + TURN;
+    while Instant::now() < deadline {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, e)) => return Err(e).context(what),
+        };
+        if !std::mem::replace(has_said, true) {
+            log::info("waiting for pulls and checkouts to finish");
+        }
+        std::thread::sleep(INTERVAL);
+    }
+    Ok(None)
 }
 
 /// The lock file of one start, in its bundle.

@@ -19,6 +19,8 @@ pub const UNITDIR: &str = match option_env!("SYSCONTAINERS_UNITDIR") {
 };
 /// Deployments, unless the environment says otherwise.
 pub const DEPLOYMENTS: &str = "/var/lib/containers/atomic";
+/// Deployments that came with the system.
+pub const PREINSTALLED: &str = "/usr/lib/containers/atomic";
 /// Everything that lasts one boot: bundles and locks.
 pub const RUN: &str = "/run/syscontainers";
 /// Registrations, the first directory that has a name wins.

@@ -10,6 +10,7 @@ use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::installation;
 use crate::journal::{self, Event, Subject};
+use crate::mounts;
 use crate::name::Name;
 use crate::recovery;
 use crate::systemd;
@@ -55,6 +56,7 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
     let info = deployments.info(&current).unwrap_or_default();
     systemd::stop(root, name)?;
     systemd::reset_failed(root, name)?;
+    all.iter().try_for_each(|deployment| mounts::refuse(&deployments.path(deployment)))?;
     if has_link {
         deployments.detach(name)?;
     }

@@ -10,10 +10,10 @@ use crate::journal::{self, Event, Subject};
 use crate::log;
 use crate::plan::{Planned, Planner, Previous};
 use crate::preview;
-use crate::retention;
 use crate::state::State;
 use crate::switcher::Switcher;
 use crate::systemd;
+use crate::usage;
 use crate::verify;
 
 /// Updates one container; the caller holds its lock, and has it recovered.
@@ -88,7 +88,7 @@ impl Updater<'_> {
         state.forgive(&planned.info);
         state.save(deployments, name)?;
         draft.make(store, image, &planned.content, planned.info.clone())?;
-        retention::collect(deployments, name, &state)?;
+        usage::collect(deployments, name)?;
         let message = format!("staged {deployment}: {shown}; 'syscontainer-switch {name}' runs it");
         self.tell(Event::Staged, &planned, "", &message);
         Ok(Some(deployment))
@@ -99,7 +99,7 @@ impl Updater<'_> {
         let Planner { deployments, name, .. } = self.planner;
         if state.staged.take().is_some() {
             state.save(deployments, name)?;
-            retention::collect(deployments, name, state)?;
+            usage::collect(deployments, name)?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Updater<'_> {
     /// Deployments that go once `next` is current; a service that is no more is stopped before.
     fn outdated(&self, next: &str, service: bool) -> Result<Vec<String>> {
         let Planner { deployments, name, .. } = self.planner;
-        retention::outdated(deployments, name, &self.previous.deployment, next, service)
+        usage::outdated(deployments, name, &self.previous.deployment, next, service)
     }
 
     /// A number that no deployment has had: what is to be rolled back to is never written to.
@@ -167,7 +167,7 @@ impl Updater<'_> {
         }
         let mut state = State::load(deployments, name)?;
         self.unstage(&mut state)?;
-        retention::collect(deployments, name, &state)
+        usage::collect(deployments, name)
     }
 }
 

@@ -104,6 +104,17 @@ install old 8081 "
         \"/etc/hello/link\": \"$(sum /etc/hello/conf)\", \"/usr/local/bin/hello\": \"$(sum /usr/local/bin/hello)\"},"
 # An info of before there were these keys.
 install older 8082
+
+say 'a prune leaves all of it'
+find $REPO -type f ! -name .lock -exec sha256sum {} + | sort >"$WORK/before"
+touch -d '1 year ago' $REPO/refs/heads/ociimage/*
+syscontainer-prune --explain >"$WORK/pruned"
+expect_like "^kept image $REGISTRY/hello:latest: it is used by old.0, older.0\$" cat "$WORK/pruned"
+for blob in $layers "$config"; do expect_like "^kept layer sha256:$blob: of image $REGISTRY/hello:latest\$" cat "$WORK/pruned"; done
+for name in old older; do expect_like "^kept deployment $name.0: it is current\$" cat "$WORK/pruned"; done
+check 'and nothing else is named' bash -c "! grep -v ^kept '$WORK/pruned' | grep -v '^freed 0 bytes\$'"
+check 'no file is another' diff "$WORK/before" <(find $REPO -type f ! -name .lock -exec sha256sum {} + | sort)
+
 runs() {
     wait_for "$1 answers" http "$2"
     expect "Hello $3" http "$2"

@@ -64,6 +64,30 @@ for round in $(seq $rounds); do
     expect "$REGISTRY/big:latest $DIGEST" syscontainer-pull --quiet --repo="$WORK/repo" "$REGISTRY/big"
     check "fsck after a kill at $delay s, round $round" ostree --repo="$WORK/repo" fsck --quiet
 done
+
+say 'killed at every rename and link'
+# These are what puts objects and refs into place.
+mkdir -p "$WORK"/many/srv/{a,b,c}/{x,y}
+for directory in "$WORK"/many/srv/*/*; do echo "$directory" >"$directory/file"; done
+"$TESTS/build-image" "$WORK/many.oci:latest" "$WORK/many" "$WORK/other" >/dev/null
+renames=rename,renameat,renameat2,linkat
+kills=0
+while true; do
+    rm -rf "$WORK/repo"
+    status=0
+    {
+        strace -f -qq -o /dev/null -e trace=$renames -e inject="$renames:signal=KILL:when=$((kills + 1))" \
+            syscontainer-pull --quiet --repo="$WORK/repo" "oci:$WORK/many.oci" >/dev/null 2>&1 || status=$?
+    } 2>/dev/null
+    [ "$status" != 0 ] || break
+    # Killed before that, it has made no repository.
+    [ ! -d "$WORK/repo/refs/remotes" ] || ostree --repo="$WORK/repo" fsck --quiet >"$WORK/.out" 2>&1 || { shown "$WORK/.out"; fail "fsck after kill $kills"; }
+    syscontainer-pull --quiet --repo="$WORK/repo" "oci:$WORK/many.oci" >"$WORK/.out" 2>&1 || { shown "$WORK/.out"; fail "a pull after kill $kills"; }
+    ostree --repo="$WORK/repo" fsck --quiet >"$WORK/.out" 2>&1 || { shown "$WORK/.out"; fail "fsck at the end, after kill $kills"; }
+    kills=$((kills + 1))
+done
+ok "killed $kills times, the store was sound, and the pull went on"
+[ "$kills" -gt 10 ] || fail 'these are too few to be true'
 wait_for 'no skopeo is left' bash -c '! pgrep skopeo'
 
 say 'what it costs'

@@ -3,13 +3,14 @@
 . "$(dirname "$0")/lib.sh"
 
 pull() { syscontainer-pull "$@" 2>"$WORK/.err"; }
-mkdir -p "$WORK/big/srv" "$WORK/zeros/srv"
+mkdir -p "$WORK/big/srv" "$WORK/first/srv" "$WORK/zeros/srv"
+echo first >"$WORK/first/srv/first"
 head -c 20000000 /dev/urandom >"$WORK/big/srv/noise"
 truncate --size=1G "$WORK/zeros/srv/zeros"
 exports small '["true"]'
 build_image small "$WORK/small"
 build_image big "$WORK/big"
-build_image zeros "$WORK/zeros"
+build_image zeros "$WORK/first" "$WORK/zeros"
 rm "$WORK/zeros/srv/zeros"
 
 say 'the registry is away for a moment'
@@ -77,6 +78,8 @@ fill $(($(free) - 45000000))
 expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
 expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: that may not do' cat "$WORK/.err"
 rm "$WORK/disk/fill"
+files() { (cd "$WORK/disk/repo" && find . -type f ! -name .lock -exec sha256sum {} + | sort -k2); }
+files >"$WORK/before"
 fill $(($(free) - 15000000))
 status=0
 pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros" >/dev/null || status=$?
@@ -85,6 +88,12 @@ expect_like 'cannot pull .*No space left' cat "$WORK/.err"
 expect 1 bash -c "wc -l <$WORK/.err"
 check 'what is there is sound' ostree --repo="$WORK/disk/repo" fsck --quiet
 expect '' bash -c "ostree --repo=$WORK/disk/repo refs | grep zeros || true"
+say 'what it leaves, a prune collects'
+files >"$WORK/after"
+refuse 'something is left' cmp -s "$WORK/before" "$WORK/after"
+check 'a prune' syscontainer-prune --repo="$WORK/disk/repo"
+files >"$WORK/after"
+check 'the repository is as it was before' diff -u "$WORK/before" "$WORK/after"
 expect_like "^$REGISTRY/small:latest " pull --repo="$WORK/disk/repo" "$REGISTRY/small"
 umount "$WORK/disk"
 

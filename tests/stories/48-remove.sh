@@ -48,6 +48,18 @@ same 'nothing is left'
 for name in full plain job hello-world; do expect not-found unit_property $name LoadState; done
 expect '' bash -c 'systemctl list-units --all --no-legend --plain "full*" "plain*" "job*"'
 
+say 'what is mounted in it stays'
+install "$REGISTRY/plain"
+mkdir "$WORK/precious"
+touch "$WORK/precious/file"
+mount --bind "$WORK/precious" $CO/plain.0/rootfs/data
+run_fails 1 'cannot remove plain: /.*/plain.0/rootfs/data is a mount point; unmount that first' syscontainer-remove --purge plain
+expect plain.0 readlink $CO/plain
+umount $CO/plain.0/rootfs/data
+check 'it is there' test -e "$WORK/precious/file"
+remove --purge plain
+same 'nothing is left'
+
 say 'what it wrote stays, unless it is to go'
 install "$REGISTRY/full"
 install "$REGISTRY/plain"

@@ -120,13 +120,11 @@ syscontainer-remove web 2>/dev/null
 entries removed 1 SYSCONTAINER_NAME=web "SYSCONTAINER_IMAGE=$REGISTRY/web:latest" SYSCONTAINER_PREVIOUS=web.2
 only removed
 
-if false; then
 say 'pruned'
 since
 syscontainer-prune --keep-for=0 >/dev/null 2>&1
 entries pruned 1 "SYSCONTAINER_IMAGE=$REGISTRY/web:latest"
 
-fi
 say 'what an image says cannot make entries'
 exports odd '["true"]'
 sed -i '1a "annotations": {"x": "a\\nMESSAGE_ID=b"},' "$WORK/odd/exports/config.json"

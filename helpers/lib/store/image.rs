@@ -1,11 +1,14 @@
 //! Images in the repository: commits of merged trees, and what their metadata says.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use oci_spec::image::ImageConfiguration;
 use ostree::glib::{Variant, VariantDict};
 
-use super::{NEVER, reference};
+use super::{NEVER, Store, reference};
 use crate::error::{Context, Error, Result};
 
 /// An image in the store.
@@ -41,6 +44,8 @@ const SOURCE: &str = "syscontainers.source";
 const POLICY: &str = "syscontainers.policy";
 /// As [`POLICY`]: who had to sign it.
 const SIGNER: &str = "syscontainers.signer";
+/// How exact the time of the last pull is.
+const TOUCHED: Duration = Duration::from_secs(3600);
 /// Of containers/image: the manifest, raw JSON.
 pub const MANIFEST: &str = "docker.manifest";
 /// Of containers/image: the manifest's digest.
@@ -119,6 +124,34 @@ pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str, signer: Opti
     }
     let what = || format!("cannot record the policy of commit {}", image.commit);
     repo.write_commit_detached_metadata(&image.commit, Some(&metadata.end()), NEVER).context(what)
+}
+
+/// When an image was pulled last.
+pub fn pulled(store: &Store, name: &str) -> std::io::Result<SystemTime> {
+    fs::metadata(ref_file(store, name))?.modified()
+}
+
+/// Makes an image one that was pulled just now. Nothing is written if that is almost true.
+pub fn touch(store: &Store, name: &str) -> Result<()> {
+    let path = ref_file(store, name);
+    let now = SystemTime::now();
+    let is_old = |time| now.duration_since(time).is_ok_and(|age| age > TOUCHED);
+    if pulled(store, name).is_ok_and(is_old) {
+        let set = File::open(&path).and_then(|file| file.set_modified(now));
+        set.context(|| format!("cannot set the time of {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn ref_file(store: &Store, name: &str) -> PathBuf {
+    store.path.join("refs/heads").join(reference::image_ref(name))
+}
+
+/// The manifest of any image, the original's too.
+pub fn manifest(repo: &ostree::Repo, commit: &str) -> Result<String> {
+    let (variant, _) = repo.load_commit(commit).context(|| format!("commit {commit}"))?;
+    let manifest = VariantDict::new(Some(&variant.child_value(0))).lookup::<String>(MANIFEST).ok().flatten();
+    manifest.ok_or_else(|| Error::new(format!("its commit {commit} has no {MANIFEST}")))
 }
 
 fn detached(repo: &ostree::Repo, image: &Image) -> Result<VariantDict> {

@@ -9,12 +9,13 @@ use std::io::{self, Read};
 use ostree::gio::MemoryInputStream;
 use ostree::gio::prelude::*;
 use ostree::glib::{self, Bytes, Variant, VariantDict};
-use ostree::{MutableTree, ObjectType, RepoFile};
+use ostree::{MutableTree, ObjectType};
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use super::archive::{self, Archive, Entry};
 use super::blob::{Meter, Told, decompress};
+use super::commit::{self, Content};
 use super::tree::{self, Layer};
 use super::{NEVER, reference};
 use crate::error::{Context, Error, Result};
@@ -61,7 +62,7 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<Layer>> {
     Ok(Some(Layer { commit: commit.to_string(), implicit: implicit.into_iter().collect() }))
 }
 
-/// Imports a layer in a transaction of its own, so that what a later failure leaves need not be fetched again. Returns the
+/// Imports a layer as a commit of its own, so that what a later failure leaves need not be fetched again. Returns the
 /// layer, and how many devices, fifos and sockets were left out.
 pub fn import(
     repo: &ostree::Repo,
@@ -70,34 +71,46 @@ pub fn import(
     progress: &dyn Fn(u64),
 ) -> Result<(Layer, usize)> {
     let what = || format!("cannot import layer sha256:{}", expected.digest);
-    let transaction = repo.auto_transaction(NEVER).context(what)?;
+    let reference = reference::layer_ref(&expected.digest);
+    let write = || write(repo, blob, expected, progress);
+    let (commit, (implicit, skipped)) = commit::publish(repo, &reference, write).context(what)?;
+    Ok((Layer { commit, implicit }, skipped))
+}
+
+/// Paths of implicit directories, and how many entries were left out.
+type Known = (BTreeSet<String>, usize);
+
+/// Writes the layer's tree, if its blob is what it must be.
+fn write(
+    repo: &ostree::Repo,
+    blob: impl Read,
+    expected: &Expected,
+    progress: &dyn Fn(u64),
+) -> Result<Content<Known>> {
     let (packed, blob) = Meter::new(Told { inner: blob, tell: progress });
-    let archive = decompress(blob).context(what)?;
+    let archive = decompress(blob).context(|| "cannot unpack it".into())?;
     let (unpacked, archive) = Meter::new(archive);
     let mut archive = Archive::new(archive);
-    let mut builder = Builder::new(repo).context(what)?;
+    let mut builder = Builder::new(repo)?;
     let readable = || "not a readable tar archive".into();
-    while let Some(entry) = archive.next_entry().context(readable).context(what)? {
-        builder.add(&entry, &mut archive).context(what)?;
+    while let Some(entry) = archive.next_entry().context(readable)? {
+        builder.add(&entry, &mut archive)?;
     }
     // What follows the archive's end counts for the digests; decompressors may stop before the blob ends.
+    let rest = || "cannot read what follows the archive".to_string();
     let mut archive = archive.into_inner();
-    io::copy(&mut archive, &mut io::sink()).context(what)?;
-    io::copy(&mut archive.into_inner().into_rest(), &mut io::sink()).context(what)?;
+    io::copy(&mut archive, &mut io::sink()).context(rest)?;
+    io::copy(&mut archive.into_inner().into_rest(), &mut io::sink()).context(rest)?;
     for (name, meter, digest) in
         [("digest", &packed, &expected.digest), ("diffID", &unpacked, &expected.diff_id)]
     {
         let found = meter.hex();
         if found != *digest {
             let why = format!("its {name} is sha256:{found}, not sha256:{digest}; nothing of it was kept");
-            return Err(Error::new(why)).context(what);
+            return Err(Error::new(why));
         }
     }
-    let (layer, skipped) = builder.commit(expected, packed.count(), unpacked.count()).context(what)?;
-    let reference = reference::layer_ref(&expected.digest);
-    repo.transaction_set_ref(None, &reference, Some(&layer.commit));
-    transaction.commit(NEVER).context(what)?;
-    Ok((layer, skipped))
+    builder.finish(expected, packed.count(), unpacked.count())
 }
 
 /// Owner, mode and extended attributes.
@@ -210,7 +223,7 @@ impl<'a> Builder<'a> {
 
     /// Writes what is built so far, so that memory does not grow with the layer: libostree reads again what it needs of it.
     fn write_out(&mut self) -> Result<()> {
-        let root = write_tree(self.repo, &self.root)?;
+        let root = commit::write_tree(self.repo, &self.root)?;
         let content = root.tree_get_contents_checksum().unwrap_or_default();
         let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
         self.root = MutableTree::from_checksum(self.repo, &content, &metadata);
@@ -362,28 +375,15 @@ impl<'a> Builder<'a> {
         Ok(checksum)
     }
 
-    fn commit(self, expected: &Expected, packed: u64, unpacked: u64) -> Result<(Layer, usize)> {
+    fn finish(self, expected: &Expected, packed: u64, unpacked: u64) -> Result<Content<Known>> {
         let metadata = VariantDict::new(None);
         metadata.insert(SIZE, packed.to_string());
         metadata.insert(UNCOMPRESSED_SIZE, unpacked.to_string());
         metadata.insert(UNCOMPRESSED_DIGEST, format!("sha256:{}", expected.diff_id));
         metadata.insert(IMPLICIT, self.implicit.iter().cloned().collect::<Vec<_>>());
-        let commit = commit(self.repo, &self.root, &metadata.end())?;
-        Ok((Layer { commit, implicit: self.implicit }, self.skipped))
+        let root = commit::write_tree(self.repo, &self.root)?;
+        Ok(Content { root, metadata: metadata.end(), more: (self.implicit, self.skipped) })
     }
-}
-
-/// Writes a tree and a commit of it.
-pub fn commit(repo: &ostree::Repo, tree: &MutableTree, metadata: &Variant) -> Result<String> {
-    let root = write_tree(repo, tree)?;
-    let commit = repo.write_commit(None, None, None, Some(metadata), &root, NEVER);
-    Ok(commit.context(|| "cannot write the commit".into())?.to_string())
-}
-
-fn write_tree(repo: &ostree::Repo, tree: &MutableTree) -> Result<RepoFile> {
-    let what = || "cannot write the tree".to_string();
-    let root = repo.write_mtree(tree, NEVER).context(what)?;
-    root.downcast::<RepoFile>().map_err(|_| Error::new("it is no tree")).context(what)
 }
 
 fn check_size(found: u64, expected: u64) -> Result<()> {

@@ -1,15 +1,24 @@
 //! Where the store is.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::Result;
+use crate::files;
 use crate::paths::{self, Root};
 
 /// The host's own repository, on systems that are made of one.
 const HOST: &str = "/ostree/repo";
 /// Ours, below the directory of deployments.
 const OWN: &str = ".storage/ostree";
+/// The directory that [`OWN`] is in.
+pub const DIRECTORY: &str = ".storage";
+/// What files are called that are linked to see whether that works.
+const PROBE: &str = ".syscontainers-probe-";
+const PROBE_AGE: Duration = Duration::from_secs(86_400);
 
 /// The repository to use: as said, else ours where there is one, else the host's where its files can be linked into
 /// deployments, else ours.
@@ -30,16 +39,31 @@ pub fn find(root: &Root, repo: Option<&Path>) -> Result<PathBuf> {
 
 /// Whether a file of `repo` can be a file of `deployments`: tried, since mounts and file systems of all kinds differ.
 fn links_into(repo: &Path, deployments: &Path) -> bool {
-    let name = format!(".syscontainers-probe-{}", std::process::id());
+    let name = format!("{PROBE}{}", std::process::id());
     let (from, to) = (repo.join("tmp").join(&name), deployments.join(&name));
-    let linked = fs::create_dir_all(deployments).is_ok()
-        && File::create_new(&from).is_ok()
-        && fs::hard_link(&from, &to).is_ok();
+    let linked = fs::create_dir_all(deployments)
+        .and_then(|()| File::create_new(&from))
+        .and_then(|_| fs::hard_link(&from, &to));
     for path in [from, to] {
         // It may not be there.
         let _ = fs::remove_file(path);
     }
-    linked
+    match linked {
+        // What is full is to be pruned, and so has to be found.
+        Err(e) if e.kind() == ErrorKind::StorageFull => is_on_one_device(repo, deployments),
+        result => result.is_ok(),
+    }
+}
+
+fn is_on_one_device(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    device(one).is_ok_and(|one| device(other).is_ok_and(|other| one == other))
+}
+
+/// Whether a file was made to see whether links work, and its program was killed: they are gone within moments.
+pub fn is_old_probe(path: &Path) -> bool {
+    let is_probe = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PROBE));
+    is_probe && files::is_older(path, PROBE_AGE)
 }
 
 #[cfg(test)]

@@ -9,11 +9,14 @@ mod adopt;
 mod archive;
 mod blob;
 pub mod catalog;
+mod commit;
 mod engine;
 mod image;
 mod layer;
-mod location;
+mod leftovers;
+pub mod location;
 mod policy;
+pub mod prune;
 pub mod pull;
 pub mod reference;
 mod retry;
@@ -32,6 +35,7 @@ use ostree::{RepoCheckoutAtOptions, RepoFile, RepoMode};
 
 use crate::error::{Context, Error, Result};
 use crate::files;
+use crate::lock::{self, Lock};
 use crate::paths::Root;
 use crate::tree::{Entry, Kind};
 use reference::Reference;
@@ -103,6 +107,16 @@ impl Store {
             return Err(Error::new(why)).context(what);
         }
         Ok(Store { repo, path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a prune away as long as the lock is held: what was found stays.
+    pub fn keep(&self) -> Result<Lock> {
+        lock::use_store(&self.path)
     }
 
     /// Finds an image by what it was pulled as, or by its name in the store.

@@ -1,13 +1,15 @@
 //! A pull: from a source to an image in the store.
 //!
-//! Layers first, each in a transaction of its own; then the merged tree and the image's ref in one. Killed in between, the
-//! store holds layers that the next pull uses, and no half image.
+//! Layers first, each a commit with a ref of its own; then the merged tree and the image's ref. Killed in between, the store
+//! holds layers that the next pull uses, and no half image.
 
 use nix::sys::statvfs::statvfs;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 use ostree::glib::Variant;
 
+use super::Store;
 use super::access::Access;
+use super::commit::{self, Content};
 use super::image::{self, Image};
 use super::layer::{self, Expected};
 use super::policy::Policy;
@@ -15,7 +17,6 @@ use super::reference::{self, Reference};
 use super::retry::with_retries;
 use super::transport::{self, Source};
 use super::tree::{self, Layer};
-use super::{NEVER, Store};
 use crate::error::{Context, Error, Result};
 
 /// Who is told what a pull is doing.
@@ -59,6 +60,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
     let tell = |text: &str| report.retrying(text);
+    let _lock = store.keep().context(what)?;
     let policy = Policy::find(access);
     let fingerprint = policy.fingerprint().unwrap_or_default();
     let signer = policy.signer(reference);
@@ -70,6 +72,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
         if is_let_through
             && with_retries(&tell, || transport::peek(reference, access)).context(what)? == image.digest
         {
+            image::touch(store, &name).context(what)?;
             return Ok(Outcome::unchanged(image.clone()));
         }
     }
@@ -81,6 +84,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
     .context(what)?;
     if let Some(image) = existing.filter(|existing| existing.digest == manifest.digest) {
         image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
+        image::touch(store, &name).context(what)?;
         return Ok(Outcome::unchanged(image));
     }
     let config = with_retries(&tell, || source.config()).context(what)?;
@@ -205,10 +209,10 @@ fn fetch(
 /// Merges layers, and makes that the image called `name`.
 pub fn commit(store: &Store, name: &str, metadata: &Variant, layers: &[Layer]) -> Result<()> {
     let what = || "cannot write the image".to_string();
-    let transaction = store.repo.auto_transaction(NEVER).context(what)?;
-    let tree = tree::merge(&store.repo, layers)?;
-    let commit = layer::commit(&store.repo, &tree, metadata)?;
-    store.repo.transaction_set_ref(None, &reference::image_ref(name), Some(&commit));
-    transaction.commit(NEVER).context(what)?;
+    commit::publish(&store.repo, &reference::image_ref(name), || {
+        let root = commit::write_tree(&store.repo, &tree::merge(&store.repo, layers)?)?;
+        Ok(Content { root, metadata: metadata.clone(), more: () })
+    })
+    .context(what)?;
     Ok(())
 }

@@ -293,6 +293,23 @@ pub fn image_name(reference: &str) -> Option<String> {
     (name.contains(':') && image_ref(&name) == reference).then_some(name)
 }
 
+/// The digest of the blob that a ref is of; `None` if it is none of a layer or configuration.
+pub fn layer_digest(reference: &str) -> Option<String> {
+    let digest = format!("sha256:{}", reference.strip_prefix(PREFIX)?);
+    sha256(&digest).is_some().then_some(digest)
+}
+
+/// Whether a ref is what libostree was killed on the way to one: it writes them under such names first.
+pub fn is_temporary(reference: &str) -> bool {
+    let random = reference.strip_prefix(PREFIX).and_then(|name| name.strip_prefix("tmp."));
+    random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Whether a ref has a name as those of images and layers.
+pub fn is_ours(reference: &str) -> bool {
+    reference.starts_with(PREFIX)
+}
+
 /// The ref of a layer, by the digest of its blob without `sha256:`.
 pub fn layer_ref(hex: &str) -> String {
     format!("{PREFIX}{hex}")
@@ -368,6 +385,18 @@ mod tests {
         for text in texts {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.is_usage() && error.to_string().starts_with("invalid image reference"), "{text}");
+        }
+    }
+
+    #[test]
+    fn tells_refs_apart() {
+        assert_eq!(layer_digest(&layer_ref(HEX)), Some(format!("sha256:{HEX}")));
+        for other in [HEX, "ociimage/12ab", "ostree/0/1/0", &image_ref(HEX)[..70]] {
+            assert_eq!(layer_digest(other), None, "{other}");
+        }
+        assert!(is_temporary("ociimage/tmp.a1B2c3"));
+        for other in ["tmp.a1B2c3", "ociimage/tmp.a", "ociimage/tmp.a_3A12", "ociimage/x"] {
+            assert!(!is_temporary(other), "{other}");
         }
     }
 

@@ -10,8 +10,10 @@ use crate::deployment;
 use crate::error::{Context, Error, Result};
 use crate::files;
 
-/// A directory with one image, removed when it is dropped. What a killed pull leaves is in the repository's directory for
-/// temporary files, which libostree cleans.
+/// What directories of copies are called, up to the number of the process.
+pub const PREFIX: &str = "syscontainers-";
+
+/// A directory with one image, removed when it is dropped. What a killed pull leaves, a prune removes.
 pub struct Staging {
     directory: PathBuf,
 }
@@ -24,7 +26,7 @@ impl Staging {
         policy: &Policy,
         temporary: &Path,
     ) -> Result<Staging> {
-        let directory = temporary.join(format!("syscontainers-{}", std::process::id()));
+        let directory = temporary.join(format!("{PREFIX}{}", std::process::id()));
         deployment::remove_tree(&directory)?;
         files::make_directory(&directory, 0o700)?;
         let staging = Staging { directory };

@@ -11,9 +11,9 @@ use crate::installation;
 use crate::journal::{self, Event, Subject};
 use crate::log;
 use crate::recovery;
-use crate::retention;
 use crate::state::{State, Switch};
 use crate::systemd;
+use crate::usage;
 
 impl Switcher<'_> {
     /// Whether anything but the note was changed.
@@ -107,7 +107,7 @@ impl Switcher<'_> {
             let message = format!("{} runs {} and stays with it", self.name, switch.to);
             self.tell(Event::Confirmed, &switch.to, &switch.from, "", &message);
         }
-        if let Err(e) = retention::collect(self.deployments, self.name, state) {
+        if let Err(e) = usage::collect(self.deployments, self.name) {
             log::warning(&format!("{e}; syscontainer-prune tries it again"));
         }
         Ok(())
