@@ -15,6 +15,59 @@ TESTS=/src/tests
 mkdir -p "$WORK"
 trap 'echo "not ok - ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND: exit status $?"' ERR
 
+# ours: every file that these programs may have left, by paths that are theirs; of the store, what is in it.
+ours() {
+    find /etc/syscontainers /etc/systemd/system.attached /etc/tmpfiles.d /run/syscontainers \
+        /var/lib/containers/atomic /ostree -mindepth 1 -path /run/syscontainers/.locks -prune -o \
+        -path '*/ostree/*' \( -type d -o -name config -o -name '.lock' -o -name .commitpartial \) -o \
+        -printf '%y %m %U:%G %p -> %l\n' 2>/dev/null || true
+    find /etc/systemd/system -lname '*/system.attached/*' -printf '%p -> %l\n'
+}
+
+# is_said PATH: a message is about it, or about a directory above it.
+is_said() {
+    local path=$1 name
+    while ! grep -qF "$path" "$WORK/.said"; do
+        name=${path##*/} path=${path%/*}
+        if [ "$path" = /var/lib/containers/atomic ]; then
+            grep -qF " $name" "$WORK/.said"
+            return
+        fi
+        [ -n "$path" ] || return 1
+    done
+}
+
+# leave_nothing: what every story ends with. After a removal of all containers and a prune nothing of theirs is there that was not
+# before, but what they said they leave.
+leave_nothing() {
+    local name left=''
+    [ ! -e /run/again ] && [ -e "$WORK/.ours" ] || return 0
+    syscontainer-list --quiet 2>/dev/null >"$WORK/.names" || true
+    while read -r name; do
+        syscontainer-remove --force "$name" </dev/null 2>&1 || true
+    done <"$WORK/.names" >"$WORK/.said"
+    syscontainer-prune --explain --keep-for=0 >>"$WORK/.said" 2>&1 || true
+    ours | sort | comm -13 "$WORK/.ours" - >"$WORK/.left"
+    while read -r name; do
+        is_said "$name" || left="$left$name"$'\n'
+    done < <(sed 's/^[a-z] [0-9]* [^ ]* //; s/ ->.*//; s/[[:cntrl:]]/\xef\xbf\xbd/g' "$WORK/.left")
+    if [ -n "$left" ]; then
+        echo '  left after removals and a prune, without a word:'
+        shown - <<<"${left%$'\n'}"
+        echo '  said:'
+        shown "$WORK/.said"
+        echo 'not ok - nothing is left'
+        exit 1
+    fi
+    ok "after removals and a prune nothing is left, but $(wc -l <"$WORK/.left") files that are named"
+}
+if [ -z "${STORY-}" ]; then
+    # Not for shells that a story starts.
+    export STORY=$$
+    [ -e "$WORK/.ours" ] || ours | sort >"$WORK/.ours"
+    trap '[ $? != 0 ] || leave_nothing' EXIT
+fi
+
 # say TEXT…: what comes now.
 say() { printf '# %s\n' "$*"; }
 
@@ -242,13 +295,23 @@ ended() {
     case $(unit_property "$1" ActiveState) in inactive | failed) ;; *) return 1 ;; esac
 }
 
-# processes UNIT: names of all processes in the unit's cgroup and below.
+# processes UNIT: names of all processes in the unit's cgroup and below, once those that start and stop it are gone: a unit is
+# active a moment before its payload is executed.
 processes() {
+    local _ names=''
+    for _ in $(seq 200); do
+        names=$(processes_now "$1")
+        case " $names " in *' crun '* | *' runc'* | *' syscontainer-'*) sleep 0.05 ;; *) break ;; esac
+    done
+    echo "$names"
+}
+
+processes_now() {
     local group pid
     group=$(unit_property "$1" ControlGroup)
     [ -n "$group" ] && [ -d "/sys/fs/cgroup$group" ] || return 0
     find "/sys/fs/cgroup$group" -name cgroup.procs -exec cat {} + | while read -r pid; do
-        cat "/proc/$pid/comm"
+        cat "/proc/$pid/comm" 2>/dev/null || true
     done | sort | paste -sd' '
 }
 

@@ -93,5 +93,7 @@ fn prune_store(
     // Only now: a checkout that was under way has made its deployment.
     let users = Users::find(deployments)?;
     let policy = Policy::new(store, &users, options.keep_for, &options.images)?;
-    store_prune::prune(store, &policy, report)
+    store_prune::prune(store, &policy, report)?;
+    report.kept("store", store.path().display().to_string(), "it is where images are pulled to");
+    Ok(())
 }

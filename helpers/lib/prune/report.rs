@@ -9,7 +9,7 @@ use crate::table;
 /// Something that a prune decided on; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// `deployment`, `image`, `layer`, `ref`, `leftover`, `file`, or what else could not be done: `container`, `store`, `objects`.
+    /// `deployment`, `image`, `layer`, `ref`, `leftover`, `file`, `store`, or what else could not be done: `container`, `objects`.
     pub kind: &'static str,
     /// Its name, digest or path.
     pub name: String,
