@@ -190,11 +190,12 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Na
     };
     let updater = Updater { planner, previous: &previous };
     match how {
-        _ if args.dry_run => cli::print(&updater.preview().context(what)?)?,
+        How::AtOnce if args.dry_run => cli::print(&updater.preview().context(what)?)?,
         How::AtOnce => updater.update().context(what)?,
-        How::Staged { force } => {
-            updater.stage(force).context(what)?;
+        How::Staged { force } if args.dry_run => {
+            cli::print(&updater.preview_stage(force).context(what)?)?;
         }
+        How::Staged { force } => updater.stage(force).context(what)?,
     }
     Ok(name.clone())
 }

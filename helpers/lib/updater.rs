@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::installation;
 use crate::journal::{self, Event, Subject};
 use crate::log;
+use crate::name::Name;
 use crate::plan::{Planned, Planner, Previous};
 use crate::preview;
 use crate::state::State;
@@ -49,49 +50,72 @@ impl Updater<'_> {
         Ok(())
     }
 
-    /// Makes the next deployment, for [`Switcher::switch`]. Returns its name; `None` if the container is up to date, or is to be
-    /// left alone.
-    pub fn stage(&self, force: bool) -> Result<Option<String>> {
+    /// Makes the next deployment, for [`Switcher::switch`], unless there is a reason not to.
+    pub fn stage(&self, force: bool) -> Result<()> {
         let Planner { deployments, name, store, image, .. } = self.planner;
+        let draft = self.draft()?;
+        let planned = self.planner.plan(&draft)?;
+        let mut state = State::load(deployments, name)?;
+        let outlook = self.outlook(&planned, &state, force)?;
+        match &outlook {
+            Outlook::New => {}
+            Outlook::Bad(reason) => {
+                self.tell(Event::Skipped, &planned, reason, &outlook.describe(&planned, name));
+                return Ok(());
+            }
+            Outlook::Same | Outlook::Staged(_) => {
+                if outlook == Outlook::Same {
+                    self.unstage(&mut state)?;
+                }
+                log::info(&outlook.describe(&planned, name));
+                return Ok(());
+            }
+        }
+        verify::check(&planned.registration)?;
+        planned.warn_of_host_files();
+        // First, so that one that is whole is never taken for one to go back to.
+        state.staged = Some(draft.deployment());
+        state.forgive(&planned.info);
+        state.save(deployments, name)?;
+        draft.make(store, image, &planned.content, planned.info.clone())?;
+        usage::collect(deployments, name)?;
+        let message = format!("{}; 'syscontainer-switch {name}' runs it", outlook.describe(&planned, name));
+        self.tell(Event::Staged, &planned, "", &message);
+        Ok(())
+    }
+
+    /// All that [`Updater::stage`] would write and do, and [`Switcher::switch`] then, as text.
+    pub fn preview_stage(&self, force: bool) -> Result<String> {
+        let Planner { deployments, name, .. } = self.planner;
+        let planned = self.planner.plan(&self.draft()?)?;
+        let outlook = self.outlook(&planned, &State::load(deployments, name)?, force)?;
+        let text = outlook.describe(&planned, name);
+        if outlook != Outlook::New {
+            return Ok(format!("# {text}\n"));
+        }
+        let directory = deployments.directory().join(&planned.deployment);
+        Ok(format!(
+            "# {text}: only {} is made; the rest is what 'syscontainer-switch {name}' does then\n{}",
+            directory.display(),
+            self.preview()?
+        ))
+    }
+
+    /// What there is to stage.
+    fn outlook(&self, planned: &Planned, state: &State, force: bool) -> Result<Outlook> {
+        let Planner { deployments, name, .. } = self.planner;
         if self.is_taken_over() {
             return Err(Error::new(format!(
                 "it was installed by Project Atomic's tools, and there would be no way back; update it once with 'syscontainer-checkout --update {name}'"
             )));
         }
-        let draft = self.draft()?;
-        let planned = self.planner.plan(&draft)?;
-        let shown = journal::shown(&image.name, &image.digest);
-        let mut state = State::load(deployments, name)?;
-        if self.is_same(&planned) {
-            self.unstage(&mut state)?;
-            log::info(&format!("{name} is up to date: {shown}"));
-            return Ok(None);
-        }
-        if let Some(bad) = state.bad(&planned.info).filter(|_| !force) {
-            let message = format!(
-                "skipping {shown} for {name}, which was tried before and failed: {}; --force tries it again",
-                bad.reason
-            );
-            self.tell(Event::Skipped, &planned, &bad.reason, &message);
-            return Ok(None);
-        }
-        let staged = state.staged(deployments).map(str::to_owned);
-        if let Some(staged) = staged.filter(|staged| self.is_as_planned(staged, &planned)) {
-            log::info(&format!("{staged} is staged already: {shown}"));
-            return Ok(Some(staged));
-        }
-        verify::check(&planned.registration)?;
-        planned.warn_of_host_files();
-        let deployment = draft.deployment();
-        // First, so that one that is whole is never taken for one to go back to.
-        state.staged = Some(deployment.clone());
-        state.forgive(&planned.info);
-        state.save(deployments, name)?;
-        draft.make(store, image, &planned.content, planned.info.clone())?;
-        usage::collect(deployments, name)?;
-        let message = format!("staged {deployment}: {shown}; 'syscontainer-switch {name}' runs it");
-        self.tell(Event::Staged, &planned, "", &message);
-        Ok(Some(deployment))
+        let staged = state.staged(deployments).filter(|staged| self.is_as_planned(staged, planned));
+        Ok(match (state.bad(&planned.info), staged) {
+            _ if self.is_same(planned) => Outlook::Same,
+            (Some(bad), _) if !force => Outlook::Bad(bad.reason.clone()),
+            (_, Some(staged)) => Outlook::Staged(staged.to_owned()),
+            (_, None) => Outlook::New,
+        })
     }
 
     /// What was staged is not wanted any more.
@@ -168,6 +192,33 @@ impl Updater<'_> {
         let mut state = State::load(deployments, name)?;
         self.unstage(&mut state)?;
         usage::collect(deployments, name)
+    }
+}
+
+/// What staging an update comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outlook {
+    /// Nothing: the container is so already.
+    Same,
+    /// Nothing: it failed before, and why.
+    Bad(String),
+    /// Nothing: this deployment is it.
+    Staged(String),
+    /// Another deployment.
+    New,
+}
+
+impl Outlook {
+    fn describe(&self, planned: &Planned, name: &Name) -> String {
+        let shown = journal::shown(&planned.info.image, &planned.info.digest);
+        match self {
+            Outlook::Same => format!("{name} is up to date: {shown}"),
+            Outlook::Bad(reason) => format!(
+                "skipping {shown} for {name}, which was tried before and failed: {reason}; --force tries it again"
+            ),
+            Outlook::Staged(staged) => format!("{staged} is staged already: {shown}"),
+            Outlook::New => format!("staged {}: {shown}", planned.deployment),
+        }
     }
 }
 

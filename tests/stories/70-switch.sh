@@ -60,6 +60,11 @@ stage
 expect_like 'web.1 is staged already' cat "$WORK/said"
 expect_like '"web.1"' bash -c "syscontainer-list --json"
 
+expect_like "^# web.1 is staged already: 127.0.0.1:5000/web:latest" syscontainer-checkout --dry-run --update --stage web
+snapshot >"$WORK/before"
+expect_like "^# staged web.2: .*only $CO/web.2 is made; the rest is what 'syscontainer-switch web' does then" syscontainer-checkout --dry-run --update --stage --set X=1 web
+unchanged "$WORK/before"
+
 say 'a version that is good'
 ends 0 syscontainer-switch web
 expect_like 'updated web to web.1' cat "$WORK/said"
