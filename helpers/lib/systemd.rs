@@ -93,6 +93,15 @@ pub fn was_started(unit: &str) -> Result<bool> {
     Ok(!matches!(started.as_str(), "" | "0") || !matches!(property(unit, "Job")?.as_str(), "" | "0"))
 }
 
+/// Has systemd start or restart units, as [`queue`], however often they were started or failed lately.
+pub fn queue_anew<U: AsRef<OsStr>>(verb: &str, units: &[U]) -> Result<()> {
+    for unit in units {
+        // One that is not loaded has nothing to forget.
+        let _ = output(Command::new(SYSTEMCTL).args(["reset-failed", "--"]).arg(unit));
+    }
+    queue(verb, units)
+}
+
 /// Whether a unit is active, or on the way to it.
 pub fn is_active(root: &Root, name: &Name) -> Result<bool> {
     Ok(is_running(root) && !matches!(property(&name.unit(), "ActiveState")?.as_str(), "inactive" | "failed"))

@@ -68,7 +68,7 @@ impl Switcher<'_> {
         if !switch.is_watched {
             return self.confirm(&mut state);
         }
-        let judged = systemd::queue("restart", &[&unit])
+        let judged = systemd::queue_anew("restart", &[&unit])
             .and_then(|()| watcher.wait_ready(&unit, &before))
             .and_then(|verdict| self.prove(&watcher, verdict, soak, &switch.dependents));
         self.conclude(&mut state, &watcher, judged)
@@ -187,7 +187,7 @@ impl Switcher<'_> {
         }
         if !dependents.is_empty() {
             // They went down with the service; some come back with it, the others do not.
-            systemd::queue("start", dependents)?;
+            systemd::queue_anew("start", dependents)?;
         }
         log::info(&format!("{} is ready, watching it for {} s", self.name, soak.as_secs()));
         watcher.soak(&self.name.unit(), soak, dependents)
@@ -243,7 +243,6 @@ impl Switcher<'_> {
                 systemd::queue("stop", &[&unit]).context(what)?;
                 watcher.wait_stopped(&unit).context(what)?;
             }
-            systemd::reset_failed(root, self.name).context(what)?;
         }
         {
             let _host_files = lock::host_files(root)?;
@@ -251,12 +250,12 @@ impl Switcher<'_> {
         }
         if is_running && switch.was_active {
             let before = watch::invocation(&unit).context(what)?;
-            systemd::queue("start", &[&unit]).context(what)?;
+            systemd::queue_anew("start", &[&unit]).context(what)?;
             if let Verdict::Bad(why) = watcher.wait_ready(&unit, &before).context(what)? {
                 log::error(&format!("{} does not start either: {why}", switch.from));
             }
             if !dependents.is_empty() {
-                systemd::queue("start", &dependents).context(what)?;
+                systemd::queue_anew("start", &dependents).context(what)?;
             }
         }
         self.finish_back(state, reason)
