@@ -10,6 +10,7 @@ use crate::deployment::{self, Deployments, Info};
 use crate::error::{Context, Error, Result};
 use crate::installation;
 use crate::journal::{self, Event, Subject};
+use crate::log;
 use crate::mounts;
 use crate::name::Name;
 use crate::recovery;
@@ -57,6 +58,9 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
     systemd::stop(root, name)?;
     systemd::reset_failed(root, name)?;
     all.iter().try_for_each(|deployment| mounts::refuse(&deployments.path(deployment)))?;
+    if systemd::disable_updates(root, name)? {
+        log::info(&format!("disabled syscontainer-update@{name}.timer and .service"));
+    }
     if has_link {
         deployments.detach(name)?;
     }

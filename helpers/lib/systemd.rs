@@ -233,6 +233,21 @@ pub fn states(root: &Root, names: &BTreeSet<Name>) -> Result<BTreeMap<String, Un
     Ok(states)
 }
 
+/// Turns off automatic updates of a container; tells whether they were on.
+pub fn disable_updates(root: &Root, name: &Name) -> Result<bool> {
+    let units = [format!("syscontainer-update@{name}.timer"), format!("syscontainer-update@{name}.service")];
+    let links = WalkDir::new(root.join(LINKS)).min_depth(2).max_depth(2).into_iter().flatten();
+    let is_theirs = |link: walkdir::DirEntry| units.iter().any(|unit| link.file_name() == unit.as_str());
+    if !links.into_iter().any(is_theirs) {
+        return Ok(false);
+    }
+    if is_running(root) {
+        queue("stop", &units[..1])?;
+    }
+    run(systemctl(root).args(["--no-reload", "--quiet", "disable"]).args(&units))?;
+    Ok(true)
+}
+
 /// Removes links to a stub that is gone, which systemctl does not know what to do about. Tells whether there were any.
 pub fn remove_links(root: &Root, name: &Name) -> Result<bool> {
     let stub = Path::new(STUBS).join(name.unit());

@@ -199,6 +199,12 @@ syscontainer-switch web 2>"$WORK/said" || true
 wait $!
 expect '' bash -c "ls -A $CO | grep web || true"
 
+say 'what is removed is not updated any more'
+systemctl enable --quiet --now syscontainer-update@local.timer
+expect_like 'disabled syscontainer-update@local.timer' bash -c 'syscontainer-remove local 2>&1'
+expect '' find /etc/systemd/system -name '*@local.*'
+wait_for 'nor does the timer run' bash -c "! systemctl is-active --quiet syscontainer-update@local.timer"
+
 say 'the catalog'
 journalctl --update-catalog
 expect_like 'Subject: System container @SYSCONTAINER_NAME@ was removed' journalctl --dump-catalog e62de78e708f4942a37c30799322a8d6

@@ -21,7 +21,7 @@ ours() {
         /var/lib/containers/atomic /ostree -mindepth 1 -path /run/syscontainers/.locks -prune -o \
         -path '*/ostree/*' \( -type d -o -name config -o -name '.lock' -o -name .commitpartial \) -o \
         -printf '%y %m %U:%G %p -> %l\n' 2>/dev/null || true
-    find /etc/systemd/system -lname '*/system.attached/*' -printf '%p -> %l\n'
+    find /etc/systemd/system \( -lname '*/system.attached/*' -o -name 'syscontainer-*@?*' \) -printf '%p -> %l\n'
 }
 
 # is_said PATH: a message is about it, or about a directory above it.
