@@ -59,15 +59,10 @@ fn run(args: Args) -> Result<()> {
     let _host_files = lock::host_files(&args.root).context(what)?;
     let left = remover::remove(&deployments, name, args.options).context(what)?;
     if let Some(path) = declaration::find(&args.root, name) {
-        let remedy = match path.starts_with("/etc") {
-            true => format!("to keep it away, remove {}", path.display()),
-            false => format!("to keep it away, run 'ln -s /dev/null /etc/syscontainers/{name}.conf'"),
-        };
+        let remedy = format!("to keep it away, run 'ln -sf /dev/null /etc/syscontainers/{name}.conf'");
         log::warning(&format!("{} declares {name}, which brings it back; {remedy}", path.display()));
     }
-    for path in &left {
-        log::info(&format!("left {}, which {name} wrote to; --purge would have removed it", path.display()));
-    }
+    left.iter().for_each(|what| log::info(&format!("left {what}")));
     Ok(())
 }
 

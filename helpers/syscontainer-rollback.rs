@@ -68,10 +68,15 @@ fn run(args: Args) -> Result<()> {
 fn roll_back(args: &Args, deployments: &Deployments) -> Result<()> {
     let name = &args.name;
     let switcher = Switcher { deployments, name };
-    if let Settled::WentBack(why) = switcher.settle()? {
-        // That is what was asked for.
-        log::info(&why);
-        return Ok(());
+    match switcher.settle() {
+        Ok(Settled::WentBack(why)) => {
+            // That is what was asked for.
+            log::info(&why);
+            return Ok(());
+        }
+        Ok(Settled::Done) => {}
+        // What is broken may be what is left.
+        Err(e) => log::warning(&e.to_string()),
     }
     let current = deployments.current(name)?;
     let current = current.ok_or_else(|| Error::not_found(format!("there is no container {name}")))?;
@@ -80,7 +85,12 @@ fn roll_back(args: &Args, deployments: &Deployments) -> Result<()> {
         return Ok(());
     }
     let target = target(args, deployments, &current)?;
-    switcher.switch(&current, &target, Purpose::Rollback, args.soak)
+    let why = if args.if_failed {
+        "its service failed, and it was rolled back"
+    } else {
+        "it was rolled back by hand"
+    };
+    switcher.switch(&current, &target, Purpose::Rollback(why), args.soak)
 }
 
 fn target(args: &Args, deployments: &Deployments, current: &str) -> Result<String> {

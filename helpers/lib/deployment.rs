@@ -98,6 +98,9 @@ fn path_or_false<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
     Ok(value.as_str().map(PathBuf::from))
 }
 
+/// What deployments have; each has some of it.
+const PARTS: [&str; 4] = ["info", "rootfs", "hostfs", "config.json"];
+
 /// As installations are if nobody says otherwise.
 fn yes() -> bool {
     true
@@ -196,6 +199,11 @@ impl Deployments {
         self.path(scratch(name))
     }
 
+    /// Where the space is that going back from a switch may need.
+    pub fn reserve(&self, name: &Name) -> PathBuf {
+        self.path(format!(".{}", reserve(name)))
+    }
+
     /// Names of all containers that are installed.
     pub fn names(&self) -> Result<Vec<Name>> {
         let entries = files::names(&self.path(""))?;
@@ -222,7 +230,7 @@ impl Deployments {
         for entry in files::names(&directory)? {
             if is_temporary(name, &entry) {
                 temporary.push(directory.join(entry));
-            } else if number(name, &entry).is_some() {
+            } else if number(name, &entry).is_some() && self.is_deployment(&entry) {
                 whole.push(entry);
             }
         }
@@ -230,10 +238,17 @@ impl Deployments {
         Ok((whole, temporary))
     }
 
+    /// Whether what has the name of a deployment is one, and not something that somebody else put there.
+    pub fn is_deployment(&self, entry: &str) -> bool {
+        let path = self.path(entry);
+        !path.is_symlink() && PARTS.iter().any(|part| path.join(part).symlink_metadata().is_ok())
+    }
+
     /// The number of the deployment that is made next.
     pub fn next_number(&self, name: &Name) -> Result<u32> {
-        let (all, _) = self.all(name)?;
-        Ok(all.last().and_then(|last| number(name, last)).map_or(0, |last| last + 1))
+        let entries = files::names(&self.path(""))?;
+        let last = entries.iter().filter_map(|entry| number(name, entry)).max();
+        Ok(last.map_or(0, |last| last + 1))
     }
 
     /// What tells a deployment from every other one, of the same name too, without reading it.
@@ -282,6 +297,11 @@ impl Deployments {
     }
 }
 
+/// Name, without its dot, of the file that holds the space that going back from a switch may need.
+fn reserve(name: &Name) -> String {
+    format!("{name}.reserve")
+}
+
 /// Name of the directory that [`Deployments::scratch`] is.
 pub fn scratch(name: &Name) -> String {
     format!(".{name}.scratch")
@@ -308,7 +328,7 @@ pub fn owner(entry: &str) -> Option<Name> {
             .flatten()
     };
     match entry.strip_prefix('.') {
-        Some(rest) => match rest.strip_suffix(".link") {
+        Some(rest) => match rest.strip_suffix(".link").or_else(|| rest.strip_suffix(".reserve")) {
             Some(name) => name.parse().ok(),
             None => rest.strip_suffix(".new").or_else(|| rest.strip_suffix(".old")).and_then(stem),
         },
@@ -319,7 +339,9 @@ pub fn owner(entry: &str) -> Option<Name> {
 fn is_temporary(name: &Name, text: &str) -> bool {
     let Some(rest) = text.strip_prefix('.') else { return false };
     let deployment = rest.strip_suffix(".new").or_else(|| rest.strip_suffix(".old"));
-    deployment.is_some_and(|d| number(name, d).is_some()) || rest == format!("{name}.link")
+    deployment.is_some_and(|d| number(name, d).is_some())
+        || rest == format!("{name}.link")
+        || rest == reserve(name)
 }
 
 /// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.

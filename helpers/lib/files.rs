@@ -47,6 +47,20 @@ fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io:
     written
 }
 
+/// Makes a file that only holds space.
+pub fn reserve(path: &Path, bytes: usize) -> Result<()> {
+    let what = || format!("cannot reserve {bytes} bytes in {}", path.display());
+    let mut file = File::create(path).context(what)?;
+    // Not a hole, and not for compression to squeeze.
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    file.write_all(&noise.take(bytes).collect::<Vec<_>>()).context(what)?;
+    file.sync_all().context(what)
+}
+
 /// Makes a directory and its parents with `mode`; those that exist stay as they are.
 pub fn make_directory(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;

@@ -157,6 +157,19 @@ fn write(known: &mut Known, copies: &[(&Path, PathBuf, Option<&str>)]) -> Result
     sync(changed)
 }
 
+/// What a deployment whose `info` cannot be read would have recorded: what it has for the host.
+pub fn guess(deployments: &Deployments, deployment: &str) -> Result<Info> {
+    let directory = deployments.path(deployment).join(STAGED);
+    let mut info = Info { digest: "-".into(), ..Info::default() };
+    for entry in walkdir::WalkDir::new(&directory).min_depth(1).into_iter().flatten() {
+        let below = entry.path().strip_prefix(&directory).unwrap_or(entry.path());
+        let path = Path::new("/").join(below).to_string_lossy().into_owned();
+        info.installed_files_checksum.extend(checksum(entry.path())?.map(|sum| (path.clone(), sum)));
+        info.installed_files.push(path);
+    }
+    Ok(info)
+}
+
 /// What is in files that a container shares with others.
 pub type Shared = BTreeMap<PathBuf, String>;
 

@@ -19,6 +19,7 @@ use crate::original;
 use crate::paths::{ATTACHED, GENERATED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
 use crate::registration::{self, Registration};
 use crate::resources;
+use crate::state_directories;
 use crate::systemd;
 use crate::unit::UnitFile;
 
@@ -138,6 +139,7 @@ pub fn register(deployments: &Deployments, name: &Name, deployment: &str) -> Res
     let (all, _) = deployments.all(name)?;
     let original = original::find(deployments, name, &all);
     install_host_files(deployments, name, &registration, original.as_ref())?;
+    state_directories::record(deployments, name, deployment, &deployments.info(deployment)?)?;
     let mut changed = match deployments.read(deployment, &tmpfiles_name(name))? {
         Some(text) => update(&files.tmpfiles, &text, 0o644)?,
         None => remove_ours(&files.tmpfiles, &tmpfiles_header(name))?,
@@ -211,6 +213,10 @@ fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
 /// Removes what [`register`] wrote, the links of `systemctl enable` with it; tells whether anything was there.
 pub fn unregister(root: &Root, name: &Name) -> Result<bool> {
     let files = Files::of(root, name);
+    for path in [&files.registration, &files.stub, &files.tmpfiles] {
+        // Of a program that was killed while it wrote one.
+        remove(&files::temporary(path))?;
+    }
     let mut changed = remove_stub(root, name, &files)?;
     changed |= remove(&files.registration)?;
     changed |= remove_ours(&files.tmpfiles, &tmpfiles_header(name))?;

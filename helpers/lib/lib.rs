@@ -35,6 +35,7 @@ pub mod resources;
 pub mod runtime;
 pub mod scratch;
 pub mod state;
+pub mod state_directories;
 pub mod switcher;
 pub mod systemd;
 pub mod table;

@@ -49,8 +49,17 @@ pub fn list(deployments: &Deployments, store: Option<&Store>) -> Result<Vec<Row>
     let states = systemd::states(deployments.root(), &names)?;
     let mut rows: Vec<Row> = names.iter().map(|name| row(deployments, store, name, &states)).collect();
     for entry in files::names(&deployments.path(""))? {
-        if !entry.starts_with('.') && crate::deployment::owner(&entry).is_none() {
-            let problem = "it is no name of a container or deployment".to_owned();
+        let owner = crate::deployment::owner(&entry);
+        let has_its_name = owner.as_ref().is_some_and(|name| name.as_str() != entry);
+        let problem = match owner {
+            _ if entry.starts_with('.') => None,
+            None => Some("it is no name of a container or deployment"),
+            Some(_) if has_its_name && !deployments.is_deployment(&entry) => {
+                Some("it is no deployment, though it is called so; remove it by hand")
+            }
+            Some(_) => None,
+        };
+        if let Some(problem) = problem.map(str::to_owned) {
             rows.push(Row { name: entry, problems: vec![problem], ..Row::default() });
         }
     }
@@ -98,7 +107,8 @@ fn row(
 }
 
 fn describe_updates(row: &mut Row, deployments: &Deployments, state: &State) {
-    row.staged = state.staged(deployments).map(str::to_owned);
+    row.staged =
+        state.staged(deployments).map(str::to_owned).filter(|staged| row.deployment.as_ref() != Some(staged));
     row.held = state.hold;
     if let Some(switch) = &state.switch {
         row.problems.push(format!("it is being switched to {}, or that was interrupted", switch.to));

@@ -40,6 +40,13 @@ pub fn try_container(root: &Root, name: &Name) -> Result<Option<Lock>> {
     }
 }
 
+/// The lock of whoever restarts a service to see whether it stays: two that need each other would judge each other's restarts.
+/// To be taken after that of the container.
+pub fn switches(root: &Root) -> Result<Lock> {
+    // No container is called so.
+    take(root, ".switches", "the switch of another container to finish")
+}
+
 /// The lock of whoever decides on files of the host, which containers may share. To be taken after that of the container.
 pub fn host_files(root: &Root) -> Result<Lock> {
     // No container is called so.

@@ -53,6 +53,8 @@ pub const UNIT_PATH: [&str; 10] = [
 pub const TMPFILES_PATH: [&str; 3] = ["/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/lib/tmpfiles.d"];
 /// systemd's own programs.
 pub const SYSTEMCTL: &str = "/usr/bin/systemctl";
+/// Shows the journal.
+pub const JOURNALCTL: &str = "/usr/bin/journalctl";
 /// Creates what tmpfiles.d describes.
 pub const SYSTEMD_TMPFILES: &str = "/usr/bin/systemd-tmpfiles";
 

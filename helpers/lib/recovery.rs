@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::bundle::Bundle;
 use crate::deployment::{self, Deployments};
 use crate::error::{Context, Error, Result};
 use crate::files;
@@ -50,6 +51,14 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
         }
         return register(deployments, name, &current).context(what);
     }
+    if let Some(running) = runs_without_link(deployments, name, had_link, &all)? {
+        // Nothing of ours removes the link before the service is stopped.
+        log::warning(&format!(
+            "the link {name} is gone, though the service runs from {running}; making it again"
+        ));
+        deployments.switch(name, &running).context(what)?;
+        return register(deployments, name, &running).context(what);
+    }
     match all.last().filter(|_| had_link) {
         // The current one is gone, by nothing that these programs do. What is left is better than nothing.
         Some(newest) => {
@@ -59,6 +68,9 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
         None => {
             if had_link {
                 deployments.detach(name).context(what)?;
+            }
+            if !all.is_empty() && installation::is_there(deployments.root(), name) && !had_link {
+                log::info(&format!("removing what is left of {name}, which has no link to a deployment"));
             }
             let mut changed = installation::unregister(deployments.root(), name).context(what)?;
             state::forget(deployments, name).context(what)?;
@@ -75,6 +87,21 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
     }
 }
 
+fn runs_without_link(
+    deployments: &Deployments,
+    name: &Name,
+    had_link: bool,
+    all: &[String],
+) -> Result<Option<String>> {
+    let root = deployments.root();
+    if had_link || !root.is_host() || !installation::is_there(root, name) {
+        return Ok(None);
+    }
+    let running = Bundle::new(name).load()?.map(|launch| launch.deployment);
+    let running = running.filter(|running| all.contains(running));
+    Ok(if running.is_some() && systemd::is_active(root, name)? { running } else { None })
+}
+
 /// Before deployments go: only they know of them.
 fn remove_host_files(deployments: &Deployments, name: &Name, all: &[String]) -> Result<()> {
     let mut infos = Vec::new();
@@ -82,7 +109,8 @@ fn remove_host_files(deployments: &Deployments, name: &Name, all: &[String]) -> 
         match deployments.info(deployment) {
             Ok(info) => infos.push(info),
             Err(e) => {
-                log::warning(&format!("cannot tell which host files are of {deployment}, leaving them: {e}"));
+                log::warning(&format!("{e}; what {deployment} has for the host counts as its files there"));
+                infos.push(host_files::guess(deployments, deployment)?);
             }
         }
     }
@@ -198,7 +226,12 @@ fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
 
 fn unmark(root: &Root, name: &Name) -> Result<bool> {
     let file = root.join(STALE).join(name.as_str());
-    files::remove_file(&file).context(|| format!("cannot remove {}", file.display()))
+    let was_there = files::remove_file(&file).context(|| format!("cannot remove {}", file.display()))?;
+    if was_there {
+        // Others may be in there.
+        let _ = fs::remove_dir(root.join(STALE));
+    }
+    Ok(was_there)
 }
 
 /// Why the registration of a container is stale, as [`reconcile`] noted it.

@@ -1,19 +1,18 @@
 //! Uninstalling: everything of a container goes, but what it wrote, and what the user changed.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use crate::config;
-use crate::deployment::{self, Deployments, Info};
-use crate::error::{Context, Error, Result};
+use crate::deployment::Deployments;
+use crate::error::{Error, Result};
 use crate::installation;
 use crate::journal::{self, Event, Subject};
 use crate::log;
 use crate::mounts;
 use crate::name::Name;
+use crate::original;
+use crate::paths::Root;
 use crate::recovery;
+use crate::state_directories::{self, StateDirectories};
 use crate::systemd;
 
 /// What the user chose.
@@ -25,19 +24,25 @@ pub struct Options {
     pub purge: bool,
 }
 
-/// Removes a container, whatever state it is in; the caller holds its lock. Returns directories that were left with what it
-/// wrote.
+/// Removes a container, whatever state it is in; the caller holds its lock. Returns what is left, and why.
 ///
 /// Without its symlink a container is not there: killed after that, the same command again, or a boot, completes it.
-pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Result<Vec<PathBuf>> {
+pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Result<Vec<String>> {
     let root = deployments.root();
     let (all, temporary) = deployments.all(name)?;
     let has_link = deployments.path(name.as_str()).is_symlink();
-    if !has_link && all.is_empty() && temporary.is_empty() && !installation::is_there(root, name) {
-        return Err(Error::not_found(format!("there is no container {name}")));
-    }
     if !has_link {
         check_link(deployments, name)?;
+    }
+    let has_registration = installation::is_there(root, name);
+    if !has_link && all.is_empty() && temporary.is_empty() && !has_registration {
+        let left = state_directories::of(deployments, name, &all)?.own;
+        if options.purge && !left.is_empty() {
+            // Of an installation that was removed before.
+            state_directories::check(deployments, &left)?;
+            return state_directories::purge(deployments, name, &left).map(|()| Vec::new());
+        }
+        return Err(Error::not_found(format!("there is no container {name}")));
     }
     let dependents = systemd::active_dependents(root, name)?;
     if !dependents.is_empty() && !options.force {
@@ -46,20 +51,27 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
             dependents.join(", ")
         )));
     }
-    let mut state = BTreeSet::new();
-    for deployment in &all {
-        // Of what cannot be read, nothing is known, and so nothing is purged.
-        if let Ok(info) = deployments.info(deployment) {
-            state.extend(state_directories(deployments, deployment, &info)?);
-        }
-    }
     let current = deployments.current(name).ok().flatten().unwrap_or_default();
     let info = deployments.info(&current).unwrap_or_default();
-    systemd::stop(root, name)?;
-    systemd::reset_failed(root, name)?;
+    let state = state_directories::of(deployments, name, &all)?;
+    // What would fail later fails here, where the service still runs.
     all.iter().try_for_each(|deployment| mounts::refuse(&deployments.path(deployment)))?;
+    if options.purge {
+        state_directories::check(deployments, &state.own)?;
+    }
+    systemd::stop(root, name, original::find(deployments, name, &all).is_some())?;
+    systemd::reset_failed(root, name)?;
+    // As long as the container is there: killed in between, the same command again completes it.
+    let nothing = BTreeSet::new();
+    state_directories::purge(deployments, name, if options.purge { &state.own } else { &nothing })?;
     if systemd::disable_updates(root, name)? {
         log::info(&format!("disabled syscontainer-update@{name}.timer and .service"));
+    }
+    if all.is_empty() && has_registration {
+        log::warning(&format!(
+            "found no deployment of {name} in {}, removing its unit only",
+            deployments.directory().display()
+        ));
     }
     if has_link {
         deployments.detach(name)?;
@@ -69,14 +81,25 @@ pub fn remove(deployments: &Deployments, name: &Name, options: Options) -> Resul
     let (image, digest, previous) = (info.image.as_str(), info.digest.as_str(), current.as_str());
     let subject = Subject { name: Some(name), image, digest, previous, ..Subject::default() };
     journal::tell(root, Event::Removed, subject, &format!("removed {name}"));
-    let state = state.into_iter().filter(|path| root.join(path).exists());
-    if !options.purge {
-        return Ok(state.collect());
+    Ok(left(root, name, &state, options.purge))
+}
+
+/// What stays, and why.
+fn left(root: &Root, name: &Name, state: &StateDirectories, is_purged: bool) -> Vec<String> {
+    let mut left = Vec::new();
+    for path in state.own.iter().filter(|_| !is_purged) {
+        left.push(format!("{}, which {name} wrote to; --purge would have removed it", path.display()));
     }
-    for path in state {
-        deployment::remove_tree(&root.join(&path)).context(|| format!("cannot purge {}", path.display()))?;
+    for path in &state.found {
+        left.push(format!(
+            "{}, which was there before {name}, or is not known to be its own",
+            path.display()
+        ));
     }
-    Ok(Vec::new())
+    for path in systemd::settings(root, name) {
+        left.push(format!("{}, which is yours", path.display()));
+    }
+    left
 }
 
 /// What is in the place of a symlink is not ours to remove.
@@ -87,72 +110,5 @@ fn check_link(deployments: &Deployments, name: &Name) -> Result<()> {
             Err(Error::new(format!("{} is no symlink to a deployment; remove it by hand", link.display())))
         }
         false => Ok(()),
-    }
-}
-
-/// Directories that only this container writes to: its volumes, and directories of its tmpfiles, strictly below the directory of
-/// all states.
-fn state_directories(deployments: &Deployments, deployment: &str, info: &Info) -> Result<BTreeSet<PathBuf>> {
-    let above = Path::new(info.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
-    let mut found: BTreeSet<PathBuf> = info.volumes.iter().map(|volume| volume.directory.clone()).collect();
-    if let Some(name) = info.values.get("NAME").and_then(|name| name.parse::<Name>().ok()) {
-        let tmpfiles = deployments.read(deployment, &installation::tmpfiles_name(&name))?.unwrap_or_default();
-        found.extend(tmpfiles.lines().filter_map(directory));
-        let own = above.join(name.as_str());
-        // What was there before the installation is no line of tmpfiles; under its name it is the container's all the same.
-        found
-            .extend(bind_sources(deployments, deployment)?.into_iter().filter(|path| path.starts_with(&own)));
-        // Volumes are all below one directory.
-        if found.iter().any(|path| path.starts_with(&own)) {
-            found.retain(|path| !path.starts_with(&own));
-            found.insert(own);
-        }
-        let others = of_others(deployments, &name)?;
-        found.retain(|path| !others.iter().any(|other| other.starts_with(path) || path.starts_with(other)));
-    }
-    found.retain(|path| path.starts_with(above) && path != above);
-    Ok(found)
-}
-
-fn bind_sources(deployments: &Deployments, deployment: &str) -> Result<Vec<PathBuf>> {
-    let text = deployments.read(deployment, "config.json")?.unwrap_or_default();
-    let config: Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(config::mounts(&config)
-        .filter_map(config::bind_source)
-        .map(|path| path.components().collect())
-        .collect())
-}
-
-/// The directory that a plain line of tmpfiles.d(5) makes.
-fn directory(line: &str) -> Option<PathBuf> {
-    let mut words = line.split_whitespace();
-    let (kind, path) = (words.next()?, words.next()?);
-    let is_plain = path.starts_with('/') && !path.contains(['"', '\'', '\\', '%']) && !path.contains("..");
-    (matches!(kind, "d" | "D" | "v" | "q" | "Q") && is_plain).then(|| Path::new(path).components().collect())
-}
-
-/// What other containers bind or make.
-fn of_others(deployments: &Deployments, name: &Name) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for (other, current, info) in deployments.others(name)? {
-        paths.extend(info.volumes.into_iter().map(|volume| volume.directory));
-        let text = deployments.read(&current, &installation::tmpfiles_name(&other))?.unwrap_or_default();
-        paths.extend(text.lines().filter_map(directory));
-    }
-    Ok(paths)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directories_of_tmpfiles() {
-        assert_eq!(directory("d /var/lib/x/ 0700 - - -"), Some("/var/lib/x".into()));
-        for line in
-            ["# d /x", "f /var/lib/x", "d", "", "d /var/lib/\"a b\"", "d /var/lib/../etc", "r /var/lib/x"]
-        {
-            assert_eq!(directory(line), None, "{line}");
-        }
     }
 }

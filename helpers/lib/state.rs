@@ -80,8 +80,8 @@ pub struct Switch {
     pub dependents: Vec<String>,
     /// The boot that it happens in.
     pub boot: String,
-    /// Whether the user goes back to an older deployment by it.
-    pub is_rollback: bool,
+    /// Why `from` is left for an older deployment, if it is.
+    pub rollback: Option<String>,
     /// Whether this boot is the one more that a new deployment gets which was not confirmed in the boot before.
     pub is_trial: bool,
     /// Why it goes back, once that is decided.
@@ -96,7 +96,7 @@ impl State {
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
                 .context(|| {
-                    "it is not as it was written; without it, what is held and staged is forgotten".into()
+                    "it is not as it was written; remove it to go on, what is held and staged is forgotten then".into()
                 })
                 .context(what),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(State::default()),

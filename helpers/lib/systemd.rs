@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
 use crate::error::{Context, Error, Result};
 use crate::files;
 use crate::name::Name;
-use crate::paths::{self, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
+use crate::paths::{self, GENERATED, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
 
 /// Where `systemctl enable` makes links.
 const LINKS: &str = "/etc/systemd/system";
@@ -61,9 +62,10 @@ pub fn is_enabled(root: &Root, name: &Name) -> Result<bool> {
     Ok(command.stdin(Stdio::null()).stderr(Stdio::null()).status().context(what)?.success())
 }
 
-/// Stops a unit, if it is loaded at all.
-pub fn stop(root: &Root, name: &Name) -> Result<()> {
-    if !is_loaded(root, name)? {
+/// Stops the unit of a container, if it runs. One that is somebody else's is left alone: with `is_original`, it is that of an
+/// original's installation.
+pub fn stop(root: &Root, name: &Name, is_original: bool) -> Result<()> {
+    if !is_active(root, name)? || !(is_original || is_ours(&name.unit())?) {
         return Ok(());
     }
     run(Command::new(SYSTEMCTL).args(["--quiet", "stop", &name.unit()]))
@@ -120,7 +122,8 @@ pub fn active_dependents(root: &Root, name: &Name) -> Result<Vec<String>> {
     let units = property(&name.unit(), "RequiredBy")? + " " + &property(&name.unit(), "BoundBy")?;
     let mut active = Vec::new();
     for unit in units.split_whitespace() {
-        if property(unit, "ActiveState")? == "active" && !active.iter().any(|other| other == unit) {
+        let is_down = matches!(property(unit, "ActiveState")?.as_str(), "inactive" | "failed");
+        if !is_down && !active.iter().any(|other| other == unit) {
             active.push(unit.to_owned());
         }
     }
@@ -153,6 +156,17 @@ pub fn is_stopping() -> Result<bool> {
 fn system_state() -> Result<String> {
     let state = output(Command::new(SYSTEMCTL).args(["show", "--property=SystemState", "--value"]))?;
     Ok(String::from_utf8_lossy(&state).trim().to_owned())
+}
+
+/// Whether somebody had a unit stopped since then, by what systemd says in the journal.
+pub fn was_stopped(unit: &str, since: SystemTime) -> Result<bool> {
+    let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    // Where there is no journal, nothing is known of it.
+    let _ = output(Command::new(JOURNALCTL).arg("--sync"));
+    let mut command = Command::new(JOURNALCTL);
+    command.args(["--quiet", "--no-pager", "--output=cat", "_PID=1", "JOB_TYPE=stop"]);
+    command.args([format!("--since=@{since:.6}"), format!("UNIT={unit}")]);
+    Ok(output(&mut command).is_ok_and(|said| !said.is_empty()))
 }
 
 /// Units that are active and go down with this one: those that need it, and those that need them.
@@ -231,6 +245,21 @@ pub fn states(root: &Root, names: &BTreeSet<Name>) -> Result<BTreeMap<String, Un
         states.insert(value("Id"), state);
     }
     Ok(states)
+}
+
+/// Whether the unit that systemd has loaded is one of ours, or what is left of one.
+fn is_ours(unit: &str) -> Result<bool> {
+    let body = Path::new(GENERATED).join(format!("{unit}.d/00-syscontainer.conf"));
+    let has_body = property(unit, "DropInPaths")?.split_whitespace().any(|path| Path::new(path) == body);
+    Ok(has_body || Path::new(&property(unit, "FragmentPath")?).starts_with(STUBS))
+}
+
+/// What an administrator has set for a unit, as programs inside the tree see it.
+pub fn settings(root: &Root, name: &Name) -> Vec<PathBuf> {
+    let places = ["/etc/systemd/system.control", LINKS, "/run/systemd/system.control", "/run/systemd/system"];
+    let names = [name.unit(), format!("{}.d", name.unit())];
+    let paths = places.iter().flat_map(|place| names.iter().map(|name| Path::new(place).join(name)));
+    paths.filter(|path| root.join(path).symlink_metadata().is_ok()).collect()
 }
 
 /// Turns off automatic updates of a container; tells whether they were on.

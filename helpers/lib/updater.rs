@@ -36,6 +36,9 @@ impl Updater<'_> {
             log::info(&format!("{name} is up to date: {}", journal::shown(&image.name, &image.digest)));
             return Ok(());
         }
+        if let Some(bad) = State::load(deployments, name)?.bad(&planned.info) {
+            log::warning(&format!("{} failed for {name} before: {}", image.name, bad.reason));
+        }
         planned.warn_of_host_files();
         draft.make(store, image, &planned.content, planned.info.clone())?;
         let deployment = draft.deployment();

@@ -8,6 +8,7 @@ use crate::bundle::Bundle;
 use crate::deployment::{self, Deployments, Info};
 use crate::error::Result;
 use crate::files;
+use crate::journal::{self, Event, Subject};
 use crate::mounts;
 use crate::name::Name;
 use crate::state::State;
@@ -130,7 +131,18 @@ pub fn outdated(
 
 /// Removes the deployments that nothing needs.
 pub fn collect(deployments: &Deployments, name: &Name) -> Result<()> {
-    unused(of_container(deployments, name)?).iter().try_for_each(|deployment| deployments.remove(deployment))
+    for deployment in unused(of_container(deployments, name)?) {
+        deployments.remove(&deployment)?;
+        let reason = "nothing needs it any more";
+        let subject = Subject { name: Some(name), previous: &deployment, reason, ..Subject::default() };
+        journal::record(
+            deployments.root(),
+            Event::Pruned,
+            subject,
+            &format!("removed {deployment}: {reason}"),
+        );
+    }
+    Ok(())
 }
 
 fn unused(uses: Uses) -> Vec<String> {
@@ -243,7 +255,7 @@ mod tests {
         deployments.create().unwrap();
         let name: Name = "web".parse().unwrap();
         for number in 0..6 {
-            std::fs::create_dir(deployments.path(format!("web.{number}"))).unwrap();
+            std::fs::create_dir_all(deployments.path(format!("web.{number}/rootfs"))).unwrap();
         }
         deployments.switch(&name, "web.2").unwrap();
         let kept = |state: &State| {

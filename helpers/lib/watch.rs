@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -76,14 +76,17 @@ impl Watcher {
         if first.is_oneshot() {
             return Ok(first.started("").unwrap_or(Verdict::Good));
         }
+        let (restarts, since) = (restarts(dependents)?, SystemTime::now());
         let (begin, limit) = (Instant::now(), soak.max(first.restart_delay() + Duration::from_secs(1)));
         loop {
             let is_over = begin.elapsed() >= limit;
             let now = look(unit)?;
             if let Some(why) = now.differs(&first) {
-                return Ok(Verdict::Bad(why));
+                // Whoever stops it says nothing of the deployment, and does not want it started.
+                let is_stopped = systemd::was_stopped(unit, since)?;
+                return Ok(if is_stopped { Verdict::Good } else { Verdict::Bad(why) });
             }
-            if let Some(why) = bad_dependent(dependents, is_over)? {
+            if let Some(why) = bad_dependent(dependents, &restarts, is_over)? {
                 return Ok(Verdict::Bad(why));
             }
             if is_over {
@@ -123,15 +126,33 @@ impl Watcher {
     }
 }
 
+/// How often systemd has started units again by itself.
+fn restarts(units: &[String]) -> Result<BTreeMap<String, String>> {
+    if units.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let counts = look_at(units)?.into_iter();
+    Ok(counts.map(|unit| (unit.get("Id").to_owned(), unit.get("NRestarts").to_owned())).collect())
+}
+
 /// One that was active, and is not now; those that are on their way may be until it is over.
-fn bad_dependent(dependents: &[String], is_over: bool) -> Result<Option<String>> {
+fn bad_dependent(
+    dependents: &[String],
+    restarts: &BTreeMap<String, String>,
+    is_over: bool,
+) -> Result<Option<String>> {
     if dependents.is_empty() {
         return Ok(None);
     }
-    let bad = look_at(dependents)?.into_iter().find(|unit| match unit.get("ActiveState") {
-        "active" | "reloading" => false,
-        "failed" => true,
-        _ => is_over && !unit.is_done_oneshot(),
+    let bad = look_at(dependents)?.into_iter().find(|unit| {
+        let was_restarted =
+            restarts.get(unit.get("Id")).is_some_and(|before| before != unit.get("NRestarts"));
+        match unit.get("ActiveState") {
+            _ if was_restarted || unit.get("SubState") == "auto-restart" => true,
+            "active" | "reloading" => false,
+            "failed" => true,
+            _ => is_over && !unit.is_done_oneshot(),
+        }
     });
     Ok(bad.map(|unit| format!("{}, which needs it, is {}", unit.get("Id"), unit.state())))
 }

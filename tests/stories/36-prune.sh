@@ -183,17 +183,17 @@ cp "$WORK/info" $CO/used.0/info
 ln -s "$WORK/elsewhere" $CO/used.1
 ln -s "$WORK/elsewhere" $CO/stray.0
 ln -s "$WORK/elsewhere" $CO/.stray.1.new
-mkdir $CO/solid $CO/solid.4
+mkdir -p $CO/solid $CO/solid.4/rootfs
 ln -s "$WORK" $CO/astray
-mkdir $CO/astray.0
+mkdir -p $CO/astray.0/rootfs
 check 'of symlinks and directories in each other'"'"'s place' prune --explain
-said 'kept deployment used.1: it is the one to go back to'
-said "kept deployment stray.0: deployment stray.0: $CO/stray.0 is no directory; remove it by hand"
+said "kept file $CO/used.1: it is no deployment; remove it by hand"
+said "kept file $CO/stray.0: it is no deployment; remove it by hand"
 said 'kept file solid: it is in the way: it is no link to a deployment'
 said 'kept deployment solid.4: solid is in the way: it is no link to a deployment'
 said 'kept deployment astray.0: .*astray does not name a deployment of astray'
 check 'nothing was followed' test -e "$WORK/elsewhere/file"
-rm -r $CO/{used.1,stray.0,.stray.1.new,solid,solid.4,astray,astray.0}
+rm -rf $CO/{used.1,stray.0,.stray.1.new,solid,solid.4,astray,astray.0}
 check 'afterwards' prune
 said "removed image $REGISTRY/old:latest: nothing uses it, and it was pulled 9 days ago"
 ostree init --repo="$WORK/archive" --mode=archive
@@ -213,6 +213,14 @@ check 'a link to the repository' prune --explain
 said "kept image $REGISTRY/used:latest: it is used by used.0"
 rm $REPO
 mv $CO/.storage/real $REPO
+
+say 'of a ref that is damaged'
+ref=$(find /var/lib/containers/atomic/.storage/ostree/refs/heads/ociimage -name '*_3Alatest' | head -n1)
+cp "$ref" "$WORK/ref"
+: >"$ref"
+refuse 'it is told' syscontainer-prune
+cp "$WORK/ref" "$ref"
+check 'nothing it leads to is gone' ostree --repo=/var/lib/containers/atomic/.storage/ostree fsck --quiet
 
 say 'a repository that is shared with others'
 shared=$WORK/repository
@@ -364,7 +372,7 @@ expect '' bash -c "systemd-analyze --man=no verify /usr/lib/systemd/system/sysco
 age old 9
 pull "$REGISTRY/old"
 age old 9
-mkdir -p $CO/left.0
+mkdir -p $CO/left.0/rootfs
 check 'it runs' systemctl start syscontainer-prune
 for line in 'removed deployment left.0: its container is not installed' "removed image $REGISTRY/old:latest: " 'freed [1-9][0-9]* bytes'; do
     expect_like "^$line" journal_of syscontainer-prune
@@ -381,7 +389,7 @@ pull --root="$tree" "$REGISTRY/fresh"
 pull --root="$tree" "$REGISTRY/old"
 checkout --root="$tree" "$REGISTRY/used"
 printf '{"image": "%s/fresh:latest", "ostree-commit": ""}' "$REGISTRY" >"$tree/usr/lib/containers/atomic/came.0/info"
-mkdir "$tree/var/lib/containers/atomic/used.7" "$tree/var/lib/containers/atomic/used.8"
+mkdir -p "$tree/var/lib/containers/atomic/used.7/rootfs" "$tree/var/lib/containers/atomic/used.8/rootfs"
 cp "$tree/var/lib/containers/atomic/used.0/info" "$tree/var/lib/containers/atomic/used.8/"
 check 'a prune' prune --root="$tree" --keep-for=0 --explain
 said "removed image $REGISTRY/old:latest: .*"

@@ -84,7 +84,7 @@ install "$REGISTRY/job"
 mkdir -p /usr/lib/syscontainers
 echo 'Image=x' >/usr/lib/syscontainers/job.conf
 remove job
-expect_like "/usr/lib/syscontainers/job.conf declares job, which brings it back; .*'ln -s /dev/null /etc/syscontainers/job.conf'" cat "$WORK/said"
+expect_like "/usr/lib/syscontainers/job.conf declares job, which brings it back; .*'ln -sf /dev/null /etc/syscontainers/job.conf'" cat "$WORK/said"
 install "$REGISTRY/job"
 ln -s /dev/null /etc/syscontainers/job.conf
 remove job
@@ -93,10 +93,72 @@ rm /etc/syscontainers/job.conf
 mv /usr/lib/syscontainers/job.conf /etc/syscontainers/
 install "$REGISTRY/job"
 remove job
-expect_like 'to keep it away, remove /etc/syscontainers/job.conf' cat "$WORK/said"
+expect_like "to keep it away, run 'ln -sf /dev/null /etc/syscontainers/job.conf'" cat "$WORK/said"
 rm /etc/syscontainers/job.conf
 rmdir /usr/lib/syscontainers
 same 'nothing is left but it'
+
+say 'what was there before is never purged'
+mkdir -p /var/lib/full /var/lib/plain/data /var/lib/backup
+echo precious | tee /var/lib/full/mine /var/lib/plain/data/mine >/dev/null
+install "$REGISTRY/full"
+install "$REGISTRY/plain"
+systemctl start full plain
+remove --purge full
+expect_like 'left /var/lib/full, which was there before full' cat "$WORK/said"
+remove --purge plain
+expect_like 'left /var/lib/plain, which was there before plain' cat "$WORK/said"
+expect $'precious\nprecious' cat /var/lib/full/mine /var/lib/plain/data/mine
+refuse 'what it made goes' test -e /var/lib/plain/other
+rm -r /var/lib/full /var/lib/plain /var/lib/backup
+say 'what an installation made is its own in the next one, too, and can go later'
+for round in 1 2; do
+    install "$REGISTRY/plain"
+    systemctl start plain
+    remove plain
+done
+check 'it is there' test -d /var/lib/plain/data
+remove --purge plain
+expect_like 'purged /var/lib/plain' cat "$WORK/said"
+say 'a purge that cannot be is not begun'
+install "$REGISTRY/plain"
+systemctl start plain
+mount -t tmpfs tmpfs /var/lib/plain/data
+run_fails 1 'cannot purge /var/lib/plain: .*mount point; unmount that first' syscontainer-remove --purge plain
+expect 'active running success' state plain
+umount /var/lib/plain/data
+remove --purge plain
+say 'what is in the way, or somebody else has put there'
+mkdir $CO/backup.2
+echo precious >$CO/backup.2/data
+printf '[Service]\nExecStart=/bin/sleep 1000\n' >/etc/systemd/system/backup.service
+systemctl daemon-reload
+systemctl start backup
+run_fails 3 'there is no container backup' syscontainer-remove backup
+expect 'active running success' state backup
+syscontainer-prune >/dev/null 2>&1
+expect precious cat $CO/backup.2/data
+expect_like 'backup.2 .*it is no deployment' syscontainer-list
+expect_like 'kept file .*backup.2: it is no deployment' syscontainer-prune --explain
+systemctl stop backup
+rm -r $CO/backup.2 /etc/systemd/system/backup.service
+systemctl daemon-reload
+say 'a link that is lost under a service that runs'
+install "$REGISTRY/plain"
+systemctl start plain
+rm $CO/plain
+systemctl restart syscontainers-reconcile
+expect plain.0 readlink $CO/plain
+expect 'active running success' state plain
+remove --purge plain
+say 'what you have set is named'
+install "$REGISTRY/plain"
+mkdir -p /etc/systemd/system/plain.service.d
+remove plain
+expect_like 'left /etc/systemd/system/plain.service.d, which is yours' cat "$WORK/said"
+rmdir /etc/systemd/system/plain.service.d
+remove --purge plain
+same 'nothing is left'
 
 say 'what the user changed stays'
 install "$REGISTRY/full"

@@ -194,6 +194,62 @@ is web.7 7
 for unit in needs binds far picky; do expect 'active running success' state $unit; done
 systemctl stop needs binds far picky
 
+say 'what needs it and is started again and again'
+printf '%s\n' '[Unit]' Requires=web.service After=web.service StartLimitIntervalSec=0 '[Service]' Restart=always 'ExecStart=/bin/sh -c "grep -q flaps /etc/web/version && { sleep 0.3; exit 1; }; exec sleep 1000"' >/etc/systemd/system/flaps.service
+systemctl daemon-reload
+systemctl start flaps
+version flaps true
+stage
+ends 4 syscontainer-switch web
+expect_like 'flaps.service, which needs it' cat "$WORK/said"
+is web.7 7
+expect 'active running success' state flaps
+systemctl stop flaps
+
+say 'who stops it while it is watched means it'
+version stopped true
+stage
+syscontainer-switch --soak=20 web 2>"$WORK/said" &
+wait_for 'it is watched' grep -q watching "$WORK/said"
+systemctl stop web
+check 'the switch is over' wait $!
+expect_like 'web stays with web.8, which does not run now' cat "$WORK/said"
+expect 'inactive dead success' state web
+expect web.8 readlink $CO/web
+systemctl start web
+is web.8 stopped
+
+say 'one that was made current meanwhile, and never ran'
+version never 'exit 9'
+syscontainer-checkout --update web >/dev/null 2>&1
+version bad 'exit 8'
+stage
+ends 4 syscontainer-switch web
+is web.8 stopped
+
+say 'a new version that fills the disk'
+version 12 true
+mkdir "$WORK/disk"
+mount -t tmpfs -o size=48M tmpfs "$WORK/disk"
+cp -a $CO/. "$WORK/disk/"
+mount --bind "$WORK/disk" $CO
+version full 'sleep 1; exit 5'
+stage
+syscontainer-switch --soak=20 web 2>"$WORK/said" &
+wait_for 'it is watched' grep -q watching "$WORK/said"
+head -c 100M /dev/zero >$CO/.filler 2>/dev/null || true
+wait $! && fail 'it stays' || expect 4 echo $?
+rm $CO/.filler
+is web.8 stopped
+systemctl stop web
+cp -a "$WORK/disk/." "$WORK/copy"
+umount $CO
+rm -rf ${CO:?}/web* $CO/.web*
+cp -a "$WORK/copy/"{web,web.*,.web.state} $CO/
+umount "$WORK/disk"
+systemctl start web
+is web.8 stopped
+
 say '[Install] is that of the version'
 version 10 true
 sed -i 's/^WantedBy=.*/WantedBy=sockets.target/' "$WORK/web/exports/service.template"

@@ -12,6 +12,7 @@ use crate::mounts;
 use crate::name::Name;
 use crate::recovery;
 use crate::state;
+use crate::state_directories;
 use crate::store::location;
 use crate::usage::{self, Busy};
 use crate::written;
@@ -20,6 +21,12 @@ use crate::written;
 pub fn prune(deployments: &Deployments, report: &mut Report) -> Result<bool> {
     let mut names = BTreeSet::new();
     for entry in files::names(&deployments.path(""))? {
+        let path = deployments.path(&entry);
+        let has_its_name = deployment::owner(&entry).is_some_and(|name| name.as_str() != entry);
+        if !entry.starts_with('.') && has_its_name && !deployments.is_deployment(&entry) {
+            report.kept("file", shown(&path), "it is no deployment; remove it by hand");
+            continue;
+        }
         let owner = deployment::owner(&entry).or_else(|| deployment::scratch_owner(&entry));
         match owner.or_else(|| state::owner(&entry)) {
             Some(name) => drop(names.insert(name)),
@@ -152,6 +159,8 @@ fn other(deployments: &Deployments, entry: &str, report: &mut Report) {
             shown(&path),
             "it tells files of the host that containers share from changed ones",
         );
+    } else if entry == state_directories::FILE {
+        report.kept("file", shown(&path), "it tells directories that containers made from others");
     } else if !entry.starts_with(location::DIRECTORY) {
         report.kept("file", shown(&path), "it is of no container");
     }

@@ -72,7 +72,7 @@ fn record(root: &Root, report: &Report) {
         match item.kind {
             "image" => subject.image = &item.name,
             "deployment" => subject.previous = &item.name,
-            _ => continue,
+            _ => {}
         }
         let message = format!("pruned {} {}: {}", item.kind, item.name, item.reason);
         journal::record(root, Event::Pruned, subject, &message);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use ostree::{ObjectName, RepoPruneFlags, ffi};
@@ -109,6 +110,7 @@ pub fn prune(store: &Store, policy: &Policy, report: &mut Report) -> Result<()> 
     }
     let what = || format!("cannot list the refs in {}", store.path.display());
     let refs: BTreeMap<_, _> = store.repo.list_refs(None, NEVER).context(what)?.into_iter().collect();
+    let damaged = damaged_refs(store)?;
     let images = images(store, &refs);
     let mut work = Work { store, left: refs.clone(), report };
     let kept = work.images(policy, &images);
@@ -126,10 +128,38 @@ pub fn prune(store: &Store, policy: &Policy, report: &mut Report) -> Result<()> 
     }
     // Before objects: what is taken up from these later has to have all that it refers to.
     leftovers::prune(store, work.report);
-    if let Err(e) = work.objects() {
+    for (path, why) in &damaged {
+        work.report.failed("ref", path.display().to_string(), why);
+    }
+    if !damaged.is_empty() {
+        // What they led to may be in use.
+        work.report.kept(
+            "objects",
+            store.path.display().to_string(),
+            "a ref that is damaged may need any of them",
+        );
+    } else if let Err(e) = work.objects() {
         work.report.failed("objects", store.path.display().to_string(), &e);
     }
     Ok(())
+}
+
+/// Refs of ours that name no commit, as after a power cut on some file systems.
+fn damaged_refs(store: &Store) -> Result<Vec<(PathBuf, Error)>> {
+    let directory = store.path.join("refs/heads/ociimage");
+    let mut damaged = Vec::new();
+    for name in files::names(&directory)? {
+        let path = directory.join(&name);
+        let text = if path.is_file() { std::fs::read(&path).ok() } else { None };
+        let is_commit = |text: &[u8]| {
+            let text = text.trim_ascii();
+            text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit)
+        };
+        if !name.starts_with("tmp.") && text.is_some_and(|text| !is_commit(&text)) {
+            damaged.push((path, Error::new("it names no commit; pull its image again, or remove this file")));
+        }
+    }
+    Ok(damaged)
 }
 
 fn images(store: &Store, refs: &BTreeMap<String, String>) -> Vec<Image> {

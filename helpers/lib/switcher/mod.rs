@@ -25,8 +25,8 @@ const INTERRUPTED: &str = "the update was interrupted";
 pub enum Purpose {
     /// A new deployment.
     Update,
-    /// One that was current before.
-    Rollback,
+    /// One that was current before, and why.
+    Rollback(&'static str),
 }
 
 /// What was found of a switch whose program was killed.
@@ -50,15 +50,22 @@ impl Switcher<'_> {
     /// Makes `to` current in place of `from`, has the service run it, and returns when it has proved itself. If it does not,
     /// everything is as before, and the error is one of [`crate::error::Kind::RolledBack`].
     pub fn switch(&self, from: &str, to: &str, purpose: Purpose, soak: Option<Duration>) -> Result<()> {
+        let _switches = lock::switches(self.deployments.root())?;
         let watcher = Watcher::new()?;
         let mut state = self.state()?;
         let soak = soak.unwrap_or(state.soak());
-        let switch = Switch { is_rollback: purpose == Purpose::Rollback, ..self.note(from, to)? };
+        let rollback = match purpose {
+            Purpose::Update => None,
+            Purpose::Rollback(why) => Some(why.to_owned()),
+        };
+        // What runs has proved itself, whatever was made current since.
+        let from = &self.running()?.filter(|running| running != to).unwrap_or_else(|| from.to_owned());
+        let switch = Switch { rollback, ..self.note(from, to)? };
         let before = self.invocation(&switch)?;
         let unit = self.name.unit();
         let committed = {
             let _host_files = lock::host_files(self.deployments.root())?;
-            self.commit(&mut state, switch.clone())
+            self.reserve(&switch).and_then(|()| self.commit(&mut state, switch.clone()))
         };
         if let Err(e) = committed {
             self.back(&mut state, &watcher, &e.to_string(), false)?;
@@ -96,6 +103,7 @@ impl Switcher<'_> {
             log::warning(&going_down(self.name));
             return Ok(Settled::Done);
         }
+        let _switches = lock::switches(self.deployments.root())?;
         let watcher = Watcher::new()?;
         let result = match &switch.back {
             None if switch.is_trial => {
@@ -232,7 +240,6 @@ impl Switcher<'_> {
         let what = || format!("cannot go back from what failed ({reason})");
         let Some(switch) = state.switch.clone() else { return Ok(()) };
         let root = self.deployments.root();
-        self.decide(state, reason, is_its_own).context(what)?;
         let is_running = systemd::is_running(root);
         let unit = self.name.unit();
         let mut dependents = switch.dependents.clone();
@@ -244,21 +251,38 @@ impl Switcher<'_> {
                 watcher.wait_stopped(&unit).context(what)?;
             }
         }
+        // Now that nothing fills the disk any more.
+        self.release();
+        self.decide(state, reason, is_its_own).context(what)?;
         {
             let _host_files = lock::host_files(root)?;
             self.restore(state).context(what)?;
         }
         if is_running && switch.was_active {
-            let before = watch::invocation(&unit).context(what)?;
-            systemd::queue_anew("start", &[&unit]).context(what)?;
-            if let Verdict::Bad(why) = watcher.wait_ready(&unit, &before).context(what)? {
+            if let Verdict::Bad(why) = self.run_old(watcher, &switch).context(what)? {
                 log::error(&format!("{} does not start either: {why}", switch.from));
+                // Then it is not the image's fault.
+                state.forgive(&self.info(&switch.to));
             }
             if !dependents.is_empty() {
                 systemd::queue_anew("start", &dependents).context(what)?;
             }
         }
         self.finish_back(state, reason)
+    }
+
+    /// Has the service run the old deployment again. Another unit may have had it started before its own unit was the old one.
+    fn run_old(&self, watcher: &Watcher, switch: &Switch) -> Result<Verdict> {
+        let unit = self.name.unit();
+        let before = watch::invocation(&unit)?;
+        systemd::queue_anew("start", &[&unit])?;
+        let verdict = watcher.wait_ready(&unit, &before)?;
+        if verdict != Verdict::Good || self.running()?.is_none_or(|running| running == switch.from) {
+            return Ok(verdict);
+        }
+        let before = watch::invocation(&unit)?;
+        systemd::queue_anew("restart", &[&unit])?;
+        watcher.wait_ready(&unit, &before)
     }
 
     fn invocation(&self, switch: &Switch) -> Result<String> {

@@ -6,6 +6,7 @@ use super::{Purpose, Switcher, rolled_back};
 use crate::bundle::Bundle;
 use crate::deployment::Info;
 use crate::error::{Context, Result};
+use crate::files;
 use crate::host_files;
 use crate::installation;
 use crate::journal::{self, Event, Subject};
@@ -14,6 +15,9 @@ use crate::recovery;
 use crate::state::{State, Switch};
 use crate::systemd;
 use crate::usage;
+
+/// For the container's state, unit, registration and the like, of some kilobytes each.
+const RESERVE: usize = 512 << 10;
 
 impl Switcher<'_> {
     /// Whether anything but the note was changed.
@@ -54,6 +58,7 @@ impl Switcher<'_> {
     /// The note, the link, and what is derived from it. Each step may be repeated.
     pub(super) fn commit(&self, state: &mut State, switch: Switch) -> Result<()> {
         let (to, was_enabled) = (switch.to.clone(), switch.was_enabled);
+        let switch_from = switch.from.clone();
         state.switch = Some(switch);
         if let Err(e) = self.save(state) {
             // Nothing is noted, so there is nothing to undo.
@@ -63,7 +68,7 @@ impl Switcher<'_> {
         let root = self.deployments.root();
         if !installation::derive(self.deployments, self.name, &to)?.service {
             // With its unit gone, nobody could stop it properly.
-            systemd::stop(root, self.name)?;
+            systemd::stop(root, self.name, self.info(&switch_from).is_of_original())?;
         }
         self.deployments.switch(self.name, &to)?;
         self.derive(&to, was_enabled)
@@ -96,17 +101,22 @@ impl Switcher<'_> {
             false => Some(switch.was_enabled).filter(|enabled| *enabled != info.enabled),
         };
         state.forgive(&info);
-        if switch.is_rollback {
-            state.remember(&self.info(&switch.from), "it was rolled back by hand");
+        if let Some(why) = &switch.rollback {
+            state.remember(&self.info(&switch.from), why);
         }
         if let Err(e) = self.save(state) {
             *state = unconfirmed;
             return Err(e);
         }
         if switch.is_watched {
-            let message = format!("{} runs {} and stays with it", self.name, switch.to);
+            let is_up = systemd::is_active(self.deployments.root(), self.name).unwrap_or(false);
+            let message = match is_up {
+                true => format!("{} runs {} and stays with it", self.name, switch.to),
+                false => format!("{} stays with {}, which does not run now", self.name, switch.to),
+            };
             self.tell(Event::Confirmed, &switch.to, &switch.from, "", &message);
         }
+        self.release();
         if let Err(e) = usage::collect(self.deployments, self.name) {
             log::warning(&format!("{e}; syscontainer-prune tries it again"));
         }
@@ -171,6 +181,28 @@ impl Switcher<'_> {
         if was_staged { self.deployments.remove(&switch.to) } else { Ok(()) }
     }
 
+    /// The deployment that the service runs.
+    pub(super) fn running(&self) -> Result<Option<String>> {
+        if !self.deployments.root().is_host() {
+            return Ok(None);
+        }
+        let running = Bundle::new(self.name).load()?.map(|launch| launch.deployment);
+        Ok(running.filter(|running| self.deployments.path(running).is_dir()))
+    }
+
+    /// Going back writes a few small files; a new version may fill the disk meanwhile.
+    pub(super) fn reserve(&self, switch: &Switch) -> Result<()> {
+        if !switch.is_watched {
+            return Ok(());
+        }
+        files::reserve(&self.deployments.reserve(self.name), RESERVE)
+    }
+
+    pub(super) fn release(&self) {
+        // What is left of it is collected with what killed programs leave.
+        let _ = files::remove_file(&self.deployments.reserve(self.name));
+    }
+
     pub(super) fn recover(&self) -> Result<()> {
         let recovered = recovery::recover(self.deployments, self.name)?;
         if recovered.created {
@@ -187,7 +219,7 @@ impl Switcher<'_> {
         let shown = journal::shown(&info.image, &info.digest);
         let (event, verb) = match purpose {
             Purpose::Update => (Event::Switched, "updated"),
-            Purpose::Rollback => (Event::RolledBack, "rolled back"),
+            Purpose::Rollback(_) => (Event::RolledBack, "rolled back"),
         };
         self.tell(event, to, from, "", &format!("{verb} {} to {to}: {shown}", self.name));
     }
