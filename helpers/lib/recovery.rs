@@ -69,9 +69,6 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
             if had_link {
                 deployments.detach(name).context(what)?;
             }
-            if !all.is_empty() && installation::is_there(deployments.root(), name) && !had_link {
-                log::info(&format!("removing what is left of {name}, which has no link to a deployment"));
-            }
             let mut changed = installation::unregister(deployments.root(), name).context(what)?;
             state::forget(deployments, name).context(what)?;
             if let Some((deployment, _)) = original::find(deployments, name, &all) {
@@ -85,6 +82,19 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
             Ok(Recovered { changed: unmark(deployments.root(), name)? || changed, created: false })
         }
     }
+}
+
+/// Says what [`recover`] removes for want of a link.
+pub fn announce(deployments: &Deployments, name: &Name) -> Result<()> {
+    let has_link = deployments.path(name.as_str()).is_symlink();
+    let (all, _) = deployments.all(name)?;
+    if !has_link && !all.is_empty() && runs_without_link(deployments, name, has_link, &all)?.is_none() {
+        log::info(&format!(
+            "removing what is left of {name}, which has no link to a deployment: {}",
+            all.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 fn runs_without_link(
@@ -155,6 +165,8 @@ pub fn reconcile(deployments: &Deployments, name: &Name, found: &Found) -> Resul
         return Ok(Recovered::default());
     }
     let _lock = lock::container(deployments.root(), name)?;
+    let _host_files = lock::host_files(deployments.root())?;
+    announce(deployments, name)?;
     recover(deployments, name)
 }
 

@@ -112,7 +112,7 @@ expect $'precious\nprecious' cat /var/lib/full/mine /var/lib/plain/data/mine
 refuse 'what it made goes' test -e /var/lib/plain/other
 rm -r /var/lib/full /var/lib/plain /var/lib/backup
 say 'what an installation made is its own in the next one, too, and can go later'
-for round in 1 2; do
+for _ in 1 2; do
     install "$REGISTRY/plain"
     systemctl start plain
     remove plain

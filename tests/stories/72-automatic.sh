@@ -199,6 +199,27 @@ syscontainer-switch web 2>"$WORK/said" || true
 wait $!
 expect '' bash -c "ls -A $CO | grep web || true"
 
+say 'one that needs another, both at once'
+installed needed
+version needing 1
+sed -i '2i Requires=needed.service\nAfter=needed.service' "$WORK/needing/exports/service.template"
+build_image needing "$WORK/needing"
+syscontainer-pull --quiet "$REGISTRY/needing" >/dev/null
+syscontainer-checkout "$REGISTRY/needing" >/dev/null 2>&1
+systemctl start needing
+syscontainer-switch --soak-from-now-on=1 needing 2>/dev/null
+version needed 2 'sleep 0.5; exit 3'
+echo 2 >"$WORK/needing/version"
+build_image needing "$WORK/needing"
+for name in needed needing; do systemctl enable --quiet "syscontainer-update@$name.timer"; done
+systemctl start syscontainers-update.target
+is needed needed.0
+is needing needing.1
+expect_no '"bad": \[.*digest' cat $CO/.needing.state
+expect needed.0 sed -n 's/.*"deployment": *"\([^"]*\)".*/\1/p' /run/syscontainers/needed/launch.json
+syscontainer-remove needing 2>/dev/null
+syscontainer-remove needed 2>/dev/null
+
 say 'what is removed is not updated any more'
 systemctl enable --quiet --now syscontainer-update@local.timer
 expect_like 'disabled syscontainer-update@local.timer' bash -c 'syscontainer-remove local 2>&1'

@@ -204,6 +204,7 @@ impl Switcher<'_> {
     }
 
     pub(super) fn recover(&self) -> Result<()> {
+        recovery::announce(self.deployments, self.name)?;
         let recovered = recovery::recover(self.deployments, self.name)?;
         if recovered.created {
             recovery::enable(self.deployments, self.name)?;
