@@ -133,7 +133,6 @@ check 'it starts again' systemctl start two
 wait_for 'and answers' http 8082
 systemctl stop one two
 
-rmdir /run/syscontainers/stale
 say 'what killed programs leave'
 mkdir $CO/.two.1.new $CO/.gone.0.new
 cp -al $CO/two.0 $CO/half.0
