@@ -226,6 +226,17 @@ for call in unlink unlinkat rename rmdir; do
     done
 done
 
+say 'installed half-way'
+for spec in symlink:1 fsync:3 fsync:4 fsync:5 fsync:6 rename:2 rename:3; do
+    if strace -f -qq -o /dev/null -e trace=${spec%:*} -e inject=${spec%:*}:signal=SIGKILL:when=${spec#*:} \
+        syscontainer-checkout "$REGISTRY/full" >/dev/null 2>&1; then fail "it is not killed at $spec"; fi
+    syscontainer-remove --purge full >/dev/null 2>"$WORK/said" || [ $? = 3 ] || { shown "$WORK/said"; fail "after a kill at $spec"; }
+    [ -z "$(find /etc/syscontainers /etc/systemd/system.attached /etc/tmpfiles.d -name "*full*")" ] || fail "$spec: something is left"
+    syscontainer-prune >/dev/null
+done
+rm -f $CO/..*.new
+same 'nothing is left'
+
 say 'in an unpacked tree'
 tree=$WORK/tree
 mkdir -p "$tree"/{usr/bin,etc}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Report;
 use crate::deployment::{self, Deployments};
@@ -16,6 +17,9 @@ use crate::state_directories;
 use crate::store::location;
 use crate::usage::{self, Busy};
 use crate::written;
+
+/// How old a file that is being written is at most.
+const WRITING: Duration = Duration::from_secs(3600);
 
 /// Removes deployments that nothing uses, and leftovers. Tells whether units are others than before.
 pub fn prune(deployments: &Deployments, report: &mut Report) -> Result<bool> {
@@ -153,6 +157,16 @@ fn other(deployments: &Deployments, entry: &str, report: &mut Report) {
     let path = deployments.path(entry);
     if location::is_old_probe(&path) {
         leftover(&path, "a program was killed while it looked for the store", report);
+    } else if entry.starts_with("..") && entry.ends_with(".new") {
+        // What is written has another name within moments.
+        match files::is_older(&path, WRITING) {
+            true => leftover(&path, "a program was killed while it wrote it", report),
+            false => report.kept(
+                "file",
+                shown(&path),
+                "it is being written, or a program was killed at that just now",
+            ),
+        }
     } else if entry == written::FILE {
         report.kept(
             "file",
