@@ -102,7 +102,7 @@ say 'at once'
 since
 syscontainer-checkout --update --set X=1 web >/dev/null 2>&1
 entries switched 1 SYSCONTAINER_NAME=web SYSCONTAINER_DEPLOYMENT=web.2 SYSCONTAINER_PREVIOUS=web.0
-only switched
+only switched pruned
 
 say 'mended'
 rm /etc/systemd/system.attached/web.service
