@@ -78,8 +78,7 @@ fn roll_back(args: &Args, deployments: &Deployments) -> Result<()> {
         // What is broken may be what is left.
         Err(e) => log::warning(&e.to_string()),
     }
-    let current = deployments.current(name)?;
-    let current = current.ok_or_else(|| Error::not_found(format!("there is no container {name}")))?;
+    let current = deployments.installed(name)?;
     if args.if_failed && !systemd::is_failed(&args.root, name)? {
         log::info(&format!("the service of {name} has not failed, {current} stays"));
         return Ok(());

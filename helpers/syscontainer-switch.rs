@@ -119,7 +119,7 @@ fn switch(deployments: &Deployments, switcher: &Switcher, soak: Option<Duration>
     if let Settled::WentBack(why) = switcher.settle()? {
         log::warning(&why);
     }
-    let current = current(deployments, name)?;
+    let current = deployments.installed(name)?;
     let state = State::load(deployments, name)?;
     if state.hold && !force {
         log::info(&format!("{name} is held, leaving it alone"));
@@ -133,7 +133,7 @@ fn switch(deployments: &Deployments, switcher: &Switcher, soak: Option<Duration>
 }
 
 fn configure(deployments: &Deployments, name: &Name, settings: &Settings) -> Result<()> {
-    let current = current(deployments, name)?;
+    let current = deployments.installed(name)?;
     let mut state = State::load(deployments, name)?;
     state.hold = settings.hold.unwrap_or(state.hold);
     state.keep = settings.keep.or(state.keep);
@@ -148,11 +148,6 @@ fn configure(deployments: &Deployments, name: &Name, settings: &Settings) -> Res
     let subject = Subject { name: Some(name), deployment: &current, ..Subject::default() };
     journal::tell(deployments.root(), Event::Configured, subject, &message);
     Ok(())
-}
-
-fn current(deployments: &Deployments, name: &Name) -> Result<String> {
-    let current = deployments.current(name)?;
-    current.ok_or_else(|| Error::not_found(format!("there is no container {name}")))
 }
 
 fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::deployment::Deployments;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::Name;
 use crate::state::State;
 
@@ -34,9 +34,7 @@ pub enum Prospect {
 impl Updates {
     /// Reads what is known here.
     pub fn of(deployments: &Deployments, name: &Name) -> Result<Updates> {
-        let current = deployments.current(name)?;
-        let current = current.ok_or_else(|| Error::not_found(format!("there is no container {name}")))?;
-        let info = deployments.info(&current)?;
+        let info = deployments.info(&deployments.installed(name)?)?;
         let state = State::load(deployments, name)?;
         let staged = state.staged(deployments).map(|staged| {
             let digest = deployments.info(staged).map(|info| info.digest).unwrap_or_default();

@@ -110,6 +110,11 @@ impl Bundle {
         }
     }
 
+    /// The deployment that it was prepared from; `None` if nothing is prepared.
+    pub fn deployment(&self) -> Result<Option<String>> {
+        Ok(self.load()?.map(|launch| launch.deployment))
+    }
+
     /// Takes hold of the payload that the runtime just created, and records it for [`Bundle::payload`].
     pub fn record_payload(&self) -> Result<Process> {
         let path = self.pid_file();

@@ -163,6 +163,11 @@ impl Deployments {
         }
     }
 
+    /// As [`Deployments::current`], where there has to be one.
+    pub fn installed(&self, name: &Name) -> Result<String> {
+        self.current(name)?.ok_or_else(|| Error::not_found(format!("there is no container {name}")))
+    }
+
     /// Whether a symlink's target is in the directory that the symlink is in.
     fn is_here(&self, target: &Path) -> bool {
         let parent = target.parent().unwrap_or(Path::new(""));
@@ -334,6 +339,11 @@ pub fn owner(entry: &str) -> Option<Name> {
         },
         None => stem(entry).or_else(|| entry.parse().ok()),
     }
+}
+
+/// Whether an entry of the directory is called as deployments are.
+pub fn is_called_so(entry: &str) -> bool {
+    !entry.starts_with('.') && owner(entry).is_some_and(|name| name.as_str() != entry)
 }
 
 fn is_temporary(name: &Name, text: &str) -> bool {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::deployment::{Deployments, Info};
+use crate::deployment::{self, Deployments, Info};
 use crate::error::Result;
 use crate::files;
 use crate::name::Name;
@@ -49,12 +49,10 @@ pub fn list(deployments: &Deployments, store: Option<&Store>) -> Result<Vec<Row>
     let states = systemd::states(deployments.root(), &names)?;
     let mut rows: Vec<Row> = names.iter().map(|name| row(deployments, store, name, &states)).collect();
     for entry in files::names(&deployments.path(""))? {
-        let owner = crate::deployment::owner(&entry);
-        let has_its_name = owner.as_ref().is_some_and(|name| name.as_str() != entry);
-        let problem = match owner {
+        let problem = match deployment::owner(&entry) {
             _ if entry.starts_with('.') => None,
             None => Some("it is no name of a container or deployment"),
-            Some(_) if has_its_name && !deployments.is_deployment(&entry) => {
+            Some(_) if deployment::is_called_so(&entry) && !deployments.is_deployment(&entry) => {
                 Some("it is no deployment, though it is called so; remove it by hand")
             }
             Some(_) => None,

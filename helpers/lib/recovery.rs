@@ -107,8 +107,7 @@ fn runs_without_link(
     if had_link || !root.is_host() || !installation::is_there(root, name) {
         return Ok(None);
     }
-    let running = Bundle::new(name).load()?.map(|launch| launch.deployment);
-    let running = running.filter(|running| all.contains(running));
+    let running = Bundle::new(name).deployment()?.filter(|running| all.contains(running));
     Ok(if running.is_some() && systemd::is_active(root, name)? { running } else { None })
 }
 

@@ -163,9 +163,9 @@ impl Busy {
     /// Looks what runs; on a tree that is not this host, nothing does.
     pub fn find(deployments: &Deployments, name: &Name) -> Result<Busy> {
         let root = deployments.root();
-        let launch = if root.is_host() { Bundle::new(name).load()? } else { None };
-        Ok(match launch {
-            Some(launch) => Busy::One(launch.deployment),
+        let running = if root.is_host() { Bundle::new(name).deployment()? } else { None };
+        Ok(match running {
+            Some(running) => Busy::One(running),
             None if systemd::is_active(root, name)? => Busy::All,
             None => Busy::None,
         })
@@ -202,9 +202,8 @@ impl Users {
     /// Looks at all deployments, and those that came with the system.
     pub fn find(deployments: &Deployments) -> Result<Users> {
         let mut users = Users::default();
-        let is_deployment = |entry: &str| deployment::owner(entry).is_some_and(|name| name.as_str() != entry);
         for entry in files::names(&deployments.path(""))? {
-            if !entry.starts_with('.') && is_deployment(&entry) {
+            if deployment::is_called_so(&entry) {
                 match deployments.info(&entry) {
                     Ok(info) => users.add(entry, info),
                     Err(e) => users.unreadable.push((entry, e.to_string())),

@@ -14,13 +14,6 @@ version() {
     syscontainer-pull --quiet "$REGISTRY/web" >/dev/null
 }
 stage() { syscontainer-checkout --update --stage "$@" web >"$WORK/.out" 2>"$WORK/said" || { shown "$WORK/said"; fail "stage $*"; }; }
-ends() { # ends STATUS COMMAND…: keeps what it says in said
-    local want=$1 status=0
-    shift
-    "$@" >"$WORK/.out" 2>"$WORK/said" || status=$?
-    [ "$status" = "$want" ] || { shown "$WORK/said"; fail "$*: ends with $status, not $want"; }
-    ok "$* ends with $want"
-}
 runs() { sed -n 's/.*"deployment": *"\([^"]*\)".*/\1/p' /run/syscontainers/web/launch.json; }
 # is DEPLOYMENT VERSION: that one is current and runs, with its host file, and is what is registered.
 is() {

@@ -21,13 +21,6 @@ update() {
     syscontainer-checkout --update --stage web >/dev/null 2>&1
     syscontainer-switch --soak=1 web >"$WORK/said" 2>&1
 }
-ends() {
-    local want=$1 status=0
-    shift
-    "$@" >"$WORK/.out" 2>"$WORK/said" || status=$?
-    [ "$status" = "$want" ] || { shown "$WORK/said"; fail "$*: ends with $status, not $want"; }
-    ok "$* ends with $want"
-}
 # is DEPLOYMENT VERSION [STATE]
 is() {
     expect "$1" readlink $CO/web

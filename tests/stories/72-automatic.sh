@@ -17,13 +17,6 @@ installed() {
     syscontainer-switch --soak-from-now-on=1 "$1" 2>/dev/null
 }
 update() { systemctl start "syscontainer-update@$1.service" 2>"$WORK/said"; }
-ends() {
-    local want=$1 status=0
-    shift
-    "$@" >"$WORK/printed" 2>"$WORK/said" || status=$?
-    [ "$status" = "$want" ] || { shown "$WORK/said"; fail "$*: ends with $status, not $want"; }
-    ok "$* ends with $want"
-}
 is() {
     expect "$2" readlink "$CO/$1"
     expect 'active running success' state "$1"

@@ -173,6 +173,15 @@ run_fails() {
     ok "$*: $(cat "$WORK/.err")"
 }
 
+# ends STATUS COMMAND…: the command ends so; what it prints is in $WORK/printed, and what it says in $WORK/said.
+ends() {
+    local want=$1 status=0
+    shift
+    "$@" >"$WORK/printed" 2>"$WORK/said" || status=$?
+    [ "$status" = "$want" ] || { shown "$WORK/said"; fail "$*: ends with $status, not $want"; }
+    ok "$* ends with $want"
+}
+
 # wait_for TEXT COMMAND…: the command succeeds sooner or later.
 wait_for() {
     local text=$1 _

@@ -26,8 +26,7 @@ pub fn prune(deployments: &Deployments, report: &mut Report) -> Result<bool> {
     let mut names = BTreeSet::new();
     for entry in files::names(&deployments.path(""))? {
         let path = deployments.path(&entry);
-        let has_its_name = deployment::owner(&entry).is_some_and(|name| name.as_str() != entry);
-        if !entry.starts_with('.') && has_its_name && !deployments.is_deployment(&entry) {
+        if deployment::is_called_so(&entry) && !deployments.is_deployment(&entry) {
             report.kept("file", shown(&path), "it is no deployment; remove it by hand");
             continue;
         }

@@ -57,21 +57,19 @@ impl Switcher<'_> {
 
     /// The note, the link, and what is derived from it. Each step may be repeated.
     pub(super) fn commit(&self, state: &mut State, switch: Switch) -> Result<()> {
-        let (to, was_enabled) = (switch.to.clone(), switch.was_enabled);
-        let switch_from = switch.from.clone();
-        state.switch = Some(switch);
+        state.switch = Some(switch.clone());
         if let Err(e) = self.save(state) {
             // Nothing is noted, so there is nothing to undo.
             state.switch = None;
             return Err(e);
         }
         let root = self.deployments.root();
-        if !installation::derive(self.deployments, self.name, &to)?.service {
+        if !installation::derive(self.deployments, self.name, &switch.to)?.service {
             // With its unit gone, nobody could stop it properly.
-            systemd::stop(root, self.name, self.info(&switch_from).is_of_original())?;
+            systemd::stop(root, self.name, self.info(&switch.from).is_of_original())?;
         }
-        self.deployments.switch(self.name, &to)?;
-        self.derive(&to, was_enabled)
+        self.deployments.switch(self.name, &switch.to)?;
+        self.derive(&switch.to, switch.was_enabled)
     }
 
     /// Unit, registration, host files, tmpfiles and links of `systemctl enable`.
@@ -114,7 +112,7 @@ impl Switcher<'_> {
                 true => format!("{} runs {} and stays with it", self.name, switch.to),
                 false => format!("{} stays with {}, which does not run now", self.name, switch.to),
             };
-            self.tell(Event::Confirmed, &switch.to, &switch.from, "", &message);
+            self.tell(Event::Confirmed, &switch.to, &switch.from, &message);
         }
         self.release();
         if let Err(e) = usage::collect(self.deployments, self.name) {
@@ -125,8 +123,7 @@ impl Switcher<'_> {
 
     /// Whether a process may be there that is not of the deployment `from`.
     pub(super) fn runs_other(&self, from: &str) -> Result<bool> {
-        let launched = Bundle::new(self.name).load()?;
-        Ok(launched.is_none_or(|launch| launch.deployment != from))
+        Ok(Bundle::new(self.name).deployment()?.is_none_or(|running| running != from))
     }
 
     /// From here on it goes back, whoever goes on.
@@ -186,8 +183,7 @@ impl Switcher<'_> {
         if !self.deployments.root().is_host() {
             return Ok(None);
         }
-        let running = Bundle::new(self.name).load()?.map(|launch| launch.deployment);
-        Ok(running.filter(|running| self.deployments.path(running).is_dir()))
+        Ok(Bundle::new(self.name).deployment()?.filter(|running| self.deployments.path(running).is_dir()))
     }
 
     /// Going back writes a few small files; a new version may fill the disk meanwhile.
@@ -222,10 +218,10 @@ impl Switcher<'_> {
             Purpose::Update => (Event::Switched, "updated"),
             Purpose::Rollback(_) => (Event::RolledBack, "rolled back"),
         };
-        self.tell(event, to, from, "", &format!("{verb} {} to {to}: {shown}", self.name));
+        self.tell(event, to, from, &format!("{verb} {} to {to}: {shown}", self.name));
     }
 
-    pub(super) fn tell(&self, event: Event, deployment: &str, previous: &str, reason: &str, message: &str) {
+    pub(super) fn tell(&self, event: Event, deployment: &str, previous: &str, message: &str) {
         let info = self.info(deployment);
         let subject = Subject {
             name: Some(self.name),
@@ -233,7 +229,7 @@ impl Switcher<'_> {
             digest: &info.digest,
             deployment,
             previous,
-            reason,
+            ..Subject::default()
         };
         journal::tell(self.deployments.root(), event, subject, message);
     }
