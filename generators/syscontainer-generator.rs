@@ -8,15 +8,15 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use syscontainers::body;
-use syscontainers::cli::{self, Command, Program};
+use syscontainers::container::registration::{self, Registration};
+use syscontainers::container::units;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::installation;
-use syscontainers::log;
+use syscontainers::install::recovery;
+use syscontainers::install::register;
 use syscontainers::name::Name;
 use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, UNIT_PATH};
-use syscontainers::recovery;
-use syscontainers::registration::{self, Registration};
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-generator",
@@ -131,20 +131,20 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
     let converted = registration.and_then(|registration| convert(&registration, path, lost));
     let (stub, body, result) = match converted {
         Ok((stub, body)) => (stub, body, Ok(())),
-        Err(e) => (lost.then(|| body::bare_stub(name)), body::broken(name, path, &e.to_string())?, Err(e)),
+        Err(e) => (lost.then(|| units::bare_stub(name)), units::broken(name, path, &e.to_string())?, Err(e)),
     };
     if let Some(stub) = stub {
         args.output.write(Path::new(&name.unit()), &stub)?;
     }
-    args.output.write(&body::path(name), &body)?;
+    args.output.write(&units::path(name), &body)?;
     result.context(what)
 }
 
 /// The stub, if it was lost, and the body.
 fn convert(registration: &Registration, path: &Path, lost: bool) -> Result<(Option<String>, String)> {
     let origin = || path.display().to_string();
-    let stub = lost.then(|| body::stub(registration)).transpose().context(origin)?;
-    Ok((stub, body::compose(registration, path).context(origin)?))
+    let stub = lost.then(|| units::stub(registration)).transpose().context(origin)?;
+    Ok((stub, units::compose(registration, path).context(origin)?))
 }
 
 fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
@@ -154,7 +154,7 @@ fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
             // Masked, by an empty file or a link to /dev/null: the body changes nothing then.
             Ok(metadata) if metadata.len() == 0 => return Ok(Fragment::Ours),
             Ok(_) => {
-                let ours = installation::is_stub(&root.join(&unit), name)?;
+                let ours = register::is_stub(&root.join(&unit), name)?;
                 return Ok(if ours { Fragment::Ours } else { Fragment::Foreign(unit) });
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}

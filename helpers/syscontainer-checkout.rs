@@ -5,21 +5,21 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
+use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::installer::Installer;
-use syscontainers::lock;
-use syscontainers::log;
+use syscontainers::image::tree::Tree;
+use syscontainers::image::variables;
+use syscontainers::install::installer::Installer;
+use syscontainers::install::plan::{Options, Planner, Previous};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::plan::{Options, Planner, Previous};
-use syscontainers::state::State;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
 use syscontainers::store::{Image, Store};
-use syscontainers::switcher::{Settled, Switcher};
-use syscontainers::tree::Tree;
-use syscontainers::updater::Updater;
-use syscontainers::variables;
+use syscontainers::system::lock;
+use syscontainers::update::switcher::{Settled, Switcher};
+use syscontainers::update::updater::Updater;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-checkout",

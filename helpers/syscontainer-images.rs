@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Error, Result};
-use syscontainers::exports::Exports;
-use syscontainers::images;
-use syscontainers::log;
+use syscontainers::image::exports::Exports;
+use syscontainers::image::tree::Tree;
+use syscontainers::list::images;
 use syscontainers::paths::Root;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
 use syscontainers::store::Store;
 use syscontainers::store::catalog;
-use syscontainers::tree::Tree;
-use syscontainers::usage::Users;
+use syscontainers::update::retention::Users;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-images",

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use syscontainers::cli::{self, Command, Program};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
 use syscontainers::lint::subject::{Source, Subject};
 use syscontainers::lint::{self, Report, remote};
-use syscontainers::log;
 use syscontainers::paths::Root;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
 use syscontainers::store::access::Access;
 
 const PROGRAM: Program = Program {

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Result};
-use syscontainers::listing::{self, Filter, Row};
+use syscontainers::list::containers::{self, Filter, Row};
 use syscontainers::paths::Root;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::table;
 use syscontainers::store::Store;
-use syscontainers::table;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-list",
@@ -57,7 +57,8 @@ fn run(args: Args) -> Result<()> {
     let deployments = Deployments::new(&args.root);
     // Without a store nothing is pending.
     let store = Store::open(&args.root, None).ok();
-    let mut rows = listing::list(&deployments, store.as_ref()).context(|| "cannot list containers".into())?;
+    let mut rows =
+        containers::list(&deployments, store.as_ref()).context(|| "cannot list containers".into())?;
     rows.retain(|row| args.filters.iter().all(|filter| filter.accepts(row)));
     if args.quiet {
         return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", table::shown(&row.name))));

@@ -6,18 +6,18 @@
 use std::fs;
 use std::process::ExitCode;
 
-use syscontainers::bundle::{self, Bundle, Launch};
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::config;
-use syscontainers::deployment;
+use syscontainers::container::deployment;
+use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::files;
-use syscontainers::host::Host;
-use syscontainers::log;
 use syscontainers::name::Name;
+use syscontainers::oci::config;
 use syscontainers::paths::{RUN, Root};
-use syscontainers::registration::{self, Registration};
-use syscontainers::scratch;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
+use syscontainers::run::bundle::{self, Bundle, Launch};
+use syscontainers::run::scratch;
+use syscontainers::run::support::Host;
+use syscontainers::system::files;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::paths::Root;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::timespan;
 use syscontainers::prune::{self, Options};
-use syscontainers::timespan;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prune",

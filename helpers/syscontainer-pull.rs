@@ -7,19 +7,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::json;
-use syscontainers::availability::Updates;
-use syscontainers::cli::{self, Command, Done, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Result};
-use syscontainers::journal::{self, Event, Subject};
-use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::progress::Progress;
+use syscontainers::program::cli::{self, Command, Done, Program};
+use syscontainers::program::log;
 use syscontainers::store::Store;
 use syscontainers::store::access::Access;
+use syscontainers::store::progress::Progress;
 use syscontainers::store::pull::{self, Outcome};
 use syscontainers::store::reference::Reference;
+use syscontainers::system::journal::{self, Event, Subject};
+use syscontainers::update::availability::Updates;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-pull",

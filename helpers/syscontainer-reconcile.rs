@@ -6,16 +6,16 @@
 
 use std::process::ExitCode;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Error, Result};
-use syscontainers::lock;
-use syscontainers::log;
+use syscontainers::install::recovery::{self, Found, Recovered};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::recovery::{self, Found, Recovered};
-use syscontainers::switcher::Switcher;
-use syscontainers::systemd;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
+use syscontainers::system::lock;
+use syscontainers::system::systemd;
+use syscontainers::update::switcher::Switcher;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::declaration;
-use syscontainers::deployment::Deployments;
+use syscontainers::container::declaration;
+use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Result};
-use syscontainers::lock;
-use syscontainers::log;
+use syscontainers::install::remover::{self, Options};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::remover::{self, Options};
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
+use syscontainers::system::lock;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-remove",

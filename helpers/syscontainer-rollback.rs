@@ -3,17 +3,17 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
+use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::lock;
-use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::state::State;
-use syscontainers::switcher::{Purpose, Settled, Switcher};
-use syscontainers::systemd;
-use syscontainers::usage;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
+use syscontainers::system::lock;
+use syscontainers::system::systemd;
+use syscontainers::update::retention;
+use syscontainers::update::switcher::{Purpose, Settled, Switcher};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
@@ -97,7 +97,7 @@ fn target(args: &Args, deployments: &Deployments, current: &str) -> Result<Strin
     let state = State::load(deployments, &args.name)?;
     let target = match args.number {
         Some(number) => Some(format!("{}.{number}", args.name)).filter(|target| all.contains(target)),
-        None => usage::previous(&all, current, &state),
+        None => retention::previous(&all, current, &state),
     };
     let others = || match all.iter().filter(|other| *other != current).cloned().collect::<Vec<_>>() {
         others if others.is_empty() => format!("{current} is the only deployment"),

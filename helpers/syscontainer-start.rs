@@ -10,17 +10,17 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
 
-use syscontainers::bundle::{Bundle, Launch};
-use syscontainers::cgroup;
-use syscontainers::cli::{self, Command, Program};
+use syscontainers::container::registration::Notify;
+use syscontainers::container::runtime::Kind;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::files;
-use syscontainers::foreground;
-use syscontainers::lock;
 use syscontainers::name::Name;
-use syscontainers::notify::{self, Proxy};
-use syscontainers::registration::Notify;
-use syscontainers::runtime::Kind;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::run::bundle::{Bundle, Launch};
+use syscontainers::run::foreground;
+use syscontainers::system::cgroup;
+use syscontainers::system::files;
+use syscontainers::system::lock;
+use syscontainers::system::notify::{self, Proxy};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
@@ -106,7 +106,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
     proxy.map_or(Ok(()), |proxy| proxy.run(payload.fd()))
 }
 
-fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::process::Process> {
+fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
     foreground::succeed(&mut launch.runtime.create(name, bundle))?;
     let payload = bundle.record_payload()?;
     if let Some(path) = &launch.pid_file {

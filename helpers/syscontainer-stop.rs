@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use syscontainers::bundle::Bundle;
-use syscontainers::cli::{self, Command, Program};
 use syscontainers::error::{Context, Result};
-use syscontainers::lock;
-use syscontainers::log;
 use syscontainers::name::Name;
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
+use syscontainers::run::bundle::Bundle;
+use syscontainers::system::lock;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-stop",

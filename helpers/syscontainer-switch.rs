@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::cli::{self, Command, Program};
-use syscontainers::deployment::Deployments;
+use syscontainers::container::deployment::Deployments;
+use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::journal::{self, Event, Subject};
-use syscontainers::lock;
-use syscontainers::log;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::state::State;
-use syscontainers::switcher::{Purpose, Settled, Switcher};
+use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::log;
+use syscontainers::system::journal::{self, Event, Subject};
+use syscontainers::system::lock;
+use syscontainers::update::switcher::{Purpose, Settled, Switcher};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-switch",

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use syscontainers::deployment::{Deployments, Info};
-use syscontainers::host_changes::{Departure, Known};
+use syscontainers::container::deployment::{Deployments, Info};
+use syscontainers::host_files::changes::{Departure, Known};
 use syscontainers::host_files::{self, staged};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;

@@ -10,14 +10,14 @@ use super::manifest::reason;
 use super::subject::{Subject, Text};
 use super::variables::{self, NO_VALUE, Rendered};
 use super::{Place, Report, json as positions, rules};
-use crate::config;
-use crate::default_config;
 use crate::error::Result;
-use crate::exports::CONFIG_TEMPLATE;
-use crate::manifest::Manifest;
+use crate::image::default_config;
+use crate::image::exports::CONFIG_TEMPLATE;
+use crate::image::manifest::Manifest;
+use crate::image::template::{self, Target, Trace};
+use crate::image::variables::{CAPABILITIES, Values};
+use crate::oci::config;
 use crate::paths::Root;
-use crate::template::{self, Target, Trace};
-use crate::variables::{CAPABILITIES, Values};
 
 /// A configuration that is JSON.
 pub struct Config<'a> {
@@ -135,7 +135,7 @@ fn made<'a>(
     manifest: &Manifest,
     report: &mut Report,
 ) -> Option<Config<'a>> {
-    let shown = [CONFIG_TEMPLATE, crate::exports::CONFIG].map(|file| subject.shown(file));
+    let shown = [CONFIG_TEMPLATE, crate::image::exports::CONFIG].map(|file| subject.shown(file));
     let is_known = report.findings.iter().any(|finding| shown.contains(&finding.place.file));
     let uses_payload =
         exports.service.as_ref().is_none_or(|s| template::variables(&s.text).contains("EXEC_START"));

@@ -3,9 +3,9 @@
 use super::subject::{Subject, Text};
 use super::{Place, Report, rules};
 use crate::error::Result;
-use crate::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
-use crate::hostfs::HOSTFS;
-use crate::manifest;
+use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
+use crate::image::layout::HOSTFS;
+use crate::image::manifest;
 
 /// Files that are larger are no templates that anybody wrote, and would take long to look at.
 const LARGE: usize = 256 << 10;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::config::Config;
 use super::unit::Unit;
 use super::{Place, Report, rules};
-use crate::resources;
+use crate::oci::resources;
 
 /// Settings of before version 2 of cgroups, and what they are now.
 const OLD_NAMES: [(&str, &str); 6] = [

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::exports::Exports;
 use super::subject::{Subject, Text};
 use super::{Place, Report, json, rules};
-use crate::manifest::{self, Manifest};
-use crate::template;
-use crate::variables;
+use crate::image::manifest::{self, Manifest};
+use crate::image::template;
+use crate::image::variables;
 
 const KEYS: [&str; 6] =
     ["version", "defaultValues", "noContainerService", "installedFilesTemplate", "renameFiles", "useLinks"];

@@ -6,7 +6,7 @@ use super::config::Config;
 use super::unit::Unit;
 use super::variables::{NO_VALUE, Rendered};
 use super::{Report, rules};
-use crate::config;
+use crate::oci::config;
 
 /// What every host has, all of it.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];

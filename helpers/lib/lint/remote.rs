@@ -6,12 +6,12 @@ use super::subject::Subject;
 use super::{Report, check};
 use crate::error::Result;
 use crate::paths::{self, Root};
-use crate::progress::Progress;
 use crate::store::Store;
 use crate::store::access::Access;
+use crate::store::progress::Progress;
 use crate::store::pull;
 use crate::store::reference::Reference;
-use crate::temporary::Temporary;
+use crate::system::temporary::Temporary;
 
 /// Checks an image in the store; one that is not there is pulled to a temporary store first.
 pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {

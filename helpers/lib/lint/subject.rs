@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
-use crate::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
-use crate::hostfs::HOSTFS;
-use crate::manifest;
+use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
+use crate::image::layout::HOSTFS;
+use crate::image::manifest;
+use crate::image::tree::Tree;
 use crate::name::Name;
 use crate::store::{Image, Store};
-use crate::tree::Tree;
 
 /// What an installation looks for, below the image's root.
 pub const FILES: [&str; 6] =

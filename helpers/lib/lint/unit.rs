@@ -7,20 +7,20 @@ use super::exports::Exports;
 use super::subject::Subject;
 use super::variables::{Output, Rendered};
 use super::{Place, Report, rules};
-use crate::body;
-use crate::deployment::{Deployments, Info};
+use crate::container::deployment::{Deployments, Info};
+use crate::container::registration::Registration;
+use crate::container::runtime::{Kind, Runtime};
+use crate::container::units;
 use crate::error::{Error, Result};
-use crate::exports::SERVICE_TEMPLATE;
-use crate::installation;
-use crate::manifest::Manifest;
+use crate::image::exports::SERVICE_TEMPLATE;
+use crate::image::manifest::Manifest;
+use crate::image::template;
+use crate::image::variables::COMMANDS;
+use crate::install::register;
 use crate::name::Name;
 use crate::paths::{ATTACHED, Root};
-use crate::registration::Registration;
-use crate::runtime::{Kind, Runtime};
-use crate::template;
-use crate::unit::UnitFile;
-use crate::variables::COMMANDS;
-use crate::verify;
+use crate::system::systemd::analyze;
+use crate::unit::syntax::UnitFile;
 
 /// A unit that could be read. Lines are those of the template, since no value has line breaks.
 pub struct Unit {
@@ -92,8 +92,8 @@ fn is_open(output: &Output, line: usize) -> bool {
 /// What the original wants to see in every unit.
 fn commands(unit: &Unit, name: &Name, report: &mut Report) {
     let link = Deployments::new(&Root::default()).directory().join(name.as_str());
-    let start = body::expansion("EXEC_START", name);
-    let stop = body::expansion("EXEC_STOP", name);
+    let start = units::expansion("EXEC_START", name);
+    let stop = units::expansion("EXEC_STOP", name);
     for (rule, key, expected, written) in [
         (&rules::EXEC_START, "ExecStart", start.as_str(), "$EXEC_START"),
         (&rules::EXEC_STOP, "ExecStop", stop.as_str(), "$EXEC_STOP"),
@@ -130,8 +130,8 @@ fn composed(
 ) -> Result<()> {
     let registration = registration(unit, name, config, rendered);
     let source = Path::new(ATTACHED).join(format!("{name}.json"));
-    let text = body::stub(&registration)
-        .and_then(|stub| body::compose(&registration, &source).map(|body| format!("{stub}\n{body}")));
+    let text = units::stub(&registration)
+        .and_then(|stub| units::compose(&registration, &source).map(|body| format!("{stub}\n{body}")));
     let text = match text {
         Ok(text) => text,
         Err(error) => {
@@ -139,7 +139,7 @@ fn composed(
             return Ok(());
         }
     };
-    let Some(complaints) = verify::verify(&text, name)? else {
+    let Some(complaints) = analyze::verify(&text, name)? else {
         report.notes.push("systemd-analyze is not installed, skipping what it says of units".into());
         return Ok(());
     };
@@ -173,7 +173,7 @@ fn registration(unit: &Unit, name: &Name, config: Option<&Config>, rendered: &Re
     let has_tmpfiles = rendered.tmpfiles.as_ref().is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty());
     let deployments = Deployments::new(&Root::default());
     let config = config.map(|config| &config.value);
-    installation::describe(
+    register::describe(
         &deployments,
         name,
         &format!("{name}.0"),

@@ -7,14 +7,14 @@ use super::exports::Exports;
 use super::rules::{self, Rule};
 use super::subject::{Subject, Text};
 use super::{Place, Report};
-use crate::deployment::Deployments;
+use crate::container::deployment::Deployments;
 use crate::error::Result;
-use crate::hostfs::{HOSTFS, Layout};
-use crate::manifest::{self, Manifest};
+use crate::image::layout::{HOSTFS, Layout};
+use crate::image::manifest::{self, Manifest};
+use crate::image::template::{self, Fault, Problem, Target, Trace};
+use crate::image::variables::{self, Facts, Values};
 use crate::name::Name;
 use crate::paths::Root;
-use crate::template::{self, Fault, Problem, Target, Trace};
-use crate::variables::{self, Facts, Values};
 
 /// What a variable is rendered as that has no value: a path and a word.
 pub const NO_VALUE: &str = "/no-value";

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Report;
-use crate::deployment::{self, Deployments};
+use crate::container::deployment::{self, Deployments};
+use crate::container::state;
 use crate::error::Result;
-use crate::files;
-use crate::lock;
-use crate::mounts;
+use crate::host_files::written;
+use crate::install::recovery;
+use crate::install::state_directories;
 use crate::name::Name;
-use crate::recovery;
-use crate::state;
-use crate::state_directories;
 use crate::store::location;
-use crate::usage::{self, Busy};
-use crate::written;
+use crate::system::files;
+use crate::system::lock;
+use crate::system::mounts;
+use crate::update::retention::{self, Busy};
 
 /// How old a file that is being written is at most.
 const WRITING: Duration = Duration::from_secs(3600);
@@ -69,7 +69,7 @@ fn installed(deployments: &Deployments, name: &Name, report: &mut Report) -> Res
     for path in temporary {
         leftover(&path, "a program was killed while it made or removed it", report);
     }
-    for (deployment, used) in usage::of_container(deployments, name)? {
+    for (deployment, used) in retention::of_container(deployments, name)? {
         match used {
             Some(used) => report.kept("deployment", deployment, used.to_string()),
             None => {

@@ -9,15 +9,15 @@ mod report;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::deployment::Deployments;
+use crate::container::deployment::Deployments;
 use crate::error::{Error, Result};
-use crate::journal::{self, Event, Subject};
-use crate::lock;
 use crate::paths::Root;
 use crate::store::Store;
 use crate::store::prune::{self as store_prune, Policy};
-use crate::systemd;
-use crate::usage::Users;
+use crate::system::journal::{self, Event, Subject};
+use crate::system::lock;
+use crate::system::systemd;
+use crate::update::retention::Users;
 
 pub use deployments::leftover;
 pub use report::{Item, Report};

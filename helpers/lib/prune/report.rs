@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::log;
-use crate::table;
+use crate::program::log;
+use crate::program::table;
 
 /// Something that a prune decided on; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -11,8 +11,8 @@ use nix::libc;
 
 use super::{Store, location, staging};
 use crate::error::{Context, Error};
-use crate::files;
 use crate::prune::{Report, leftover};
+use crate::system::files;
 
 /// What libostree calls the directories of its transactions; beside each is a lock of that name and `-lock`.
 const TRANSACTION: &str = "staging-";

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::files;
 use crate::paths::{self, Root};
+use crate::system::files;
 
 /// The host's own repository, on systems that are made of one.
 const HOST: &str = "/ostree/repo";

@@ -16,6 +16,7 @@ mod layer;
 mod leftovers;
 pub mod location;
 mod policy;
+pub mod progress;
 pub mod prune;
 pub mod pull;
 pub mod reference;
@@ -34,10 +35,10 @@ use ostree::gio::{Cancellable, FileInfo, FileQueryInfoFlags, FileType};
 use ostree::{RepoCheckoutAtOptions, RepoFile, RepoMode};
 
 use crate::error::{Context, Error, Result};
-use crate::files;
-use crate::lock::{self, Lock};
+use crate::image::tree::{Entry, Kind};
 use crate::paths::Root;
-use crate::tree::{Entry, Kind};
+use crate::system::files;
+use crate::system::lock::{self, Lock};
 use reference::Reference;
 
 pub use image::Image;

@@ -1,7 +1,7 @@
 //! The store's part of a prune: refs of images and layers that nobody needs, what killed pulls left, and then objects.
 //!
 //! The repository may be shared with the host's own system. Refs of others are left alone, and what they lead to stays. The
-//! caller has the repository to itself, see [`crate::lock::own_store`].
+//! caller has the repository to itself, see [`crate::system::lock::own_store`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -15,11 +15,11 @@ use super::leftovers;
 use super::reference::{self, Reference, layer_digest};
 use super::{NEVER, Store, image};
 use crate::error::{Context, Error, Result};
-use crate::files;
-use crate::log;
+use crate::program::log;
+use crate::program::timespan;
 use crate::prune::Report;
-use crate::timespan;
-use crate::usage::Users;
+use crate::system::files;
+use crate::update::retention::Users;
 
 /// Depth of the history of refs that stays: all, as it is others' to shorten.
 const ALL: i32 = -1;

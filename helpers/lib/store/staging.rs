@@ -6,9 +6,9 @@ use super::access::Access;
 use super::policy::Policy;
 use super::reference::{Reference, Transport};
 use super::transport::message;
-use crate::deployment;
+use crate::container::deployment;
 use crate::error::{Context, Error, Result};
-use crate::files;
+use crate::system::files;
 
 /// What directories of copies are called, up to the number of the process.
 pub const PREFIX: &str = "syscontainers-";

@@ -19,7 +19,7 @@ use super::reference::{Reference, Transport};
 use super::staging::Staging;
 use super::tree;
 use crate::error::{Context, Error, Result};
-use crate::systemd;
+use crate::system::systemd;
 
 /// An open image at its source.
 pub struct Source {

@@ -1,0 +1,251 @@
+//! Registrations: what the generator knows of an installed container.
+//!
+//! A registration is `NAME.json` in one of [`paths::REGISTRATIONS`]. It is derived from a deployment, names it, and lies
+//! on the root file system, since generators run before /var is mounted. Mode 0600: a rendered unit may hold secrets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::container::deployment;
+use crate::container::runtime::Runtime;
+use crate::container::volumes::Volume;
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::paths::{REGISTRATIONS, Root};
+
+/// The format this version writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// How a container tells that it is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notify {
+    /// `syscontainer-start` sends READY once the container is created: the image does not notify.
+    #[default]
+    Created,
+    /// The image notifies; its PID namespace is its own, so only its READY is passed on.
+    Ready,
+    /// The image notifies and shares the host's PID namespace: it gets systemd's socket itself.
+    Socket,
+}
+
+/// What the user says of a payload's notifications, [`Notify`] apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNotify {
+    /// It sends none.
+    No,
+    /// It sends READY.
+    Ready,
+    /// It gets systemd's own socket: it is trusted with what one can do there.
+    Full,
+}
+
+impl std::str::FromStr for UserNotify {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<UserNotify> {
+        match text {
+            "no" => Ok(UserNotify::No),
+            "ready" => Ok(UserNotify::Ready),
+            "full" => Ok(UserNotify::Full),
+            _ => Err(Error::usage("expected no, ready or full")),
+        }
+    }
+}
+
+/// What the generator knows of an installed container; the fields are the JSON keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Registration {
+    /// Format of this file: [`VERSION`].
+    pub version: u32,
+    /// Name of the container, and of this file without `.json`.
+    pub name: Name,
+    /// Directory that holds the deployments and the symlink NAME.
+    pub directory: PathBuf,
+    /// The deployment that this was derived from: `NAME.0`.
+    pub deployment: String,
+    /// The image as its name stands in the store.
+    pub image: String,
+    /// Digest of the image's manifest: `sha256:…`.
+    pub digest: String,
+    /// The OCI runtime; absent where the image's unit never uses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// Who tells systemd that the service is ready.
+    pub notify: Notify,
+    /// Where the payload's process ID is written, the variable PIDFILE, if the image uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<PathBuf>,
+    /// The image's `service.template`, rendered: unit syntax.
+    pub unit: String,
+    /// Which of EXEC_START, EXEC_STARTPRE, EXEC_STOP and EXEC_STOPPOST that template uses.
+    #[serde(default)]
+    pub placed: Vec<String>,
+    /// Settings of `[Service]` that the runtime configuration's `linux.resources` amount to, in order.
+    #[serde(default)]
+    pub properties: Vec<(String, String)>,
+    /// Host paths whose mounts the container needs.
+    #[serde(default)]
+    pub mounts: Vec<PathBuf>,
+    /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
+    #[serde(default)]
+    pub tmpfiles: bool,
+    /// Whether there is a unit: an image may bring files for the host only.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub service: bool,
+    /// The root file system, where that is not the deployment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<PathBuf>,
+    /// Whether it runs once, and may write to its root file system meanwhile.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub run_once: bool,
+    /// Directories that the payload writes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// What tells the deployment from another one of the same name, see [`crate::container::deployment::Deployments::stamp`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+// Serde calls these with references.
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn is_no(value: &bool) -> bool {
+    !*value
+}
+
+impl Registration {
+    /// The symlink that names the current deployment: what DESTDIR is in units.
+    pub fn link(&self) -> PathBuf {
+        self.directory.join(self.name.as_str())
+    }
+
+    /// The deployment's own path.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.deployment)
+    }
+
+    /// The root file system, read-only.
+    pub fn rootfs(&self) -> PathBuf {
+        self.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
+    }
+
+    /// Where a run-once container's changes to its root file system are while it runs.
+    pub fn scratch(&self) -> PathBuf {
+        self.directory.join(deployment::scratch(&self.name))
+    }
+
+    /// Whether the template uses a variable.
+    pub fn places(&self, variable: &str) -> bool {
+        self.placed.iter().any(|p| p == variable)
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        // Only maps with keys that are no strings can fail, and there are none.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// Parses a registration that is to be called `name`; errors begin with `origin`, and the line where there is one.
+pub fn parse(text: &[u8], name: &Name, origin: &Path) -> Result<Registration> {
+    let origin = origin.display();
+    let registration: Registration = serde_json::from_slice(text).map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        let reason = e.to_string();
+        let reason = reason.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&reason);
+        Error::new(format!("{origin}:{line}: not a registration: {reason}"))
+    })?;
+    let refuse = |why: String| Err(Error::new(format!("{origin}: {why}")));
+    if registration.version != VERSION {
+        return refuse(format!("format version {} is not {VERSION}", registration.version));
+    }
+    if &registration.name != name {
+        return refuse(format!("it registers {}, not {name}", registration.name));
+    }
+    if !registration.directory.is_absolute() {
+        return refuse(format!("directory {:?} is not absolute", registration.directory));
+    }
+    Ok(registration)
+}
+
+/// Reads the registration of `name` at `path`; `None` if it is masked: empty, or a link to /dev/null.
+pub fn read(root: &Root, name: &Name, path: &Path) -> Result<Option<Registration>> {
+    let what = || path.display().to_string();
+    let file = root.join(path);
+    let metadata = fs::metadata(&file).context(what)?;
+    if metadata.file_type().is_char_device() || metadata.is_file() && metadata.len() == 0 {
+        return Ok(None);
+    }
+    if !metadata.is_file() {
+        // A pipe would hold up the boot.
+        return Err(Error::new("it is no regular file")).context(what);
+    }
+    parse(&fs::read(&file).context(what)?, name, path).map(Some)
+}
+
+/// Reads the registration of `name` where it is found first; `None` where there is none, or where it is masked.
+pub fn find(root: &Root, name: &Name) -> Result<Option<(PathBuf, Registration)>> {
+    for directory in REGISTRATIONS {
+        let path = Path::new(directory).join(format!("{name}.json"));
+        if root.join(&path).symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            continue;
+        }
+        let registration =
+            read(root, name, &path).context(|| format!("cannot read the registration of {name}"))?;
+        return Ok(registration.map(|registration| (path, registration)));
+    }
+    Ok(None)
+}
+
+/// Paths of all registrations by name, those that win only; a file that is no registration's is left out.
+///
+/// Directories that cannot be read are reported beside what could be.
+pub fn list(root: &Root) -> (BTreeMap<Name, PathBuf>, Vec<Error>) {
+    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+    for directory in REGISTRATIONS {
+        let entries = match fs::read_dir(root.join(directory)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => {
+                errors
+                    .push(Error::new(format!("cannot read {directory}: {e}, skipping the containers in it")));
+                continue;
+            }
+        };
+        let mut file_names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        file_names.sort();
+        for file_name in file_names {
+            let Some(stem) = Path::new(&file_name).file_stem().filter(|_| has_suffix(&file_name)) else {
+                continue;
+            };
+            match stem.to_string_lossy().parse::<Name>() {
+                Ok(name) => {
+                    found.entry(name).or_insert_with(|| Path::new(directory).join(&file_name));
+                }
+                Err(e) => errors
+                    .push(Error::new(format!("{e}, skipping {directory}/{}", file_name.to_string_lossy()))),
+            }
+        }
+    }
+    (found, errors)
+}
+
+fn has_suffix(file_name: &std::ffi::OsStr) -> bool {
+    Path::new(file_name).extension().is_some_and(|e| e == "json")
+}

@@ -1,0 +1,295 @@
+//! What becomes of the host's files when a deployment comes or goes: decided here both for those who do it and for those who only
+//! tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::container::deployment::{Deployments, Info};
+use crate::error::{Context, Result};
+use crate::host_files::written::Written;
+use crate::host_files::{self, DIRECTORY, checksum, is_as_recorded, locate};
+use crate::name::Name;
+use crate::system::files;
+
+/// Owner and permissions; a symlink has none of the latter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    uid: u32,
+    gid: u32,
+    mode: Option<u32>,
+}
+
+impl Facts {
+    /// Those of a file.
+    pub fn new(uid: u32, gid: u32, mode: u32, is_symlink: bool) -> Self {
+        Facts { uid, gid, mode: (!is_symlink).then_some(mode & 0o7777) }
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Facts::new(metadata.uid(), metadata.gid(), metadata.mode(), metadata.is_symlink())
+    }
+
+    /// Those of the file at `path`, if there is one.
+    pub fn read(path: &Path) -> Option<Self> {
+        fs::symlink_metadata(path).ok().as_ref().map(Facts::of)
+    }
+}
+
+/// A file that a deployment recorded, as it has it.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its path on the host.
+    pub path: String,
+    /// Its checksum as recorded.
+    pub recorded: Option<String>,
+    /// Owner and mode that it is to have.
+    pub facts: Option<Facts>,
+}
+
+/// What a deployment that comes does to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was not there.
+    Created,
+    /// It was there, and is ours.
+    Replaced,
+    /// It only gets another owner or mode.
+    Adjusted,
+    /// It is as it is to be.
+    Kept,
+    /// The user changed it.
+    Changed,
+}
+
+/// What a deployment that goes does to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It goes.
+    Goes,
+    /// The user changed it.
+    Changed,
+    /// It is not there, or a directory with something else in it.
+    Stays,
+}
+
+/// A file of a deployment that goes.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its path on the host.
+    pub path: String,
+    /// The same as this process sees it.
+    pub target: PathBuf,
+    /// What becomes of it.
+    pub departure: Departure,
+}
+
+/// What another container recorded of a file.
+#[derive(Clone, Debug)]
+struct Recorded {
+    sum: Option<String>,
+    of_original: bool,
+    staged: PathBuf,
+}
+
+/// What is known of the host's files besides what the container in question recorded.
+pub struct Known<'a> {
+    deployments: &'a Deployments,
+    others: BTreeMap<PathBuf, Vec<Recorded>>,
+    written: Written,
+}
+
+impl<'a> Known<'a> {
+    /// Reads what other containers than `name` recorded in their current deployments.
+    pub fn read(deployments: &'a Deployments, name: &Name) -> Result<Self> {
+        let mut others: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (_, current, info) in deployments.others(name)? {
+            for path in &info.installed_files {
+                let recorded = Recorded {
+                    sum: info.installed_files_checksum.get(path).cloned(),
+                    of_original: info.is_of_original(),
+                    staged: host_files::staged(&deployments.path(&current), path),
+                };
+                others.entry(locate(deployments.root(), Path::new(path))?).or_default().push(recorded);
+            }
+        }
+        Ok(Known { deployments, others, written: Written::read(deployments)? })
+    }
+
+    /// Whether another container recorded a file.
+    pub fn is_shared(&self, target: &Path) -> bool {
+        self.others.contains_key(target)
+    }
+
+    /// Whether a file is as another container recorded it, or as it was last written.
+    pub fn is_ours(&self, target: &Path, found: &str) -> bool {
+        let mut recorded = self.others.get(target).into_iter().flatten();
+        recorded.any(|file| is_as_recorded(target, found, file.sum.as_deref(), file.of_original))
+            || self.written.contains(&self.deployments.root().inside(target), found)
+    }
+
+    /// A file with this content that another container has for this place.
+    pub fn source(&self, target: &Path, sum: &str) -> Result<Option<PathBuf>> {
+        for file in self.others.get(target).into_iter().flatten() {
+            if checksum(&file.staged)?.is_some_and(|staged| staged == sum) {
+                return Ok(Some(file.staged.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What becomes of each file, in order, when a deployment comes in place of `previous`.
+    pub fn arrivals(
+        &self,
+        incoming: &[Incoming],
+        previous: Option<(&str, &Info)>,
+    ) -> Result<Vec<(PathBuf, Arrival)>> {
+        let mut seen = BTreeSet::new();
+        let mut arrivals = Vec::new();
+        for file in incoming {
+            let target = locate(self.deployments.root(), Path::new(&file.path))?;
+            // By another path it is in the list already.
+            let arrival = match seen.insert(target.clone()) {
+                true => self.arrival(file, &target, previous)?,
+                false => Arrival::Kept,
+            };
+            arrivals.push((target, arrival));
+        }
+        Ok(arrivals)
+    }
+
+    fn arrival(&self, file: &Incoming, target: &Path, previous: Option<(&str, &Info)>) -> Result<Arrival> {
+        let Some(found) = checksum(target)? else { return Ok(Arrival::Created) };
+        let before = previous.filter(|(_, info)| info.installed_files.contains(&file.path));
+        if Some(&found) == file.recorded.as_ref() {
+            let old = before.map(|(old, _)| host_files::staged(&self.deployments.path(old), &file.path));
+            let old = old.and_then(|old| Facts::read(&old));
+            // As long as the user did not change them, either.
+            let is_as_before = old.is_some() && Facts::read(target) == old;
+            let is_other = is_as_before && file.facts.is_some() && file.facts != old;
+            return Ok(if is_other { Arrival::Adjusted } else { Arrival::Kept });
+        }
+        if found == DIRECTORY {
+            return Ok(Arrival::Changed);
+        }
+        let recorded =
+            before.and_then(|(_, info)| Some((info.installed_files_checksum.get(&file.path)?, info)));
+        let is_as_before = recorded
+            .is_some_and(|(sum, info)| is_as_recorded(target, &found, Some(sum), info.is_of_original()));
+        match is_as_before || self.is_ours(target, &found) {
+            false => Ok(Arrival::Changed),
+            // Of another container, and newer than what this one brings.
+            true if !is_as_before && recorded.is_none_or(|(sum, _)| Some(sum) == file.recorded.as_ref()) => {
+                Ok(Arrival::Kept)
+            }
+            true => Ok(Arrival::Replaced),
+        }
+    }
+
+    /// Notes what is going to be written to a file, where a deployment that stays recorded something else: `recorded` is what the
+    /// one that comes did. Tells whether that is so.
+    pub fn note(&mut self, target: &Path, sum: &str, recorded: Option<&str>) -> bool {
+        let others = self.others.get(target).into_iter().flatten();
+        let is_other = sum != DIRECTORY
+            && (recorded != Some(sum) || others.into_iter().any(|other| other.sum.as_deref() != Some(sum)));
+        if is_other {
+            self.written.add(&self.deployments.root().inside(target), sum);
+        }
+        is_other
+    }
+
+    /// Makes notes last.
+    pub fn save(&mut self) -> Result<()> {
+        self.written.save()
+    }
+
+    /// Drops notes that nobody needs any more, and makes that last: `own` is what the container itself has now.
+    pub fn settle(mut self, own: Option<&Info>) -> Result<()> {
+        for path in self.written.paths() {
+            let target = self.deployments.root().join(&path);
+            let found = checksum(&target)?.filter(|found| found != DIRECTORY);
+            let last = found.and_then(|found| self.written.last(&path, &found).map(str::to_owned));
+            match last {
+                Some(last) if self.is_recorded_otherwise(&target, &last, own)? => {
+                    self.written.set(&path, last)
+                }
+                _ => self.written.forget(&path),
+            }
+        }
+        self.written.save()
+    }
+
+    fn is_recorded_otherwise(&self, target: &Path, sum: &str, own: Option<&Info>) -> Result<bool> {
+        let others = self.others.get(target).into_iter().flatten();
+        if others.into_iter().any(|other| other.sum.as_deref() != Some(sum)) {
+            return Ok(true);
+        }
+        for (path, recorded) in own.iter().flat_map(|info| &info.installed_files_checksum) {
+            if recorded != sum && locate(self.deployments.root(), Path::new(path))? == *target {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What becomes of each file, those in a directory before it, when deployments of the container go and `kept` stays.
+    pub fn departures(&self, infos: &[&Info], kept: Option<&Info>) -> Result<Vec<Outgoing>> {
+        let root = self.deployments.root();
+        let paths: BTreeSet<&String> = infos.iter().flat_map(|info| &info.installed_files).collect();
+        let mut stay = BTreeSet::new();
+        for path in kept.iter().flat_map(|kept| &kept.installed_files) {
+            stay.insert(locate(root, Path::new(path))?);
+        }
+        let (mut outgoing, mut going) = (Vec::new(), BTreeSet::new());
+        for path in paths.into_iter().rev() {
+            let target = locate(root, Path::new(path))?;
+            if self.is_shared(&target) || !stay.insert(target.clone()) {
+                continue;
+            }
+            let departure = self.departure(path, &target, infos, &going)?;
+            // What is left of a copy that was killed goes, too.
+            going.insert(files::temporary(&target));
+            if departure == Departure::Goes {
+                going.insert(target.clone());
+            }
+            outgoing.push(Outgoing { path: path.clone(), target, departure });
+        }
+        Ok(outgoing)
+    }
+
+    fn departure(
+        &self,
+        path: &str,
+        target: &Path,
+        infos: &[&Info],
+        going: &BTreeSet<PathBuf>,
+    ) -> Result<Departure> {
+        let Some(found) = checksum(target)? else { return Ok(Departure::Stays) };
+        if found == DIRECTORY {
+            let is_free = !is_mount_point(target) && is_empty_without(target, going)?;
+            return Ok(if is_free { Departure::Goes } else { Departure::Stays });
+        }
+        let is_recorded = infos.iter().any(|info| {
+            let sum = info.installed_files_checksum.get(path).map(String::as_str);
+            is_as_recorded(target, &found, sum, info.is_of_original())
+        });
+        let is_ours = is_recorded || self.is_ours(target, &found);
+        Ok(if is_ours { Departure::Goes } else { Departure::Changed })
+    }
+}
+
+fn is_mount_point(directory: &Path) -> bool {
+    let device = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.dev()).ok();
+    directory.parent().is_some_and(|parent| device(parent) != device(directory))
+}
+
+fn is_empty_without(directory: &Path, going: &BTreeSet<PathBuf>) -> Result<bool> {
+    let what = || format!("cannot read {}", directory.display());
+    for entry in fs::read_dir(directory).context(what)? {
+        if !going.contains(&entry.context(what)?.path()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,318 @@
+//! Planning a deployment: everything that it will hold, rendered and checked, before anything of it is written.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::container::deployment::{Deployments, Info};
+use crate::container::registration::{Registration, UserNotify};
+use crate::container::runtime::Runtime;
+use crate::container::state::State;
+use crate::container::units;
+use crate::error::{Context, Error, Result};
+use crate::host_files::changes::Known;
+use crate::host_files::plan::Plan;
+use crate::image::exports::{Chosen, Exports, Place};
+use crate::image::manifest;
+use crate::image::rendered::Rendered;
+use crate::image::tree::Tree;
+use crate::image::variables::{self, Facts, Values};
+use crate::install::atomic;
+use crate::install::draft::{self, Content, Draft};
+use crate::install::register;
+use crate::name::Name;
+use crate::oci::config;
+use crate::oci::mountpoints;
+use crate::oci::resources;
+use crate::paths::ATTACHED;
+use crate::program::log;
+use crate::store::{Image, Store};
+use crate::system::systemd;
+
+/// What the user chose.
+#[derive(Default)]
+pub struct Options {
+    /// Values of variables.
+    pub user_values: Values,
+    /// The OCI runtime, if not the preferred one.
+    pub runtime: Option<PathBuf>,
+    /// A directory with the image's files, to be used instead of a checkout.
+    pub rootfs: Option<PathBuf>,
+    /// What the payload notifies, if not what its unit says.
+    pub notify: Option<UserNotify>,
+    /// Whether the unit stays as it is, instead of being enabled as its `[Install]` says.
+    pub no_enable: bool,
+    /// Whether another unit of that name is no obstacle.
+    pub replace_unit: bool,
+    /// For an update: variables that are to have their default again.
+    pub unset: BTreeSet<String>,
+}
+
+/// A deployment as it will be: rendered, checked, and nothing of it written.
+pub struct Planned {
+    /// Its name.
+    pub deployment: String,
+    /// What it is made of.
+    pub content: Content,
+    /// What is known of it.
+    pub info: Info,
+    /// What the generator will know of it.
+    pub registration: Registration,
+}
+
+impl Planned {
+    /// Says which files of the host stay as they are.
+    pub fn warn_of_host_files(&self) {
+        for path in &self.content.host_files.left {
+            log::warning(&format!("{path} is on this host already, leaving it as it is"));
+        }
+    }
+}
+
+/// Plans deployments of one image as one container.
+pub struct Planner<'a> {
+    /// Where to.
+    pub deployments: &'a Deployments,
+    /// Where the image is.
+    pub store: &'a Store,
+    /// The image.
+    pub image: &'a Image,
+    /// What the container is called.
+    pub name: &'a Name,
+    /// What the user chose.
+    pub options: &'a Options,
+    /// What the container is now, if it is installed.
+    pub previous: Option<&'a Previous>,
+}
+
+/// A container as it is, before an update.
+pub struct Previous {
+    /// Its current deployment.
+    pub deployment: String,
+    /// What is known of that.
+    pub info: Info,
+    /// What the user chose, for that or for the one that is staged.
+    wanted: Info,
+}
+
+impl Previous {
+    /// Reads the current deployment. What the original installed is compared with the defaults of its image, or, where that is
+    /// not there any more, with those of `image`.
+    pub fn read(deployments: &Deployments, name: &Name, deployment: &str, image: &Tree) -> Result<Previous> {
+        let mut info = deployments.info(deployment)?;
+        let mut wanted = State::load(deployments, name)?.wanted(deployments, &info);
+        if info.is_of_original() {
+            // It recorded neither.
+            info.enabled = systemd::is_enabled(deployments.root(), name)?;
+            let rootfs = deployments.path(deployment).join("rootfs");
+            let own = Tree::Directory(&rootfs);
+            wanted.user_values =
+                atomic::user_values(&info, &defaults(if rootfs.is_dir() { &own } else { image })?);
+        }
+        Ok(Previous { deployment: deployment.to_owned(), info, wanted })
+    }
+}
+
+/// The default values of an image.
+fn defaults(tree: &Tree) -> Result<Values> {
+    let text = tree.read(manifest::FILE)?;
+    Ok(text.map(|text| manifest::parse(&text)).transpose()?.unwrap_or_default().default_values)
+}
+
+impl Planner<'_> {
+    /// Everything that the deployment will hold, rendered and checked: whatever would fail later fails here, where nothing
+    /// needs to be undone.
+    pub fn plan(&self, draft: &Draft) -> Result<Planned> {
+        let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
+        let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
+        let tree = self.tree(rootfs.as_deref());
+        let exports = Exports::read(&tree, self.image)?;
+        let root = self.deployments.root();
+        let runtime = match exports.needs_runtime() {
+            true => Some(self.find_runtime()?),
+            false => None,
+        };
+        let facts = Facts {
+            name: self.name,
+            image: &self.image.name,
+            digest: &self.image.digest,
+            runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
+            uid: nix::unistd::getuid().as_raw(),
+            gid: nix::unistd::getgid().as_raw(),
+            uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
+        };
+        let user_values = self.user_values();
+        let values = variables::complete(&facts, &user_values, &exports.manifest().default_values)?;
+        let directory = self.deployments.directory();
+        let place = Place {
+            name: self.name,
+            root,
+            link: directory.join(self.name.as_str()),
+            deployment: directory.join(draft.deployment()),
+        };
+        let chosen = Chosen { values: &user_values, notify: self.user_notify() };
+        let rendered = exports.render(&tree, self.image, &values, &place, &chosen)?;
+        self.warn_of_values(&rendered);
+        let values = variables::with_destdir(&values, &place.deployment);
+        let mut info = self.info(&rendered, values, runtime);
+        info.installed_files_template = exports.manifest().installed_files_template.clone();
+        info.rename_installed_files = rendered.layout.renames().clone();
+        info.use_links = exports.manifest().use_links;
+        info.remote = remote;
+        info.rootfs = rootfs;
+        self.check(draft, rendered, info)
+    }
+
+    /// The image's files, which may be in a directory of the user's.
+    pub fn tree<'b>(&'b self, rootfs: Option<&'b Path>) -> Tree<'b> {
+        match rootfs {
+            Some(directory) => Tree::Directory(directory),
+            None => Tree::Stored(self.store, self.image),
+        }
+    }
+
+    /// The runtime of before stays, as long as it is there.
+    fn find_runtime(&self) -> Result<Runtime> {
+        let root = self.deployments.root();
+        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_deref());
+        let before = before.filter(|path| root.join(path).is_file());
+        Runtime::find(root, self.options.runtime.as_deref().or(before))
+    }
+
+    fn user_notify(&self) -> Option<UserNotify> {
+        self.options.notify.or_else(|| self.previous?.wanted.user_notify)
+    }
+
+    /// What the user set, now or before.
+    fn user_values(&self) -> Values {
+        let mut values =
+            self.previous.map(|previous| previous.wanted.user_values.clone()).unwrap_or_default();
+        values.retain(|name, _| !self.options.unset.contains(name));
+        values.extend(self.options.user_values.clone());
+        values
+    }
+
+    fn info(&self, rendered: &Rendered, values: Values, runtime: Option<Runtime>) -> Info {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let digest = self.image.digest.clone();
+        Info {
+            image: self.image.name.clone(),
+            revision: digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned(),
+            ostree_commit: self.image.commit.clone(),
+            created: now.as_secs(),
+            values,
+            has_container_service: rendered.unit.is_some(),
+            system_package: "no".into(),
+            runtime: runtime.as_ref().map(|runtime| runtime.path.clone()),
+            user_values: self.user_values(),
+            digest,
+            runtime_kind: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
+            enabled: match self.previous {
+                Some(previous) => previous.info.enabled,
+                None => !self.options.no_enable,
+            },
+            notify: rendered.notify,
+            placed: rendered.placed.clone(),
+            uses_pid_file: rendered.used.contains("PIDFILE"),
+            run_once: rendered.run_once,
+            volumes: rendered.volumes.clone(),
+            user_notify: self.user_notify(),
+            ..Info::default()
+        }
+    }
+
+    fn warn_of_values(&self, rendered: &Rendered) {
+        for name in self.options.user_values.keys() {
+            if variables::is_forced(name) {
+                log::warning(&format!("{name} says how the container is installed, ignoring --set {name}"));
+            } else if !rendered.used.contains(name) {
+                log::warning(&format!(
+                    "no template of {} uses {name}, --set {name} changes nothing",
+                    self.image.name
+                ));
+            }
+        }
+    }
+
+    fn check(&self, draft: &Draft, rendered: Rendered, info: Info) -> Result<Planned> {
+        let (name, root) = (self.name, self.deployments.root());
+        let what = || format!("cannot install {name}");
+        let (has_unit, has_tmpfiles) = (rendered.unit.is_some(), rendered.tmpfiles.is_some());
+        let original = self.previous.filter(|previous| previous.info.is_of_original());
+        match original {
+            Some(previous) => {
+                atomic::check(self.deployments, name, &previous.deployment, self.options.replace_unit)?
+            }
+            None => register::check_name(root, name, self.options.replace_unit, has_unit, has_tmpfiles)?,
+        }
+        let config = rendered.config.as_ref().map(|(_, value)| value);
+        let registration = register::describe(
+            self.deployments,
+            name,
+            &draft.deployment(),
+            info.clone(),
+            rendered.unit.clone().unwrap_or_default(),
+            config,
+            has_tmpfiles,
+        );
+        if has_unit {
+            let source = PathBuf::from(ATTACHED).join(format!("{name}.json"));
+            units::compose(&registration, &source).context(what)?;
+        }
+        if let (Some(config), Some(_)) = (config, &registration.runtime) {
+            for ignored in resources::settings(config).ignored {
+                log::warning(&format!(
+                    "systemd has no setting for {ignored} of {}, ignoring it",
+                    self.image.name
+                ));
+            }
+        }
+        if let Some(rootfs) = &info.rootfs {
+            check_mount_points(rootfs, &rendered).context(what)?;
+        }
+        let host_files = match rendered.layout.files() {
+            [] => Plan::default(),
+            _ => {
+                let previous = self.previous.map(|previous| &previous.info);
+                let known = Known::read(self.deployments, name)?;
+                Plan::new(&rendered.layout, root, previous, &known).context(what)?
+            }
+        };
+        Ok(Planned {
+            deployment: draft.deployment(),
+            content: Content { rendered, host_files },
+            info,
+            registration,
+        })
+    }
+}
+
+/// The root file system in a directory that the user named: itself, or `rootfs` in it.
+fn find_rootfs(directory: &Path) -> Result<PathBuf> {
+    let what = || format!("cannot use the root file system {}", directory.display());
+    let directory = directory.canonicalize().context(what)?;
+    let inner = directory.join("rootfs");
+    if inner.is_dir() {
+        return inner.canonicalize().context(what);
+    }
+    if directory.join("usr").is_dir() {
+        return Ok(directory);
+    }
+    Err(Error::new("there is neither a directory rootfs nor a directory usr in it")).context(what)
+}
+
+/// Nothing is written to a root file system that is not ours; runtimes make what is missing, if they can.
+fn check_mount_points(rootfs: &Path, rendered: &Rendered) -> Result<()> {
+    let Some((_, config)) = &rendered.config else { return Ok(()) };
+    let missing = mountpoints::missing(rootfs, &config::normalised(config), &draft::mount_files(rendered))?;
+    if missing.is_empty() || rendered.run_once {
+        return Ok(());
+    }
+    let list = missing.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let what = format!("the root file system {} lacks the mount points {list}", rootfs.display());
+    match nix::unistd::access(rootfs, nix::unistd::AccessFlags::W_OK) {
+        Ok(()) => log::warning(&format!("{what}; the runtime will make them")),
+        Err(_) => return Err(Error::new(format!("{what}, and it is read-only; make them there"))),
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Images of the store as text and as JSON.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::image::exports::Variables;
+use crate::program::table;
+use crate::store::catalog::Entry;
+use crate::update::retention::Users;
+
+/// One image; syscontainer-images(8) has the schema.
+pub fn to_json(entry: &Entry, users: &Users) -> Value {
+    let (name, tag) = split(&entry.image.name);
+    json!({
+        "image": entry.image.name, "name": name, "tag": tag, "digest": entry.image.digest, "commit": entry.image.commit,
+        "created": entry.created, "size": entry.size, "unique-size": entry.unique, "signer": entry.signer,
+        "used-by": users.of_commit(&entry.image.commit),
+    })
+}
+
+/// The layers of an image, lowest first.
+pub fn layers_to_json(entry: &Entry) -> Value {
+    let layer = |layer: &crate::store::catalog::Layer| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
+    entry.layers.iter().map(layer).collect()
+}
+
+/// One line for each image, below a heading.
+pub fn table(entries: &[Entry], users: &Users) -> String {
+    let heading = ["NAME", "TAG", "DIGEST", "CREATED", "SIZE", "UNIQUE", "SIGNER", "USED BY"];
+    let mut rows = vec![heading.map(str::to_owned)];
+    rows.extend(entries.iter().map(|entry| {
+        let (name, tag) = split(&entry.image.name);
+        let used = users.of_commit(&entry.image.commit).join(" ");
+        [
+            name.to_owned(),
+            tag.to_owned(),
+            entry.image.digest.trim_start_matches("sha256:").chars().take(12).collect(),
+            entry.created.as_deref().map_or("-", |created| created.get(..10).unwrap_or(created)).to_owned(),
+            bytes(entry.size),
+            bytes(entry.unique),
+            entry.signer.clone().unwrap_or_else(|| "-".into()),
+            if used.is_empty() { "-".into() } else { used },
+        ]
+    }));
+    table::format(&rows)
+}
+
+/// Everything about one image, for people.
+pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<String> {
+    let mut out = String::new();
+    let mut line = |key: &str, value: &str| {
+        let _ = writeln!(out, "{key:<9} {}", table::shown(value));
+    };
+    line("Image", &entry.image.name);
+    line("Digest", &entry.image.digest);
+    line("Commit", &entry.image.commit);
+    line("Created", entry.created.as_deref().unwrap_or("-"));
+    line("Size", &format!("{} ({} unique)", bytes(entry.size), bytes(entry.unique)));
+    line("Signer", entry.signer.as_deref().unwrap_or("-"));
+    line("Used by", &users.of_commit(&entry.image.commit).join(" "));
+    for (key, value) in entry.image.labels()? {
+        line("Label", &format!("{key}={value}"));
+    }
+    for layer in &entry.layers {
+        line("Layer", &format!("{} {} {}", layer.digest, bytes(layer.size), layer.media_type));
+    }
+    for (name, value) in &variables.defaults {
+        line("Variable", &format!("{name}={value}"));
+    }
+    for name in &variables.missing {
+        line("Variable", &format!("{name}, which has no default: give it with --set {name}=VALUE"));
+    }
+    Ok(out)
+}
+
+/// Name and tag, or name and digest.
+fn split(image: &str) -> (&str, &str) {
+    image.split_once('@').or_else(|| image.rsplit_once(':')).unwrap_or((image, ""))
+}
+
+/// Units are those of 1024.
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut rest = count as f64;
+    for unit in units {
+        if rest < 1024.0 || unit == "TiB" {
+            return if unit == "B" { format!("{count} B") } else { format!("{rest:.1} {unit}") };
+        }
+        rest /= 1024.0;
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (count, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (1 << 50, "1024.0 TiB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn names_have_a_tag_or_a_digest() {
+        assert_eq!(split("r.io:5000/a/b:1"), ("r.io:5000/a/b", "1"));
+        assert_eq!(split("r.io/a@sha256:12"), ("r.io/a", "sha256:12"));
+    }
+}

@@ -1,0 +1,6 @@
+//! What every program has: its frame, messages, tables.
+
+pub mod cli;
+pub mod log;
+pub mod table;
+pub mod timespan;

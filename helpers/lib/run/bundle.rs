@@ -1,0 +1,318 @@
+//! The runtime bundle of one start: `/run/syscontainers/NAME`.
+//!
+//! `config.json` is the deployment's configuration as today's runtimes take it, `launch.json` is what start and stop
+//! need to know; both are written by prepare and by nobody else. The directory can be entered by everybody, since a
+//! unit with `User=` may call prepare again from a shell, but its files are root's.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::container::deployment;
+use crate::container::registration::{Notify, Registration};
+use crate::container::runtime::{Kind, Runtime};
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::oci::config;
+use crate::paths;
+use crate::run::scratch;
+use crate::system::files;
+use crate::system::process::Process;
+
+/// systemd's notification socket.
+pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
+/// Where a payload finds its notification socket, as in containers of systemd-nspawn.
+pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
+
+/// What start and stop need to know; the fields are the JSON keys of `launch.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Launch {
+    /// The runtime that runs the bundle.
+    pub runtime: Runtime,
+    /// The deployment that it runs.
+    #[serde(default)]
+    pub deployment: String,
+    /// Who tells systemd that the service is ready.
+    pub notify: Notify,
+    /// Where the payload's process ID is written besides.
+    pub pid_file: Option<PathBuf>,
+    /// The signal that ends the payload, if that is not TERM.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
+    /// Where changes to the root file system are, if it is a scratch one.
+    #[serde(default)]
+    pub scratch: Option<PathBuf>,
+}
+
+/// The files of one bundle.
+pub struct Bundle {
+    directory: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle of a container, whether it exists or not.
+    pub fn new(name: &Name) -> Self {
+        Bundle { directory: paths::bundle(name) }
+    }
+
+    /// The directory that runtimes take as `--bundle`.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The runtime configuration.
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("config.json")
+    }
+
+    /// What [`Launch`] is read from.
+    pub fn launch(&self) -> PathBuf {
+        self.directory.join("launch.json")
+    }
+
+    /// Written by the runtime when the container is created.
+    pub fn pid_file(&self) -> PathBuf {
+        self.directory.join("pid")
+    }
+
+    /// Held while a start is under way.
+    pub fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+
+    /// The socket that a payload with its own PID namespace notifies.
+    pub fn notify(&self) -> PathBuf {
+        self.directory.join("notify")
+    }
+
+    /// Where a scratch root file system is mounted.
+    pub fn scratch_rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// The invocation of the unit that the bundle was prepared for.
+    pub fn invocation(&self) -> PathBuf {
+        self.directory.join("invocation")
+    }
+
+    /// Reads `launch.json`; `None` if nothing is prepared.
+    pub fn load(&self) -> Result<Option<Launch>> {
+        let path = self.launch();
+        let what = || format!("cannot read {}", path.display());
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).context(what),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).context(what),
+        }
+    }
+
+    /// The deployment that it was prepared from; `None` if nothing is prepared.
+    pub fn deployment(&self) -> Result<Option<String>> {
+        Ok(self.load()?.map(|launch| launch.deployment))
+    }
+
+    /// Takes hold of the payload that the runtime just created, and records it for [`Bundle::payload`].
+    pub fn record_payload(&self) -> Result<Process> {
+        let path = self.pid_file();
+        let what = || format!("cannot read {}", path.display());
+        let text = fs::read_to_string(&path).context(what)?;
+        let pid = text.trim().parse().ok().filter(|pid| *pid > 0);
+        let pid = pid.ok_or_else(|| Error::new("it holds no process ID")).context(what)?;
+        let process =
+            Process::open(pid)?.ok_or_else(|| Error::new(format!("process {pid} is gone already")))?;
+        let record = format!("{pid} {}\n", process.start_time()?);
+        files::replace_volatile(&self.payload_record(), record.as_bytes(), 0o600)?;
+        Ok(process)
+    }
+
+    /// The payload's process; `None` if it is gone, also if another process got its ID.
+    pub fn payload(&self) -> Result<Option<Process>> {
+        let Ok(record) = fs::read_to_string(self.payload_record()) else { return Ok(None) };
+        let Some((pid, start_time)) = record.trim().split_once(' ') else { return Ok(None) };
+        let Some(process) = pid.parse().ok().map(Process::open).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        Ok(process.start_time().is_ok_and(|t| t.to_string() == start_time).then_some(process))
+    }
+
+    fn payload_record(&self) -> PathBuf {
+        self.directory.join("payload")
+    }
+
+    /// Removes the bundle and what it left outside: nothing of this start remains.
+    pub fn remove(&self, name: &Name) -> Result<()> {
+        if let Some(launch) = self.load()? {
+            launch.runtime.delete(name)?;
+            if let Some(path) = &launch.pid_file {
+                files::remove_file(path).context(|| format!("cannot remove {}", path.display()))?;
+            }
+            if let Some(path) = &launch.scratch {
+                scratch::remove(path, &self.scratch_rootfs())?;
+            }
+        }
+        deployment::remove_tree(&self.directory)
+    }
+}
+
+/// The configuration for `registration`'s runtime, made of a deployment's.
+pub fn assemble(
+    mut config: Value,
+    registration: &Registration,
+    runtime: &Runtime,
+    bundle: &Bundle,
+) -> Result<Value> {
+    config::normalise(&mut config);
+    let rootfs = match registration.run_once {
+        true => bundle.scratch_rootfs(),
+        false => registration.rootfs(),
+    };
+    // runc takes no symlink. What is not there is the runtime's to tell.
+    let rootfs = rootfs.canonicalize().unwrap_or(rootfs);
+    set(&mut config, "root", "path", json!(rootfs.to_string_lossy()))?;
+    if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
+        linux.remove("resources");
+        // The unit's cgroup is the one, `syscontainer-start` says where below it for runc.
+        linux.remove("cgroupsPath");
+        if runtime.kind == Kind::Runc {
+            // runc denies what is not named; the unit's rules hold all the same, since they are above.
+            linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
+        }
+    }
+    anchor_sources(&mut config, &registration.path());
+    match registration.notify {
+        Notify::Created => drop_notify_socket(&mut config),
+        Notify::Ready => add_notify_socket(&mut config, &bundle.notify())?,
+        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY))?,
+    }
+    Ok(config)
+}
+
+/// Relative bind sources are relative to the bundle, which was the deployment when images were made.
+fn anchor_sources(config: &mut Value, deployment: &Path) {
+    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+    for mount in mounts.into_iter().flatten().filter(|mount| config::is_bind(mount)) {
+        if let Some(source) = mount.get("source").and_then(Value::as_str) {
+            // As it is, if it is absolute.
+            mount["source"] = json!(deployment.join(source).to_string_lossy());
+        }
+    }
+}
+
+fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
+    let object = config.get_mut(object).and_then(Value::as_object_mut);
+    object.ok_or_else(|| Error::new("the configuration lacks an object"))?.insert(key.into(), value);
+    Ok(())
+}
+
+/// Whether the payload finds a host path of /run at the same place: then nothing needs to be mounted, and nothing may
+/// be, since a mount there could show on the host.
+fn sees_host_run(config: &Value) -> bool {
+    let above = config::mounts(config)
+        .filter(|mount| config::destination(mount).is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));
+    above.last().is_some_and(|mount| {
+        let same = config::bind_source(mount)
+            .is_some_and(|source| source.components().eq(Path::new("/run").components()));
+        same && config::destination(mount).is_some_and(|d| d == Path::new("/run"))
+    })
+}
+
+/// Whether the payload needs a mount point for its notification socket.
+pub fn mounts_notify_socket(config: &Value, notify: Notify) -> bool {
+    notify != Notify::Created && !sees_host_run(config)
+}
+
+fn add_notify_socket(config: &mut Value, socket: &Path) -> Result<()> {
+    let place = if sees_host_run(config) {
+        socket.to_string_lossy().into_owned()
+    } else {
+        let mount = json!({
+            "destination": PAYLOAD_NOTIFY, "type": "bind", "source": socket.to_string_lossy(),
+            "options": ["bind", "nosuid", "nodev", "noexec"],
+        });
+        let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+        mounts.ok_or_else(|| Error::new("mounts is no array"))?.push(mount);
+        PAYLOAD_NOTIFY.to_owned()
+    };
+    drop_notify_socket(config);
+    let process = config.get_mut("process").and_then(Value::as_object_mut);
+    let process = process.ok_or_else(|| Error::new("process is no object"))?;
+    let env = process.entry("env").or_insert_with(|| json!([])).as_array_mut();
+    env.ok_or_else(|| Error::new("process.env is no array"))?.push(json!(format!("NOTIFY_SOCKET={place}")));
+    Ok(())
+}
+
+fn drop_notify_socket(config: &mut Value) {
+    if let Some(env) = config.pointer_mut("/process/env").and_then(Value::as_array_mut) {
+        env.retain(|entry| !entry.as_str().is_some_and(|e| e.starts_with("NOTIFY_SOCKET=")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration(notify: Notify) -> Registration {
+        let text = json!({
+            "version": 1, "name": "x", "directory": "/var/lib/containers/atomic", "deployment": "x.1",
+            "image": "i", "digest": "sha256:0", "notify": notify, "unit": "",
+        });
+        crate::container::registration::parse(
+            text.to_string().as_bytes(),
+            &"x".parse().unwrap(),
+            Path::new("/x"),
+        )
+        .unwrap()
+    }
+
+    fn assembled(config: Value, notify: Notify, kind: Kind) -> Value {
+        let runtime = Runtime { path: "/usr/bin/x".into(), kind };
+        assemble(config, &registration(notify), &runtime, &Bundle::new(&"x".parse().unwrap())).unwrap()
+    }
+
+    fn config() -> Value {
+        json!({
+            "root": {"path": "rootfs", "readonly": true},
+            "process": {"args": ["x"], "env": ["NOTIFY_SOCKET=/x", "A=b"]},
+            "linux": {"resources": {"memory": {"limit": 1}}, "cgroupsPath": "/x"},
+        })
+    }
+
+    #[test]
+    fn one_place_decides_on_resources() {
+        let crun = assembled(config(), Notify::Created, Kind::Crun);
+        assert_eq!(crun["linux"], json!({}));
+        assert_eq!(crun["root"]["path"], "/var/lib/containers/atomic/x.1/rootfs");
+        assert_eq!(crun["process"]["env"], json!(["A=b"]));
+        let runc = assembled(config(), Notify::Created, Kind::Runc);
+        assert_eq!(runc["linux"], json!({"resources": {"devices": [{"allow": true, "access": "rwm"}]}}));
+    }
+
+    #[test]
+    fn relative_sources_are_of_the_deployment() {
+        let mut relative = config();
+        relative["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"}, {"destination": "/b", "type": "bind", "source": "/y"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}]);
+        let relative = assembled(relative, Notify::Created, Kind::Crun);
+        assert_eq!(relative["mounts"][0]["source"], "/var/lib/containers/atomic/x.1/rootfs/x");
+        assert_eq!(relative["mounts"][1]["source"], "/y");
+        assert_eq!(relative["mounts"][2]["source"], "tmpfs");
+    }
+
+    #[test]
+    fn notify_sockets() {
+        let own = assembled(config(), Notify::Ready, Kind::Crun);
+        assert_eq!(own["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/host/notify"]));
+        assert_eq!(own["mounts"][1]["source"], "/run/syscontainers/x/notify");
+        let host = assembled(config(), Notify::Socket, Kind::Crun);
+        assert_eq!(host["mounts"][1]["source"], "/run/systemd/notify");
+        let mut shared = config();
+        shared["mounts"] = json!([{"destination": "/run/", "type": "bind", "source": "/run", "options": ["rbind", "rshared"]}]);
+        let shared = assembled(shared, Notify::Ready, Kind::Crun);
+        assert_eq!(shared["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/syscontainers/x/notify"]));
+        assert_eq!(shared["mounts"].as_array().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,69 @@
+//! A container in the foreground: what `syscontainer-start` does when no service manager waits for it.
+
+use std::process::Command;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::os::fd::AsFd;
+
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::run::bundle::{Bundle, Launch};
+use crate::system::process::Process;
+
+/// Signals that are passed on to the payload.
+const PASSED_ON: [Signal; 5] =
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1];
+
+/// Runs a program that says itself what is wrong.
+pub fn succeed(command: &mut Command) -> Result<()> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let status = command.status().context(|| format!("cannot run '{line}'"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::new(format!("'{line}' failed: {status}, see the lines above")))
+    }
+}
+
+/// Runs a prepared container to its end; returns its exit status as a shell counts it.
+pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
+    // The payload is the runtime's child, and ours once that is gone.
+    prctl::set_child_subreaper(true).context(|| "cannot become subreaper".into())?;
+    let signals: SigSet = PASSED_ON.into_iter().collect();
+    let result = succeed(&mut launch.runtime.create(name, bundle)).and_then(|()| {
+        let payload = bundle.record_payload()?;
+        // Only now, since the runtime and so the payload would inherit the mask.
+        succeed(&mut launch.runtime.start(name))?;
+        signals.thread_block().context(|| "cannot block signals".into())?;
+        wait(&payload, &signals)
+    });
+    bundle.remove(name)?;
+    result
+}
+
+fn wait(payload: &Process, signals: &SigSet) -> Result<i32> {
+    let what = || "cannot wait for the payload".to_string();
+    let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC).context(what)?;
+    loop {
+        let mut fds =
+            [PollFd::new(payload.fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::NONE).context(what)?;
+        if fds[0].any() == Some(true) {
+            break;
+        }
+        if let Some(info) = signals.read_signal().context(what)? {
+            payload.signal(info.ssi_signo as i32)?;
+        }
+    }
+    match waitpid(Pid::from_raw(payload.id()), None).context(what)? {
+        WaitStatus::Exited(_, status) => Ok(status),
+        WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as i32),
+        status => Err(Error::new(format!("unexpected status {status:?}"))).context(what),
+    }
+}

@@ -1,0 +1,103 @@
+//! What a person, or systemd, sees of a pull.
+//!
+//! On a terminal each layer has a bar; elsewhere it has a line. A service manager gets `STATUS=`, and is told to wait
+//! longer for as long as bytes arrive.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use libsystemd::daemon::{NotifyState, notify};
+use oci_spec::image::Descriptor;
+
+use crate::program::log;
+use crate::store::pull::Report;
+use crate::system::notify::is_expected;
+
+/// How long systemd waits after the last sign of life.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it gets one, at most.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shows what a pull is doing.
+pub struct Progress {
+    quiet: bool,
+    bars: bool,
+    managed: bool,
+}
+
+impl Progress {
+    /// As stderr and the environment say; `quiet` leaves warnings only.
+    pub fn new(quiet: bool) -> Self {
+        let bars = !quiet && std::io::IsTerminal::is_terminal(&std::io::stderr());
+        Progress { quiet, bars, managed: is_expected() }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            log::info(text);
+        }
+    }
+
+    fn bar(&self, layer: &Descriptor) -> ProgressBar {
+        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(layer.size()), target);
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar.set_message(short(layer));
+        bar
+    }
+}
+
+impl Report for Progress {
+    fn present(&self, layer: &Descriptor) {
+        self.line(&format!("layer {} is there already", layer.digest()));
+    }
+
+    fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send> {
+        if !self.bars {
+            self.line(&format!("fetching layer {} ({})", layer.digest(), HumanBytes(layer.size())));
+        }
+        let (bar, managed) = (self.bar(layer), self.managed);
+        let (text, total) = (short(layer), HumanBytes(layer.size()).to_string());
+        let (begin, told, done) = (Instant::now(), Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
+        Box::new(move |bytes| {
+            bar.inc(bytes);
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let now = begin.elapsed().as_millis() as u64;
+            let last = told.load(Ordering::Relaxed);
+            if managed && (last == 0 || now - last >= INTERVAL.as_millis() as u64) {
+                told.store(now.max(1), Ordering::Relaxed);
+                tell_manager(&format!("fetching layer {text}: {} of {total}", HumanBytes(done)));
+            }
+        })
+    }
+
+    fn fetched(&self, layer: &Descriptor) {
+        if self.bars {
+            self.line(&format!("layer {} is fetched ({})", layer.digest(), HumanBytes(layer.size())));
+        }
+    }
+
+    fn retrying(&self, text: &str) {
+        self.line(text);
+    }
+
+    fn warning(&self, text: &str) {
+        log::warning(text);
+    }
+}
+
+/// Enough of a digest to tell layers apart.
+fn short(layer: &Descriptor) -> String {
+    layer.digest().digest().chars().take(12).collect()
+}
+
+fn tell_manager(status: &str) {
+    let patience = format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros());
+    // The pull goes on, whether the manager listens or not.
+    let _ = notify(false, &[NotifyState::Status(status.to_owned()), NotifyState::Other(patience)]);
+}

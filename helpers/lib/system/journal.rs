@@ -1,0 +1,159 @@
+//! Journal entries that can be searched for: one for each change of a container's or the store's state.
+//!
+//! Each kind of change has a MESSAGE_ID, see `units/syscontainers.catalog`. Entries have fields of their own, and
+//! `OBJECT_SYSTEMD_UNIT=`, so that `journalctl --unit NAME` shows what was done to a container between what it printed.
+
+use std::fmt::Write;
+
+use libsystemd::logging::{self, Priority};
+
+use crate::name::Name;
+use crate::paths::Root;
+use crate::program::log;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The store has another image under a name.
+    Pulled,
+    /// A container is there that was not.
+    Installed,
+    /// A deployment is whole, and waits to be made current.
+    Staged,
+    /// Another deployment is current.
+    Switched,
+    /// A new deployment proved itself.
+    Confirmed,
+    /// A new deployment did not, and the old one is current again.
+    Reverted,
+    /// The user went back to an older deployment.
+    RolledBack,
+    /// An image is left alone, since it failed before.
+    Skipped,
+    /// What is kept or updated from now on was changed.
+    Configured,
+    /// A container is gone.
+    Removed,
+    /// Something that nothing used is gone.
+    Pruned,
+    /// A container was not as its current deployment says, and is again.
+    Mended,
+}
+
+impl Event {
+    /// All kinds.
+    pub const ALL: [Event; 12] = [
+        Event::Pulled,
+        Event::Installed,
+        Event::Staged,
+        Event::Switched,
+        Event::Confirmed,
+        Event::Reverted,
+        Event::RolledBack,
+        Event::Skipped,
+        Event::Configured,
+        Event::Removed,
+        Event::Pruned,
+        Event::Mended,
+    ];
+
+    /// Its MESSAGE_ID.
+    pub fn id(self) -> &'static str {
+        match self {
+            Event::Pulled => "eb327bbb46e84a99aba26294630867d9",
+            Event::Installed => "d499f46ed97a4dc9ad5b95090e635923",
+            Event::Staged => "14c3efb040db4320a2af05560f2df763",
+            Event::Switched => "a1a97b339a4346bd8574a1173effdc74",
+            Event::Confirmed => "0d643b14320e4d1bb3b0242d6f6d2b22",
+            Event::Reverted => "090a3a8f3ef8499d8c36d375beac169f",
+            Event::RolledBack => "5963245170684ae3918f07d055ee58f8",
+            Event::Skipped => "07c2fde1f1c147beb7f531675de7558a",
+            Event::Configured => "9efb373ecc724a2e8d3ab474970858b2",
+            Event::Removed => "e62de78e708f4942a37c30799322a8d6",
+            Event::Pruned => "97b68ec3d8274340a9b01d6b85049ce6",
+            Event::Mended => "6b31a1a9801049aa8e48aa0b0a11ffcc",
+        }
+    }
+
+    fn priority(self) -> Priority {
+        match self {
+            Event::Reverted => Priority::Error,
+            Event::Skipped | Event::Mended => Priority::Warning,
+            _ => Priority::Notice,
+        }
+    }
+}
+
+/// What it happened to; what is empty has no field.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subject<'a> {
+    /// `SYSCONTAINER_NAME=`: the container.
+    pub name: Option<&'a Name>,
+    /// `SYSCONTAINER_IMAGE=`: name of the image in the store.
+    pub image: &'a str,
+    /// `SYSCONTAINER_DIGEST=`: digest of the image's manifest.
+    pub digest: &'a str,
+    /// `SYSCONTAINER_DEPLOYMENT=`: the deployment that is current now, or that it is about.
+    pub deployment: &'a str,
+    /// `SYSCONTAINER_PREVIOUS=`: the deployment, or the digest of an image, that was there before.
+    pub previous: &'a str,
+    /// `SYSCONTAINER_REASON=`: why.
+    pub reason: &'a str,
+}
+
+/// Records a change, and says so: once, if what is said goes to the journal.
+pub fn tell(root: &Root, event: Event, subject: Subject<'_>, message: &str) {
+    let is_recorded = record(root, event, subject, message);
+    if is_recorded && logging::connected_to_journal() {
+        return;
+    }
+    match event.priority() {
+        Priority::Error => log::error(message),
+        Priority::Warning => log::warning(message),
+        _ => log::info(message),
+    }
+}
+
+/// Records a change without a word; tells whether the journal has it. What happens to an unpacked tree is not this host's.
+pub fn record(root: &Root, event: Event, subject: Subject<'_>, message: &str) -> bool {
+    if !root.is_host() {
+        return false;
+    }
+    let unit = subject.name.map(Name::unit).unwrap_or_default();
+    let fields = [
+        ("SYSLOG_IDENTIFIER", log::identifier()),
+        ("MESSAGE_ID", event.id()),
+        ("OBJECT_SYSTEMD_UNIT", &unit),
+        ("SYSCONTAINER_NAME", subject.name.map_or("", Name::as_str)),
+        ("SYSCONTAINER_IMAGE", subject.image),
+        ("SYSCONTAINER_DIGEST", subject.digest),
+        ("SYSCONTAINER_DEPLOYMENT", subject.deployment),
+        ("SYSCONTAINER_PREVIOUS", subject.previous),
+        ("SYSCONTAINER_REASON", subject.reason),
+    ];
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    // Where there is no journal, there is none to record it.
+    logging::journal_send(event.priority(), &log::printable(message), fields).is_ok()
+}
+
+/// An image as messages show it: its name, and as much of its digest as people compare.
+pub fn shown(image: &str, digest: &str) -> String {
+    let mut text = image.to_owned();
+    if !digest.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " ({digest})");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_in_the_catalog() {
+        let catalog = include_str!("../../../units/syscontainers.catalog");
+        let ids: Vec<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        assert_eq!(ids, Event::ALL.map(Event::id));
+    }
+}

@@ -1,0 +1,11 @@
+//! The running system: files, processes, systemd.
+
+pub mod cgroup;
+pub mod files;
+pub mod journal;
+pub mod lock;
+pub mod mounts;
+pub mod notify;
+pub mod process;
+pub mod systemd;
+pub mod temporary;

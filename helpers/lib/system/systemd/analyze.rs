@@ -1,0 +1,102 @@
+//! What systemd says of a unit that it does not run yet.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::container::registration::Registration;
+use crate::container::units;
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::paths::{self, ATTACHED};
+use crate::program::log;
+use crate::system::temporary::Temporary;
+
+/// One thing that systemd says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// The line of the unit, from 1, if it is about one.
+    pub line: Option<usize>,
+    /// What it says.
+    pub message: String,
+    /// Whether the unit is not loaded for it.
+    pub is_refusal: bool,
+}
+
+/// Has systemd-analyze(1) look at a unit; `None` where it is not installed.
+pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
+    let directory = Temporary::new(&std::env::temp_dir())?;
+    let path = directory.path().join(name.unit());
+    fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
+    let mut command = Command::new("systemd-analyze");
+    command.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
+    // No other unit is looked for: which ones there are here says nothing of other hosts.
+    command.env("SYSTEMD_UNIT_PATH", directory.path()).env("PATH", paths::search_path()).env("LC_ALL", "C");
+    command.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console").env("SYSTEMD_COLORS", "0");
+    match command.stdin(Stdio::null()).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(|| "cannot run systemd-analyze".into()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            Ok(Some(said.lines().filter_map(|line| complaint(line, &path, name)).collect()))
+        }
+    }
+}
+
+/// Refuses a registration whose unit systemd would not load, and tells of what it would ignore.
+pub fn check(registration: &Registration) -> Result<()> {
+    let name = &registration.name;
+    if !registration.service {
+        return Ok(());
+    }
+    let source = Path::new(ATTACHED).join(format!("{name}.json"));
+    let text = format!("{}\n{}", units::stub(registration)?, units::compose(registration, &source)?);
+    for complaint in verify(&text, name)?.unwrap_or_default() {
+        let line = complaint.line.and_then(|line| text.lines().nth(line.saturating_sub(1)));
+        let place = line.map_or(String::new(), |line| format!(" (line '{}')", line.trim()));
+        let message = format!("{}: {}{place}", name.unit(), complaint.message);
+        if complaint.is_refusal {
+            return Err(Error::new(format!(
+                "systemd would not load the unit of {}: {message}",
+                registration.image
+            )));
+        }
+        log::warning(&message);
+    }
+    Ok(())
+}
+
+/// Lines about other units are left out, and programs that this host does not have.
+fn complaint(line: &str, path: &Path, name: &Name) -> Option<Complaint> {
+    let (number, message) = match line.strip_prefix(&format!("{}:", path.display())) {
+        Some(rest) => match rest.split_once(": ") {
+            Some((number, message)) => (number.parse().ok(), message),
+            None => (None, rest.trim()),
+        },
+        None => (None, line.strip_prefix(&format!("{}: ", name.unit()))?),
+    };
+    if message.contains("is not executable") {
+        return None;
+    }
+    let is_refusal = message.contains("Refusing");
+    Some(Complaint { line: number, message: message.to_owned(), is_refusal })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_systemd_says() {
+        let name: Name = "x".parse().unwrap();
+        let read = |line: &str| complaint(line, Path::new("/t/x.service"), &name);
+        let found = read("/t/x.service:12: Unknown key 'Foo' in section [Service], ignoring.").unwrap();
+        assert_eq!((found.line, found.is_refusal), (Some(12), false));
+        assert_eq!(found.message, "Unknown key 'Foo' in section [Service], ignoring.");
+        assert!(read("x.service: Service has no ExecStart=. Refusing.").unwrap().is_refusal);
+        assert_eq!(read("x.service: Command /y is not executable: No such file or directory"), None);
+        assert_eq!(read("/t/y.service:1: Unknown"), None);
+        assert_eq!(read("y.service: Refusing"), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! Unit files.
+
+pub mod syntax;

@@ -1,0 +1,7 @@
+//! Updates: which deployments there are, and which is current.
+
+pub mod availability;
+pub mod retention;
+pub mod switcher;
+#[cfg(feature = "store")]
+pub mod updater;
