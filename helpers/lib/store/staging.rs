@@ -6,7 +6,6 @@ use super::access::Access;
 use super::policy::Policy;
 use super::reference::{Reference, Transport};
 use super::transport::message;
-use crate::container::deployment;
 use crate::error::{Context, Error, Result};
 use crate::system::files;
 
@@ -27,7 +26,7 @@ impl Staging {
         temporary: &Path,
     ) -> Result<Staging> {
         let directory = temporary.join(format!("{PREFIX}{}", std::process::id()));
-        deployment::remove_tree(&directory)?;
+        files::remove_tree(&directory)?;
         files::make_directory(&directory, 0o700)?;
         let staging = Staging { directory };
         let mut command = access.verb("copy", "src-");
@@ -59,6 +58,6 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed is cleaned later.
-        let _ = deployment::remove_tree(&self.directory);
+        let _ = files::remove_tree(&self.directory);
     }
 }

@@ -1,6 +1,7 @@
 //! The running system: files, processes, systemd.
 
 pub mod cgroup;
+pub mod command;
 pub mod files;
 pub mod journal;
 pub mod lock;

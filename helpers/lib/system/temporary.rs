@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::container::deployment;
 use crate::error::{Context, Result};
+use crate::system::files;
 
 /// A directory that is removed when it is dropped.
 pub struct Temporary(PathBuf);
@@ -36,6 +36,6 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         // What cannot be removed is in a directory for temporary files.
-        let _ = deployment::remove_tree(&self.0);
+        let _ = files::remove_tree(&self.0);
     }
 }
