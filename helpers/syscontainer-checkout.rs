@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use syscontainers::container::deployment::Deployments;
 use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::image::tree::Tree;
+use syscontainers::image::Image;
 use syscontainers::image::variables;
 use syscontainers::install::installer::Installer;
 use syscontainers::install::plan::{Options, Planner, Previous};
@@ -16,7 +16,7 @@ use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::log;
-use syscontainers::store::{Image, Store};
+use syscontainers::store::Store;
 use syscontainers::system::lock;
 use syscontainers::update::switcher::{Settled, Switcher};
 use syscontainers::update::updater::Updater;
@@ -141,7 +141,7 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let deployments = Deployments::new(&args.root);
     let planner = Planner {
         deployments: &deployments,
-        store: &store,
+        tree: &store.tree(&image),
         image: &image,
         name: &name,
         options: &args.options,
@@ -178,11 +178,11 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Na
     let _lock = store.keep().context(what)?;
     let wanted = State::load(&deployments, name).context(what)?.wanted(&deployments, &info);
     let image = find(args, &store, rebase.unwrap_or(&wanted.image)).context(what)?;
-    let tree = Tree::Stored(&store, &image);
+    let tree = store.tree(&image);
     let previous = Previous::read(&deployments, name, &current, &tree).context(what)?;
     let planner = Planner {
         deployments: &deployments,
-        store: &store,
+        tree: &tree,
         image: &image,
         name,
         options: &args.options,

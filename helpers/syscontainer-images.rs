@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Error, Result};
 use syscontainers::image::exports::Exports;
-use syscontainers::image::tree::Tree;
 use syscontainers::list::images;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
@@ -72,8 +71,9 @@ fn run(args: Args) -> Result<()> {
     let image = store.find(wanted)?;
     let entry = entries.iter().find(|entry| entry.image.name == image.name);
     let entry = entry.ok_or_else(|| Error::new(format!("cannot show {}: it is gone", image.name)))?;
-    let exports = Exports::read(&Tree::Stored(&store, &image), &image)?;
-    let variables = exports.variables(&Tree::Stored(&store, &image))?;
+    let tree = store.tree(&image);
+    let exports = Exports::read(&tree, &image)?;
+    let variables = exports.variables(&tree)?;
     if !args.json {
         return cli::print(&images::details(entry, &users, &variables)?);
     }

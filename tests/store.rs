@@ -15,6 +15,8 @@ mod layout;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use syscontainers::image::tree::Tree;
+
 use host::{Host, contents, listing, xattr};
 use layout::{Item, Layer, Layout, dir, file, gzip, hard_link, open_tar, symlink, tar};
 
@@ -113,9 +115,9 @@ fn files_survive_as_they_were_packed() {
         assert!(fs::read(root.join(format!("size-{size}"))).unwrap() == bytes(size), "{size} bytes");
     }
     let (store, found) = (host.store(), host.store().find(&host.name("image")).unwrap());
-    assert_eq!(store.read(&found, "dir/owned").unwrap().as_deref(), Some(&b"x"[..]));
-    assert_eq!(store.read(&found, "/none/such").unwrap(), None);
-    assert!(store.read(&found, "absolute").is_err() && store.read(&found, "dir").is_err());
+    assert_eq!(store.tree(&found).read("dir/owned").unwrap().as_deref(), Some(&b"x"[..]));
+    assert_eq!(store.tree(&found).read("/none/such").unwrap(), None);
+    assert!(store.tree(&found).read("absolute").is_err() && store.tree(&found).read("dir").is_err());
     host.fsck();
 }
 
@@ -436,7 +438,12 @@ fn large_and_deep_layers_are_taken_in_little_memory() {
     assert!(outcome.memory < 64 << 10, "{} KiB", outcome.memory);
     let store = host.store();
     assert!(
-        store.read(&store.find(&image).unwrap(), "zeros").unwrap_err().to_string().contains("larger than")
+        store
+            .tree(&store.find(&image).unwrap())
+            .read("zeros")
+            .unwrap_err()
+            .to_string()
+            .contains("larger than")
     );
     let deep = Layer::of(&[file(["d"; 2000].join("/"), "x"), file("many", "")]);
     let many = (0..20_000).map(|n| file(format!("many/{n}"), "same")).collect::<Vec<_>>();
@@ -457,7 +464,7 @@ fn large_and_deep_layers_are_taken_in_little_memory() {
     println!("300,000 files: {} KiB", outcome.memory);
     assert!(outcome.memory < 64 << 10, "{} KiB", outcome.memory);
     let (store, found) = (host.store(), host.store().find(&image).unwrap());
-    let read = |path: &str| store.read(&found, path).unwrap();
+    let read = |path: &str| store.tree(&found).read(path).unwrap();
     assert_eq!(read("299/a-file-with-a-name-999").as_deref(), Some(&b"same"[..]));
     assert_eq!(read("link").as_deref(), Some(&b"other"[..]));
     assert_eq!(read("0/a-file-with-a-name-1").as_deref(), Some(&b"same"[..]));

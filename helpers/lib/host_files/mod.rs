@@ -6,7 +6,6 @@
 //! the last of them.
 
 pub mod changes;
-#[cfg(feature = "store")]
 pub mod plan;
 pub mod written;
 

@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::host_files;
 use crate::host_files::changes::Known;
 use crate::image::layout::Layout;
-use crate::image::tree::Kind;
+use crate::image::tree::FileKind;
 use crate::paths::Root;
 
 /// What an installation does with the files of a [`Layout`].
@@ -33,7 +33,7 @@ impl Plan {
             let path = host_files::locate(root, Path::new(&file.path))?;
             let was_ours = previous.is_some_and(|info| info.installed_files.contains(&file.path));
             let is_there = path.symlink_metadata().is_ok();
-            let is_directory = file.kind == Kind::Directory;
+            let is_directory = file.kind == FileKind::Directory;
             match is_there {
                 false => {
                     check_writable(root, &path, &file.path)?;

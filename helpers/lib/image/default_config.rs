@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::container::volumes::Volume;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 use crate::image::tree::Tree;
 use crate::image::variables::Values;
 use crate::name::Name;
 use crate::oci::config;
 use crate::oci::seccomp;
 use crate::paths::Root;
-use crate::store::Image;
 use crate::system::process;
 
 /// Capabilities of a service that brings no configuration: those that podman gives, none of which makes devices.
@@ -43,7 +43,7 @@ pub struct Default {
 
 /// The default of a container called `name`; `values` add to its environment, `state` is where volumes are.
 pub fn of(
-    tree: &Tree,
+    tree: &dyn Tree,
     image: &Image,
     name: &Name,
     root: &Root,
@@ -158,7 +158,7 @@ fn mounts(volumes: &[Volume]) -> Value {
 }
 
 /// `USER` or `USER:GROUP`, each a number, or a name in the image's own passwd(5) and group(5).
-fn find_user(tree: &Tree, text: &str) -> Result<Value> {
+fn find_user(tree: &dyn Tree, text: &str) -> Result<Value> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let read = |path| -> Result<String> {
         Ok(String::from_utf8_lossy(&tree.read(path)?.unwrap_or_default()).into_owned())

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::registration::UserNotify;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 use crate::image::default_config;
 use crate::image::layout::Layout;
 use crate::image::manifest::{self, Manifest};
@@ -18,7 +19,6 @@ use crate::image::tree::Tree;
 use crate::image::variables::{self, COMMANDS, Values};
 use crate::name::Name;
 use crate::paths::Root;
-use crate::store::Image;
 
 /// The unit of an image that brings none; the original's.
 const SERVICE: &str = "
@@ -81,7 +81,7 @@ pub struct Exports {
 
 impl Exports {
     /// Reads them from the image's tree.
-    pub fn read(tree: &Tree, image: &Image) -> Result<Exports> {
+    pub fn read(tree: &dyn Tree, image: &Image) -> Result<Exports> {
         let text = |path: &str| -> Result<Option<String>> {
             let content = tree.read(path)?;
             let text = content.map(String::from_utf8).transpose();
@@ -119,7 +119,7 @@ impl Exports {
     }
 
     /// The variables of an installation of this image.
-    pub fn variables(&self, tree: &Tree) -> Result<Variables> {
+    pub fn variables(&self, tree: &dyn Tree) -> Result<Variables> {
         let layout = Layout::read(tree, &self.manifest, &Values::new(), &mut Vec::new())?;
         let used: BTreeSet<String> = self.used().union(layout.used()).cloned().collect();
         let settable = used.into_iter().filter(|name| !variables::is_forced(name));
@@ -155,7 +155,7 @@ impl Exports {
     /// Renders everything for one deployment; all problems of all files are one error.
     pub fn render(
         &self,
-        tree: &Tree,
+        tree: &dyn Tree,
         image: &Image,
         values: &Values,
         place: &Place,

@@ -13,7 +13,7 @@ use crate::host_files;
 use crate::host_files::changes::Facts;
 use crate::image::manifest::Manifest;
 use crate::image::template::{self, Problem, Target};
-use crate::image::tree::{Entry, Kind, Tree};
+use crate::image::tree::{FileKind, Tree, TreeEntry};
 use crate::image::variables::Values;
 use crate::system::files;
 
@@ -27,8 +27,8 @@ pub struct HostFile {
     pub path: String,
     /// Its path below [`HOSTFS`]; `None` for a directory that only a renamed file needs.
     source: Option<PathBuf>,
-    /// What it is; no [`Kind::Special`].
-    pub kind: Kind,
+    /// What it is; no [`FileKind::Special`].
+    pub kind: FileKind,
     /// Its permissions.
     pub mode: u32,
     /// Its owner.
@@ -50,7 +50,7 @@ pub struct Layout {
 impl Layout {
     /// Finds out where everything goes; what cannot be substituted is added to `problems`.
     pub fn read(
-        tree: &Tree,
+        tree: &dyn Tree,
         manifest: &Manifest,
         values: &Values,
         problems: &mut Vec<Problem>,
@@ -60,7 +60,7 @@ impl Layout {
         let renames = renames(manifest, values, problems).context(what)?;
         let mut used = manifest.rename_files.values().flat_map(|text| template::variables(text)).collect();
         let mut files = place(&entries, &renames).context(what)?;
-        for file in files.iter_mut().filter(|file| file.kind == Kind::File) {
+        for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
             if manifest.installed_files_template.iter().any(|path| normal(path) == Path::new(&file.path)) {
                 file.content = Some(substitute(tree, file, values, &mut used, problems)?);
             }
@@ -95,7 +95,7 @@ impl Layout {
                 fs::create_dir_all(parent).context(what)?;
             }
             match (&file.kind, &file.content, &file.source) {
-                (Kind::Directory, ..) => fs::create_dir_all(&target).context(what)?,
+                (FileKind::Directory, ..) => fs::create_dir_all(&target).context(what)?,
                 (_, Some(content), _) => fs::write(&target, content).context(what)?,
                 (_, None, Some(source)) if link(&exports.join(source), &target).context(what)? => {
                     // Mode and owner are the store's, whose file this is.
@@ -111,11 +111,11 @@ impl Layout {
 
 impl HostFile {
     /// What would be recorded of it; `tree` is the image.
-    pub fn checksum(&self, tree: &Tree) -> Result<Option<String>> {
+    pub fn checksum(&self, tree: &dyn Tree) -> Result<Option<String>> {
         let source = Path::new(HOSTFS).join(self.source.as_deref().unwrap_or(Path::new("")));
         Ok(match (&self.kind, &self.content) {
-            (Kind::Directory, _) => Some(host_files::DIRECTORY.to_owned()),
-            (Kind::Symlink(target), _) => Some(host_files::sum(target.as_os_str().as_bytes())),
+            (FileKind::Directory, _) => Some(host_files::DIRECTORY.to_owned()),
+            (FileKind::Symlink(target), _) => Some(host_files::sum(target.as_os_str().as_bytes())),
             (_, Some(content)) => Some(host_files::sum(content.as_bytes())),
             _ => tree.read(&source.to_string_lossy())?.map(|content| host_files::sum(&content)),
         })
@@ -123,7 +123,7 @@ impl HostFile {
 
     /// Owner and mode that it is to have.
     pub fn facts(&self) -> Facts {
-        Facts::new(self.uid, self.gid, self.mode, matches!(self.kind, Kind::Symlink(_)))
+        Facts::new(self.uid, self.gid, self.mode, matches!(self.kind, FileKind::Symlink(_)))
     }
 }
 
@@ -178,9 +178,9 @@ fn renames(
 }
 
 /// The files at their places, and the directories that they need. A directory whose content all went elsewhere is left out.
-fn place(entries: &[Entry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<HostFile>> {
+fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<HostFile>> {
     let mut placed: BTreeMap<PathBuf, HostFile> = BTreeMap::new();
-    let mut directories: BTreeMap<PathBuf, &Entry> = BTreeMap::new();
+    let mut directories: BTreeMap<PathBuf, &TreeEntry> = BTreeMap::new();
     for entry in entries {
         let shown = entry.path.to_string_lossy().into_owned();
         if entry.path.to_str().is_none_or(|path| path.chars().any(char::is_control)) {
@@ -188,8 +188,10 @@ fn place(entries: &[Entry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<
         }
         let target = renamed(&Path::new("/").join(&entry.path), renames);
         match &entry.kind {
-            Kind::Special => return Err(Error::new(format!("/{shown} is no file, directory or symlink"))),
-            Kind::Directory => {
+            FileKind::Special => {
+                return Err(Error::new(format!("/{shown} is no file, directory or symlink")));
+            }
+            FileKind::Directory => {
                 let is_empty =
                     !entries.iter().any(|e| e.path != entry.path && e.path.starts_with(&entry.path));
                 if is_empty {
@@ -213,7 +215,7 @@ fn place(entries: &[Entry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<
     for path in needed {
         let directory = host_file(&path, directories.get(&path).copied());
         let there = placed.entry(path.clone()).or_insert(directory);
-        if there.kind != Kind::Directory {
+        if there.kind != FileKind::Directory {
             return Err(Error::new(format!("{} is a file and a directory", path.display())));
         }
     }
@@ -221,7 +223,7 @@ fn place(entries: &[Entry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<
 }
 
 /// `entry` at its place; without one, a directory as there are many.
-fn host_file(path: &Path, entry: Option<&Entry>) -> HostFile {
+fn host_file(path: &Path, entry: Option<&TreeEntry>) -> HostFile {
     let path = path.to_string_lossy().into_owned();
     match entry {
         Some(entry) => HostFile {
@@ -233,9 +235,15 @@ fn host_file(path: &Path, entry: Option<&Entry>) -> HostFile {
             gid: entry.gid,
             content: None,
         },
-        None => {
-            HostFile { path, source: None, kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, content: None }
-        }
+        None => HostFile {
+            path,
+            source: None,
+            kind: FileKind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            content: None,
+        },
     }
 }
 
@@ -251,7 +259,7 @@ fn renamed(path: &Path, renames: &BTreeMap<PathBuf, PathBuf>) -> PathBuf {
 }
 
 fn substitute(
-    tree: &Tree,
+    tree: &dyn Tree,
     file: &HostFile,
     values: &Values,
     used: &mut BTreeSet<String>,
@@ -270,12 +278,12 @@ fn substitute(
 mod tests {
     use super::*;
 
-    fn entry(path: &str, kind: Kind) -> Entry {
-        let mode = if kind == Kind::Directory { 0o750 } else { 0o640 };
-        Entry { path: path.into(), kind, mode, uid: 1, gid: 2 }
+    fn entry(path: &str, kind: FileKind) -> TreeEntry {
+        let mode = if kind == FileKind::Directory { 0o750 } else { 0o640 };
+        TreeEntry { path: path.into(), kind, mode, uid: 1, gid: 2 }
     }
 
-    fn paths(entries: &[Entry], renames: &[(&str, &str)]) -> Result<Vec<String>> {
+    fn paths(entries: &[TreeEntry], renames: &[(&str, &str)]) -> Result<Vec<String>> {
         let renames = renames.iter().map(|(from, to)| (PathBuf::from(from), PathBuf::from(to))).collect();
         Ok(place(entries, &renames)?.into_iter().map(|file| file.path).collect())
     }
@@ -283,15 +291,15 @@ mod tests {
     #[test]
     fn renames_files_and_directories_and_leaves_none_behind() {
         let entries = [
-            entry("etc", Kind::Directory),
-            entry("etc/etcd", Kind::Directory),
-            entry("etc/etcd/a.conf", Kind::File),
-            entry("etc/etcd/b.conf", Kind::File),
-            entry("usr", Kind::Directory),
-            entry("usr/bin", Kind::Directory),
-            entry("usr/bin/ctl", Kind::File),
-            entry("var", Kind::Directory),
-            entry("var/empty", Kind::Directory),
+            entry("etc", FileKind::Directory),
+            entry("etc/etcd", FileKind::Directory),
+            entry("etc/etcd/a.conf", FileKind::Regular),
+            entry("etc/etcd/b.conf", FileKind::Regular),
+            entry("usr", FileKind::Directory),
+            entry("usr/bin", FileKind::Directory),
+            entry("usr/bin/ctl", FileKind::Regular),
+            entry("var", FileKind::Directory),
+            entry("var/empty", FileKind::Directory),
         ];
         let renames = [
             ("/etc/etcd", "/etc/two"),
@@ -320,7 +328,7 @@ mod tests {
 
     #[test]
     fn directories_have_the_images_mode_and_owner() {
-        let entries = [entry("opt", Kind::Directory), entry("opt/x", Kind::File)];
+        let entries = [entry("opt", FileKind::Directory), entry("opt/x", FileKind::Regular)];
         let renames = BTreeMap::from([(PathBuf::from("/opt"), PathBuf::from("/srv/opt"))]);
         let files = place(&entries, &renames).unwrap();
         let facts: Vec<_> = files.iter().map(|f| (f.path.as_str(), f.mode, f.uid)).collect();
@@ -329,7 +337,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_file() {
-        assert!(paths(&[entry("pipe", Kind::Special)], &[]).is_err());
-        assert!(paths(&[entry("a\nb", Kind::File)], &[]).is_err());
+        assert!(paths(&[entry("pipe", FileKind::Special)], &[]).is_err());
+        assert!(paths(&[entry("a\nb", FileKind::Regular)], &[]).is_err());
     }
 }

@@ -1,15 +1,13 @@
-//! What an image says about its installation.
+//! Images: what one says about its installation, and what that becomes for one deployment.
 
-#[cfg(feature = "store")]
 pub mod default_config;
-#[cfg(feature = "store")]
 pub mod exports;
-#[cfg(feature = "store")]
 pub mod layout;
 pub mod manifest;
-#[cfg(feature = "store")]
+mod metadata;
 pub mod rendered;
 pub mod template;
-#[cfg(feature = "store")]
 pub mod tree;
 pub mod variables;
+
+pub use metadata::Image;

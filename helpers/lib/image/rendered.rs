@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::container::registration::{Notify, UserNotify};
 use crate::container::volumes::Volume;
 use crate::error::{Context, Result};
+use crate::image::Image;
 use crate::image::exports::{Place, SERVICE_TEMPLATE, cannot_install};
 use crate::image::layout::Layout;
 use crate::image::template::{self, Target};
 use crate::oci::config;
 use crate::paths::Root;
-use crate::store::Image;
 use crate::unit::syntax::UnitFile;
 
 /// What templates became.

@@ -10,13 +10,12 @@ use crate::host_files;
 use crate::host_files::plan::Plan;
 use crate::image::layout::HOSTFS;
 use crate::image::rendered::Rendered;
-use crate::image::tree::Kind;
+use crate::image::tree::{FileKind, Tree};
 use crate::install::register;
 use crate::name::Name;
 use crate::oci::config;
 use crate::oci::mountpoints;
 use crate::run::bundle;
-use crate::store::{Image, Store};
 use crate::system::files;
 
 /// What a deployment is made of besides the image's files.
@@ -45,11 +44,11 @@ impl<'a> Draft<'a> {
         format!("{}.{}", self.name, self.number)
     }
 
-    /// Checks the image out, writes everything else and syncs; then the deployment has its name.
-    pub fn make(&self, store: &Store, image: &Image, content: &Content, info: Info) -> Result<()> {
+    /// Checks out `tree`, writes everything else and syncs; then the deployment has its name.
+    pub fn make(&self, tree: &dyn Tree, content: &Content, info: Info) -> Result<()> {
         let temporary = self.deployments.temporary(self.name, self.number);
         let what = || format!("cannot make deployment {}", self.deployment());
-        let made = self.fill(&temporary, store, image, content, info).and_then(|()| self.commit(&temporary));
+        let made = self.fill(&temporary, tree, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
             // The first error is the one to tell; recovery collects what is left.
             let _ = files::remove_tree(&temporary);
@@ -58,24 +57,14 @@ impl<'a> Draft<'a> {
         made.context(what)
     }
 
-    fn fill(
-        &self,
-        directory: &Path,
-        store: &Store,
-        image: &Image,
-        content: &Content,
-        mut info: Info,
-    ) -> Result<()> {
+    fn fill(&self, directory: &Path, tree: &dyn Tree, content: &Content, mut info: Info) -> Result<()> {
         let Content { rendered, host_files: plan } = content;
         files::remove_tree(directory)?;
         let what = || format!("cannot create {}", directory.display());
         fs::create_dir(directory).context(what)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
         let rootfs = directory.join("rootfs");
-        match &info.rootfs {
-            Some(remote) => std::os::unix::fs::symlink(remote, &rootfs).context(what)?,
-            None => store.checkout(image, &rootfs)?,
-        }
+        tree.checkout(&rootfs)?;
         rendered.layout.stage(&rootfs.join(HOSTFS), directory)?;
         let staged = |path: &str| host_files::checksum(&host_files::staged(directory, path));
         plan.record(self.deployments.root(), &mut info, staged)?;
@@ -119,7 +108,7 @@ pub fn mount_files(rendered: &Rendered) -> mountpoints::Files {
     if bundle::mounts_notify_socket(&config::normalised(config), rendered.notify) {
         files.extra.push(bundle::PAYLOAD_NOTIFY.into());
     }
-    let brought = rendered.layout.files().iter().filter(|file| file.kind == Kind::File);
+    let brought = rendered.layout.files().iter().filter(|file| file.kind == FileKind::Regular);
     files.sources.extend(brought.map(|file| PathBuf::from(&file.path)));
     files
 }

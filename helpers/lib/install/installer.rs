@@ -20,13 +20,14 @@ pub struct Installer<'a> {
 impl Installer<'_> {
     /// Makes deployment 0 and all that belongs to it. A failure leaves nothing behind.
     pub fn install(&self) -> Result<()> {
-        let Planner { deployments, name, store, image, .. } = self.planner;
+        let Planner { deployments, name, image, .. } = self.planner;
         let draft = Draft::new(deployments, name, 0);
         let planned = self.planner.plan(&draft)?;
         let has_service = planned.registration.service;
         planned.warn_of_host_files();
         let info = planned.info.clone();
-        draft.make(store, image, &planned.content, planned.info)?;
+        let tree = self.planner.tree(info.rootfs.as_deref());
+        draft.make(&*tree, &planned.content, planned.info)?;
         let done = self.commit(&draft.deployment());
         if let Err(e) = done {
             self.undo().context(|| format!("{e}; then it failed to remove what was made"))?;

@@ -12,10 +12,11 @@ use crate::container::units;
 use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
+use crate::image::Image;
 use crate::image::exports::{Chosen, Exports, Place};
 use crate::image::manifest;
 use crate::image::rendered::Rendered;
-use crate::image::tree::Tree;
+use crate::image::tree::{Directory, Tree};
 use crate::image::variables::{self, Facts, Values};
 use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
@@ -26,7 +27,6 @@ use crate::oci::mountpoints;
 use crate::oci::resources;
 use crate::paths::ATTACHED;
 use crate::program::log;
-use crate::store::{Image, Store};
 use crate::system::systemd;
 
 /// What the user chose.
@@ -73,8 +73,8 @@ impl Planned {
 pub struct Planner<'a> {
     /// Where to.
     pub deployments: &'a Deployments,
-    /// Where the image is.
-    pub store: &'a Store,
+    /// The image's files in the store.
+    pub tree: &'a dyn Tree,
     /// The image.
     pub image: &'a Image,
     /// What the container is called.
@@ -98,23 +98,27 @@ pub struct Previous {
 impl Previous {
     /// Reads the current deployment. What the original installed is compared with the defaults of its image, or, where that is
     /// not there any more, with those of `image`.
-    pub fn read(deployments: &Deployments, name: &Name, deployment: &str, image: &Tree) -> Result<Previous> {
+    pub fn read(
+        deployments: &Deployments,
+        name: &Name,
+        deployment: &str,
+        image: &dyn Tree,
+    ) -> Result<Previous> {
         let mut info = deployments.info(deployment)?;
         let mut wanted = State::load(deployments, name)?.wanted(deployments, &info);
         if info.is_of_original() {
             // It recorded neither.
             info.enabled = systemd::is_enabled(deployments.root(), name)?;
             let rootfs = deployments.path(deployment).join("rootfs");
-            let own = Tree::Directory(&rootfs);
-            wanted.user_values =
-                atomic::user_values(&info, &defaults(if rootfs.is_dir() { &own } else { image })?);
+            let defaults = if rootfs.is_dir() { defaults(&Directory(rootfs))? } else { defaults(image)? };
+            wanted.user_values = atomic::user_values(&info, &defaults);
         }
         Ok(Previous { deployment: deployment.to_owned(), info, wanted })
     }
 }
 
 /// The default values of an image.
-fn defaults(tree: &Tree) -> Result<Values> {
+fn defaults(tree: &dyn Tree) -> Result<Values> {
     let text = tree.read(manifest::FILE)?;
     Ok(text.map(|text| manifest::parse(&text)).transpose()?.unwrap_or_default().default_values)
 }
@@ -126,7 +130,7 @@ impl Planner<'_> {
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
         let tree = self.tree(rootfs.as_deref());
-        let exports = Exports::read(&tree, self.image)?;
+        let exports = Exports::read(&*tree, self.image)?;
         let root = self.deployments.root();
         let runtime = match exports.needs_runtime() {
             true => Some(self.find_runtime()?),
@@ -151,7 +155,7 @@ impl Planner<'_> {
             deployment: directory.join(draft.deployment()),
         };
         let chosen = Chosen { values: &user_values, notify: self.user_notify() };
-        let rendered = exports.render(&tree, self.image, &values, &place, &chosen)?;
+        let rendered = exports.render(&*tree, self.image, &values, &place, &chosen)?;
         self.warn_of_values(&rendered);
         let values = variables::with_destdir(&values, &place.deployment);
         let mut info = self.info(&rendered, values, runtime);
@@ -163,11 +167,11 @@ impl Planner<'_> {
         self.check(draft, rendered, info)
     }
 
-    /// The image's files, which may be in a directory of the user's.
-    pub fn tree<'b>(&'b self, rootfs: Option<&'b Path>) -> Tree<'b> {
+    /// The files of a deployment: the image's, or those of the directory that the user gives in its place.
+    pub fn tree(&self, rootfs: Option<&Path>) -> Box<dyn Tree + '_> {
         match rootfs {
-            Some(directory) => Tree::Directory(directory),
-            None => Tree::Stored(self.store, self.image),
+            Some(directory) => Box::new(Directory(directory.to_path_buf())),
+            None => Box::new(self.tree),
         }
     }
 

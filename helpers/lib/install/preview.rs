@@ -13,7 +13,7 @@ use crate::error::{Context, Result};
 use crate::host_files::changes::{Arrival, Departure, Incoming, Known};
 use crate::host_files::written;
 use crate::image::layout::HostFile;
-use crate::image::tree::Kind;
+use crate::image::tree::FileKind;
 use crate::install::atomic;
 use crate::install::plan::{Planned, Planner};
 use crate::install::register;
@@ -110,11 +110,10 @@ impl Preview<'_> {
     fn info(&self) -> Result<Info> {
         let content = &self.planned.content;
         let mut info = self.planned.info.clone();
-        let rootfs = info.rootfs.clone();
-        let tree = self.planner.tree(rootfs.as_deref());
+        let tree = self.planner.tree(info.rootfs.as_deref());
         let files = layout(self.planned);
         content.host_files.record(self.root, &mut info, |path| match files.get(path) {
-            Some(file) => file.checksum(&tree),
+            Some(file) => file.checksum(&*tree),
             None => Ok(None),
         })?;
         Ok(info)
@@ -296,8 +295,8 @@ fn describe(out: &mut String, file: &HostFile, arrival: Arrival) {
     let path = &file.path;
     let owner = format!("mode {:04o}, owner {}:{}", file.mode, file.uid, file.gid);
     let what = match &file.kind {
-        Kind::Symlink(target) => format!("symlink to {}", target.display()),
-        Kind::Directory => format!("directory, {owner}"),
+        FileKind::Symlink(target) => format!("symlink to {}", target.display()),
+        FileKind::Directory => format!("directory, {owner}"),
         _ => owner.clone(),
     };
     match arrival {

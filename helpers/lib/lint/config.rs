@@ -150,9 +150,8 @@ fn made<'a>(
     let variables = &rendered.variables;
     let state = variables.own.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str);
     let (root, none) = (Root::default(), Values::new());
-    let made = subject
-        .with_tree(|tree| default_config::of(tree, image, &variables.name, &root, &none, Path::new(state)));
-    let made = match made {
+    let tree = subject.tree();
+    let made = match default_config::of(&*tree, image, &variables.name, &root, &none, Path::new(state)) {
         Ok(made) => made,
         Err(error) => {
             let message = last_cause(&error.to_string(), &image.name);

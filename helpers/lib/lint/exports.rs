@@ -29,10 +29,10 @@ pub struct Exports {
 impl Exports {
     /// Reads them; what cannot be read is a finding.
     pub fn read(subject: &Subject, report: &mut Report) -> Result<Exports> {
-        let mut any = subject.with_tree(|tree| tree.walk(HOSTFS)).is_ok_and(|files| !files.is_empty());
+        let mut any = subject.tree().walk(HOSTFS).is_ok_and(|files| !files.is_empty());
         let mut read = |file: &str| {
             let shown = subject.shown(file);
-            let content = match subject.with_tree(|tree| tree.read(file)) {
+            let content = match subject.tree().read(file) {
                 Ok(content) => content?,
                 Err(error) => {
                     any = true;

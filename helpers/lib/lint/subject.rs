@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
 use crate::image::layout::HOSTFS;
 use crate::image::manifest;
-use crate::image::tree::Tree;
+use crate::image::tree::{ExportsDirectory, Tree};
 use crate::name::Name;
-use crate::store::{Image, Store};
+use crate::store::Store;
 
 /// What an installation looks for, below the image's root.
 pub const FILES: [&str; 6] =
@@ -116,11 +117,11 @@ impl Subject<'_> {
         self.source().and_then(Source::dockerfile)
     }
 
-    /// Does `work` with the files of the image, as far as they are there.
-    pub fn with_tree<T>(&self, work: impl FnOnce(&Tree) -> T) -> T {
+    /// The files of the image, as far as they are there.
+    pub fn tree(&self) -> Box<dyn Tree + '_> {
         match self {
-            Subject::Source(source) => work(&Tree::Exports(&source.exports())),
-            Subject::Image(store, image) => work(&Tree::Stored(store, image)),
+            Subject::Source(source) => Box::new(ExportsDirectory(source.exports())),
+            Subject::Image(store, image) => Box::new(store.tree(image)),
         }
     }
 

@@ -150,7 +150,7 @@ fn layout(
     report: &mut Report,
 ) -> Layout {
     let mut found = Vec::new();
-    let layout = subject.with_tree(|tree| Layout::read(tree, manifest, &variables.linked, &mut found));
+    let layout = Layout::read(&*subject.tree(), manifest, &variables.linked, &mut found);
     problems
         .extend(found.into_iter().map(|problem| Problem { file: subject.shown(&problem.file), ..problem }));
     layout.unwrap_or_else(|error| {

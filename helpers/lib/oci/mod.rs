@@ -3,5 +3,4 @@
 pub mod config;
 pub mod mountpoints;
 pub mod resources;
-#[cfg(feature = "store")]
 pub mod seccomp;

@@ -5,11 +5,12 @@
 use oci_spec::image::ImageManifest;
 use ostree::glib::VariantDict;
 
-use super::image::{self, Image};
+use super::image;
 use super::layer;
 use super::pull;
 use super::{NEVER, Store, reference};
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 
 /// File of a configuration blob's commit.
 const CONTENT: &str = "content";

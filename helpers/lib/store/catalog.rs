@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
-use super::image::{self, Image};
+use super::image;
 use super::{NEVER, Store, reference};
 use crate::error::{Context, Result};
+use crate::image::Image;
 
 /// An image, with what it takes.
 #[derive(Clone, Debug)]

@@ -1,39 +1,14 @@
 //! Images in the repository: commits of merged trees, and what their metadata says.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use oci_spec::image::ImageConfiguration;
 use ostree::glib::{Variant, VariantDict};
 
 use super::{NEVER, Store, reference};
 use crate::error::{Context, Error, Result};
-
-/// An image in the store.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// Its name in the store, as `registry/name:tag`.
-    pub name: String,
-    /// OSTree commit of its merged tree.
-    pub commit: String,
-    /// Digest of its manifest as the source served it: `sha256:…`.
-    pub digest: String,
-    /// Its manifest as the source served it, raw JSON.
-    pub manifest: String,
-    /// Its OCI image configuration, raw JSON.
-    pub config: String,
-}
-
-impl Image {
-    /// The labels of its configuration.
-    pub fn labels(&self) -> Result<BTreeMap<String, String>> {
-        let what = || format!("cannot read the configuration of {}", self.name);
-        let config: ImageConfiguration = serde_json::from_str(&self.config).context(what)?;
-        Ok(config.labels_of_config().cloned().unwrap_or_default().into_iter().collect())
-    }
-}
+use crate::image::Image;
 
 /// Marks image commits of ours, and says what their metadata means.
 const VERSION_KEY: &str = "syscontainers.version";

@@ -22,37 +22,29 @@ pub mod pull;
 pub mod reference;
 mod retry;
 mod staging;
+mod stored;
 mod transport;
 mod tree;
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use ostree::gio::{self, prelude::*};
-use ostree::gio::{Cancellable, FileInfo, FileQueryInfoFlags, FileType};
-use ostree::{RepoCheckoutAtOptions, RepoFile, RepoMode};
+use ostree::RepoMode;
+use ostree::gio::Cancellable;
 
 use crate::error::{Context, Error, Result};
-use crate::image::tree::{Entry, Kind};
+use crate::image::Image;
 use crate::paths::Root;
 use crate::system::files;
 use crate::system::lock::{self, Lock};
 use reference::Reference;
 
-pub use image::Image;
+pub use stored::Stored;
 
 /// No operation on the store is cancelled: it ends, or the process does.
 const NEVER: Option<&Cancellable> = Cancellable::NONE;
 /// What every repository has besides its configuration.
 const DIRECTORIES: [&str; 7] =
     ["objects", "tmp", "extensions", "state", "refs/heads", "refs/mirrors", "refs/remotes"];
-/// What is asked of files in a walk.
-const ATTRIBUTES: &str =
-    "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
-/// Longest file of an image that is read into memory.
-const READ_MAX: u64 = 16 << 20;
 
 /// An open repository.
 pub struct Store {
@@ -146,85 +138,16 @@ impl Store {
         source.as_deref().unwrap_or(name).parse()
     }
 
+    /// The files of an image in the store.
+    pub fn tree<'a>(&'a self, image: &'a Image) -> Stored<'a> {
+        Stored { store: self, image }
+    }
+
     /// As [`Store::find`]; an image that the original pulled is made one of ours.
     pub fn find_or_adopt(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
         if image::is_of_another(&self.repo, &name)? { adopt::adopt(self, &name) } else { self.find(image) }
-    }
-
-    /// Hard-links the image's tree to `destination`, which must not exist yet; its parent must.
-    pub fn checkout(&self, image: &Image, destination: &Path) -> Result<()> {
-        let what = || format!("cannot check out {} to {}", image.name, destination.display());
-        let parent = File::open(destination.parent().unwrap_or(destination)).context(what)?;
-        let name = destination.file_name().ok_or_else(|| Error::new("it has no name")).context(what)?;
-        // A copy would be another version of the files for whoever looks at the store, and cost what images cost.
-        let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
-        self.repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &image.commit, NEVER).context(what)
-    }
-
-    /// Content of a regular file in the image's tree, `None` where there is none; symlinks are not followed.
-    pub fn read(&self, image: &Image, path: &str) -> Result<Option<Vec<u8>>> {
-        let what = || format!("cannot read {path} of {}", image.name);
-        let (root, _) = self.repo.read_commit(&image.commit, NEVER).context(what)?;
-        self.content(&root, path).context(what)
-    }
-
-    fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
-        let file = root.resolve_relative_path(path);
-        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is no file of the store"))?;
-        if !file.query_exists(NEVER) {
-            return Ok(None);
-        }
-        if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
-            return Err(Error::new("it is no regular file"));
-        }
-        let what = || "cannot read its content".to_string();
-        let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
-        let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
-        let mut content = Vec::new();
-        let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
-        if length as u64 > READ_MAX {
-            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
-        }
-        Ok(Some(content))
-    }
-
-    /// Everything below a directory of the image's tree; nothing where there is no such directory.
-    pub fn walk(&self, image: &Image, path: &str) -> Result<Vec<Entry>> {
-        let what = || format!("cannot read {path} of {}", image.name);
-        let (root, _) = self.repo.read_commit(&image.commit, NEVER).context(what)?;
-        let directory = root.resolve_relative_path(path);
-        let mut entries = Vec::new();
-        if directory.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Directory {
-            walk(&directory, Path::new(""), &mut entries).context(what)?;
-        }
-        Ok(entries)
-    }
-}
-
-fn walk(directory: &gio::File, below: &Path, entries: &mut Vec<Entry>) -> Result<()> {
-    let children = directory.enumerate_children(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
-    for info in children.context(|| format!("directory {}", below.display()))? {
-        let info = info.context(|| format!("directory {}", below.display()))?;
-        let path = below.join(info.name());
-        let kind = kind(&info);
-        if kind == Kind::Directory {
-            walk(&directory.child(info.name()), &path, entries)?;
-        }
-        let number = |attribute| info.attribute_uint32(attribute);
-        let (mode, uid, gid) = (number("unix::mode") & 0o7777, number("unix::uid"), number("unix::gid"));
-        entries.push(Entry { path, kind, mode, uid, gid });
-    }
-    Ok(())
-}
-
-fn kind(info: &FileInfo) -> Kind {
-    match info.file_type() {
-        FileType::Directory => Kind::Directory,
-        FileType::Regular => Kind::File,
-        FileType::SymbolicLink => Kind::Symlink(info.symlink_target().unwrap_or_default()),
-        _ => Kind::Special,
     }
 }
 

@@ -10,7 +10,7 @@ use ostree::glib::Variant;
 use super::Store;
 use super::access::Access;
 use super::commit::{self, Content};
-use super::image::{self, Image};
+use super::image;
 use super::layer::{self, Expected};
 use super::policy::Policy;
 use super::reference::{self, Reference};
@@ -18,6 +18,7 @@ use super::retry::with_retries;
 use super::transport::{self, Source};
 use super::tree::{self, Layer};
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 
 /// Who is told what a pull is doing.
 pub trait Report {

@@ -28,7 +28,7 @@ pub struct Updater<'a> {
 impl Updater<'_> {
     /// Makes the next deployment current, if it is another than the one that is. A failure leaves that one as it is.
     pub fn update(&self) -> Result<()> {
-        let Planner { deployments, name, store, image, .. } = self.planner;
+        let Planner { deployments, name, image, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.planner.plan(&draft)?;
         if self.is_same(&planned) {
@@ -40,7 +40,8 @@ impl Updater<'_> {
             log::warning(&format!("{} failed for {name} before: {}", image.name, bad.reason));
         }
         planned.warn_of_host_files();
-        draft.make(store, image, &planned.content, planned.info.clone())?;
+        let tree = self.planner.tree(planned.info.rootfs.as_deref());
+        draft.make(&*tree, &planned.content, planned.info.clone())?;
         let deployment = draft.deployment();
         Switcher { deployments, name }.replace(&self.previous.deployment, &deployment)?;
         let restart = if planned.registration.service && systemd::is_running(deployments.root()) {
@@ -55,7 +56,7 @@ impl Updater<'_> {
 
     /// Makes the next deployment, for [`Switcher::switch`], unless there is a reason not to.
     pub fn stage(&self, force: bool) -> Result<()> {
-        let Planner { deployments, name, store, image, .. } = self.planner;
+        let Planner { deployments, name, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.planner.plan(&draft)?;
         let mut state = State::load(deployments, name)?;
@@ -80,7 +81,8 @@ impl Updater<'_> {
         state.staged = Some(draft.deployment());
         state.forgive(&planned.info);
         state.save(deployments, name)?;
-        draft.make(store, image, &planned.content, planned.info.clone())?;
+        let tree = self.planner.tree(planned.info.rootfs.as_deref());
+        draft.make(&*tree, &planned.content, planned.info.clone())?;
         retention::collect(deployments, name)?;
         let message = format!("{}; 'syscontainer-switch {name}' runs it", outlook.describe(&planned, name));
         self.tell(Event::Staged, &planned, "", &message);
