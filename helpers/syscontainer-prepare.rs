@@ -6,7 +6,6 @@
 use std::fs;
 use std::process::ExitCode;
 
-use syscontainers::container::deployment;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
@@ -101,7 +100,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     write(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
         // What a power cut left.
-        deployment::remove_tree(scratch)?;
+        files::remove_tree(scratch)?;
         scratch::make(&registration.rootfs(), scratch, &bundle.scratch_rootfs())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)

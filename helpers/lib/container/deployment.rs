@@ -293,12 +293,12 @@ impl Deployments {
         let path = self.path(deployment);
         mounts::refuse(&path).context(|| format!("cannot remove {}", path.display()))?;
         let doomed = self.path(format!(".{deployment}.old"));
-        remove_tree(&doomed)?;
+        files::remove_tree(&doomed)?;
         match fs::rename(&path, &doomed) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             result => result.context(|| format!("cannot remove {}", path.display()))?,
         }
-        remove_tree(&doomed)
+        files::remove_tree(&doomed)
     }
 }
 
@@ -352,23 +352,6 @@ fn is_temporary(name: &Name, text: &str) -> bool {
     deployment.is_some_and(|d| number(name, d).is_some())
         || rest == format!("{name}.link")
         || rest == reserve(name)
-}
-
-/// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.
-pub fn remove_tree(path: &Path) -> Result<()> {
-    let what = || format!("cannot remove {}", path.display());
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            mounts::refuse(path).context(what)?;
-            fs::remove_dir_all(path)
-        }
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match result {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.context(what),
-    }
 }
 
 #[cfg(test)]

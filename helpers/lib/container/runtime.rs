@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::deployment;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, Root};
 use crate::program::log;
 use crate::run::bundle::Bundle;
-use crate::system::systemd;
+use crate::system::command;
+use crate::system::files;
 
 /// Which command line a runtime speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,11 +90,11 @@ impl Runtime {
         if !self.state(name).exists() {
             return Ok(());
         }
-        if let Err(e) = systemd::run(self.command().args(["delete", "--force", name.as_str()])) {
+        if let Err(e) = command::run(self.command().args(["delete", "--force", name.as_str()])) {
             // A runtime that was killed half-way can leave a state that it cannot read itself.
             log::warning(&format!("{e}, removing {} instead", self.state(name).display()));
         }
-        deployment::remove_tree(&self.state(name))
+        files::remove_tree(&self.state(name))
     }
 
     /// Where the runtime keeps what it knows of a container.
@@ -124,7 +124,7 @@ fn kind(root: &Root, path: &Path) -> Result<Kind> {
         Some("runc") => return Ok(Kind::Runc),
         _ if !root.is_host() => {}
         _ => {
-            let version = systemd::output(Command::new(path).arg("--version"))?;
+            let version = command::output(Command::new(path).arg("--version"))?;
             if version.starts_with(b"crun") {
                 return Ok(Kind::Crun);
             }

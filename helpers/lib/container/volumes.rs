@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use crate::container::deployment;
 use crate::error::{Context, Result};
 use crate::system::files;
 
@@ -46,7 +45,7 @@ impl Volume {
             if names.iter().any(|name| name != COPYING && name != "lost+found") {
                 return Ok(());
             }
-            deployment::remove_tree(&copying)?;
+            files::remove_tree(&copying)?;
             copy_tree(source, &copying, self.owner)?;
             files::sync_file_system(&copying)?;
             fs::rename(&copying, &copied).context(|| format!("cannot rename {}", copying.display()))?;

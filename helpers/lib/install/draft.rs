@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::container::deployment::{self, Deployments, Info};
+use crate::container::deployment::{Deployments, Info};
 use crate::error::{Context, Result};
 use crate::host_files;
 use crate::host_files::plan::Plan;
@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
         let made = self.fill(&temporary, store, image, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
             // The first error is the one to tell; recovery collects what is left.
-            let _ = deployment::remove_tree(&temporary);
+            let _ = files::remove_tree(&temporary);
             let _ = self.deployments.remove(&self.deployment());
         }
         made.context(what)
@@ -67,7 +67,7 @@ impl<'a> Draft<'a> {
         mut info: Info,
     ) -> Result<()> {
         let Content { rendered, host_files: plan } = content;
-        deployment::remove_tree(directory)?;
+        files::remove_tree(directory)?;
         let what = || format!("cannot create {}", directory.display());
         fs::create_dir(directory).context(what)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
@@ -89,7 +89,7 @@ impl<'a> Draft<'a> {
         match &rendered.unit {
             Some(unit) => self.write(directory, &self.name.unit(), unit)?,
             // Nothing will run in it.
-            None => deployment::remove_tree(&rootfs)?,
+            None => files::remove_tree(&rootfs)?,
         }
         if let Some(tmpfiles) = &rendered.tmpfiles {
             let text = format!("{}{tmpfiles}", register::tmpfiles_header(self.name));

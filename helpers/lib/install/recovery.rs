@@ -40,7 +40,7 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
     let what = || format!("cannot recover {name}");
     let (all, temporary) = deployments.all(name).context(what)?;
     for path in temporary {
-        deployment::remove_tree(&path).context(what)?;
+        files::remove_tree(&path).context(what)?;
     }
     let had_link = deployments.path(name.as_str()).is_symlink();
     let current = deployments.current(name).context(what)?;
@@ -78,7 +78,7 @@ pub fn recover(deployments: &Deployments, name: &Name) -> Result<Recovered> {
             for deployment in all {
                 deployments.remove(&deployment).context(what)?;
             }
-            deployment::remove_tree(&deployments.scratch(name)).context(what)?;
+            files::remove_tree(&deployments.scratch(name)).context(what)?;
             Ok(Recovered { changed: unmark(deployments.root(), name)? || changed, created: false })
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::container::deployment::{self, Deployments, Info};
+use crate::container::deployment::{Deployments, Info};
 use crate::error::{Context, Result};
 use crate::install::register;
 use crate::name::Name;
@@ -85,7 +85,7 @@ pub fn check(deployments: &Deployments, paths: &BTreeSet<PathBuf>) -> Result<()>
 /// Removes directories with all in them, and forgets those of the container that are not there.
 pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<PathBuf>) -> Result<()> {
     for path in paths {
-        deployment::remove_tree(&deployments.root().join(path))
+        files::remove_tree(&deployments.root().join(path))
             .context(|| format!("cannot purge {}", path.display()))?;
         log::info(&format!("purged {}", path.display()));
     }

@@ -186,7 +186,7 @@ pub fn leftover(path: &Path, why: &str, report: &mut Report) {
     }
     let bytes = files::own_size(path);
     if !report.dry_run {
-        if let Err(e) = deployment::remove_tree(path) {
+        if let Err(e) = files::remove_tree(path) {
             return report.failed("leftover", shown(path), &e);
         }
     }

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::container::deployment;
 use crate::container::registration::{Notify, Registration};
 use crate::container::runtime::{Kind, Runtime};
 use crate::error::{Context, Error, Result};
@@ -154,7 +153,7 @@ impl Bundle {
                 scratch::remove(path, &self.scratch_rootfs())?;
             }
         }
-        deployment::remove_tree(&self.directory)
+        files::remove_tree(&self.directory)
     }
 }
 

@@ -19,7 +19,7 @@ use super::reference::{Reference, Transport};
 use super::staging::Staging;
 use super::tree;
 use crate::error::{Context, Error, Result};
-use crate::system::systemd;
+use crate::system::command;
 
 /// An open image at its source.
 pub struct Source {
@@ -153,7 +153,7 @@ pub fn peek(reference: &Reference, access: &Access) -> Result<String> {
 
 /// The manifest as it is at its source.
 fn inspect(reference: &Reference, access: &Access) -> Result<Vec<u8>> {
-    systemd::output(access.verb("inspect", "").arg("--raw").arg(reference.to_skopeo()))
+    command::output(access.verb("inspect", "").arg("--raw").arg(reference.to_skopeo()))
 }
 
 fn is_broken_pipe(error: &Error) -> bool {

@@ -6,7 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
+
 use crate::error::{Context, Result};
+use crate::system::mounts;
 
 /// Writes a file under a temporary name beside it and renames it into place. `mode` holds whatever the umask is.
 ///
@@ -138,4 +141,28 @@ pub fn sync_file_system(path: &Path) -> Result<()> {
     let what = || format!("cannot sync the file system of {}", path.display());
     let directory = File::open(path).context(what)?;
     nix::unistd::syncfs(directory).context(what)
+}
+
+/// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let what = || format!("cannot remove {}", path.display());
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            mounts::refuse(path).context(what)?;
+            fs::remove_dir_all(path)
+        }
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.context(what),
+    }
+}
+
+/// Makes a directory that only this user can enter, and that is removed when it is dropped.
+pub fn temporary_directory(parent: &Path, prefix: &str) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder.tempdir_in(parent).context(|| format!("cannot create a directory in {}", parent.display()))
 }

@@ -1,6 +1,7 @@
 //! The running system: files, processes, systemd.
 
 pub mod cgroup;
+pub mod command;
 pub mod files;
 pub mod journal;
 pub mod lock;
@@ -8,4 +9,3 @@ pub mod mounts;
 pub mod notify;
 pub mod process;
 pub mod systemd;
-pub mod temporary;

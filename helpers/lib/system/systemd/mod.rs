@@ -11,9 +11,10 @@ use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::name::Name;
 use crate::paths::{self, GENERATED, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
+use crate::system::command::{output, run};
 use crate::system::files;
 
 /// Where `systemctl enable` makes links.
@@ -310,26 +311,4 @@ fn systemctl(root: &Root) -> Command {
         command.arg(format!("--root={}", root.path().display()));
     }
     command
-}
-
-/// Runs a program to its end; its last line on stderr is the cause if it fails.
-pub fn run(command: &mut Command) -> Result<()> {
-    output(command).map(|_| ())
-}
-
-/// As [`run`], with what the program printed.
-pub fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-    let line = words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let what = || format!("cannot run '{line}'");
-    let output = command.env("PATH", paths::search_path()).stdin(Stdio::null()).output().context(what)?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let cause = match stderr.lines().map(str::trim).rfind(|l| !l.is_empty()) {
-        Some(line) => format!("{line} ({})", output.status),
-        None => output.status.to_string(),
-    };
-    Err(Error::new(cause)).context(what)
 }
