@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::image::ImageConfiguration;
 
+use crate::digest::Digest;
 use crate::error::{Context, Result};
 
 /// An image: its names, and the JSON documents that came with it.
@@ -13,8 +14,8 @@ pub struct Image {
     pub name: String,
     /// OSTree commit of the merged tree.
     pub commit: String,
-    /// Digest of the manifest as the source served it: `sha256:…`.
-    pub digest: String,
+    /// Digest of the manifest as the source served it.
+    pub digest: Digest,
     /// Manifest as the source served it, raw JSON.
     pub manifest: String,
     /// OCI image configuration, raw JSON.

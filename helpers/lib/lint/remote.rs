@@ -11,7 +11,7 @@ use crate::store::access::Access;
 use crate::store::progress::Progress;
 use crate::store::pull;
 use crate::store::reference::Reference;
-use crate::system::temporary::Temporary;
+use crate::system::files;
 
 /// Checks an image in the store; one that is not there is pulled to a temporary store first.
 pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {
@@ -25,7 +25,7 @@ pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Ac
     }
     // Layers may be large, and /tmp is memory on many hosts.
     let directory = paths::from_env("TMPDIR").unwrap_or_else(|| PathBuf::from("/var/tmp"));
-    let temporary = Temporary::new(&directory)?;
+    let temporary = files::temporary_directory(&directory, "syscontainer-")?;
     let store = Store::open_or_create(root, Some(&temporary.path().join("store")))?;
     let image = pull::pull(&store, &reference, access, &Progress::new(true))?.image;
     check(&Subject::Image(&store, &image))

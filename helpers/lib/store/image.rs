@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use ostree::glib::{Variant, VariantDict};
 
 use super::{NEVER, Store, reference};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 
@@ -48,7 +49,7 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
     Ok(Some(Image {
         name: name.to_owned(),
         commit: commit.to_string(),
-        digest: text(DIGEST)?,
+        digest: text(DIGEST)?.parse().context(|| "cannot read its digest; pull it again".into())?,
         manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
     }))
@@ -136,10 +137,10 @@ fn detached(repo: &ostree::Repo, image: &Image) -> Result<VariantDict> {
 }
 
 /// The metadata of an image's commit.
-pub fn metadata(digest: &str, manifest: &str, config: &str, source: &str) -> Variant {
+pub fn metadata(digest: &Digest, manifest: &str, config: &str, source: &str) -> Variant {
     let metadata = VariantDict::new(None);
     metadata.insert(VERSION_KEY, VERSION);
-    metadata.insert(DIGEST, digest);
+    metadata.insert(DIGEST, digest.to_string());
     metadata.insert(MANIFEST, manifest);
     metadata.insert(CONFIG, config);
     metadata.insert(SOURCE, source);

@@ -1,6 +1,8 @@
 //! Copies of images that skopeo made, for where it has to enforce a signature policy before anything of them is taken.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use tempfile::TempDir;
 
 use super::access::Access;
 use super::policy::Policy;
@@ -9,12 +11,12 @@ use super::transport::message;
 use crate::error::{Context, Error, Result};
 use crate::system::files;
 
-/// What directories of copies are called, up to the number of the process.
+/// What the names of directories with copies begin with.
 pub const PREFIX: &str = "syscontainers-";
 
 /// A directory with one image, removed when it is dropped. What a killed pull leaves, a prune removes.
 pub struct Staging {
-    directory: PathBuf,
+    directory: TempDir,
 }
 
 impl Staging {
@@ -25,10 +27,7 @@ impl Staging {
         policy: &Policy,
         temporary: &Path,
     ) -> Result<Staging> {
-        let directory = temporary.join(format!("{PREFIX}{}", std::process::id()));
-        files::remove_tree(&directory)?;
-        files::make_directory(&directory, 0o700)?;
-        let staging = Staging { directory };
+        let staging = Staging { directory: files::temporary_directory(temporary, PREFIX)? };
         let mut command = access.verb("copy", "src-");
         command.args(["--quiet", "--remove-signatures"]);
         if reference.transport() != Transport::Storage {
@@ -51,13 +50,6 @@ impl Staging {
 
     /// The copy.
     pub fn reference(&self) -> Reference {
-        Reference::directory(&self.directory)
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // What cannot be removed is cleaned later.
-        let _ = files::remove_tree(&self.directory);
+        Reference::directory(self.directory.path())
     }
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
+
 use crate::error::{Context, Result};
 use crate::system::mounts;
 
@@ -156,4 +158,11 @@ pub fn sync_file_system(path: &Path) -> Result<()> {
     let what = || format!("cannot sync the file system of {}", path.display());
     let directory = File::open(path).context(what)?;
     nix::unistd::syncfs(directory).context(what)
+}
+
+/// Makes a directory that only this user can enter, and that is removed when it is dropped.
+pub fn temporary_directory(parent: &Path, prefix: &str) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder.tempdir_in(parent).context(|| format!("cannot create a directory in {}", parent.display()))
 }

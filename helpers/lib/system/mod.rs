@@ -9,4 +9,3 @@ pub mod mounts;
 pub mod notify;
 pub mod process;
 pub mod systemd;
-pub mod temporary;

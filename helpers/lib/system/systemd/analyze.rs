@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, ATTACHED};
 use crate::program::log;
-use crate::system::temporary::Temporary;
+use crate::system::files;
 
 /// One thing that systemd says.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Complaint {
 
 /// Has systemd-analyze(1) look at a unit; `None` where it is not installed.
 pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
-    let directory = Temporary::new(&std::env::temp_dir())?;
+    let directory = files::temporary_directory(&std::env::temp_dir(), "syscontainer-")?;
     let path = directory.path().join(name.unit());
     fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
     let mut command = Command::new("systemd-analyze");
