@@ -9,12 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use syscontainers::container::registration::{self, Registration};
-use syscontainers::container::units;
+use syscontainers::container::{derived, stale, units};
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::install::recovery;
-use syscontainers::install::register;
 use syscontainers::name::Name;
-use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, UNIT_PATH};
+use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, TreePath, UNIT_PATH};
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::log;
 
@@ -106,17 +104,17 @@ enum Fragment {
     /// The stub.
     Ours,
     /// Someone else's unit: it stays as it is.
-    Foreign(PathBuf),
+    Foreign(TreePath),
     /// Nowhere: the stub was lost.
     None,
 }
 
-fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
+fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<()> {
     let registration = match registration::read(&args.root, name, path) {
         // Masked.
         Ok(None) => return Ok(()),
-        Ok(Some(registration)) if !registration.service => return Ok(()),
-        Ok(Some(registration)) => recovery::staleness(&args.root, name).map_or(Ok(registration), Err),
+        Ok(Some(registration)) if registration.unit.is_none() => return Ok(()),
+        Ok(Some(registration)) => stale::reason(&args.root, name).map_or(Ok(registration), Err),
         Err(e) => Err(e),
     };
     let what = || format!("cannot generate {}", name.unit());
@@ -124,7 +122,7 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
         Fragment::Ours => false,
         Fragment::None => true,
         Fragment::Foreign(unit) => {
-            let why = format!("{} is another's, skipping {}", unit.display(), path.display());
+            let why = format!("{unit} belongs to something else, skipping {path}");
             return Err(Error::new(why)).context(what);
         }
     };
@@ -136,29 +134,29 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
     if let Some(stub) = stub {
         args.output.write(Path::new(&name.unit()), &stub)?;
     }
-    args.output.write(&units::path(name), &body)?;
+    args.output.write(&derived::body(name), &body)?;
     result.context(what)
 }
 
 /// The stub, if it was lost, and the body.
-fn convert(registration: &Registration, path: &Path, lost: bool) -> Result<(Option<String>, String)> {
-    let origin = || path.display().to_string();
+fn convert(registration: &Registration, path: &TreePath, lost: bool) -> Result<(Option<String>, String)> {
+    let origin = || path.to_string();
     let stub = lost.then(|| units::stub(registration)).transpose().context(origin)?;
     Ok((stub, units::compose(registration, path).context(origin)?))
 }
 
 fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
     for directory in UNIT_PATH {
-        let unit = Path::new(directory).join(name.unit());
+        let unit = TreePath::from(directory).join(name.unit());
         match fs::metadata(root.join(&unit)) {
             // Masked, by an empty file or a link to /dev/null: the body changes nothing then.
             Ok(metadata) if metadata.len() == 0 => return Ok(Fragment::Ours),
             Ok(_) => {
-                let ours = register::is_stub(&root.join(&unit), name)?;
+                let ours = derived::is_stub(&root.join(&unit), name)?;
                 return Ok(if ours { Fragment::Ours } else { Fragment::Foreign(unit) });
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e).context(|| format!("cannot read {}", unit.display())),
+            Err(e) => return Err(e).context(|| format!("cannot read {unit}")),
         }
     }
     Ok(Fragment::None)

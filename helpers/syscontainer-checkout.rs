@@ -5,20 +5,20 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use syscontainers::container::deployment::Deployments;
 use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::image::Image;
 use syscontainers::image::variables;
-use syscontainers::install::installer::Installer;
+use syscontainers::install::installer::{Installer, default_name};
 use syscontainers::install::plan::{Options, Planner, Previous};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::log;
 use syscontainers::store::Store;
-use syscontainers::system::lock;
-use syscontainers::update::switcher::{Settled, Switcher};
+use syscontainers::system::lock::{self, Lock};
+use syscontainers::update::switcher::{Recovery, Switcher};
 use syscontainers::update::updater::Updater;
 
 const PROGRAM: Program = Program {
@@ -132,16 +132,21 @@ fn run(args: Args) -> Result<()> {
 
 fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.keep()?;
-    let image = find(args, &store, image)?;
     let name = match name {
         Some(name) => name.clone(),
-        None => default_name(&image)?,
+        None => {
+            let _lock = store.keep()?;
+            default_name(&find(args, &store, image)?)?
+        }
     };
-    let deployments = Deployments::new(&args.root);
+    let site = Site::new(&args.root);
+    let _locks = if args.dry_run { None } else { Some(prepare(&site, &name)?) };
+    let _lock = store.keep()?;
+    let image = find(args, &store, image)?;
+    let tree = Stored { store: &store, image: &image };
     let planner = Planner {
-        deployments: &deployments,
-        tree: &store.tree(&image),
+        site: &site,
+        tree: &tree,
         image: &image,
         name: &name,
         options: &args.options,
@@ -152,11 +157,7 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
         cli::print(&installer.preview()?)?;
         return Ok(name);
     }
-    deployments.create()?;
-    let _lock = lock::container(&args.root, &name)?;
-    settle(&deployments, &name)?;
-    let _host_files = lock::host_files(&args.root)?;
-    match deployments.current(&name)? {
+    match site.deployments.current(&name)? {
         Some(deployment) => installer.finish_again(&deployment)?,
         None => installer.install()?,
     }
@@ -164,24 +165,24 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
 }
 
 fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Name> {
-    let what = || format!("cannot update {name}");
-    let deployments = Deployments::new(&args.root);
-    let _lock = if args.dry_run { None } else { Some(lock::container(&args.root, name)?) };
-    if !args.dry_run {
-        settle(&deployments, name).context(what)?;
-    }
-    let _host_files = if args.dry_run { None } else { Some(lock::host_files(&args.root)?) };
-    let current = deployments.current(name).context(what)?;
-    let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
-    let info = deployments.info(&current).context(what)?;
-    let store = Store::open(&args.root, args.repo.as_deref()).context(what)?;
-    let _lock = store.keep().context(what)?;
-    let wanted = State::load(&deployments, name).context(what)?.wanted(&deployments, &info);
-    let image = find(args, &store, rebase.unwrap_or(&wanted.image)).context(what)?;
-    let tree = store.tree(&image);
-    let previous = Previous::read(&deployments, name, &current, &tree).context(what)?;
+    try_update(args, name, rebase, how).context(|| format!("cannot update {name}"))?;
+    Ok(name.clone())
+}
+
+fn try_update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<()> {
+    let site = Site::new(&args.root);
+    let deployments = &site.deployments;
+    let _locks = if args.dry_run { None } else { Some(prepare(&site, name)?) };
+    let current = deployments.installed(name)?;
+    let info = deployments.info(&current)?;
+    let store = Store::open(&args.root, args.repo.as_deref())?;
+    let _lock = store.keep()?;
+    let wanted = State::load(deployments, name)?.wanted(deployments, &info);
+    let image = find(args, &store, rebase.unwrap_or(&wanted.image))?;
+    let tree = Stored { store: &store, image: &image };
+    let previous = Previous::read(&site, &current, &tree)?;
     let planner = Planner {
-        deployments: &deployments,
+        site: &site,
         tree: &tree,
         image: &image,
         name,
@@ -190,43 +191,26 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Na
     };
     let updater = Updater { planner, previous: &previous };
     match how {
-        How::AtOnce if args.dry_run => cli::print(&updater.preview().context(what)?)?,
-        How::AtOnce => updater.update().context(what)?,
-        How::Staged { force } if args.dry_run => {
-            cli::print(&updater.preview_stage(force).context(what)?)?;
-        }
-        How::Staged { force } => updater.stage(force).context(what)?,
+        How::AtOnce if args.dry_run => cli::print(&updater.preview()?),
+        How::AtOnce => updater.update(),
+        How::Staged { force } if args.dry_run => cli::print(&updater.preview_stage(force)?),
+        How::Staged { force } => updater.stage(force),
     }
-    Ok(name.clone())
 }
 
-/// A dry run does not even make an image of the original's one of ours.
+/// A dry run does not even make an image that Atomic pulled one of ours.
 fn find(args: &Args, store: &Store, image: &str) -> Result<Image> {
     if args.dry_run { store.find(image) } else { store.find_or_adopt(image) }
 }
 
-fn settle(deployments: &Deployments, name: &Name) -> Result<()> {
-    if let Settled::WentBack(why) = (Switcher { deployments, name }).settle()? {
+/// Takes the locks of whoever changes a container, and has it recovered.
+fn prepare(site: &Site, name: &Name) -> Result<(Lock, Lock)> {
+    site.deployments.create()?;
+    let container = lock::container(site.root(), name)?;
+    if let Recovery::Reverted(why) = (Switcher { site, name }).recover()? {
         log::warning(&why);
     }
-    Ok(())
-}
-
-/// The last part of the image's name, with the tag unless that is `latest`. What would be the name of a deployment, as
-/// `etcd-3.5` would, gets dashes in its tag.
-fn default_name(image: &Image) -> Result<Name> {
-    let base = image.name.rsplit('/').next().unwrap_or_default();
-    let base = base.split('@').next().unwrap_or_default();
-    let (base, tag) = base.split_once(':').unwrap_or((base, "latest"));
-    if tag == "latest" {
-        return base.parse().context(|| unnamed(image));
-    }
-    let name: Result<Name> = format!("{base}-{tag}").parse();
-    name.or_else(|_| format!("{base}-{}", tag.replace('.', "-")).parse()).context(|| unnamed(image))
-}
-
-fn unnamed(image: &Image) -> String {
-    format!("cannot name a container after image {}, use --name=NAME", image.name)
+    Ok((container, lock::host_files(site.root())?))
 }
 
 fn main() -> ExitCode {

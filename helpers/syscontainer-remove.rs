@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use syscontainers::container::declaration;
-use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Result};
 use syscontainers::install::remover::{self, Options};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
@@ -54,14 +53,9 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
 fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let what = || format!("cannot remove {name}");
-    let deployments = Deployments::new(&args.root);
     let _lock = lock::container(&args.root, name).context(what)?;
     let _host_files = lock::host_files(&args.root).context(what)?;
-    let left = remover::remove(&deployments, name, args.options).context(what)?;
-    if let Some(path) = declaration::find(&args.root, name) {
-        let remedy = format!("to keep it away, run 'ln -sf /dev/null /etc/syscontainers/{name}.conf'");
-        log::warning(&format!("{} declares {name}, which brings it back; {remedy}", path.display()));
-    }
+    let left = remover::remove(&Site::new(&args.root), name, args.options).context(what)?;
     left.iter().for_each(|what| log::info(&format!("left {what}")));
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use syscontainers::error::{Context, Result};
 use syscontainers::name::Name;
+use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::log;
 use syscontainers::run::bundle::Bundle;
@@ -53,7 +54,7 @@ fn run(name: Name) -> Result<()> {
 }
 
 fn stop(name: &Name) -> Result<()> {
-    let bundle = Bundle::new(name);
+    let bundle = Bundle::new(&Root::default(), name);
     // A payload that is created but not started yet would miss the signal.
     lock::wait(&bundle.lock(), START);
     let Some(payload) = bundle.payload()? else { return Ok(()) };

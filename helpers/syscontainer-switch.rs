@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::container::deployment::Deployments;
-use syscontainers::container::state::State;
+use syscontainers::container::state::{Purpose, State};
 use syscontainers::error::{Context, Error, Result};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::log;
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::system::lock;
-use syscontainers::update::switcher::{Purpose, Settled, Switcher};
+use syscontainers::update::switcher::{Recovery, Switcher};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-switch",
@@ -97,26 +97,26 @@ fn parse_keep(text: &str) -> Result<usize, String> {
 }
 
 fn run(args: Args) -> Result<()> {
-    let (name, deployments) = (&args.name, Deployments::new(&args.root));
+    let (name, site) = (&args.name, Site::new(&args.root));
     let _lock = lock::container(&args.root, name)?;
-    let switcher = Switcher { deployments: &deployments, name };
+    let switcher = Switcher { site: &site, name };
     match args.action {
         Action::Configure(settings) => {
-            configure(&deployments, name, &settings).context(|| format!("cannot set what holds for {name}"))
+            configure(&site, name, &settings).context(|| format!("cannot set what holds for {name}"))
         }
-        Action::Recover => match switcher.settle().context(|| format!("cannot recover {name}"))? {
-            Settled::Done => Ok(()),
-            Settled::WentBack(why) => Err(Error::rolled_back(why)),
+        Action::Recover => match switcher.recover().context(|| format!("cannot recover {name}"))? {
+            Recovery::Complete => Ok(()),
+            Recovery::Reverted(why) => Err(Error::reverted(why)),
         },
         Action::Switch { soak, force } => {
-            switch(&deployments, &switcher, soak, force).context(|| format!("cannot switch {name}"))
+            switch(&switcher, soak, force).context(|| format!("cannot switch {name}"))
         }
     }
 }
 
-fn switch(deployments: &Deployments, switcher: &Switcher, soak: Option<Duration>, force: bool) -> Result<()> {
-    let name = switcher.name;
-    if let Settled::WentBack(why) = switcher.settle()? {
+fn switch(switcher: &Switcher, soak: Option<Duration>, force: bool) -> Result<()> {
+    let (name, deployments) = (switcher.name, &switcher.site.deployments);
+    if let Recovery::Reverted(why) = switcher.recover()? {
         log::warning(&why);
     }
     let current = deployments.installed(name)?;
@@ -132,7 +132,8 @@ fn switch(deployments: &Deployments, switcher: &Switcher, soak: Option<Duration>
     switcher.switch(&current, staged, Purpose::Update, soak)
 }
 
-fn configure(deployments: &Deployments, name: &Name, settings: &Settings) -> Result<()> {
+fn configure(site: &Site, name: &Name, settings: &Settings) -> Result<()> {
+    let deployments = &site.deployments;
     let current = deployments.installed(name)?;
     let mut state = State::load(deployments, name)?;
     state.hold = settings.hold.unwrap_or(state.hold);
@@ -145,8 +146,7 @@ fn configure(deployments: &Deployments, name: &Name, settings: &Settings) -> Res
         state.keep(),
         state.soak().as_secs()
     );
-    let subject = Subject { name: Some(name), deployment: &current, ..Subject::default() };
-    journal::tell(deployments.root(), Event::Configured, subject, &message);
+    journal::tell(site.root(), Event::Configured, &Subject::of(&current, None), &message);
     Ok(())
 }
 

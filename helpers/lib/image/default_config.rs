@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 
-use crate::container::volumes::Volume;
+use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::tree::Tree;
@@ -15,7 +15,7 @@ use crate::image::variables::Values;
 use crate::name::Name;
 use crate::oci::config;
 use crate::oci::seccomp;
-use crate::paths::Root;
+use crate::paths::{Root, TreePath};
 use crate::system::process;
 
 /// Capabilities of a service that brings no configuration: those that podman gives, none of which makes devices.
@@ -127,6 +127,7 @@ fn volumes(paths: &[String], name: &Name, state: &Path, user: &Value) -> Result<
             return Err(Error::new(format!("its volume {path:?} is no absolute path of a directory")));
         }
         let directory = state.join(name.as_str()).join(destination.strip_prefix("/").unwrap_or(&destination));
+        let directory = TreePath::new(directory);
         volumes.push(Volume { directory, destination, owner: (id("uid"), id("gid")) });
     }
     // One inside another is mounted after it.
@@ -150,7 +151,7 @@ fn mounts(volumes: &[Volume]) -> Value {
         tmpfs("/var/tmp", "mode=1777"),
     ]);
     let volumes = volumes.iter().map(|volume| {
-        let (source, destination) = (volume.directory.to_string_lossy(), volume.destination.to_string_lossy());
+        let (source, destination) = (volume.directory.to_string(), volume.destination.to_string_lossy());
         json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rw", "nosuid", "nodev"]})
     });
     mounts.as_array_mut().into_iter().for_each(|mounts| mounts.extend(volumes.clone()));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::container::registration::UserNotify;
+use crate::container::readiness::UserNotify;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::default_config;

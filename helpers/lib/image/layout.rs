@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
-use crate::host_files;
+use crate::host_files::record;
 use crate::host_files::changes::Facts;
 use crate::image::manifest::Manifest;
 use crate::image::template::{self, Problem, Target};
@@ -88,7 +88,7 @@ impl Layout {
     /// Lays the files out in the deployment `directory` as they are to be on the host; `exports` is the checked out [`HOSTFS`].
     pub fn stage(&self, exports: &Path, directory: &Path) -> Result<()> {
         for file in &self.files {
-            let target = host_files::staged(directory, &file.path);
+            let target = record::staged(directory, &file.path);
             let what = || format!("cannot create {}", target.display());
             // Directories of the host that are no files of the image.
             if let Some(parent) = target.parent() {
@@ -114,10 +114,10 @@ impl HostFile {
     pub fn checksum(&self, tree: &dyn Tree) -> Result<Option<String>> {
         let source = Path::new(HOSTFS).join(self.source.as_deref().unwrap_or(Path::new("")));
         Ok(match (&self.kind, &self.content) {
-            (FileKind::Directory, _) => Some(host_files::DIRECTORY.to_owned()),
-            (FileKind::Symlink(target), _) => Some(host_files::sum(target.as_os_str().as_bytes())),
-            (_, Some(content)) => Some(host_files::sum(content.as_bytes())),
-            _ => tree.read(&source.to_string_lossy())?.map(|content| host_files::sum(&content)),
+            (FileKind::Directory, _) => Some(record::DIRECTORY.to_owned()),
+            (FileKind::Symlink(target), _) => Some(record::sum(target.as_os_str().as_bytes())),
+            (_, Some(content)) => Some(record::sum(content.as_bytes())),
+            _ => tree.read(&source.to_string_lossy())?.map(|content| record::sum(&content)),
         })
     }
 

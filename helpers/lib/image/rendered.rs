@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::container::registration::{Notify, UserNotify};
-use crate::container::volumes::Volume;
+use crate::container::readiness::{Notify, UserNotify};
+use crate::container::volume::Volume;
 use crate::error::{Context, Result};
 use crate::image::Image;
 use crate::image::exports::{Place, SERVICE_TEMPLATE, cannot_install};
 use crate::image::layout::Layout;
 use crate::image::template::{self, Target};
 use crate::oci::config;
-use crate::paths::Root;
+use crate::paths::{Root, TreePath};
 use crate::unit::syntax::UnitFile;
 
 /// What templates became.
@@ -135,7 +135,7 @@ fn missing_sources(root: &Root, config: &Value, layout: &Layout) -> Option<Strin
     };
     let (uid, gid) = (id("/process/user/uid"), id("/process/user/gid"));
     let is_wanted = |source: &PathBuf| {
-        let there = root.join(source);
+        let there = root.join(&TreePath::new(source));
         let is_brought = layout.files().iter().any(|file| Path::new(&file.path) == source);
         !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
     };

@@ -6,15 +6,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+use crate::system::files;
 use crate::oci::config;
-
-/// As many as the kernel follows.
-const MAX_SYMLINKS: usize = 40;
 
 /// What a mount needs to be mounted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ fn needed(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<(PathBuf, 
     }
     let mut needed: Vec<(PathBuf, Kind)> = Vec::new();
     for (path, kind) in wanted {
-        let path = resolve(rootfs, &path)?;
+        let path = files::resolve_inside(rootfs, &path)?;
         // What lies below a mount is not in the rootfs.
         if !needed.iter().any(|(above, _)| path.starts_with(above)) {
             needed.push((path, kind));
@@ -72,45 +70,6 @@ fn wanted(mount: &Value, files: &Files) -> Option<(PathBuf, Kind)> {
     let is_file = config::bind_source(mount)
         .is_some_and(|source| files.sources.contains(source) || source.exists() && !source.is_dir());
     Some((config::destination(mount)?, if is_file { Kind::File } else { Kind::Directory }))
-}
-
-/// The path that `path` is inside the rootfs, free of symlinks; what does not exist stays as it is.
-pub fn resolve(rootfs: &Path, path: &Path) -> Result<PathBuf> {
-    let mut done = PathBuf::from("/");
-    let mut rest: Vec<_> = path.components().rev().map(own).collect();
-    let mut followed = 0;
-    while let Some(component) = rest.pop() {
-        match component.as_os_str().to_str() {
-            Some("/" | ".") => {}
-            Some("..") => {
-                done.pop();
-            }
-            _ => {
-                let next = done.join(&component);
-                match fs::read_link(rootfs.join(below_root(&next))) {
-                    Ok(target) => {
-                        followed += 1;
-                        if followed > MAX_SYMLINKS {
-                            return Err(Error::new(format!(
-                                "too many symlinks in mount point {}",
-                                path.display()
-                            )));
-                        }
-                        if target.is_absolute() {
-                            done = PathBuf::from("/");
-                        }
-                        rest.extend(target.components().rev().map(own));
-                    }
-                    Err(_) => done = next,
-                }
-            }
-        }
-    }
-    Ok(done)
-}
-
-fn own(component: Component<'_>) -> PathBuf {
-    PathBuf::from(component.as_os_str())
 }
 
 fn below_root(path: &Path) -> &Path {

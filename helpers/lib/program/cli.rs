@@ -39,7 +39,7 @@ impl From<()> for Done {
 }
 
 /// Parses, runs, reports: 0 is done, 1 is failed, 2 is called wrongly, 3 is not found, 4 is
-/// rolled back, 5 is that there is something to do. The only place that prints an error.
+/// reverted, 5 is that there is something to do. The only place that prints an error.
 pub fn main<A, D: Into<Done>>(
     program: &Program,
     parse: impl FnOnce(&mut lexopt::Parser) -> Result<Command<A>, lexopt::Error>,
@@ -64,7 +64,7 @@ pub fn main<A, D: Into<Done>>(
                 Kind::Failure => 1,
                 Kind::Usage => 2,
                 Kind::NotFound => 3,
-                Kind::RolledBack => 4,
+                Kind::Reverted => 4,
             })
         }
     }

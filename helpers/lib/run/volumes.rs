@@ -1,67 +1,55 @@
-//! Volumes: directories of an image that its payload writes to and that outlive deployments. What the image has in one is copied
-//! in once, when it is empty.
+//! Filling volumes: what the image has in one is copied in once, when it is empty.
 //!
-//! The copy is made in a directory inside the volume, which may be a mount point, and has another name once it is whole: killed at any
-//! time, the next start goes on where it was sure.
+//! The copy is made in a directory inside the volume, which may be a mount point, and has another name once it is whole:
+//! killed at any time, the next start goes on where it was sure.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
+use crate::container::volume::Volume;
 use crate::error::{Context, Result};
+use crate::paths::Root;
 use crate::system::files;
 
 /// Where a copy is until it is whole, and then until all of it is in its place.
 const COPYING: &str = ".syscontainers.new";
 const COPIED: &str = ".syscontainers.ready";
 
-/// A volume of a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    /// The directory on the host.
-    pub directory: PathBuf,
-    /// Its place in the container.
-    pub destination: PathBuf,
-    /// Owner and group where the image has no such directory.
-    pub owner: (u32, u32),
+/// Makes a volume's directory, and copies what is at its place in `rootfs`, unless there is something in it already.
+pub fn fill(root: &Root, volume: &Volume, rootfs: &Path) -> Result<()> {
+    let directory = root.join(&volume.directory);
+    let below = volume.destination.strip_prefix("/").unwrap_or(&volume.destination);
+    fill_from(&directory, &rootfs.join(below), volume.owner)
+        .context(|| format!("cannot make volume {}", volume.directory))
 }
 
-impl Volume {
-    /// Makes the directory, and copies what is at its place in `rootfs`, unless there is something in it already.
-    pub fn fill(&self, rootfs: &Path) -> Result<()> {
-        let what = || format!("cannot make volume {}", self.directory.display());
-        let below = self.destination.strip_prefix("/").unwrap_or(&self.destination);
-        self.fill_from(&rootfs.join(below)).context(what)
-    }
-
-    fn fill_from(&self, source: &Path) -> Result<()> {
-        let (copying, copied) = (self.directory.join(COPYING), self.directory.join(COPIED));
-        files::make_directory(&self.directory, 0o700)?;
-        let names = files::names(&self.directory)?;
-        if !copied.is_dir() {
-            if names.iter().any(|name| name != COPYING && name != "lost+found") {
-                return Ok(());
-            }
-            files::remove_tree(&copying)?;
-            copy_tree(source, &copying, self.owner)?;
-            files::sync_file_system(&copying)?;
-            fs::rename(&copying, &copied).context(|| format!("cannot rename {}", copying.display()))?;
+fn fill_from(directory: &Path, source: &Path, owner: (u32, u32)) -> Result<()> {
+    let (copying, copied) = (directory.join(COPYING), directory.join(COPIED));
+    files::make_directory(directory, 0o700)?;
+    let names = files::names(directory)?;
+    if !copied.is_dir() {
+        if names.iter().any(|name| name != COPYING && name != "lost+found") {
+            return Ok(());
         }
-        self.settle(&copied)
+        files::remove_tree(&copying)?;
+        copy_tree(source, &copying, owner)?;
+        files::sync_file_system(&copying)?;
+        fs::rename(&copying, &copied).context(|| format!("cannot rename {}", copying.display()))?;
     }
+    move_out(&copied, directory)
+}
 
-    fn settle(&self, copied: &Path) -> Result<()> {
-        let what = || format!("cannot move what is in {}", copied.display());
-        for name in files::names(copied)? {
-            fs::rename(copied.join(&name), self.directory.join(&name)).context(what)?;
-        }
-        files::set_owner_like(&self.directory, &fs::symlink_metadata(copied).context(what)?)?;
-        fs::remove_dir(copied).context(what)?;
-        files::sync_directory(&self.directory)
+/// Moves the content of a whole copy into the volume that the copy is in.
+fn move_out(copied: &Path, directory: &Path) -> Result<()> {
+    let what = || format!("cannot move what is in {}", copied.display());
+    for name in files::names(copied)? {
+        fs::rename(copied.join(&name), directory.join(&name)).context(what)?;
     }
+    files::set_owner_like(directory, &fs::symlink_metadata(copied).context(what)?)?;
+    fs::remove_dir(copied).context(what)?;
+    files::sync_directory(directory)
 }
 
 /// Copies a directory with modes, owners and symlinks; where there is none, makes an empty one.
@@ -91,11 +79,13 @@ fn copy_tree(source: &Path, target: &Path, owner: (u32, u32)) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paths::TreePath;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-    fn volume(directory: &Path) -> Volume {
+    fn fill_data(directory: &Path, rootfs: &Path) {
         let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-        Volume { directory: directory.to_owned(), destination: "/data".into(), owner }
+        let volume = Volume { directory: TreePath::new(directory), destination: "/data".into(), owner };
+        fill(&Root::default(), &volume, rootfs).unwrap();
     }
 
     #[test]
@@ -106,14 +96,14 @@ mod tests {
         fs::write(rootfs.join("data/sub/a"), "a").unwrap();
         std::os::unix::fs::symlink("sub/a", rootfs.join("data/link")).unwrap();
         fs::set_permissions(rootfs.join("data"), fs::Permissions::from_mode(0o750)).unwrap();
-        volume(&target).fill(&rootfs).unwrap();
+        fill_data(&target, &rootfs);
         assert_eq!(fs::read_to_string(target.join("link")).unwrap(), "a");
         assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o750);
         let mut names = files::names(&target).unwrap();
         names.sort();
         assert_eq!(names, ["link", "sub"]);
         fs::write(target.join("sub/a"), "changed").unwrap();
-        volume(&target).fill(&rootfs).unwrap();
+        fill_data(&target, &rootfs);
         assert_eq!(fs::read_to_string(target.join("sub/a")).unwrap(), "changed");
     }
 
@@ -126,12 +116,12 @@ mod tests {
         // While it was copied.
         fs::create_dir_all(target.join(COPYING)).unwrap();
         fs::write(target.join(COPYING).join("half"), "").unwrap();
-        volume(&target).fill(&rootfs).unwrap();
+        fill_data(&target, &rootfs);
         assert_eq!(files::names(&target).unwrap(), ["a"]);
         // While it was moved.
         fs::create_dir(target.join(COPIED)).unwrap();
         fs::write(target.join(COPIED).join("b"), "b").unwrap();
-        volume(&target).fill(&rootfs).unwrap();
+        fill_data(&target, &rootfs);
         let mut names = files::names(&target).unwrap();
         names.sort();
         assert_eq!(names, ["a", "b"]);
@@ -141,7 +131,7 @@ mod tests {
     fn is_made_where_the_image_has_none() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("state");
-        volume(&target).fill(&dir.path().join("rootfs")).unwrap();
+        fill_data(&target, &dir.path().join("rootfs"));
         assert_eq!(files::names(&target).unwrap(), Vec::<String>::new());
     }
 }
