@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use syscontainers::container::deployment::Deployments;
+use syscontainers::digest;
 use syscontainers::error::{Context, Result};
 use syscontainers::list::containers::{self, Filter, Row};
 use syscontainers::paths::Root;
@@ -75,9 +76,7 @@ fn run(args: Args) -> Result<()> {
 
 fn to_cells(row: &Row) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
-    let short = |digest: &Option<String>| {
-        digest.as_deref().map(|d| d.trim_start_matches("sha256:").chars().take(12).collect::<String>())
-    };
+    let short = |digest: &Option<String>| digest.as_deref().map(|digest| digest::shorten(digest).to_owned());
     [
         row.name.clone(),
         or_dash(Some(&row.state)),

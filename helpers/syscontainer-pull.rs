@@ -113,7 +113,7 @@ fn update(args: &Args, name: &Name) -> Result<Done> {
         return pull(args, &reference);
     }
     let digest = pull::peek(&reference, &args.access, &Progress::new(args.quiet))?;
-    let prospect = updates.prospect(&digest);
+    let prospect = updates.prospect(digest.as_ref());
     cli::print(&format!("{name}: {} has {digest}: {prospect}\n", updates.image))?;
     Ok(if prospect.is_change() { Done::Pending } else { Done::Plainly })
 }
@@ -135,7 +135,7 @@ fn pull(args: &Args, reference: &Reference) -> Result<Done> {
     let image = &outcome.image;
     if outcome.changed {
         // What is printed says so, too.
-        let (name, digest) = (image.name.as_str(), image.digest.as_str());
+        let (name, digest) = (image.name.as_str(), image.digest.as_ref());
         let subject = Subject { image: name, digest, ..Subject::default() };
         journal::record(
             &args.root,

@@ -45,7 +45,7 @@ impl Installer<'_> {
             deployment: &deployment,
             ..Subject::default()
         };
-        let shown = journal::shown(&image.name, &image.digest);
+        let shown = journal::shown(&image.name, image.digest.as_ref());
         let message = format!("installed {name} from {shown}{start}");
         journal::tell(deployments.root(), Event::Installed, subject, &message);
         Ok(())
@@ -98,7 +98,7 @@ impl Installer<'_> {
 
     fn check_same(&self, info: &Info) -> Result<()> {
         let runtime = self.planner.options.runtime.as_ref();
-        let same = info.digest == self.planner.image.digest
+        let same = info.digest == self.planner.image.digest.as_ref()
             && info.user_values == self.planner.options.user_values
             && info.remote == self.planner.options.rootfs
             && info.user_notify == self.planner.options.notify

@@ -135,7 +135,7 @@ impl Planner<'_> {
         let facts = Facts {
             name: self.name,
             image: &self.image.name,
-            digest: &self.image.digest,
+            digest: self.image.digest.as_ref(),
             runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
@@ -197,7 +197,7 @@ impl Planner<'_> {
         let digest = self.image.digest.clone();
         Info {
             image: self.image.name.clone(),
-            revision: digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned(),
+            revision: digest.hex().to_owned(),
             ostree_commit: self.image.commit.clone(),
             created: now.as_secs(),
             values,
@@ -205,7 +205,7 @@ impl Planner<'_> {
             system_package: "no".into(),
             runtime: runtime.as_ref().map(|runtime| runtime.path.clone()),
             user_values: self.user_values(),
-            digest,
+            digest: digest.to_string(),
             runtime_kind: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
             enabled: match self.previous {
                 Some(previous) => previous.info.enabled,

@@ -40,7 +40,7 @@ impl Variables {
         let facts = Facts {
             name: &name,
             image: subject.image().map_or(name.as_str(), |image| &image.name),
-            digest: subject.image().map_or(DIGEST, |image| &image.digest),
+            digest: subject.image().map_or(DIGEST, |image| image.digest.as_ref()),
             runtime: Path::new("/usr/bin/crun"),
             uid: 0,
             gid: 0,

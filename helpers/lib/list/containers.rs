@@ -126,7 +126,7 @@ fn describe(
     let digest =
         if info.is_of_original() { format!("sha256:{}", info.revision) } else { info.digest.clone() };
     let in_store = store.and_then(|store| store.find(&info.image).ok());
-    row.pending = in_store.map(|image| image.digest).filter(|found| *found != digest);
+    row.pending = in_store.map(|image| image.digest.to_string()).filter(|found| *found != digest);
     if !info.has_container_service {
         row.state = "no service".into();
     }

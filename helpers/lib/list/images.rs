@@ -36,7 +36,7 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
         [
             name.to_owned(),
             tag.to_owned(),
-            entry.image.digest.trim_start_matches("sha256:").chars().take(12).collect(),
+            entry.image.digest.short().to_owned(),
             entry.created.as_deref().map_or("-", |created| created.get(..10).unwrap_or(created)).to_owned(),
             bytes(entry.size),
             bytes(entry.unique),
@@ -54,7 +54,7 @@ pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<St
         let _ = writeln!(out, "{key:<9} {}", table::shown(value));
     };
     line("Image", &entry.image.name);
-    line("Digest", &entry.image.digest);
+    line("Digest", entry.image.digest.as_ref());
     line("Commit", &entry.image.commit);
     line("Created", entry.created.as_deref().unwrap_or("-"));
     line("Size", &format!("{} ({} unique)", bytes(entry.size), bytes(entry.unique)));

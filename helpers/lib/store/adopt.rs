@@ -9,6 +9,7 @@ use super::image::{self, Image};
 use super::layer;
 use super::pull;
 use super::{NEVER, Store, reference};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
 /// File of a configuration blob's commit.
@@ -24,8 +25,9 @@ pub fn adopt(store: &Store, name: &str) -> Result<Image> {
     let text = |key: &str| metadata.lookup::<String>(key).ok().flatten();
     let manifest = text(image::MANIFEST).ok_or_else(|| Error::new("it has no manifest")).context(what)?;
     let digest = text(image::DIGEST).ok_or_else(|| Error::new("it has no digest")).context(what)?;
+    let digest: Digest = digest.parse().context(what)?;
     let parsed: ImageManifest = serde_json::from_str(&manifest).context(what)?;
-    let config = config(store, parsed.config().digest().as_ref()).context(what)?;
+    let config = config(store, parsed.config().digest()).context(what)?;
     let mut layers = Vec::new();
     for (descriptor, expected) in pull::expected_layers(&parsed, &config).context(what)? {
         let layer = layer::find(&store.repo, &expected).context(what)?;
@@ -41,9 +43,9 @@ pub fn adopt(store: &Store, name: &str) -> Result<Image> {
     image.ok_or_else(|| Error::new("it is gone again")).context(what)
 }
 
-fn config(store: &Store, digest: &str) -> Result<String> {
+fn config(store: &Store, digest: &oci_spec::image::Digest) -> Result<String> {
     let what = || format!("cannot read the configuration {digest}");
-    let reference = reference::layer_ref(reference::sha256(digest).unwrap_or(digest));
+    let reference = reference::layer_ref(&digest.clone().try_into().context(what)?);
     let commit = store.repo.resolve_rev(&reference, true).context(what)?;
     let commit = commit.ok_or_else(|| Error::new("it is missing")).context(what)?;
     let (root, _) = store.repo.read_commit(&commit, NEVER).context(what)?;

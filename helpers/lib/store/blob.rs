@@ -5,9 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use super::tree;
+use crate::digest::Digest;
 
 /// How much of a blob is in memory.
 const BUFFER: usize = 256 << 10;
@@ -76,9 +76,9 @@ impl Meter {
         (meter.clone(), Metered { inner, meter })
     }
 
-    /// The digest, hexadecimal.
-    pub fn hex(&self) -> String {
-        tree::hex(&self.0.borrow().0.clone().finalize())
+    /// The digest.
+    pub fn digest(&self) -> Digest {
+        self.0.borrow().0.clone().into()
     }
 
     /// The length.

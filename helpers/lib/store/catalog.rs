@@ -6,6 +6,7 @@ use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use super::image::{self, Image};
 use super::{NEVER, Store, reference};
+use crate::digest::Digest;
 use crate::error::{Context, Result};
 
 /// An image, with what it takes.
@@ -29,7 +30,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// Digest of its blob.
-    pub digest: String,
+    pub digest: Digest,
     /// Bytes of its blob.
     pub size: u64,
     /// What the blob is.
@@ -85,19 +86,20 @@ fn entry(store: &Store, image: Image, size: u64, unique: u64) -> Result<Entry> {
 fn layers(manifest: &str) -> Vec<Layer> {
     let manifest: Option<ImageManifest> = serde_json::from_str(manifest).ok();
     let layers = manifest.map(|manifest| manifest.layers().clone()).unwrap_or_default();
-    let layer = |descriptor: &oci_spec::image::Descriptor| Layer {
-        digest: descriptor.digest().to_string(),
-        size: descriptor.size(),
-        media_type: descriptor.media_type().to_string(),
+    // A pull takes none with other digests.
+    let layer = |descriptor: &oci_spec::image::Descriptor| {
+        let digest = descriptor.digest().clone().try_into().ok()?;
+        let (size, media_type) = (descriptor.size(), descriptor.media_type().to_string());
+        Some(Layer { digest, size, media_type })
     };
-    layers.iter().map(layer).collect()
+    layers.iter().filter_map(layer).collect()
 }
 
 /// Objects of an image's tree and of its layers, with their sizes.
 fn objects(store: &Store, image: &Image) -> Result<HashMap<String, u64>> {
     let mut commits = HashSet::from([image.commit.clone()]);
     for layer in layers(&image.manifest) {
-        let reference = reference::layer_ref(reference::sha256(&layer.digest).unwrap_or_default());
+        let reference = reference::layer_ref(&layer.digest);
         let commit = store.repo.resolve_rev(&reference, true).ok().flatten();
         commits.extend(commit.map(|commit| commit.to_string()));
     }

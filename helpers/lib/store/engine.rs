@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::reference;
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
 /// Where skopeo finds it.
@@ -16,7 +16,7 @@ const ANSWER_MAX: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The ID of the image that is called `name`, which may hold a digest: `sha256:…`.
-pub fn image_id(name: &str) -> Result<String> {
+pub fn image_id(name: &str) -> Result<Digest> {
     let what = || format!("cannot ask the engine at {SOCKET} for image {name}");
     let answer = ask(&format!("/images/{name}/json")).context(what)?;
     find_id(&answer).context(what)
@@ -32,7 +32,7 @@ fn ask(path: &str) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn find_id(answer: &[u8]) -> Result<String> {
+fn find_id(answer: &[u8]) -> Result<Digest> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let (head, body) = answer.split_at(end.ok_or_else(|| Error::new("its answer is no HTTP"))?);
     let body: serde_json::Value =
@@ -40,8 +40,8 @@ fn find_id(answer: &[u8]) -> Result<String> {
     let text = |key: &str| body.get(key).and_then(|value| value.as_str());
     let status = String::from_utf8_lossy(head);
     let status = status.lines().next().and_then(|line| line.split_once(' ')).map_or("", |(_, status)| status);
-    match text("Id") {
-        Some(id) if status.starts_with("200") && reference::sha256(id).is_some() => Ok(id.to_owned()),
+    match text("Id").and_then(|id| id.parse().ok()) {
+        Some(id) if status.starts_with("200") => Ok(id),
         _ => Err(Error::new(text("message").unwrap_or(status).to_owned())),
     }
 }
@@ -55,7 +55,7 @@ mod tests {
         let id = format!("sha256:{}", "a".repeat(64));
         let answer =
             |status: &str, body: &str| find_id(format!("HTTP/1.0 {status}\r\nA: b\r\n\r\n{body}").as_bytes());
-        assert_eq!(answer("200 OK", &format!("{{\"Id\":\"{id}\"}}")).unwrap(), id);
+        assert_eq!(answer("200 OK", &format!("{{\"Id\":\"{id}\"}}")).unwrap().to_string(), id);
         for (status, body, why) in [
             ("404 Not Found", r#"{"message":"No such image"}"#, "No such image"),
             ("404 Not Found", "{}", "404 Not Found"),

@@ -9,6 +9,7 @@ use oci_spec::image::ImageConfiguration;
 use ostree::glib::{Variant, VariantDict};
 
 use super::{NEVER, Store, reference};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
 /// An image in the store.
@@ -18,8 +19,8 @@ pub struct Image {
     pub name: String,
     /// OSTree commit of its merged tree.
     pub commit: String,
-    /// Digest of its manifest as the source served it: `sha256:…`.
-    pub digest: String,
+    /// Digest of its manifest as the source served it.
+    pub digest: Digest,
     /// Its manifest as the source served it, raw JSON.
     pub manifest: String,
     /// Its OCI image configuration, raw JSON.
@@ -73,7 +74,7 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
     Ok(Some(Image {
         name: name.to_owned(),
         commit: commit.to_string(),
-        digest: text(DIGEST)?,
+        digest: text(DIGEST)?.parse().context(|| "cannot read its digest; pull it again".into())?,
         manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
     }))
@@ -161,10 +162,10 @@ fn detached(repo: &ostree::Repo, image: &Image) -> Result<VariantDict> {
 }
 
 /// The metadata of an image's commit.
-pub fn metadata(digest: &str, manifest: &str, config: &str, source: &str) -> Variant {
+pub fn metadata(digest: &Digest, manifest: &str, config: &str, source: &str) -> Variant {
     let metadata = VariantDict::new(None);
     metadata.insert(VERSION_KEY, VERSION);
-    metadata.insert(DIGEST, digest);
+    metadata.insert(DIGEST, digest.to_string());
     metadata.insert(MANIFEST, manifest);
     metadata.insert(CONFIG, config);
     metadata.insert(SOURCE, source);

@@ -10,7 +10,7 @@ use ostree::gio::MemoryInputStream;
 use ostree::gio::prelude::*;
 use ostree::glib::{self, Bytes, Variant, VariantDict};
 use ostree::{MutableTree, ObjectType};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 use super::archive::{self, Archive, Entry};
@@ -18,6 +18,7 @@ use super::blob::{Meter, Told, decompress};
 use super::commit::{self, Content};
 use super::tree::{self, Layer};
 use super::{NEVER, reference};
+use crate::digest::{self, Digest};
 use crate::error::{Context, Error, Result};
 
 /// Keys of containers/image in the metadata of a layer's commit.
@@ -40,10 +41,10 @@ const ENTRIES: usize = 50_000;
 /// What a layer's blob must be.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// Digest of the blob as transported, hexadecimal SHA-256.
-    pub digest: String,
-    /// Digest of the archive in it, hexadecimal SHA-256.
-    pub diff_id: String,
+    /// Digest of the blob as transported.
+    pub digest: Digest,
+    /// Digest of the archive in it.
+    pub diff_id: Digest,
 }
 
 /// Finds a layer that was imported before.
@@ -54,7 +55,7 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<Layer>> {
     let (variant, _) = repo.load_commit(&commit).context(what)?;
     let metadata = VariantDict::new(Some(&variant.child_value(0)));
     let diff_id = metadata.lookup::<String>(UNCOMPRESSED_DIGEST).ok().flatten();
-    if diff_id != Some(format!("sha256:{}", expected.diff_id)) {
+    if diff_id != Some(expected.diff_id.to_string()) {
         // Half of one, or another's: fetch it again.
         return Ok(None);
     }
@@ -70,7 +71,7 @@ pub fn import(
     expected: &Expected,
     progress: &dyn Fn(u64),
 ) -> Result<(Layer, usize)> {
-    let what = || format!("cannot import layer sha256:{}", expected.digest);
+    let what = || format!("cannot import layer {}", expected.digest);
     let reference = reference::layer_ref(&expected.digest);
     let write = || write(repo, blob, expected, progress);
     let (commit, (implicit, skipped)) = commit::publish(repo, &reference, write).context(what)?;
@@ -104,9 +105,9 @@ fn write(
     for (name, meter, digest) in
         [("digest", &packed, &expected.digest), ("diffID", &unpacked, &expected.diff_id)]
     {
-        let found = meter.hex();
+        let found = meter.digest();
         if found != *digest {
-            let why = format!("its {name} is sha256:{found}, not sha256:{digest}; nothing of it was kept");
+            let why = format!("its {name} is {found}, not {digest}; nothing of it was kept");
             return Err(Error::new(why));
         }
     }
@@ -277,7 +278,7 @@ impl<'a> Builder<'a> {
     /// Writes a file's object, unless it is there. Its checksum is made here, with the CPU's own instructions, where libostree
     /// would write the file first and then see.
     fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
-        let checksum = tree::hex(&Sha256::digest(&object));
+        let checksum = digest::hex(&Sha256::digest(&object));
         if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? {
             let length = object.len() as u64;
             let stream = MemoryInputStream::from_bytes(&Bytes::from_owned(object));
@@ -379,7 +380,7 @@ impl<'a> Builder<'a> {
         let metadata = VariantDict::new(None);
         metadata.insert(SIZE, packed.to_string());
         metadata.insert(UNCOMPRESSED_SIZE, unpacked.to_string());
-        metadata.insert(UNCOMPRESSED_DIGEST, format!("sha256:{}", expected.diff_id));
+        metadata.insert(UNCOMPRESSED_DIGEST, expected.diff_id.to_string());
         metadata.insert(IMPLICIT, self.implicit.iter().cloned().collect::<Vec<_>>());
         let root = commit::write_tree(self.repo, &self.root)?;
         Ok(Content { root, metadata: metadata.end(), more: (self.implicit, self.skipped) })

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::access::Access;
 use super::reference::{Reference, Transport};
-use super::tree;
+use crate::digest;
 
 /// The type of requirement that is none.
 const ANYTHING: &str = "insecureAcceptAnything";
@@ -58,7 +58,7 @@ impl Policy {
             digest.update(path);
             digest.update(std::fs::read(path).unwrap_or_default());
         }
-        Some(tree::hex(&digest.finalize()))
+        Some(digest::hex(&digest.finalize()))
     }
 
     /// Who had to sign an image, by the keys of its rule; `None` where nobody had to.

@@ -11,6 +11,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use libsystemd::daemon::{NotifyState, notify};
 use oci_spec::image::Descriptor;
 
+use crate::digest;
 use crate::program::log;
 use crate::store::pull::Report;
 use crate::system::notify::is_expected;
@@ -47,7 +48,7 @@ impl Progress {
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
-        bar.set_message(short(layer));
+        bar.set_message(short(layer).to_owned());
         bar
     }
 }
@@ -62,7 +63,7 @@ impl Report for Progress {
             self.line(&format!("fetching layer {} ({})", layer.digest(), HumanBytes(layer.size())));
         }
         let (bar, managed) = (self.bar(layer), self.managed);
-        let (text, total) = (short(layer), HumanBytes(layer.size()).to_string());
+        let (text, total) = (short(layer).to_owned(), HumanBytes(layer.size()).to_string());
         let (begin, told, done) = (Instant::now(), Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
         Box::new(move |bytes| {
             bar.inc(bytes);
@@ -92,8 +93,8 @@ impl Report for Progress {
 }
 
 /// Enough of a digest to tell layers apart.
-fn short(layer: &Descriptor) -> String {
-    layer.digest().digest().chars().take(12).collect()
+fn short(layer: &Descriptor) -> &str {
+    digest::shorten(layer.digest().as_ref())
 }
 
 fn tell_manager(status: &str) {

@@ -3,7 +3,7 @@
 //! The repository may be shared with the host's own system. Refs of others are left alone, and what they lead to stays. The
 //! caller has the repository to itself, see [`crate::system::lock::own_store`].
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use ostree::{ObjectName, RepoPruneFlags, ffi};
 use super::leftovers;
 use super::reference::{self, Reference, layer_digest};
 use super::{NEVER, Store, image};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::program::log;
 use crate::program::timespan;
@@ -204,7 +205,7 @@ impl Work<'_> {
 
     /// Removes refs of layers that no image has any more. Those of images that cannot be read may be any.
     fn layers<'r>(&mut self, images: &[&Image], refs: impl Iterator<Item = &'r String>) {
-        let (mut needed, mut unclear) = (BTreeMap::<String, Vec<&str>>::new(), None);
+        let (mut needed, mut unclear) = (HashMap::<Digest, Vec<&str>>::new(), None);
         for image in images {
             match image::manifest(&self.store.repo, &image.commit).and_then(|manifest| blobs(&manifest)) {
                 Ok(blobs) => {
@@ -218,10 +219,12 @@ impl Work<'_> {
         for (reference, digest) in refs.filter_map(|name| Some((name, layer_digest(name)?))) {
             match (needed.get(&digest), &unclear) {
                 (Some(images), _) => {
-                    self.report.kept("layer", digest, format!("of image {}", images.join(", ")));
+                    self.report.kept("layer", digest.to_string(), format!("of image {}", images.join(", ")));
                 }
-                (None, Some(why)) => self.report.kept("layer", digest, why),
-                (None, None) => drop(self.remove(reference, "layer", &digest, "no image has it")),
+                (None, Some(why)) => self.report.kept("layer", digest.to_string(), why),
+                (None, None) => {
+                    self.remove(reference, "layer", digest.as_ref(), "no image has it");
+                }
             }
         }
     }
@@ -279,29 +282,30 @@ impl Work<'_> {
 }
 
 /// Digests of everything that a manifest names, the configuration too; also in docker's first schema.
-fn blobs(manifest: &str) -> Result<BTreeSet<String>> {
+fn blobs(manifest: &str) -> Result<HashSet<Digest>> {
     let manifest: serde_json::Value =
         serde_json::from_str(manifest).context(|| "its manifest is no JSON".into())?;
     let list = |key: &str| manifest[key].as_array().cloned().unwrap_or_default();
     let layers = list("layers").into_iter().map(|layer| layer["digest"].clone());
     let layers = layers.chain(list("fsLayers").into_iter().map(|layer| layer["blobSum"].clone()));
     let all = layers.chain([manifest["config"]["digest"].clone()]);
-    Ok(all.filter_map(|digest| digest.as_str().map(str::to_owned)).collect())
+    // Others are not in the store.
+    Ok(all.filter_map(|digest| digest.as_str()?.parse().ok()).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn manifests_name_blobs() {
-        let all = |text: &str| blobs(text).unwrap().into_iter().collect::<Vec<_>>().join(" ");
-        assert_eq!(
-            all(r#"{"config": {"digest": "c"}, "layers": [{"digest": "a"}, {"digest": "b"}]}"#),
-            "a b c"
-        );
-        assert_eq!(all(r#"{"fsLayers": [{"blobSum": "a"}]}"#), "a");
-        assert_eq!(all("[]"), "");
+        let [a, b, c] = [&b"a"[..], b"b", b"c"].map(Digest::of);
+        let all = |manifest: serde_json::Value| blobs(&manifest.to_string()).unwrap();
+        let manifest = json!({"config": {"digest": c}, "layers": [{"digest": a}, {"digest": b}]});
+        assert_eq!(all(manifest), HashSet::from([a.clone(), b, c]));
+        assert_eq!(all(json!({"fsLayers": [{"blobSum": a}, {"blobSum": "x"}]})), HashSet::from([a]));
+        assert_eq!(all(json!([])), HashSet::new());
         assert!(blobs("x").is_err());
     }
 }

@@ -17,6 +17,7 @@ use super::reference::{self, Reference};
 use super::retry::with_retries;
 use super::transport::{self, Source};
 use super::tree::{self, Layer};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
 /// Who is told what a pull is doing.
@@ -115,7 +116,7 @@ pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn 
 }
 
 /// The digest that an image has at its source now. Nothing is fetched but its manifest.
-pub fn peek(reference: &Reference, access: &Access, report: &dyn Report) -> Result<String> {
+pub fn peek(reference: &Reference, access: &Access, report: &dyn Report) -> Result<Digest> {
     let tell = |text: &str| report.retrying(text);
     with_retries(&tell, || transport::peek(reference, access))
         .context(|| format!("cannot look for {}", reference.location()))
@@ -135,8 +136,8 @@ pub fn expected_layers<'a>(
     }
     let expected = layers.iter().zip(diff_ids).map(|(descriptor, diff_id)| {
         check_media_type(descriptor)?;
-        let digest = hex_digest(descriptor.digest().as_ref())?;
-        Ok((descriptor, Expected { digest, diff_id: hex_digest(diff_id)? }))
+        let digest = descriptor.digest().clone().try_into()?;
+        Ok((descriptor, Expected { digest, diff_id: diff_id.parse()? }))
     });
     expected.collect()
 }
@@ -155,12 +156,6 @@ fn check_media_type(descriptor: &Descriptor) -> Result<()> {
             Err(Error::new(format!("layer {} {why}: {other:?}", descriptor.digest())))
         }
     }
-}
-
-fn hex_digest(digest: &str) -> Result<String> {
-    reference::sha256(digest)
-        .map(str::to_owned)
-        .ok_or_else(|| Error::new(format!("digest {digest:?} is no SHA-256, or is none at all")))
 }
 
 /// Layers are larger unpacked than as blobs, but never by how much is known: what cannot fit is refused, what may not is

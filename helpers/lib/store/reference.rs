@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use flate2::bufread::GzDecoder;
 
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
 /// Prefix of all refs in the repository.
@@ -175,7 +176,7 @@ impl Reference {
     }
 
     /// The same image by the digest of its manifest; for registries only.
-    pub fn with_digest(&self, digest: &str) -> Option<Reference> {
+    pub fn with_digest(&self, digest: &Digest) -> Option<Reference> {
         let repository = self.location.split('@').next().unwrap_or_default();
         let repository = match repository.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => repository,
@@ -192,8 +193,8 @@ impl Reference {
     }
 
     /// An image of the local engine by its ID.
-    pub fn of_engine(id: &str) -> Reference {
-        Reference { transport: Transport::Daemon, location: id.to_owned(), image: None }
+    pub fn of_engine(id: &Digest) -> Reference {
+        Reference { transport: Transport::Daemon, location: id.to_string(), image: None }
     }
 
     /// The files of one image in a directory.
@@ -212,12 +213,6 @@ fn with_tag(name: &str) -> String {
     if last_part(name).contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
-/// The hexadecimal digits of a digest, if it is a SHA-256.
-pub fn sha256(digest: &str) -> Option<&str> {
-    let hex = digest.strip_prefix("sha256:")?;
-    (hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(hex)
-}
-
 fn check_name(name: &str) -> Result<(), String> {
     let last = last_part(name);
     let (path, digest) = match name.split_once('@') {
@@ -225,9 +220,7 @@ fn check_name(name: &str) -> Result<(), String> {
         None => (name, None),
     };
     if let Some(digest) = digest {
-        if sha256(digest).is_none() {
-            return Err(format!("{digest:?} is not 'sha256:' and 64 hexadecimal digits"));
-        }
+        digest.parse::<Digest>().map_err(|e| e.to_string())?;
         if last_part(path).contains(':') {
             return Err("it has both a tag and a digest; leave one out".into());
         }
@@ -294,9 +287,8 @@ pub fn image_name(reference: &str) -> Option<String> {
 }
 
 /// The digest of the blob that a ref is of; `None` if it is none of a layer or configuration.
-pub fn layer_digest(reference: &str) -> Option<String> {
-    let digest = format!("sha256:{}", reference.strip_prefix(PREFIX)?);
-    sha256(&digest).is_some().then_some(digest)
+pub fn layer_digest(reference: &str) -> Option<Digest> {
+    format!("sha256:{}", reference.strip_prefix(PREFIX)?).parse().ok()
 }
 
 /// Whether a ref is what libostree was killed on the way to one: it writes them under such names first.
@@ -310,9 +302,9 @@ pub fn is_ours(reference: &str) -> bool {
     reference.starts_with(PREFIX)
 }
 
-/// The ref of a layer, by the digest of its blob without `sha256:`.
-pub fn layer_ref(hex: &str) -> String {
-    format!("{PREFIX}{hex}")
+/// The ref of a layer, by the digest of its blob.
+pub fn layer_ref(digest: &Digest) -> String {
+    format!("{PREFIX}{}", digest.hex())
 }
 
 #[cfg(test)]
@@ -351,11 +343,12 @@ mod tests {
 
     #[test]
     fn the_same_image_by_digest() {
+        let digest = Digest::of(b"");
         for name in ["r.io:5000/x", "r.io:5000/x:1", &format!("r.io:5000/x@sha256:{HEX}")] {
-            let reference = name.parse::<Reference>().unwrap().with_digest("sha256:0").unwrap();
-            assert_eq!(reference.to_skopeo(), "docker://r.io:5000/x@sha256:0");
+            let reference = name.parse::<Reference>().unwrap().with_digest(&digest).unwrap();
+            assert_eq!(reference.to_skopeo(), format!("docker://r.io:5000/x@{digest}"));
         }
-        assert_eq!("dir:/x".parse::<Reference>().unwrap().with_digest("sha256:0"), None);
+        assert_eq!("dir:/x".parse::<Reference>().unwrap().with_digest(&digest), None);
     }
 
     #[test]
@@ -390,7 +383,8 @@ mod tests {
 
     #[test]
     fn tells_refs_apart() {
-        assert_eq!(layer_digest(&layer_ref(HEX)), Some(format!("sha256:{HEX}")));
+        let digest = Digest::of(b"");
+        assert_eq!(layer_digest(&layer_ref(&digest)), Some(digest));
         for other in [HEX, "ociimage/12ab", "ostree/0/1/0", &image_ref(HEX)[..70]] {
             assert_eq!(layer_digest(other), None, "{other}");
         }

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use containers_image_proxy::{ImageProxy, OpenedImage};
 use oci_spec::image::{Descriptor, ImageManifest};
-use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::io::SyncIoBridge;
 
@@ -17,7 +16,7 @@ use super::engine;
 use super::policy::Policy;
 use super::reference::{Reference, Transport};
 use super::staging::Staging;
-use super::tree;
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::system::command;
 
@@ -37,7 +36,7 @@ pub struct Source {
 /// An image's manifest.
 pub struct Manifest {
     /// Its digest as the source served it.
-    pub digest: String,
+    pub digest: Digest,
     /// In OCI form, whatever it was.
     pub oci: ImageManifest,
     /// The text of either form.
@@ -85,9 +84,9 @@ impl Source {
             // The copy's manifest names other blobs.
             Some(original) => {
                 let text = inspect(original, &self.access).context(what)?;
-                Manifest { digest: sha256(&text), oci, text }
+                Manifest { digest: Digest::of(&text), oci, text }
             }
-            None => Manifest { digest, oci, text: converted },
+            None => Manifest { digest: digest.parse().context(what)?, oci, text: converted },
         })
     }
 
@@ -96,7 +95,7 @@ impl Source {
     pub fn original(&self, manifest: &Manifest) -> Result<String> {
         let what = || format!("cannot fetch the manifest of {}", self.reference.to_skopeo());
         let mut text = manifest.text.clone();
-        if manifest.digest != sha256(&text) {
+        if manifest.digest != Digest::of(&text) {
             let digest = &manifest.digest;
             let reference = self.reference.with_digest(digest).unwrap_or_else(|| self.reference.clone());
             text = inspect(&reference, &self.access).context(what)?;
@@ -144,9 +143,9 @@ pub fn needs_copy(reference: &Reference, policy: &Policy) -> bool {
 }
 
 /// The digest of an image's manifest, of which nothing else is taken: no policy was asked.
-pub fn peek(reference: &Reference, access: &Access) -> Result<String> {
+pub fn peek(reference: &Reference, access: &Access) -> Result<Digest> {
     if reference.transport() == Transport::Storage {
-        return Ok(sha256(&inspect(reference, access)?));
+        return Ok(Digest::of(&inspect(reference, access)?));
     }
     Ok(Source::connect(reference, access, None)?.manifest()?.digest)
 }
@@ -189,10 +188,6 @@ pub fn message(stderr: &str) -> String {
     let Some((_, quoted)) = line.split_once("msg=") else { return line.trim().to_owned() };
     // Go quotes as JSON does, but for what is not printable, which the log replaces anyway.
     serde_json::from_str::<String>(quoted).unwrap_or_else(|_| quoted.trim_matches('"').to_owned())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", tree::hex(&Sha256::digest(bytes)))
 }
 
 #[cfg(test)]

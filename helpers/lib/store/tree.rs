@@ -6,6 +6,7 @@ use ostree::gio::prelude::*;
 use ostree::{MutableTree, ObjectType, RepoFile};
 
 use super::NEVER;
+use crate::digest;
 use crate::error::{Context, Error, Result};
 
 /// Prefix of markers for files of lower layers that are gone.
@@ -70,10 +71,10 @@ impl Merge<'_> {
             target.set_metadata_checksum(metadata);
         }
         for (name, checksum) in files.iter().filter(|(name, _)| !name.starts_with(WHITEOUT)) {
-            replace_file(target, name, &hex(checksum))?;
+            replace_file(target, name, &digest::hex(checksum))?;
         }
         for (name, content, metadata) in directories.iter().filter(|(name, ..)| !name.starts_with(SPECIAL)) {
-            let (content, metadata) = (hex(content), hex(metadata));
+            let (content, metadata) = (digest::hex(content), digest::hex(metadata));
             let is_new = !matches!(target.lookup(name), Ok((_, Some(_))));
             let below = ensure_directory(target, name)?;
             // As most are: then what is in it is read only if a layer above changes it.
@@ -92,7 +93,7 @@ impl Merge<'_> {
             return Ok(true);
         }
         for (name, content, _) in &directories {
-            if name.starts_with(SPECIAL) || self.has_markers(&hex(content))? {
+            if name.starts_with(SPECIAL) || self.has_markers(&digest::hex(content))? {
                 return Ok(true);
             }
         }
@@ -131,10 +132,4 @@ fn clear(directory: &MutableTree) -> Result<()> {
         remove(directory, name)?;
     }
     Ok(())
-}
-
-/// A checksum as text.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

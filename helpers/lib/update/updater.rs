@@ -33,7 +33,10 @@ impl Updater<'_> {
         let planned = self.planner.plan(&draft)?;
         if self.is_same(&planned) {
             self.complete()?;
-            log::info(&format!("{name} is up to date: {}", journal::shown(&image.name, &image.digest)));
+            log::info(&format!(
+                "{name} is up to date: {}",
+                journal::shown(&image.name, image.digest.as_ref())
+            ));
             return Ok(());
         }
         if let Some(bad) = State::load(deployments, name)?.bad(&planned.info) {
@@ -48,7 +51,7 @@ impl Updater<'_> {
         } else {
             String::new()
         };
-        let shown = journal::shown(&image.name, &image.digest);
+        let shown = journal::shown(&image.name, image.digest.as_ref());
         self.tell(Event::Switched, &planned, "", &format!("updated {name} to {shown}{restart}"));
         Ok(())
     }
