@@ -132,7 +132,7 @@ fn run(args: Args) -> Result<()> {
 
 fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.keep()?;
+    let _lock = store.lock_shared()?;
     let image = find(args, &store, image)?;
     let name = match name {
         Some(name) => name.clone(),
@@ -175,7 +175,7 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Na
     let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
     let info = deployments.info(&current).context(what)?;
     let store = Store::open(&args.root, args.repo.as_deref()).context(what)?;
-    let _lock = store.keep().context(what)?;
+    let _lock = store.lock_shared().context(what)?;
     let wanted = State::load(&deployments, name).context(what)?.wanted(&deployments, &info);
     let image = find(args, &store, rebase.unwrap_or(&wanted.image)).context(what)?;
     let tree = Tree::Stored(&store, &image);

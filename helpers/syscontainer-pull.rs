@@ -16,7 +16,7 @@ use syscontainers::program::log;
 use syscontainers::store::Store;
 use syscontainers::store::access::Access;
 use syscontainers::store::progress::Progress;
-use syscontainers::store::pull::{self, Outcome};
+use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::update::availability::Updates;
@@ -154,7 +154,7 @@ fn pull(args: &Args, reference: &Reference) -> Result<Done> {
 }
 
 /// The result; syscontainer-pull(8) has its schema.
-fn to_json(outcome: &Outcome, seconds: f64) -> serde_json::Value {
+fn to_json(outcome: &Pulled, seconds: f64) -> serde_json::Value {
     json!({
         "image": outcome.image.name,
         "digest": outcome.image.digest,

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::image::exports::Variables;
 use crate::program::table;
-use crate::store::catalog::Entry;
+use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
 
 /// One image; syscontainer-images(8) has the schema.
-pub fn to_json(entry: &Entry, users: &Users) -> Value {
+pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     let (name, tag) = split(&entry.image.name);
     json!({
         "image": entry.image.name, "name": name, "tag": tag, "digest": entry.image.digest, "commit": entry.image.commit,
@@ -21,13 +21,13 @@ pub fn to_json(entry: &Entry, users: &Users) -> Value {
 }
 
 /// The layers of an image, lowest first.
-pub fn layers_to_json(entry: &Entry) -> Value {
-    let layer = |layer: &crate::store::catalog::Layer| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
+pub fn layers_to_json(entry: &CatalogEntry) -> Value {
+    let layer = |layer: &LayerBlob| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
     entry.layers.iter().map(layer).collect()
 }
 
 /// One line for each image, below a heading.
-pub fn table(entries: &[Entry], users: &Users) -> String {
+pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
     let heading = ["NAME", "TAG", "DIGEST", "CREATED", "SIZE", "UNIQUE", "SIGNER", "USED BY"];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
@@ -48,7 +48,7 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
 }
 
 /// Everything about one image, for people.
-pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<String> {
+pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(out, "{key:<9} {}", table::shown(value));

@@ -85,7 +85,7 @@ fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Lock, Errno> {
 /// It is on a directory of the repository, not on a file beside it: that is there whoever made the repository, nobody
 /// replaces it, and a full disk has it, too. libostree's own lock would not do: transactions have it, but what a pull found
 /// before its first one is to stay, and other programs wait for that lock half a minute only.
-pub fn use_store(repo: &Path) -> Result<Lock> {
+pub fn lock_shared(repo: &Path) -> Result<Lock> {
     let what_for = "a prune of the store to finish";
     let _turn = at_store(&turn(repo), FlockArg::LockShared, what_for)?;
     at_store(repo, FlockArg::LockShared, what_for)
@@ -95,7 +95,7 @@ pub fn use_store(repo: &Path) -> Result<Lock> {
 ///
 /// With flock(2) alone it would be had only when by chance nobody else has it. So newcomers are held back for a while, then
 /// let through for a while, since a pull may take hours; and after [`PATIENCE`] it is an error.
-pub fn own_store(repo: &Path) -> Result<Lock> {
+pub fn lock_exclusive(repo: &Path) -> Result<Lock> {
     let deadline = Instant::now() + PATIENCE;
     let mut has_said = false;
     while Instant::now() < deadline {
