@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use syscontainers::container::deployment::Deployments;
 use syscontainers::digest;
 use syscontainers::error::{Context, Result};
-use syscontainers::list::containers::{self, Filter, Row};
+use syscontainers::list::containers::{self, ContainerRow, Filter};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::table;
@@ -74,7 +74,7 @@ fn run(args: Args) -> Result<()> {
     cli::print(&table::format(&cells))
 }
 
-fn to_cells(row: &Row) -> [String; 8] {
+fn to_cells(row: &ContainerRow) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
     let short = |digest: &Option<String>| digest.as_deref().map(|digest| digest::shorten(digest).to_owned());
     [
@@ -90,7 +90,7 @@ fn to_cells(row: &Row) -> [String; 8] {
 }
 
 /// What is nearest to being current.
-fn pending(row: &Row, digest: Option<String>) -> Option<String> {
+fn pending(row: &ContainerRow, digest: Option<String>) -> Option<String> {
     let pending = row.staged.as_ref().map(|staged| format!("{staged} (staged)")).or(digest);
     if row.held { Some(pending.map_or("held".into(), |pending| format!("{pending}, held"))) } else { pending }
 }

@@ -1,4 +1,4 @@
-//! Images of the store as text and as JSON.
+//! The images in the store, as text and as JSON.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::program::table;
 use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
 
-/// One image; syscontainer-images(8) has the schema.
+/// An image as JSON; syscontainer-images(8) has the schema.
 pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     let (name, tag) = split(&entry.image.name);
     json!({
@@ -20,13 +20,13 @@ pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     })
 }
 
-/// The layers of an image, lowest first.
+/// The layers of an image as JSON, lowest first.
 pub fn layers_to_json(entry: &CatalogEntry) -> Value {
     let layer = |layer: &LayerBlob| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
     entry.layers.iter().map(layer).collect()
 }
 
-/// One line for each image, below a heading.
+/// A table of images, with a heading.
 pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
     let heading = ["NAME", "TAG", "DIGEST", "CREATED", "SIZE", "UNIQUE", "SIGNER", "USED BY"];
     let mut rows = vec![heading.map(str::to_owned)];
@@ -75,7 +75,7 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
     Ok(out)
 }
 
-/// Name and tag, or name and digest.
+/// Splits a name in the store into name and tag, or name and digest.
 fn split(image: &str) -> (&str, &str) {
     image.split_once('@').or_else(|| image.rsplit_once(':')).unwrap_or((image, ""))
 }

@@ -28,7 +28,7 @@ pub fn prune(deployments: &Deployments, report: &mut PruneReport) -> Result<bool
     for entry in files::names(&deployments.path(""))? {
         let path = deployments.path(&entry);
         if deployment::is_called_so(&entry) && !deployments.is_deployment(&entry) {
-            report.kept(PruneKind::File, shown(&path), "it is no deployment; remove it by hand");
+            report.kept(PruneKind::File, shown(&path), "it is not a deployment; remove it by hand");
             continue;
         }
         let owner = deployment::owner(&entry).or_else(|| deployment::scratch_owner(&entry));
@@ -60,7 +60,7 @@ fn container(deployments: &Deployments, name: &Name, report: &mut PruneReport) -
         return Ok(false);
     }
     if link.exists() {
-        report.kept(PruneKind::File, name.as_str(), "it is in the way: it is no link to a deployment");
+        report.kept(PruneKind::File, name.as_str(), "it is in the way: it is not a link to a deployment");
     }
     not_installed(deployments, name, link.exists(), report)
 }
@@ -89,7 +89,7 @@ fn installed(deployments: &Deployments, name: &Name, report: &mut PruneReport) -
     }
     for path in [deployments.scratch(name), deployments.path(state::file(name))] {
         if path.exists() {
-            report.kept(PruneKind::File, shown(&path), format!("it is of container {name}"));
+            report.kept(PruneKind::File, shown(&path), format!("it belongs to container {name}"));
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ fn obstacle(
     leftovers: &[PathBuf],
 ) -> Result<Option<String>> {
     if in_the_way {
-        return Ok(Some(format!("{name} is in the way: it is no link to a deployment")));
+        return Ok(Some(format!("{name} is in the way: it is not a link to a deployment")));
     }
     let busy = Busy::find(deployments, name)?;
     for deployment in all {
@@ -171,19 +171,15 @@ fn other(deployments: &Deployments, entry: &str, report: &mut PruneReport) {
         if files::is_older(&path, WRITING) {
             leftover(&path, "a program was killed while it wrote it", report);
         } else {
-            let why = "it is being written, or a program was killed at that just now";
+            let why = "it is being written, or a program was killed while it wrote it";
             report.kept(PruneKind::File, shown(&path), why);
         }
     } else if entry == written::FILE {
-        report.kept(
-            PruneKind::File,
-            shown(&path),
-            "it tells files of the host that containers share from changed ones",
-        );
+        report.kept(PruneKind::File, shown(&path), "it records host files that containers share");
     } else if entry == state_directories::FILE {
-        report.kept(PruneKind::File, shown(&path), "it tells directories that containers made from others");
+        report.kept(PruneKind::File, shown(&path), "it records directories that containers made");
     } else if !entry.starts_with(location::DIRECTORY) {
-        report.kept(PruneKind::File, shown(&path), "it is of no container");
+        report.kept(PruneKind::File, shown(&path), "it belongs to no container");
     }
 }
 

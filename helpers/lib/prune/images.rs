@@ -62,7 +62,7 @@ impl<'a> ImageSelection<'a> {
             return Some(format!("it is used by {}", users.join(", ")));
         }
         let (deployment, _) = self.users.unreadable.first()?;
-        Some(format!("deployment {deployment} may use it, which cannot be told"))
+        Some(format!("deployment {deployment} cannot be read and may use it"))
     }
 
     fn judge(&self, image: &Candidate) -> Verdict {
@@ -70,16 +70,16 @@ impl<'a> ImageSelection<'a> {
             return Verdict::Keep(why);
         }
         if self.wanted.contains(&image.name) {
-            return Verdict::Remove("as asked for".into());
+            return Verdict::Remove("as requested".into());
         }
         if !self.wanted.is_empty() {
-            return Verdict::Keep("it was not asked for".into());
+            return Verdict::Keep("its removal was not requested".into());
         }
         let about = timespan::about(image.age);
         if image.age < self.keep_for {
             let limit = timespan::about(self.keep_for);
             return Verdict::Keep(format!(
-                "nothing uses it, but it was pulled {about} ago; that is kept for {limit}"
+                "nothing uses it, but it was pulled {about} ago, and images are kept for {limit}"
             ));
         }
         Verdict::Remove(format!("nothing uses it, and it was pulled {about} ago"))

@@ -95,6 +95,6 @@ fn prune_store(
     report.objects += objects.count;
     report.bytes += objects.bytes;
     let place = store.path().display().to_string();
-    report.kept(PruneKind::Store, place, "it is where images are pulled to");
+    report.kept(PruneKind::Store, place, "images are pulled to it");
     Ok(())
 }

@@ -18,7 +18,7 @@ const CONTENT: &str = "content";
 
 /// Makes an image that Atomic pulled one of ours, under the same name.
 pub fn adopt(store: &Store, name: &str) -> Result<Image> {
-    let what = || format!("cannot use image {name} as the original pulled it; pull it again");
+    let what = || format!("cannot use image {name} as Atomic pulled it; pull it again");
     write(store, name).context(what)
 }
 

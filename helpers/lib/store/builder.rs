@@ -170,7 +170,7 @@ impl<'a> Builder<'a> {
         let attributes = Attributes::of(member)?;
         let target = String::from_utf8(member.target.clone()).context(|| "its target is not UTF-8".into())?;
         if target.is_empty() || target.len() >= PATH_MAX || target.contains('\0') {
-            return Err(Error::new("its target is empty, too long or holds a NUL character"));
+            return Err(Error::new("its target is empty, too long or contains a NUL character"));
         }
         let (uid, gid, xattrs) = (attributes.uid, attributes.gid, attributes.xattrs_variant());
         let checksum = self.repo.write_symlink(None, uid, gid, Some(&xattrs), &target, NEVER);
@@ -185,7 +185,7 @@ impl<'a> Builder<'a> {
             let directory = self.walk(parents)?;
             directory.lookup(name).ok()?.0
         });
-        let checksum = found.ok_or_else(|| Error::new("which is no file of this layer")).context(what)?;
+        let checksum = found.ok_or_else(|| Error::new("which is not a file of this layer")).context(what)?;
         self.put(path, &checksum)
     }
 
@@ -263,7 +263,7 @@ fn components(path: &[u8]) -> Result<Vec<String>> {
     for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
         if name == ".." || name.contains('\0') || name.len() > NAME_MAX {
             return Err(Error::new(
-                "its path climbs with '..', or holds a NUL character or a name of over 255 bytes",
+                "its path contains '..', a NUL character, or a name of more than 255 bytes",
             ));
         }
         names.push(name.to_owned());

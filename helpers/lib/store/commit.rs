@@ -50,7 +50,7 @@ pub fn publish<T>(
 pub fn write_tree(repo: &ostree::Repo, tree: &MutableTree) -> Result<RepoFile> {
     let what = || "cannot write the tree".to_string();
     let root = repo.write_mtree(tree, NEVER).context(what)?;
-    root.downcast::<RepoFile>().map_err(|_| Error::new("it is no tree")).context(what)
+    root.downcast::<RepoFile>().map_err(|_| Error::new("it is not a tree")).context(what)
 }
 
 /// Syncs a commit object, and the directories with its name.

@@ -40,12 +40,12 @@ impl Store {
     /// As [`Store::read`], below the root of any commit.
     pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
         let file = root.resolve_relative_path(path);
-        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is no file of the store"))?;
+        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
         if !file.query_exists(NEVER) {
             return Ok(None);
         }
         if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
-            return Err(Error::new("it is no regular file"));
+            return Err(Error::new("it is not a regular file"));
         }
         let what = || "cannot read its content".to_string();
         let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;

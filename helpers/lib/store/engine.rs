@@ -35,9 +35,9 @@ fn ask(path: &str) -> std::io::Result<Vec<u8>> {
 
 fn find_id(answer: &[u8]) -> Result<Digest> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-    let (head, body) = answer.split_at(end.ok_or_else(|| Error::new("its answer is no HTTP"))?);
+    let (head, body) = answer.split_at(end.ok_or_else(|| Error::new("its answer is not HTTP"))?);
     let body: serde_json::Value =
-        serde_json::from_slice(&body[4..]).context(|| "its answer is no JSON".into())?;
+        serde_json::from_slice(&body[4..]).context(|| "its answer is not valid JSON".into())?;
     let text = |key: &str| body.get(key).and_then(|value| value.as_str());
     let status = String::from_utf8_lossy(head);
     let status = status.lines().next().and_then(|line| line.split_once(' ')).map_or("", |(_, status)| status);
@@ -62,11 +62,11 @@ mod tests {
             ("404 Not Found", "{}", "404 Not Found"),
             ("500 x", &format!("{{\"Id\":\"{id}\"}}"), "500 x"),
             ("200 OK", r#"{"Id":"../x"}"#, "200 OK"),
-            ("200 OK", "x", "no JSON"),
+            ("200 OK", "x", "not valid JSON"),
         ] {
             let e = answer(status, body).unwrap_err().to_string();
             assert!(e.contains(why), "{e}");
         }
-        assert!(find_id(b"garbage").unwrap_err().to_string().contains("no HTTP"));
+        assert!(find_id(b"garbage").unwrap_err().to_string().contains("not HTTP"));
     }
 }

@@ -43,6 +43,6 @@ fn check_media_type(descriptor: &Descriptor) -> Result<()> {
         other => other,
     };
     let is_encrypted = other.to_string().contains("encrypted");
-    let why = if is_encrypted { "is encrypted" } else { "is of unsupported type" };
+    let why = if is_encrypted { "is encrypted" } else { "has an unsupported media type" };
     Err(Error::new(format!("layer {} {why}: {other:?}", descriptor.digest())))
 }

@@ -67,8 +67,7 @@ impl Failure {
     /// The failure that skopeo's last line on stderr gives as logfmt: `time=… level=fatal msg="…"`.
     pub fn from_stderr(stderr: &[u8]) -> Failure {
         let stderr = String::from_utf8_lossy(stderr);
-        let line =
-            stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed without a word").trim();
+        let line = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it gave no reason").trim();
         let message = line.split_once("msg=").map(|(_, quoted)| {
             // Go quotes as JSON does, except for what is not printable, which the log replaces anyway.
             serde_json::from_str(quoted).unwrap_or_else(|_| quoted.trim_matches('"').to_owned())
@@ -157,7 +156,7 @@ mod tests {
             ("a\ntime=\"2026\" level=fatal msg=\"x \\\"y\\\": z\"\n", "x \"y\": z"),
             ("level=fatal msg=word\n", "word"),
             ("plain\n\n", "plain"),
-            ("", "it failed without a word"),
+            ("", "it gave no reason"),
         ] {
             assert_eq!(Failure::from_stderr(stderr.as_bytes()).to_string(), text);
         }

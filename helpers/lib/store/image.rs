@@ -172,7 +172,7 @@ pub fn write(store: &Store, name: &str, metadata: &Variant, layers: &[StoredLaye
     };
     let published = commit::publish(&store.repo, &refs::image_ref(name), write);
     published.context(|| "cannot write the image".into())?;
-    load(&store.repo, name)?.ok_or_else(|| Error::new("it is gone again"))
+    load(&store.repo, name)?.ok_or_else(|| Error::new("it was removed again"))
 }
 
 /// The metadata of an image's commit.

@@ -33,8 +33,10 @@ pub fn merge(repo: &ostree::Repo, layers: &[StoredLayer]) -> Result<MutableTree>
     for (index, layer) in layers.iter().enumerate() {
         let what = || format!("cannot merge layer commit {}", layer.commit);
         let (root, _) = repo.read_commit(&layer.commit, NEVER).context(what)?;
-        let root =
-            root.downcast::<RepoFile>().map_err(|_| Error::new("its root is no file")).context(what)?;
+        let root = root
+            .downcast::<RepoFile>()
+            .map_err(|_| Error::new("its root is not a directory of the store"))
+            .context(what)?;
         root.ensure_resolved().context(what)?;
         let content = root.tree_get_contents_checksum().unwrap_or_default();
         let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
@@ -103,7 +105,7 @@ impl Merge<'_> {
     fn load(&self, content: &str) -> Result<DirTree> {
         let what = || format!("cannot read directory {content}");
         let variant = self.repo.load_variant(ObjectType::DirTree, content).context(what)?;
-        variant.get().ok_or_else(|| Error::new("it is none")).context(what)
+        variant.get().ok_or_else(|| Error::new("it is not a directory object")).context(what)
     }
 }
 

@@ -101,7 +101,7 @@ pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Resu
         let error = Error::new("it names no commit; pull its image again, or remove this file");
         prune.caller.tell(StoreItem::Ref, &path.to_string_lossy(), Outcome::Failed(error));
     }
-    let why = "a ref that is damaged may need any of them";
+    let why = "a damaged ref may need any of them";
     prune.caller.tell(StoreItem::Objects, &place, Outcome::Kept(why.into()));
     Ok(Objects::default())
 }
@@ -173,9 +173,7 @@ impl Prune<'_> {
                         needed.entry(blob).or_default().push(&image.name);
                     }
                 }
-                Err(e) => {
-                    unclear = Some(format!("image {} may have it, which cannot be read: {e}", image.name))
-                }
+                Err(e) => unclear = Some(format!("image {} cannot be read and may have it: {e}", image.name)),
             }
         }
         for (reference, digest) in refs.filter_map(|name| Some((name, layer_digest(name)?))) {
@@ -198,9 +196,9 @@ impl Prune<'_> {
                 self.remove(name, StoreItem::Leftover, name, "a program was killed while it wrote a ref");
                 continue;
             } else if refs::is_ours(name) {
-                "its name is none that is known here"
+                "it is not known here what it names"
             } else {
-                "it is another program's"
+                "it belongs to another program"
             };
             self.caller.tell(StoreItem::Ref, name, Outcome::Kept(why.into()));
         }
@@ -210,7 +208,7 @@ impl Prune<'_> {
     fn remove(&mut self, reference: &str, item: StoreItem, name: &str, why: &str) -> bool {
         if !self.dry_run {
             let removed = self.store.repo.set_ref_immediate(None, reference, None, NEVER);
-            if let Err(e) = removed.context(|| format!("cannot remove {name}")) {
+            if let Err(e) = removed.context(|| format!("cannot remove ref {reference}")) {
                 self.caller.tell(item, name, Outcome::Failed(e));
                 return false;
             }
@@ -263,7 +261,7 @@ impl Prune<'_> {
 /// Digests of everything that a manifest names, the configuration included. Docker's schema 1 is understood as well.
 fn blobs(manifest: &str) -> Result<HashSet<Digest>> {
     let manifest: serde_json::Value =
-        serde_json::from_str(manifest).context(|| "its manifest is no JSON".into())?;
+        serde_json::from_str(manifest).context(|| "its manifest is not valid JSON".into())?;
     let list = |key: &str| manifest[key].as_array().cloned().unwrap_or_default();
     let layers = list("layers").into_iter().map(|layer| layer["digest"].clone());
     let layers = layers.chain(list("fsLayers").into_iter().map(|layer| layer["blobSum"].clone()));

@@ -180,7 +180,7 @@ impl<'a> Pull<'a> {
         }
         if free < bytes.saturating_mul(3) {
             self.observer.warning(&format!(
-                "the layers are {need} MiB packed, and {have} MiB are free in {place}: that may not do"
+                "the layers are {need} MiB packed, and {have} MiB are free in {place}: this may not be enough"
             ));
         }
         Ok(())
@@ -195,7 +195,7 @@ impl<'a> Pull<'a> {
         self.observer.fetched(descriptor);
         if skipped > 0 {
             self.observer.warning(&format!(
-                "left {skipped} devices, fifos or sockets of layer {} out",
+                "skipped {skipped} device nodes, FIFOs or sockets of layer {}",
                 descriptor.digest()
             ));
         }

@@ -68,8 +68,7 @@ impl Store {
         let repo = ostree::Repo::new_for_path(&path);
         repo.open(NEVER).context(what)?;
         if repo.mode() != RepoMode::Bare {
-            let why =
-                "it is no repository of mode bare, so its files cannot be hard-linked with their owners";
+            let why = "the mode of the repository is not bare, so its files cannot be hard-linked with their owners";
             return Err(Error::new(why)).context(what);
         }
         Ok(Store { repo, path })
