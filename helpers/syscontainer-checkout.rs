@@ -135,15 +135,15 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let name = match name {
         Some(name) => name.clone(),
         None => {
-            let _lock = store.keep()?;
+            let _lock = store.lock_shared()?;
             default_name(&find(args, &store, image)?)?
         }
     };
     let site = Site::new(&args.root);
     let _locks = if args.dry_run { None } else { Some(prepare(&site, &name)?) };
-    let _lock = store.keep()?;
+    let _lock = store.lock_shared()?;
     let image = find(args, &store, image)?;
-    let tree = Stored { store: &store, image: &image };
+    let tree = store.tree(&image);
     let planner = Planner {
         site: &site,
         tree: &tree,
@@ -176,10 +176,10 @@ fn try_update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Resul
     let current = deployments.installed(name)?;
     let info = deployments.info(&current)?;
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.keep()?;
+    let _lock = store.lock_shared()?;
     let wanted = State::load(deployments, name)?.wanted(deployments, &info);
     let image = find(args, &store, rebase.unwrap_or(&wanted.image))?;
-    let tree = Stored { store: &store, image: &image };
+    let tree = store.tree(&image);
     let previous = Previous::read(&site, &current, &tree)?;
     let planner = Planner {
         site: &site,

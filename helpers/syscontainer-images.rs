@@ -58,7 +58,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
 
 fn run(args: Args) -> Result<()> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.keep()?;
+    let _lock = store.lock_shared()?;
     let users = Users::find(&Deployments::new(&args.root))?;
     let (entries, broken) = catalog::list(&store)?;
     let Some(wanted) = &args.image else {

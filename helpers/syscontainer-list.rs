@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use syscontainers::container::deployment::Deployments;
 use syscontainers::digest;
 use syscontainers::error::{Context, Result};
-use syscontainers::list::containers::{self, Filter, Row};
+use syscontainers::install::site::Site;
+use syscontainers::list::containers::{self, ContainerRow, Filter};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::table;
@@ -55,11 +55,10 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
 }
 
 fn run(args: Args) -> Result<()> {
-    let deployments = Deployments::new(&args.root);
+    let site = Site::new(&args.root);
     // Without a store nothing is pending.
     let store = Store::open(&args.root, None).ok();
-    let mut rows =
-        containers::list(&deployments, store.as_ref()).context(|| "cannot list containers".into())?;
+    let mut rows = containers::list(&site, store.as_ref()).context(|| "cannot list containers".into())?;
     rows.retain(|row| args.filters.iter().all(|filter| filter.accepts(row)));
     if args.quiet {
         return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", table::shown(&row.name))));
@@ -74,7 +73,7 @@ fn run(args: Args) -> Result<()> {
     cli::print(&table::format(&cells))
 }
 
-fn to_cells(row: &Row) -> [String; 8] {
+fn to_cells(row: &ContainerRow) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
     let short = |digest: &Option<String>| digest.as_deref().map(|digest| digest::shorten(digest).to_owned());
     [
@@ -90,7 +89,7 @@ fn to_cells(row: &Row) -> [String; 8] {
 }
 
 /// What is nearest to being current.
-fn pending(row: &Row, digest: Option<String>) -> Option<String> {
+fn pending(row: &ContainerRow, digest: Option<String>) -> Option<String> {
     let pending = row.staged.as_ref().map(|staged| format!("{staged} (staged)")).or(digest);
     if row.held { Some(pending.map_or("held".into(), |pending| format!("{pending}, held"))) } else { pending }
 }

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Error, Result};
+use syscontainers::install::site::Site;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::timespan;
-use syscontainers::prune::{self, Options};
+use syscontainers::prune::{self, PruneOptions};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prune",
@@ -36,14 +36,14 @@ const KEEP_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 struct Args {
     root: Root,
-    options: Options,
+    options: PruneOptions,
     explain: bool,
     json: bool,
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let options = Options { dry_run: false, keep_for: KEEP_FOR, images: Vec::new(), repo: None };
+    let options = PruneOptions { dry_run: false, keep_for: KEEP_FOR, images: Vec::new(), repo: None };
     let mut args = Args { root: Root::default(), options, explain: false, json: false };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -63,7 +63,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
 }
 
 fn run(args: Args) -> Result<()> {
-    let report = prune::prune(&Deployments::new(&args.root), &args.options)?;
+    let report = prune::prune(&Site::new(&args.root), &args.options)?;
     if args.json {
         let text = serde_json::to_string_pretty(&report).context(|| "cannot print JSON".into())?;
         cli::print(&format!("{text}\n"))?;

@@ -16,7 +16,7 @@ use syscontainers::program::log;
 use syscontainers::store::Store;
 use syscontainers::store::access::Access;
 use syscontainers::store::progress::Progress;
-use syscontainers::store::pull::{self, Outcome};
+use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::update::availability::Updates;
@@ -113,7 +113,7 @@ fn update(args: &Args, name: &Name) -> Result<Done> {
         return pull(args, &reference);
     }
     let digest = pull::peek(&reference, &args.access, &Progress::new(args.quiet))?;
-    let prospect = updates.prospect(digest.as_ref());
+    let prospect = updates.prospect(&digest);
     cli::print(&format!("{name}: {} has {digest}: {prospect}\n", updates.image))?;
     Ok(if prospect.is_change() { Done::Pending } else { Done::Plainly })
 }
@@ -135,14 +135,9 @@ fn pull(args: &Args, reference: &Reference) -> Result<Done> {
     let image = &outcome.image;
     if outcome.changed {
         // What is printed says so, too.
-        let (name, digest) = (image.name.as_str(), image.digest.as_ref());
-        let subject = Subject { image: name, digest, ..Subject::default() };
-        journal::record(
-            &args.root,
-            Event::Pulled,
-            subject,
-            &format!("pulled {}", journal::shown(name, digest)),
-        );
+        let subject = Subject::of_image(&image.name, &image.digest);
+        let message = format!("pulled {}", journal::shown(&image.name, &image.digest));
+        journal::record(&args.root, Event::Pulled, &subject, &message);
     } else if !args.quiet {
         log::info(&format!("{} is unchanged", image.name));
     }
@@ -154,7 +149,7 @@ fn pull(args: &Args, reference: &Reference) -> Result<Done> {
 }
 
 /// The result; syscontainer-pull(8) has its schema.
-fn to_json(outcome: &Outcome, seconds: f64) -> serde_json::Value {
+fn to_json(outcome: &Pulled, seconds: f64) -> serde_json::Value {
     json!({
         "image": outcome.image.name,
         "digest": outcome.image.digest,

@@ -22,6 +22,8 @@ pub const UNITDIR: &str = match option_env!("SYSCONTAINERS_UNITDIR") {
 };
 /// Deployments, unless the environment says otherwise.
 pub const DEPLOYMENTS: &str = "/var/lib/containers/atomic";
+/// The directory beside deployments that the image store is in.
+pub const STORAGE: &str = ".storage";
 /// Deployments that came with the system.
 pub const PREINSTALLED: &str = "/usr/lib/containers/atomic";
 /// Everything that lasts one boot: bundles and locks.

@@ -120,7 +120,7 @@ if [ "$BOOT" = 1 ]; then
     wait_for 'it watches' grep -q watching "$WORK/said"
     kill -KILL $!
     wait $! || true
-    expect_like 'being switched to' syscontainer-list --json
+    expect_like 'a switch to .* is under way' syscontainer-list --json
     check 'which goes back first' syscontainer-checkout --update --set X=1 web
     systemctl restart web
     whole
@@ -179,7 +179,7 @@ fi
 if [ "$BOOT" = 4 ]; then
     wait_for 'this boot watches it' bash -c "journalctl --sync; journalctl --boot --unit=syscontainer-confirm@web.service | grep 'watching it for 60 s'"
     refuse 'it is not confirmed yet' [ "$(readlink $CO/web)" = "$(cat "$WORK/old")" ]
-    expect_like 'being switched to' syscontainer-list --json
+    expect_like 'a switch to .* is under way' syscontainer-list --json
     cut_off
 fi
 

@@ -101,13 +101,16 @@ impl Deployments {
                 let deployment = deployment.filter(|deployment: &Deployment| deployment.name() == name);
                 match deployment.filter(|_| self.is_here(&target)) {
                     Some(deployment) => Ok(Some(deployment)),
-                    None => Err(Error::new(format!("{} is not a link to a deployment of {name}", link.display()))),
+                    None => {
+                        Err(Error::new(format!("{} is not a link to a deployment of {name}", link.display())))
+                    }
                 }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) if e.kind() == ErrorKind::InvalidInput => {
-                Err(Error::new(format!("{} is in the way: it is not a symlink to a deployment", link.display())))
-            }
+            Err(e) if e.kind() == ErrorKind::InvalidInput => Err(Error::new(format!(
+                "{} is in the way: it is not a symlink to a deployment",
+                link.display()
+            ))),
             Err(e) => Err(e).context(|| format!("cannot read {}", link.display())),
         }
     }

@@ -18,6 +18,7 @@
 use std::fmt;
 
 use crate::name::{Deployment, Name};
+use crate::paths::STORAGE;
 
 /// An entry of the directory of deployments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,20 +70,19 @@ impl Record {
     }
 }
 
-/// The directory that the image store is in.
-pub const STORE: &str = ".storage";
-
 impl Entry {
     /// Reads a name.
     pub fn parse(text: &str) -> Entry {
         if let Some(rest) = text.strip_prefix("..") {
-            return rest.strip_suffix(".new").map_or(Entry::Foreign, |of| Entry::Unfinished(format!(".{of}")));
+            return rest
+                .strip_suffix(".new")
+                .map_or(Entry::Foreign, |of| Entry::Unfinished(format!(".{of}")));
         }
         let Some(hidden) = text.strip_prefix('.') else {
             let deployment = text.parse().map(Entry::Deployment);
             return deployment.or_else(|_| text.parse().map(Entry::Link)).unwrap_or(Entry::Foreign);
         };
-        if text == STORE {
+        if text == STORAGE {
             return Entry::Store;
         }
         if let Some(record) = Record::ALL.into_iter().find(|record| record.file_name() == text) {
@@ -137,7 +137,7 @@ impl fmt::Display for Entry {
             Entry::State(name) => write!(f, ".{name}.state"),
             Entry::Record(record) => f.write_str(record.file_name()),
             Entry::Unfinished(of) => write!(f, ".{of}.new"),
-            Entry::Store => f.write_str(STORE),
+            Entry::Store => f.write_str(STORAGE),
             Entry::Foreign => f.write_str("?"),
         }
     }
@@ -173,9 +173,20 @@ mod tests {
 
     #[test]
     fn what_has_another_name_belongs_to_nobody() {
-        for text in
-            ["", ".", "..", "foo.", ".new", ".0.new", "a b", "..0", "foo.01", ".foo.new", ".foo.1.link", ".lock"]
-        {
+        for text in [
+            "",
+            ".",
+            "..",
+            "foo.",
+            ".new",
+            ".0.new",
+            "a b",
+            "..0",
+            "foo.01",
+            ".foo.new",
+            ".foo.1.link",
+            ".lock",
+        ] {
             assert_eq!(Entry::parse(text), Entry::Foreign, "{text}");
         }
     }

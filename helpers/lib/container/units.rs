@@ -4,7 +4,6 @@
 //! The body's order is: our defaults, the image's lines, then what must hold. The image's empty assignments take
 //! back its own earlier lines, and are dropped, since they would reset what is ours.
 
-
 use crate::container::derived::MARKER;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
@@ -112,7 +111,8 @@ fn start_conditions(writer: &mut Writer) -> Result<()> {
 }
 
 fn parse(registration: &Registration) -> Result<UnitFile> {
-    UnitFile::parse(registration.unit.as_deref().unwrap_or_default()).context(|| format!("invalid unit of {}", registration.image))
+    UnitFile::parse(registration.unit.as_deref().unwrap_or_default())
+        .context(|| format!("invalid unit of {}", registration.image))
 }
 
 /// systemd would load the unit, and only say `bad-setting`.

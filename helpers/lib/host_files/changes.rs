@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
 use crate::error::{Context, Result};
-use crate::host_files::written::Written;
 use crate::host_files::record::{self, DIRECTORY, DeploymentFiles, checksum, is_as_recorded, locate};
+use crate::host_files::written::Written;
 use crate::name::Name;
 use crate::paths::TreePath;
 use crate::system::files;

@@ -131,4 +131,3 @@ pub fn is_as_recorded(path: &Path, found: &str, recorded: Option<&str>, by_atomi
             Err(_) => recorded == DIRECTORY,
         }
 }
-

@@ -31,13 +31,14 @@ impl Written {
     /// What is recorded. A record that cannot be read is as good as none: files are left alone then.
     pub fn read(deployments: &Deployments) -> Result<Written> {
         let file = deployments.entry(&Entry::Record(Record::HostFiles));
-        let on_disk = match record::load(&file, "some files that containers share count as changed on this host") {
-            Ok(sums) => Some(sums.unwrap_or_default()),
-            Err(e) => {
-                log::warning(&e.to_string());
-                None
-            }
-        };
+        let on_disk =
+            match record::load(&file, "some files that containers share count as changed on this host") {
+                Ok(sums) => Some(sums.unwrap_or_default()),
+                Err(e) => {
+                    log::warning(&e.to_string());
+                    None
+                }
+            };
         Ok(Written { file, sums: on_disk.clone().unwrap_or_default(), on_disk })
     }
 

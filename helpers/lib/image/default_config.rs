@@ -219,7 +219,7 @@ mod tests {
         let name = "web".parse().unwrap();
         let paths = ["/var/lib/x/".to_owned(), "/data".into()];
         let found = volumes(&paths, &name, Path::new("/var/lib"), &json!({"uid": 7})).unwrap();
-        let directories: Vec<_> = found.iter().map(|v| v.directory.to_str().unwrap()).collect();
+        let directories: Vec<_> = found.iter().map(|v| v.directory.to_string()).collect();
         assert_eq!(directories, ["/var/lib/web/data", "/var/lib/web/var/lib/x"]);
         for bad in ["data", "/", "", "/a/../b"] {
             assert!(volumes(&[bad.to_owned()], &name, Path::new("/"), &json!({})).is_err(), "{bad}");

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
-use crate::host_files::record;
 use crate::host_files::changes::Facts;
+use crate::host_files::record;
 use crate::image::manifest::Manifest;
 use crate::image::template::{self, Problem, Target};
 use crate::image::tree::{FileKind, Tree, TreeEntry};

@@ -136,7 +136,7 @@ mod tests {
             ("UUID", "1"),
             ("EXEC_START", "/usr/bin/runc run 'x'"),
         ];
-        let values = values.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let values: Values = values.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let info: Info = serde_json::from_value(serde_json::json!({ "values": values })).unwrap();
         let defaults = Values::from([("PORT".into(), "8081".into()), ("RECEIVER".into(), "World".into())]);
         let set: Vec<_> = user_values(&info, &defaults).into_iter().collect();

@@ -20,10 +20,10 @@ use crate::image::manifest;
 use crate::image::rendered::Rendered;
 use crate::image::tree::{Directory, Tree};
 use crate::image::variables::{self, Facts, Values};
+use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
 use crate::install::register::{self, Claim, Parts};
 use crate::install::site::Site;
-use crate::install::atomic;
 use crate::name::{Deployment, Name};
 use crate::oci::{config, mountpoints, resources};
 use crate::paths::TreePath;
@@ -194,8 +194,7 @@ impl Planner<'_> {
 
     /// What the user set, now or before.
     fn user_values(&self) -> Values {
-        let mut values =
-            self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
+        let mut values = self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
         values.retain(|name, _| !self.options.unset.contains(name));
         values.extend(self.options.user_values.clone());
         values

@@ -35,7 +35,10 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     if !has_link && deployments.link(name).exists() {
         // What is in the place of a symlink is not ours to remove.
         let link = deployments.link(name);
-        return Err(Error::new(format!("{} is not a symlink to a deployment; remove it by hand", link.display())));
+        return Err(Error::new(format!(
+            "{} is not a symlink to a deployment; remove it by hand",
+            link.display()
+        )));
     }
     let is_there = derived::is_there(root, name);
     if !has_link && all.is_empty() && leftovers.is_empty() && !is_there {
@@ -118,7 +121,9 @@ fn left(site: &Site, name: &Name, state: &StateDirectories, is_purged: bool) -> 
         left.extend(own.map(|path| format!("{path}, which {name} wrote to; --purge would have removed it")));
     }
     let found = state.found.iter();
-    left.extend(found.map(|path| format!("{path}, which was there before {name}, or is not known to be its own")));
+    left.extend(
+        found.map(|path| format!("{path}, which was there before {name}, or is not known to be its own")),
+    );
     let settings = links::settings(site.root(), name).into_iter();
     left.extend(settings.map(|path| format!("{path}, which is yours")));
     left

@@ -72,8 +72,7 @@ pub fn of(deployments: &Deployments, name: &Name, all: &[Deployment]) -> Result<
 /// Refuses what [`purge`] could not remove.
 pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
-        mounts::refuse(&deployments.root().join(path))
-            .context(|| format!("cannot purge {path}"))?;
+        mounts::refuse(&deployments.root().join(path)).context(|| format!("cannot purge {path}"))?;
     }
     Ok(())
 }
@@ -81,8 +80,7 @@ pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()
 /// Removes directories with all in them, and forgets those of the container that are not there.
 pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
-        files::remove_tree(&deployments.root().join(path))
-            .context(|| format!("cannot purge {path}"))?;
+        files::remove_tree(&deployments.root().join(path)).context(|| format!("cannot purge {path}"))?;
         log::info(&format!("purged {path}"));
     }
     let mut made = load(deployments)?;
@@ -114,11 +112,7 @@ fn save(deployments: &Deployments, made: Made) -> Result<()> {
 
 /// What a deployment writes to: its volumes, and directories of its tmpfiles, strictly below the directory of all states; and the
 /// directory of its name there that these are in.
-fn candidates(
-    deployments: &Deployments,
-    deployment: &Deployment,
-    info: &Info,
-) -> Result<BTreeSet<TreePath>> {
+fn candidates(deployments: &Deployments, deployment: &Deployment, info: &Info) -> Result<BTreeSet<TreePath>> {
     let name = deployment.name();
     let above = TreePath::new(info.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
     let volumes = info.ours().into_iter().flat_map(|ours| &ours.execution.volumes);

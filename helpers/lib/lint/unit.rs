@@ -1,24 +1,27 @@
 //! The unit: as the image wrote it, and as systemd will have it.
 
-use std::path::Path;
-
 use super::config::Config;
 use super::exports::Exports;
 use super::subject::Subject;
 use super::variables::{Output, Rendered};
 use super::{Place, Report, rules};
-use crate::container::deployment::{Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::execution::Execution;
+use crate::container::info::{Ours, Values};
+use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
-use crate::container::runtime::{Kind, Runtime};
+use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::units;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::exports::SERVICE_TEMPLATE;
 use crate::image::manifest::Manifest;
 use crate::image::template;
 use crate::image::variables::COMMANDS;
-use crate::install::register;
-use crate::name::Name;
-use crate::paths::{ATTACHED, Root};
+use crate::install::register::{self, Parts};
+use crate::name::{Deployment, Name};
+use crate::paths::Root;
 use crate::system::systemd::analyze;
 use crate::unit::syntax::UnitFile;
 
@@ -97,7 +100,7 @@ fn commands(unit: &Unit, name: &Name, report: &mut Report) {
     for (rule, key, expected, written) in [
         (&rules::EXEC_START, "ExecStart", start.as_str(), "$EXEC_START"),
         (&rules::EXEC_STOP, "ExecStop", stop.as_str(), "$EXEC_STOP"),
-        (&rules::WORKING_DIRECTORY, "WorkingDirectory", link.to_string_lossy().as_ref(), "$DESTDIR"),
+        (&rules::WORKING_DIRECTORY, "WorkingDirectory", link.to_string().as_str(), "$DESTDIR"),
     ] {
         let lines: Vec<_> =
             unit.parsed.lines("Service").filter(|(_, k, value)| *k == key && !value.is_empty()).collect();
@@ -129,7 +132,7 @@ fn composed(
     report: &mut Report,
 ) -> Result<()> {
     let registration = registration(unit, name, config, rendered);
-    let source = Path::new(ATTACHED).join(format!("{name}.json"));
+    let source = derived::registration(name);
     let text = units::stub(&registration)
         .and_then(|stub| units::compose(&registration, &source).map(|body| format!("{stub}\n{body}")));
     let text = match text {
@@ -161,27 +164,30 @@ fn composed(
 
 fn registration(unit: &Unit, name: &Name, config: Option<&Config>, rendered: &Rendered) -> Registration {
     let runs = unit.placed.iter().any(|placed| placed == "EXEC_START");
-    let runtime = Runtime { path: "/usr/bin/crun".into(), kind: Kind::Crun };
-    let info = Info {
-        image: name.to_string(),
-        values: rendered.variables.linked.clone(),
-        has_container_service: true,
-        runtime_kind: Some(runtime).filter(|_| runs),
-        placed: unit.placed.clone(),
-        ..Info::default()
+    let runtime = Runtime { path: "/usr/bin/crun".into(), kind: RuntimeKind::Crun };
+    let ours = Ours {
+        digest: Digest::of(b""),
+        user_values: Values::new(),
+        user_notify: None,
+        enabled: true,
+        mount_points: Vec::new(),
+        execution: Execution {
+            runtime: Some(runtime).filter(|_| runs),
+            notify: Notify::Created,
+            pid_file: None,
+            exec_variables: unit.placed.clone(),
+            rootfs: None,
+            run_once: false,
+            volumes: Vec::new(),
+        },
     };
-    let has_tmpfiles = rendered.tmpfiles.as_ref().is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty());
+    let parts = Parts {
+        unit: Some(unit.text.clone()),
+        config: config.map(|config| &config.value),
+        has_tmpfiles: rendered.tmpfiles.as_ref().is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty()),
+    };
     let deployments = Deployments::new(&Root::default());
-    let config = config.map(|config| &config.value);
-    register::describe(
-        &deployments,
-        name,
-        &format!("{name}.0"),
-        info,
-        unit.text.clone(),
-        config,
-        has_tmpfiles,
-    )
+    register::describe(&deployments, &Deployment::new(name, 0), name.as_str(), &ours, parts)
 }
 
 /// The template's line that a line of the composed unit is from.

@@ -49,6 +49,7 @@ impl Variables {
         let none = Values::new();
         let deployments = Deployments::new(&Root::default());
         let directory = deployments.directory();
+        let directory = directory.as_path();
         let (link, own) = (directory.join(name.as_str()), directory.join(format!("{name}.0")));
         let built_in = variables::with_destdir(&variables::complete(&facts, &none, &none)?, &link);
         let values = variables::complete(&facts, &none, &manifest.default_values)?;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::{Context, Result};
-use crate::system::files;
 use crate::oci::config;
+use crate::system::files;
 
 /// What a mount needs to be mounted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

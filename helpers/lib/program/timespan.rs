@@ -34,7 +34,8 @@ pub fn parse(text: &str) -> Result<Duration> {
         let (unit, after) = after.split_at(after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len()));
         let unit = UNITS.iter().find(|(_, names)| names.contains(&unit)).map(|(unit, _)| *unit);
         let number = number.parse::<f64>().ok().filter(|_| number.starts_with(|c: char| c.is_ascii_digit()));
-        let part = number.zip(unit).and_then(|(number, unit)| Duration::try_from_secs_f64(number * unit / 1e6).ok());
+        let part =
+            number.zip(unit).and_then(|(number, unit)| Duration::try_from_secs_f64(number * unit / 1e6).ok());
         total = part.and_then(|part| total.checked_add(part)).ok_or_else(usage)?;
         rest = after.trim_start();
     }
@@ -72,9 +73,13 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), Duration::from_secs(seconds), "{text}");
         }
-        for (text, milliseconds) in
-            [("1min 30s", 90_000), ("100ms", 100), ("1h 2min 3s 4ms", 3_723_004), ("1.5h", 5_400_000), ("500us", 0)]
-        {
+        for (text, milliseconds) in [
+            ("1min 30s", 90_000),
+            ("100ms", 100),
+            ("1h 2min 3s 4ms", 3_723_004),
+            ("1.5h", 5_400_000),
+            ("500us", 0),
+        ] {
             assert_eq!(parse(text).unwrap().as_millis(), milliseconds, "{text}");
         }
         assert_eq!(parse("infinity").unwrap(), Duration::MAX);

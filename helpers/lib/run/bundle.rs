@@ -18,8 +18,8 @@ use crate::name::{Deployment, Name};
 use crate::oci::config;
 use crate::paths::{self, Root, TreePath};
 use crate::run::{runtime, scratch};
-use crate::system::{files, record};
 use crate::system::process::Process;
+use crate::system::{files, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
@@ -264,7 +264,13 @@ mod tests {
 
     fn assembled(config: Value, notify: Notify, kind: RuntimeKind) -> Value {
         let runtime = Runtime { path: "/usr/bin/x".into(), kind };
-        assemble(config, &registration(notify), &runtime, &Bundle::new(&Root::default(), &"x".parse().unwrap())).unwrap()
+        assemble(
+            config,
+            &registration(notify),
+            &runtime,
+            &Bundle::new(&Root::default(), &"x".parse().unwrap()),
+        )
+        .unwrap()
     }
 
     fn config() -> Value {

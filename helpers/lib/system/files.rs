@@ -153,10 +153,7 @@ pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
                     Ok(target) => {
                         followed += 1;
                         if followed > MAX_SYMLINKS {
-                            return Err(Error::new(format!(
-                                "too many symlinks in {}",
-                                path.display()
-                            )));
+                            return Err(Error::new(format!("too many symlinks in {}", path.display())));
                         }
                         if target.is_absolute() {
                             done = PathBuf::from("/");

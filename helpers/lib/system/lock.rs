@@ -76,7 +76,9 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The lock of everything that changes one container; says so when it has to wait.
 pub fn container(root: &Root, name: &Name) -> Result<Lock> {
-    Lock::take(Rank::Container, || take(root, name.as_str(), &format!("another program to finish with {name}")))
+    Lock::take(Rank::Container, || {
+        take(root, name.as_str(), &format!("another program to finish with {name}"))
+    })
 }
 
 /// As [`container`], but `None` if somebody else has it.
@@ -137,7 +139,7 @@ fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Flock<File>, Err
 /// It is on a directory of the repository, not on a file beside it: that is there whoever made the repository, nobody
 /// replaces it, and a full disk has it, too. libostree's own lock would not do: transactions have it, but what a pull found
 /// before its first one is to stay, and other programs wait for that lock half a minute only.
-pub fn use_store(repo: &Path) -> Result<Lock> {
+pub fn lock_shared(repo: &Path) -> Result<Lock> {
     let what_for = "a prune of the store to finish";
     Lock::take(Rank::Store, || {
         let _turn = at_store(&turn(repo), FlockArg::LockShared, what_for)?;
@@ -149,7 +151,7 @@ pub fn use_store(repo: &Path) -> Result<Lock> {
 ///
 /// With flock(2) alone it would be had only when by chance nobody else has it. So newcomers are held back for a while, then
 /// let through for a while, since a pull may take hours; and after [`PATIENCE`] it is an error.
-pub fn own_store(repo: &Path) -> Result<Lock> {
+pub fn lock_exclusive(repo: &Path) -> Result<Lock> {
     Rank::Store.check();
     let deadline = Instant::now() + PATIENCE;
     let mut has_said = false;
@@ -230,12 +232,13 @@ mod tests {
         let name: Name = "web".parse().unwrap();
         let store = dir.path().join("store");
         std::fs::create_dir_all(store.join("refs")).unwrap();
-        let held = (container(&root, &name).unwrap(), host_files(&root).unwrap(), use_store(&store).unwrap());
+        let held =
+            (container(&root, &name).unwrap(), host_files(&root).unwrap(), lock_shared(&store).unwrap());
         drop(held);
         let _files = host_files(&root).unwrap();
         let refused = |take: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(take)).is_err();
         assert!(refused(&|| drop(container(&root, &name))), "a container after host files");
         assert!(refused(&|| drop(host_files(&root))), "the same lock twice");
-        drop(use_store(&store).unwrap());
+        drop(lock_shared(&store).unwrap());
     }
 }

@@ -14,7 +14,9 @@ use crate::system::files;
 pub fn load<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<Option<T>> {
     let what = || format!("cannot read {}", path.display());
     match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).context(|| format!("it is damaged; {remedy}")).context(what),
+        Ok(text) => {
+            serde_json::from_slice(&text).context(|| format!("it is damaged; {remedy}")).context(what)
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).context(what),
     }

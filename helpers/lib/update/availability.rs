@@ -62,7 +62,9 @@ impl Updates {
             return Prospect::Held;
         }
         match &self.staged {
-            Some((staged, other)) if other.as_ref() == Some(digest) => return Prospect::Staged(staged.clone()),
+            Some((staged, other)) if other.as_ref() == Some(digest) => {
+                return Prospect::Staged(staged.clone());
+            }
             _ if self.digest.as_ref() == Some(digest) => return Prospect::Current,
             _ => {}
         }

@@ -108,7 +108,8 @@ fn decide(
 
 /// The deployment to go back to: the one that was current before, or the newest one that is no other's.
 pub fn previous(all: &[Deployment], current: &Deployment, state: &State) -> Option<Deployment> {
-    let is_one = |deployment: &&Deployment| *deployment != current && state.staged.as_ref() != Some(*deployment);
+    let is_one =
+        |deployment: &&Deployment| *deployment != current && state.staged.as_ref() != Some(*deployment);
     let known = state.previous.as_ref().filter(|previous| all.contains(previous)).filter(is_one);
     known.or_else(|| all.iter().rev().find(is_one)).cloned()
 }
@@ -187,7 +188,10 @@ impl Busy {
             return Ok(Some(Use::Running));
         }
         if path.is_symlink() || !path.is_dir() {
-            return Ok(Some(Use::Unclear(format!("{} is not a directory; remove it by hand", path.display()))));
+            return Ok(Some(Use::Unclear(format!(
+                "{} is not a directory; remove it by hand",
+                path.display()
+            ))));
         }
         Ok(mounts::find(&path)?.map(Use::Mounted))
     }

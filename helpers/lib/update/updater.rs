@@ -185,7 +185,9 @@ impl Updater<'_> {
     fn is_enabled_anew(&self, planned: &Planned) -> bool {
         let before = &self.previous.info;
         let had_unit = before.has_container_service && !before.is_of_atomic();
-        planned.info.ours().is_some_and(|ours| ours.enabled) && planned.registration.unit.is_some() && !had_unit
+        planned.info.ours().is_some_and(|ours| ours.enabled)
+            && planned.registration.unit.is_some()
+            && !had_unit
     }
 
     /// What an update that was killed at its end has left undone.

@@ -95,7 +95,9 @@ impl Manager for Systemd {
     fn begin(&self, verb: Verb, unit: &str) -> Result<Box<dyn Job>> {
         let what = || format!("cannot run '{SYSTEMCTL} {} {unit}'", verb.as_str());
         let mut command = Command::new(SYSTEMCTL);
-        command.args(["--quiet", "--no-ask-password", verb.as_str(), "--", unit]).env("PATH", paths::search_path());
+        command
+            .args(["--quiet", "--no-ask-password", verb.as_str(), "--", unit])
+            .env("PATH", paths::search_path());
         // What it says of failures is what a look at the unit says.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Box::new(Systemctl(command.spawn().context(what)?)))

@@ -76,7 +76,10 @@ impl UnitStatus {
         let span = |key: &str| timespan::parse(&text(key)).unwrap_or(Duration::MAX);
         let words = |keys: &[&str]| {
             let mut words: Vec<String> = Vec::new();
-            for word in keys.iter().flat_map(|key| text(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>()) {
+            for word in keys
+                .iter()
+                .flat_map(|key| text(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            {
                 if !words.contains(&word) {
                     words.push(word);
                 }
@@ -183,13 +186,19 @@ mod tests {
         assert_eq!((status.main_pid, status.restarts, status.has_job), (None, 3, true));
         assert_eq!(status.restart_delay, Duration::from_millis(100));
         assert_eq!((status.start_timeout, status.stop_timeout), (Duration::from_secs(90), Duration::MAX));
-        assert_eq!((status.needed_by.join(" "), status.parts.join(" ")), ("b.service c.service".into(), "d.service".into()));
+        assert_eq!(
+            (status.needed_by.join(" "), status.parts.join(" ")),
+            ("b.service c.service".into(), "d.service".into())
+        );
         assert!(UnitStatus::unknown("x.service").is_down());
     }
 
     #[test]
     fn knows_our_units() {
-        assert!(status_of("Id=a.service;DropInPaths=/run/systemd/generator/a.service.d/00-syscontainer.conf").is_ours());
+        assert!(
+            status_of("Id=a.service;DropInPaths=/run/systemd/generator/a.service.d/00-syscontainer.conf")
+                .is_ours()
+        );
         assert!(status_of("Id=a.service;FragmentPath=/etc/systemd/system.attached/a.service").is_ours());
         assert!(!status_of("Id=a.service;FragmentPath=/usr/lib/systemd/system/a.service").is_ours());
     }
@@ -200,6 +209,9 @@ mod tests {
         assert_eq!(failed.explain(), "failed (exit-code, status 7)");
         let killed = status_of("ActiveState=failed;Result=signal;ExecMainCode=2;ExecMainStatus=9");
         assert_eq!(killed.explain(), "failed (signal, signal 9)");
-        assert_eq!(status_of("LoadState=loaded;ActiveState=active;SubState=running").to_string(), "active (running)");
+        assert_eq!(
+            status_of("LoadState=loaded;ActiveState=active;SubState=running").to_string(),
+            "active (running)"
+        );
     }
 }

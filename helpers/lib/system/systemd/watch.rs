@@ -79,7 +79,8 @@ pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[St
         return Ok(judge_start(&first, "").unwrap_or(Verdict::Good));
     }
     let (before, since) = (manager.show(dependents)?, SystemTime::now());
-    let (begin, limit) = (manager.clock(), soak.max(first.restart_delay.saturating_add(Duration::from_secs(1))));
+    let (begin, limit) =
+        (manager.clock(), soak.max(first.restart_delay.saturating_add(Duration::from_secs(1))));
     loop {
         let left = limit.saturating_sub(manager.clock() - begin);
         let now = show_one(manager, unit)?;
@@ -95,7 +96,8 @@ pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[St
         if left.is_zero() {
             return Ok(Verdict::Good);
         }
-        let processes: Vec<i32> = statuses.iter().chain([&now]).filter_map(|status| status.main_pid).collect();
+        let processes: Vec<i32> =
+            statuses.iter().chain([&now]).filter_map(|status| status.main_pid).collect();
         if manager.wait(&processes, left.min(INTERVAL))? == Wake::Interrupted {
             return Ok(Verdict::Interrupted);
         }
@@ -214,7 +216,10 @@ mod tests {
         assert_eq!(what_changed(&first, &first), None);
         assert_eq!(what_changed(&status_of("ActiveState=reloading MainPID=7 NRestarts=0"), &first), None);
         let restarted = status_of("ActiveState=active MainPID=9 NRestarts=1");
-        assert_eq!(what_changed(&restarted, &first).unwrap(), "the main process exited, and systemd restarted it");
+        assert_eq!(
+            what_changed(&restarted, &first).unwrap(),
+            "the main process exited, and systemd restarted it"
+        );
         let failed = status_of(
             "ActiveState=failed Result=exit-code ExecMainCode=1 ExecMainStatus=7 MainPID=0 NRestarts=0",
         );

@@ -5,36 +5,38 @@ use std::collections::BTreeSet;
 use ostree::gio::prelude::*;
 use ostree::{MutableTree, ObjectType, RepoFile};
 
-use super::NEVER;
+use super::repository::NEVER;
 use crate::digest;
 use crate::error::{Context, Error, Result};
 
-/// Prefix of markers for files of lower layers that are gone.
+/// Prefix of markers for files of lower layers that were removed.
 const WHITEOUT: &str = ".wh.";
-/// Prefix of markers that are about directories, and of what aufs left.
+/// Prefix of markers for whole directories, and of what aufs left behind.
 const SPECIAL: &str = ".wh..wh.";
-/// The directory shows nothing of lower layers.
+/// Marker for a directory that hides everything of lower layers.
 const OPAQUE: &str = ".wh..wh..opq";
 
 /// A layer in the repository.
-pub struct Layer {
+pub struct StoredLayer {
     /// The commit that holds it as it was packed.
     pub commit: String,
-    /// Directories that it holds only because something is in them: those of lower layers keep owner and mode.
+    /// Directories without an entry of their own in the archive. If a lower layer has them, they keep its owner and mode.
     pub implicit: BTreeSet<String>,
 }
 
 /// A dirtree object: files with checksums, directories with those of their content and metadata.
 type DirTree = (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>, Vec<u8>)>);
 
-/// The tree that layers amount to, lowest first.
-pub fn merge(repo: &ostree::Repo, layers: &[Layer]) -> Result<MutableTree> {
+/// Merges layers, lowest first.
+pub fn merge(repo: &ostree::Repo, layers: &[StoredLayer]) -> Result<MutableTree> {
     let tree = MutableTree::new();
     for (index, layer) in layers.iter().enumerate() {
         let what = || format!("cannot merge layer commit {}", layer.commit);
         let (root, _) = repo.read_commit(&layer.commit, NEVER).context(what)?;
-        let root =
-            root.downcast::<RepoFile>().map_err(|_| Error::new("its root is no file")).context(what)?;
+        let root = root
+            .downcast::<RepoFile>()
+            .map_err(|_| Error::new("its root is not a directory of the store"))
+            .context(what)?;
         root.ensure_resolved().context(what)?;
         let content = root.tree_get_contents_checksum().unwrap_or_default();
         let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
@@ -46,7 +48,7 @@ pub fn merge(repo: &ostree::Repo, layers: &[Layer]) -> Result<MutableTree> {
 /// The merge of one layer.
 struct Merge<'a> {
     repo: &'a ostree::Repo,
-    layer: &'a Layer,
+    layer: &'a StoredLayer,
 }
 
 impl Merge<'_> {
@@ -59,7 +61,7 @@ impl Merge<'_> {
         path: &str,
     ) -> Result<()> {
         let (files, directories) = self.load(content)?;
-        // Markers first: they are about lower layers, whatever their place in this one.
+        // Markers first: they hide files of lower layers, wherever they are in this one.
         for (name, _) in &files {
             if name == OPAQUE {
                 clear(target)?;
@@ -77,7 +79,7 @@ impl Merge<'_> {
             let (content, metadata) = (digest::hex(content), digest::hex(metadata));
             let is_new = !matches!(target.lookup(name), Ok((_, Some(_))));
             let below = ensure_directory(target, name)?;
-            // As most are: then what is in it is read only if a layer above changes it.
+            // Most are. Then what is in it is read only if a layer above changes it.
             let is_whole = is_new && !self.has_markers(&content)?;
             if !(is_whole && below.fill_empty_from_dirtree(self.repo, &content, &metadata)) {
                 self.directory(&below, is_new, &content, &metadata, &format!("{path}/{name}"))?;
@@ -86,7 +88,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Whether anything below a directory is about lower layers.
+    /// Whether there are markers anywhere below a directory.
     fn has_markers(&self, content: &str) -> Result<bool> {
         let (files, directories) = self.load(content)?;
         if files.iter().any(|(name, _)| name.starts_with(WHITEOUT)) {
@@ -103,11 +105,11 @@ impl Merge<'_> {
     fn load(&self, content: &str) -> Result<DirTree> {
         let what = || format!("cannot read directory {content}");
         let variant = self.repo.load_variant(ObjectType::DirTree, content).context(what)?;
-        variant.get().ok_or_else(|| Error::new("it is none")).context(what)
+        variant.get().ok_or_else(|| Error::new("it is not a directory object")).context(what)
     }
 }
 
-/// Puts a file into a directory, in the place of whatever has its name.
+/// Adds a file to a directory, and replaces whatever has its name.
 pub fn replace_file(directory: &MutableTree, name: &str, checksum: &str) -> Result<()> {
     if let Ok((_, Some(_))) = directory.lookup(name) {
         remove(directory, name)?;
@@ -115,7 +117,7 @@ pub fn replace_file(directory: &MutableTree, name: &str, checksum: &str) -> Resu
     directory.replace_file(name, checksum).context(|| format!("cannot add {name:?}"))
 }
 
-/// The directory called `name`, in the place of a file of that name.
+/// Returns the directory called `name`; creates it, and replaces a file of that name, if need be.
 pub fn ensure_directory(directory: &MutableTree, name: &str) -> Result<MutableTree> {
     if let Ok((Some(_), _)) = directory.lookup(name) {
         remove(directory, name)?;

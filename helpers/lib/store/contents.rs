@@ -1,23 +1,22 @@
-//! The files of an image in the store, without checking it out.
+//! The files of images: reading them in the store, and checking them out.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use ostree::gio::{self, prelude::*};
-use ostree::gio::{FileInfo, FileQueryInfoFlags, FileType};
+use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
 use ostree::{RepoCheckoutAtOptions, RepoFile};
 
-use super::{NEVER, Store};
+use super::repository::{NEVER, Store};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 
-/// What is asked of files in a walk.
+/// File attributes that a walk needs.
 const ATTRIBUTES: &str =
     "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
-/// Longest file of an image that is read into memory.
+/// Largest file of an image that is read into memory.
 const READ_MAX: u64 = 16 << 20;
 
 /// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links.
@@ -52,7 +51,7 @@ impl Tree for Stored<'_> {
         let what = || format!("cannot check out {} to {}", self.image.name, destination.display());
         let parent = File::open(destination.parent().unwrap_or(destination)).context(what)?;
         let name = destination.file_name().ok_or_else(|| Error::new("it has no name")).context(what)?;
-        // A copy would be another version of the files for whoever looks at the store, and cost what images cost.
+        // Copies would take as much space as the image, and would differ from the store's files once those are repaired.
         let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
         let repo = &self.store.repo;
         repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &self.image.commit, NEVER).context(what)
@@ -60,7 +59,12 @@ impl Tree for Stored<'_> {
 }
 
 impl Store {
-    /// Returns the content of the regular file at `path` in the commit that `root` is of.
+    /// The files of an image.
+    pub fn tree<'a>(&'a self, image: &'a Image) -> Stored<'a> {
+        Stored { store: self, image }
+    }
+
+    /// Content of a regular file below the root of a commit; `None` if there is no such file.
     pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
         let file = root.resolve_relative_path(path);
         let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
