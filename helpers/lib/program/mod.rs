@@ -2,5 +2,6 @@
 
 pub mod cli;
 pub mod log;
+pub mod options;
 pub mod table;
 pub mod timespan;

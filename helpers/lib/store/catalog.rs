@@ -47,14 +47,20 @@ pub struct Broken {
     pub problem: String,
 }
 
+/// Names of all that is called as images are, in order.
+pub fn names(store: &Store) -> Result<Vec<String>> {
+    let refs = store.repo.list_refs(None, NEVER);
+    let refs = refs.context(|| format!("cannot list the images in {}", store.path.display()))?;
+    let mut names: Vec<String> = refs.keys().filter_map(|name| reference::image_name(name)).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// All images, by name, and what is none.
 pub fn list(store: &Store) -> Result<(Vec<Entry>, Vec<Broken>)> {
     let what = || format!("cannot list the images in {}", store.path.display());
-    let refs = store.repo.list_refs(None, NEVER).context(what)?;
-    let mut names: Vec<String> = refs.keys().filter_map(|name| reference::image_name(name)).collect();
-    names.sort();
     let (mut images, mut broken) = (Vec::new(), Vec::new());
-    for name in names {
+    for name in names(store)? {
         match image::load(&store.repo, &name) {
             Ok(Some(image)) => images.push(image),
             // It went meanwhile.
