@@ -243,7 +243,8 @@ impl Program {
     }
 
     /// The text of `--help=table`: a line for each option, with its names, what its value is called and what it is, what
-    /// operands are beside it, and the help, between tabs; what it does not have is a dash. The last line is that of operands.
+    /// operands are beside it, and the help, between tabs; what it does not have is a dash. The last line is that of
+    /// operands, with the exit statuses in place of a help.
     fn table(&self) -> String {
         let mut out = String::new();
         for option in self.shown() {
@@ -253,7 +254,8 @@ impl Program {
             let value = option.value.unwrap_or("-");
             let _ = writeln!(out, "--{}\t{short}\t{value}\t{kind}\t{operands}\t{}", option.long, option.help);
         }
-        let _ = writeln!(out, "-\t-\t-\t-\t{}\t-", self.operands);
+        let statuses: Vec<_> = self.statuses.iter().map(u8::to_string).collect();
+        let _ = writeln!(out, "-\t-\t-\t-\t{}\t{}", self.operands, statuses.join(" "));
         out
     }
 }
@@ -374,7 +376,7 @@ one, once. See frobnicate(8).
 --list\t-\t-\t-\tnothing\tlist things
 --help\t-h\t-\t-\t-\tshow this help
 --version\t-\t-\t-\t-\tshow the version
--\t-\t-\t-\tfile\t-
+-\t-\t-\t-\tfile\t0 1 2
 ";
         assert_eq!(printed(&["--help=table"]), table);
     }
