@@ -50,7 +50,7 @@ const PROGRAM: Program = Program {
         Opt::repo("use the image store in DIR"),
     ],
     operands: Completes::Image,
-    statuses: &[0, 1, 2],
+    statuses: &[0, 1, 2, 3],
 };
 
 struct Args {

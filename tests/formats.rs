@@ -12,14 +12,15 @@ use serde::{Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::Value;
 
 use common::{Page, file, names, same};
-use syscontainers::container::deployment::Info;
+use syscontainers::container::execution::Execution;
+use syscontainers::container::info::{Info, Ours, RecordedFiles};
 use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
-use syscontainers::container::state::{Bad, State, Switch};
-use syscontainers::container::volumes::Volume;
+use syscontainers::container::state::{Before, Failure, State, Switch};
+use syscontainers::container::volume::Volume;
 use syscontainers::system::journal::Event;
 
-/// The keys of a structure, as it tells them to what it is read from.
+/// The keys of a structure, as it tells them to what it is read from; none where another structure is flattened into it.
 fn fields<T: DeserializeOwned>() -> Vec<String> {
     struct Fields<'a>(&'a mut Vec<String>);
     impl<'de> Deserializer<'de> for Fields<'_> {
@@ -43,15 +44,18 @@ fn fields<T: DeserializeOwned>() -> Vec<String> {
     }
     let mut found = Vec::new();
     let _ = T::deserialize(Fields(&mut found));
-    assert!(!found.is_empty(), "{} has no keys of its own", std::any::type_name::<T>());
     found
 }
 
-/// The keys of structures below a key, `volumes[].` as an example; those of the whole are below ``.
-fn all_fields<T: DeserializeOwned>(below: &[(&str, Vec<String>)]) -> BTreeSet<String> {
+/// All keys of a structure and of those inside it, by the prefixes of their keys, `volumes[].` as an example: what they take, and
+/// what they write.
+fn all_fields<T: DeserializeOwned>(below: &[(&str, Vec<String>)], written: &Value) -> BTreeSet<String> {
     let mut keys: BTreeSet<String> = fields::<T>().into_iter().collect();
-    for (prefix, names) in below {
+    for (prefix, names) in below.iter().chain(&[("", Vec::new())]) {
         keys.extend(names.iter().map(|name| format!("{prefix}{name}")));
+        let mut written = written.clone();
+        let object = find(&mut written, &format!("{prefix}x")).map(|(object, _)| object.clone());
+        keys.extend(object.unwrap_or_default().keys().map(|name| format!("{prefix}{name}")));
     }
     keys
 }
@@ -111,7 +115,6 @@ fn kind(value: &Value) -> &'static str {
 fn compare<T: DeserializeOwned + Serialize>(path: &str, below: &[(&str, Vec<String>)], takes_unknown: bool) {
     let page = Page::read(path);
     let keys = documented(&page, path);
-    same(path, keys.keys().cloned().collect(), all_fields::<T>(below));
     let mut example: Value =
         serde_json::from_str(&page.example("EXAMPLE")).unwrap_or_else(|e| panic!("{path}: {e}"));
     // As it is written again: what is not written has its default.
@@ -119,6 +122,7 @@ fn compare<T: DeserializeOwned + Serialize>(path: &str, below: &[(&str, Vec<Stri
         serde_json::from_value::<T>(value.clone()).map(|read| serde_json::to_value(read).unwrap())
     };
     let whole = read(&example).unwrap_or_else(|e| panic!("the example in {path}: {e}"));
+    same(path, keys.keys().cloned().collect(), all_fields::<T>(below, &whole));
     for (key, said) in &keys {
         let mut with = example.clone();
         let (object, name) =
@@ -167,19 +171,29 @@ fn paths(value: &Value, keys: &BTreeMap<String, Key>) -> BTreeSet<String> {
 
 #[test]
 fn registration() {
-    let below = [("runtime.", fields::<Runtime>()), ("volumes[].", fields::<Volume>())];
+    let below = [
+        ("execution.", fields::<Execution>()),
+        ("execution.runtime.", fields::<Runtime>()),
+        ("execution.volumes[].", fields::<Volume>()),
+    ];
     compare::<Registration>("helpers/syscontainers-registration.5", &below, false);
 }
 
 #[test]
 fn info() {
-    let below = [("runtime-kind.", fields::<Runtime>()), ("volumes[].", fields::<Volume>())];
+    // What is below `execution` is in the page of registrations.
+    let below = [("", fields::<RecordedFiles>()), ("syscontainers.", fields::<Ours>())];
     compare::<Info>("helpers/syscontainers-info.5", &below, true);
 }
 
 #[test]
 fn state() {
-    let below = [("bad[].", fields::<Bad>()), ("switch.", fields::<Switch>())];
+    let below = [
+        ("failed[].", fields::<Failure>()),
+        ("switch.", fields::<Switch>()),
+        ("switch.purpose.", Vec::new()),
+        ("switch.before.", fields::<Before>()),
+    ];
     compare::<State>("helpers/syscontainers-state.5", &below, true);
 }
 
