@@ -13,24 +13,26 @@ use syscontainers::container::{derived, stale, units};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, TreePath, UNIT_PATH};
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-generator",
-    usage: "\
-Usage: syscontainer-generator [--root=DIR] NORMAL [EARLY LATE]
-       syscontainer-generator --dry-run [--root=DIR] [NAME]
-
-Writes the units of all installed containers to the directory NORMAL.
-systemd calls it at boot and at every daemon-reload; see syscontainer-generator(8).
-
-  --dry-run      print what would be written for the container NAME, or for all, and
-                 every problem; exit 1 if there is one
-  --root=DIR     read the registrations of the tree below DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[--root=DIR] NORMAL [EARLY LATE]", "--dry-run [--root=DIR] [NAME]"],
+    about: "Writes the units of all installed containers to the directory NORMAL. systemd runs it at boot \
+            and whenever it reloads its units.",
+    options: &[
+        Opt::flag(
+            "dry-run",
+            "print what would be written for the container NAME, or for all containers, and every problem; \
+             the exit status is 1 if there is one",
+        )
+        .operands(Completes::Container),
+        Opt::root("read the registrations of the tree below DIR"),
+    ],
+    operands: Completes::Directory,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -48,17 +50,14 @@ enum Output {
     Print,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut dry_run, mut values) = (Root::default(), false, Vec::new());
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("root") => root = Root::new(parser.value()?),
-            Long("dry-run") => dry_run = true,
-            Value(value) => values.push(value),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("root", value) => root = Root::new(value),
+            Flag("dry-run") => dry_run = true,
+            Operand(value) => values.push(value),
+            other => return Err(other.unexpected()),
         }
     }
     if dry_run {
@@ -66,13 +65,13 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
             return Err("expected one NAME at most".into());
         }
         let only = values.pop().map(|name| name.parse()).transpose()?;
-        return Ok(Command::Run(Args { root, output: Output::Print, only }));
+        return Ok(Args { root, output: Output::Print, only });
     }
     if !matches!(values.len(), 1 | 3) {
         return Err(format!("expected one or three directories, not {}", values.len()).into());
     }
     let output = Output::Directory(values.swap_remove(0).into());
-    Ok(Command::Run(Args { root, output, only: None }))
+    Ok(Args { root, output, only: None })
 }
 
 fn run(args: Args) -> Result<()> {

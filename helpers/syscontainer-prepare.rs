@@ -11,8 +11,9 @@ use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::oci::config;
 use syscontainers::paths::{RUN, Root};
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::support::Host;
 use syscontainers::run::{runtime, scratch, volumes};
@@ -20,16 +21,12 @@ use syscontainers::system::{files, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
-    usage: "\
-Usage: syscontainer-prepare [--cleanup] NAME
-
-Makes the runtime bundle of the container NAME in /run/syscontainers/NAME.
-Units call it before every start; see syscontainer-prepare(8).
-
-  --cleanup      remove the bundle and the runtime's state instead
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[--cleanup] NAME"],
+    about: "Makes the runtime bundle of the container NAME in /run/syscontainers/NAME. Its unit does so \
+            before every start.",
+    options: &[Opt::flag("cleanup", "remove the bundle and the runtime's state instead")],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -37,19 +34,16 @@ struct Args {
     cleanup: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut cleanup) = (None, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("cleanup") => cleanup = true,
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("cleanup") => cleanup = true,
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, cleanup }))
+    Ok(Args { name: name.ok_or("missing NAME")?, cleanup })
 }
 
 fn run(args: Args) -> Result<()> {

@@ -12,38 +12,32 @@ use syscontainers::install::recovery::{self, Found, Recovered};
 use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
 use syscontainers::system::systemd::manager::{SystemState, Verb};
 use syscontainers::update::switcher::Switcher;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",
-    usage: "\
-Usage: syscontainer-reconcile [--root=DIR]
-
-Makes the units of all containers those of their current deployments, and loads them
-again if any was another. Run at boot; see syscontainer-reconcile(8).
-
-  --root=DIR     work on the tree below DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[--root=DIR]"],
+    about: "Makes the units of all containers those of their current deployments, and has systemd reload \
+            them if any was another. Runs once per boot.",
+    options: &[Opt::root("work on the tree below DIR")],
+    operands: Completes::Nothing,
+    statuses: &[0, 1, 2],
 };
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Root>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Root, lexopt::Error> {
     let mut root = Root::default();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("root") => root = Root::new(parser.value()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("root", value) => root = Root::new(value),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(root))
+    Ok(root)
 }
 
 fn run(root: Root) -> Result<()> {

@@ -7,24 +7,23 @@ use syscontainers::install::remover::{self, Options};
 use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-remove",
-    usage: "\
-Usage: syscontainer-remove [OPTION...] NAME
-
-Stops the container NAME and removes its unit, deployments and host files. What it
-wrote stays, and so does what was changed on the host; see syscontainer-remove(8).
-
-  --purge        remove what it wrote, too
-  --force        remove it even if active units need it
-  --root=DIR     remove it from the tree below DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[OPTION...] NAME"],
+    about: "Stops the container NAME and removes its unit, its deployments and its host files. What it wrote \
+            stays, and so does what was changed on the host.",
+    options: &[
+        Opt::flag("purge", "remove what it wrote, too"),
+        Opt::flag("force", "remove it even if active units need it"),
+        Opt::root("remove it from the tree below DIR"),
+    ],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2, 3],
 };
 
 struct Args {
@@ -33,21 +32,18 @@ struct Args {
     options: Options,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut root, mut options) = (None, Root::default(), Options::default());
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("purge") => options.purge = true,
-            Long("force") => options.force = true,
-            Long("root") => root = Root::new(parser.value()?),
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("purge") => options.purge = true,
+            Flag("force") => options.force = true,
+            Valued("root", value) => root = Root::new(value),
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, root, options }))
+    Ok(Args { name: name.ok_or("missing NAME")?, root, options })
 }
 
 fn run(args: Args) -> Result<()> {

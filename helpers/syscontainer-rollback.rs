@@ -9,8 +9,9 @@ use syscontainers::error::{Context, Error, Result};
 use syscontainers::install::site::Site;
 use syscontainers::name::{Deployment, Name};
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
 use syscontainers::system::systemd::manager;
 use syscontainers::update::retention;
@@ -18,18 +19,16 @@ use syscontainers::update::switcher::{Recovery, Switcher};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
-    usage: "\
-Usage: syscontainer-rollback [OPTION...] NAME [NUMBER]
-
-Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and
-restarts its service. The same command again returns. See syscontainer-rollback(8).
-
-  --soak=SECONDS  watch the service for so long
-  --if-failed     only if its service failed, and not to what failed itself
-  --root=DIR      work on the tree below DIR
-  -h, --help      show this help
-  --version       show the version
-",
+    synopsis: &["[OPTION...] NAME [NUMBER]"],
+    about: "Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and restarts \
+            its service. The same command again returns to where it was.",
+    options: &[
+        Opt::valued("soak", "SECONDS", "watch the service for this long"),
+        Opt::flag("if-failed", "only if the service failed, and never to a deployment that failed itself"),
+        Opt::root("work on the tree below DIR"),
+    ],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2, 3, 4],
 };
 
 struct Args {
@@ -40,23 +39,20 @@ struct Args {
     root: Root,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut number, mut soak, mut if_failed, mut root) =
         (None, None, None, false, Root::default());
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("soak") => soak = Some(Duration::from_secs(parser.value()?.parse()?)),
-            Long("if-failed") => if_failed = true,
-            Long("root") => root = Root::new(parser.value()?),
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            Value(value) if number.is_none() => number = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("soak", value) => soak = Some(Duration::from_secs(value.parse()?)),
+            Flag("if-failed") => if_failed = true,
+            Valued("root", value) => root = Root::new(value),
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            Operand(value) if number.is_none() => number = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, number, soak, if_failed, root }))
+    Ok(Args { name: name.ok_or("missing NAME")?, number, soak, if_failed, root })
 }
 
 fn run(args: Args) -> Result<()> {

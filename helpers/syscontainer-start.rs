@@ -15,7 +15,8 @@ use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
+use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
 use syscontainers::run::{foreground, runtime};
 use syscontainers::system::cgroup;
@@ -25,17 +26,13 @@ use syscontainers::system::notify::{self, Proxy};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
-    usage: "\
-Usage: syscontainer-start NAME
-
-Starts the container NAME, which syscontainer-prepare has prepared. Under systemd
-it ends once the payload is the unit's main process; from a shell it waits for the
-payload, and ends with its exit status. See syscontainer-start(8).
-
-  --finish       start the payload once standard input ends (for own use)
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["NAME"],
+    about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd it ends once \
+            the payload is the unit's main process; run from a shell, it waits for the payload and ends with \
+            its exit status.",
+    options: &[Opt::flag("finish", "start the payload once standard input ends").hidden()],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -43,19 +40,16 @@ struct Args {
     finish: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut finish) = (None, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("finish") => finish = true,
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("finish") => finish = true,
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, finish }))
+    Ok(Args { name: name.ok_or("missing NAME")?, finish })
 }
 
 fn run(args: Args) -> Result<()> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 
-/// Where prepare, start and stop are installed.
+/// Where the programs that only units run are installed.
 pub const LIBEXECDIR: &str = match option_env!("SYSCONTAINERS_LIBEXECDIR") {
     Some(dir) => dir,
     None => "/usr/libexec/syscontainers",

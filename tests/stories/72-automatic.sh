@@ -14,7 +14,7 @@ installed() {
     syscontainer-pull --quiet "$REGISTRY/$1" >/dev/null
     syscontainer-checkout "$REGISTRY/$1" >/dev/null 2>&1
     systemctl start "$1"
-    syscontainer-switch --soak-from-now-on=1 "$1" 2>/dev/null
+    syscontainer-switch --set-soak=1 "$1" 2>/dev/null
 }
 update() { systemctl start "syscontainer-update@$1.service" 2>"$WORK/said"; }
 is() {
@@ -200,7 +200,7 @@ build_image needing "$WORK/needing"
 syscontainer-pull --quiet "$REGISTRY/needing" >/dev/null
 syscontainer-checkout "$REGISTRY/needing" >/dev/null 2>&1
 systemctl start needing
-syscontainer-switch --soak-from-now-on=1 needing 2>/dev/null
+syscontainer-switch --set-soak=1 needing 2>/dev/null
 version needed 2 'sleep 0.5; exit 3'
 echo 2 >"$WORK/needing/version"
 build_image needing "$WORK/needing"

@@ -48,14 +48,20 @@ pub struct BrokenImage {
     pub problem: String,
 }
 
+/// Names of all images, and of what has the name of one, in order.
+pub fn names(store: &Store) -> Result<Vec<String>> {
+    let refs = store.repo.list_refs(None, NEVER);
+    let refs = refs.context(|| format!("cannot list the images in {}", store.path.display()))?;
+    let mut names: Vec<String> = refs.keys().filter_map(|name| refs::image_name(name)).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// Lists all images by name, and those that cannot be read.
 pub fn list(store: &Store) -> Result<(Vec<CatalogEntry>, Vec<BrokenImage>)> {
     let what = || format!("cannot list the images in {}", store.path.display());
-    let refs = store.repo.list_refs(None, NEVER).context(what)?;
-    let mut names: Vec<String> = refs.keys().filter_map(|name| refs::image_name(name)).collect();
-    names.sort();
     let (mut images, mut broken) = (Vec::new(), Vec::new());
-    for name in names {
+    for name in names(store)? {
         match image::load(&store.repo, &name) {
             Ok(Some(image)) => images.push(image),
             // It was removed meanwhile.
