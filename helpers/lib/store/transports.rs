@@ -191,13 +191,9 @@ mod tests {
             }
         }
         let usage = read("helpers/syscontainer-pull.rs");
-        let completion = read("helpers/completions/bash/syscontainer-pull");
+        // Completions are made of the table of options, and offer what usages mention.
         for prefix in ALL.map(Transport::prefix) {
             assert!(usage.contains(prefix), "the usage of syscontainer-pull does not mention {prefix}");
-            assert!(
-                completion.contains(prefix),
-                "the completion of syscontainer-pull does not have {prefix}"
-            );
         }
     }
 
