@@ -11,3 +11,8 @@ pub mod remover;
 pub mod same;
 pub mod site;
 pub mod state_directories;
+
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::name::Name;
+use crate::paths::STUBS;
 use crate::system::kill_point;
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
 use crate::system::systemd::status::UnitStatus;
@@ -75,6 +77,11 @@ impl Fake {
         self.with(unit, |_| {});
     }
 
+    /// Makes a unit one that is none of ours.
+    pub fn make_foreign(&self, unit: &str) {
+        self.with(unit, |status| status.fragment = Path::new("/usr/lib/systemd/system").join(unit));
+    }
+
     /// The state of a unit.
     pub fn state_of(&self, unit: &str) -> String {
         self.with(unit, |status| status.active_state.clone())
@@ -115,6 +122,9 @@ impl Fake {
         let invocation = self.invocations.get();
         self.with(unit, |status| {
             status.load_state = "loaded".into();
+            if status.fragment.as_os_str().is_empty() {
+                status.fragment = Path::new(STUBS).join(unit);
+            }
             status.invocation = invocation.to_string();
             status.was_started = true;
             status.main_pid = i32::try_from(invocation).ok();
