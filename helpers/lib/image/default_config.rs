@@ -13,25 +13,12 @@ use crate::image::Image;
 use crate::image::tree::Tree;
 use crate::image::variables::Values;
 use crate::name::Name;
+use crate::oci::capabilities;
 use crate::oci::config;
 use crate::oci::seccomp;
+use crate::oci::signal;
 use crate::paths::Root;
-use crate::system::process;
 
-/// Capabilities of a service that brings no configuration: those that podman gives, none of which makes devices.
-const CAPABILITIES: [&str; 11] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What an image without a configuration of its own is run as.
 pub struct Default {
@@ -65,13 +52,13 @@ pub fn of(
     };
     let volumes =
         volumes(config.volumes().as_deref().unwrap_or_default(), name, state, &user).context(what)?;
-    let seccomp = seccomp::profile(root, &CAPABILITIES).context(what)?;
+    let seccomp = seccomp::profile(root, &capabilities::DEFAULT).context(what)?;
     let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false, "user": user, "args": args, "env": env(config.env().as_deref(), values),
             "cwd": working_directory(config.working_dir().as_deref()).context(what)?, "noNewPrivileges": true,
-            "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
+            "capabilities": {"bounding": capabilities::DEFAULT, "effective": capabilities::DEFAULT, "permitted": capabilities::DEFAULT},
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": name,
@@ -86,7 +73,7 @@ pub fn of(
         value["linux"]["seccomp"] = seccomp;
     }
     if let Some(signal) = config.stop_signal().as_deref().filter(|signal| !signal.is_empty()) {
-        if process::signal_number(signal).is_none() {
+        if signal::number(signal).is_none() {
             return Err(Error::new(format!("its StopSignal {signal:?} is no signal"))).context(what);
         }
         value["annotations"] = json!({config::STOP_SIGNAL: signal});

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::container::units;
 use crate::error::{Error, Result};
 use crate::name::Name;
+use crate::oci::capabilities;
 
 /// Values by name of variable.
 pub type Values = BTreeMap<String, String>;
@@ -115,56 +116,11 @@ fn random_uuid() -> Result<String> {
     }
 }
 
-/// Capabilities by number, capabilities(7).
-pub const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 /// The capabilities of this kernel as JSON array elements, for `[${ALL_PROCESS_CAPABILITIES}]`.
 fn all_capabilities() -> String {
     let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
     let count = last.and_then(|text| text.trim().parse::<usize>().ok()).map_or(38, |last| last + 1);
-    let names = CAPABILITIES.iter().take(count).map(|name| format!("\"CAP_{name}\""));
+    let names = capabilities::ALL.iter().take(count).map(|name| format!("\"CAP_{name}\""));
     names.collect::<Vec<_>>().join(",\n")
 }
 

@@ -15,7 +15,8 @@ use crate::image::default_config;
 use crate::image::exports::CONFIG_TEMPLATE;
 use crate::image::manifest::Manifest;
 use crate::image::template::{self, Target, Trace};
-use crate::image::variables::{CAPABILITIES, Values};
+use crate::image::variables::Values;
+use crate::oci::capabilities;
 use crate::oci::config;
 use crate::paths::Root;
 
@@ -260,7 +261,7 @@ fn drop_unknown(value: &mut Value) {
 }
 
 fn is_capability(name: &str) -> bool {
-    name.strip_prefix("CAP_").is_some_and(|name| CAPABILITIES.contains(&name))
+    name.starts_with("CAP_") && capabilities::number(name).is_some()
 }
 
 fn names(config: &Config, pointer: &str, seen: &mut BTreeSet<String>, report: &mut Report) {

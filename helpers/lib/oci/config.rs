@@ -9,7 +9,7 @@ use oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Error, Result};
-use crate::system::process;
+use crate::oci::signal;
 
 /// Parses and checks a configuration; `origin` names it in errors. The result is as it was written. The root file system may be
 /// writable if it is a scratch one, as with `run_once`.
@@ -174,7 +174,7 @@ pub const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 /// The signal that ends the payload, where the configuration says so.
 pub fn stop_signal(config: &Value) -> Option<i32> {
     let signal = config.get("annotations").and_then(|annotations| annotations.get(STOP_SIGNAL));
-    signal.and_then(Value::as_str).and_then(process::signal_number)
+    signal.and_then(Value::as_str).and_then(signal::number)
 }
 
 /// Whether the payload gets a PID namespace of its own.
