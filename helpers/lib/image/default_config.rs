@@ -21,7 +21,7 @@ use crate::paths::Root;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What an image without a configuration of its own is run as.
-pub struct Default {
+pub struct GeneratedConfig {
     /// The configuration, as JSON text.
     pub config: String,
     /// Directories that it writes to, which outlive deployments.
@@ -36,7 +36,7 @@ pub fn of(
     root: &Root,
     values: &Values,
     state: &Path,
-) -> Result<Default> {
+) -> Result<GeneratedConfig> {
     let what = || format!("cannot make a configuration for {}", image.name);
     let config: ImageConfiguration = serde_json::from_str(&image.config).context(what)?;
     let config = config.config().clone().unwrap_or_default();
@@ -78,7 +78,7 @@ pub fn of(
         }
         value["annotations"] = json!({config::STOP_SIGNAL: signal});
     }
-    Ok(Default { config: format!("{value:#}\n"), volumes })
+    Ok(GeneratedConfig { config: format!("{value:#}\n"), volumes })
 }
 
 /// The image's environment, in which the user's values win.

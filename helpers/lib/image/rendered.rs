@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::container::registration::{Notify, UserNotify};
 use crate::container::volumes::Volume;
 use crate::error::{Context, Result};
@@ -12,7 +10,7 @@ use crate::image::Image;
 use crate::image::exports::{Place, SERVICE_TEMPLATE, cannot_install};
 use crate::image::layout::Layout;
 use crate::image::template::{self, Target};
-use crate::oci::config;
+use crate::oci::config::{self, Normalised};
 use crate::paths::Root;
 use crate::unit::syntax::UnitFile;
 
@@ -34,8 +32,8 @@ pub struct Rendered {
     pub unit: Option<String>,
     /// tmpfiles.d(5), if there is anything to make.
     pub tmpfiles: Option<String>,
-    /// The runtime configuration as written, and as JSON; absent where no payload runs.
-    pub config: Option<(String, Value)>,
+    /// The runtime configuration as written, and as runtimes take it; absent where no payload runs.
+    pub config: Option<(String, Normalised)>,
     /// Files for the host.
     pub layout: Layout,
     /// Which of EXEC_START and its kin the unit uses.
@@ -70,14 +68,15 @@ impl Rendered {
             .map(|(origin, text)| config::parse(&text, origin, run_once).map(|value| (text, value)))
             .transpose()
             .context(what)?;
-        let normal = config::normalised(config.as_ref().map_or(&Value::Null, |(_, value)| value));
+        let normal = config.as_ref().map(|(_, config)| config);
         let tmpfiles = match tmpfiles {
             Some(text) => Some(text).filter(|text| !text.trim().is_empty()),
-            None => missing_sources(place.root, &normal, &layout),
+            None => normal.and_then(|config| missing_sources(place.root, config, &layout)),
         };
-        let notify = notify_mode(&parsed, &normal);
+        let notify = notify_mode(&parsed, normal);
         let set = |key| parsed.last("Service", key).is_some();
-        let for_others = config::has_user_namespace(&normal) || set("User") || set("DynamicUser");
+        let for_others =
+            normal.is_some_and(Normalised::has_user_namespace) || set("User") || set("DynamicUser");
         Ok(Rendered {
             unit,
             tmpfiles,
@@ -94,11 +93,10 @@ impl Rendered {
 
     /// What the user's choice amounts to for this payload.
     pub fn notify_as(&self, chosen: UserNotify) -> Notify {
-        let config = config::normalised(self.config.as_ref().map_or(&Value::Null, |(_, value)| value));
         match chosen {
             UserNotify::No => Notify::Created,
             UserNotify::Full => Notify::Socket,
-            UserNotify::Ready => readiness(&config),
+            UserNotify::Ready => readiness(self.config.as_ref().map(|(_, config)| config)),
         }
     }
 
@@ -110,12 +108,12 @@ impl Rendered {
 }
 
 /// Who says that the service is ready: see [`Notify`].
-fn notify_mode(unit: &UnitFile, config: &Value) -> Notify {
+fn notify_mode(unit: &UnitFile, config: Option<&Normalised>) -> Notify {
     if unit.last("Service", "Type") != Some("notify") { Notify::Created } else { readiness(config) }
 }
 
-fn readiness(config: &Value) -> Notify {
-    if config::has_pid_namespace(config) && !config::has_user_namespace(config) {
+fn readiness(config: Option<&Normalised>) -> Notify {
+    if config.is_some_and(|config| config.has_pid_namespace() && !config.has_user_namespace()) {
         Notify::Ready
     } else {
         // What is no process of the user namespace cannot be named by it, and host processes it sees anyway.
@@ -125,22 +123,15 @@ fn readiness(config: &Value) -> Notify {
 
 /// tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories of the payload's user alone.
 /// One that is there keeps its mode and owner. What the image itself brings for the host is none of them.
-fn missing_sources(root: &Root, config: &Value, layout: &Layout) -> Option<String> {
-    let id = |key| {
-        config
-            .pointer(key)
-            .and_then(Value::as_u64)
-            .filter(|_| !config::has_user_namespace(config))
-            .unwrap_or(0)
-    };
-    let (uid, gid) = (id("/process/user/uid"), id("/process/user/gid"));
+fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> Option<String> {
+    let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
     let is_wanted = |source: &PathBuf| {
         let there = root.join(source);
         let is_brought = layout.files().iter().any(|file| Path::new(&file.path) == source);
         !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
     };
-    let mounts = config::mounts(config).filter(|mount| config::has_bind_type(mount));
-    let sources = mounts.filter_map(config::bind_source).map(|source| source.components().collect());
+    let mounts = config.mounts().filter(|mount| mount.has_bind_type());
+    let sources = mounts.filter_map(|mount| mount.bind_source()).map(|source| source.components().collect());
     let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
     let line = |source: &PathBuf| {
         let source = source.to_string_lossy();
@@ -161,38 +152,43 @@ fn is_volatile(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::oci::config::Config;
+    use serde_json::{Value, json};
+
+    fn normalised(config: Value) -> Normalised {
+        Config::new(config).normalised()
+    }
 
     #[test]
     fn missing_bind_sources_become_directories() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("etc/there")).unwrap();
         std::fs::create_dir_all(dir.path().join("run/there")).unwrap();
-        let config = json!({"process": {"user": {"uid": 7, "gid": 8}}, "mounts": [
+        let config = normalised(json!({"process": {"user": {"uid": 7, "gid": 8}}, "mounts": [
             {"type": "bind", "source": "/etc/there", "destination": "/a"},
             {"type": "bind", "source": "/run/there", "destination": "/r"},
             {"type": "bind", "source": "/run", "destination": "/run"},
             {"type": "bind", "source": "/var/lib/x y%", "destination": "/b"},
             {"type": "bind", "source": "/var/lib/x y%", "destination": "/c"},
             {"type": "tmpfs", "source": "/none", "destination": "/d"},
-        ]});
+        ]}));
         let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
         assert_eq!(
             lines.as_deref(),
             Some("d /run/there :0700 :7 :8 - -\nd /var/lib/x\" \"y%% :0700 :7 :8 - -\n")
         );
-        assert_eq!(missing_sources(&Root::new(dir.path()), &json!({}), &Layout::default()), None);
+        assert_eq!(missing_sources(&Root::new(dir.path()), &normalised(json!({})), &Layout::default()), None);
     }
 
     #[test]
     fn who_is_told_of_readiness() {
         let unit = |text: &str| UnitFile::parse(text).unwrap();
-        let own = json!({"linux": {"namespaces": [{"type": "pid"}]}});
-        let mapped = json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}});
+        let own = normalised(json!({"linux": {"namespaces": [{"type": "pid"}]}}));
+        let mapped = normalised(json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}}));
         let notify = unit("[Service]\nType=notify");
-        assert_eq!(notify_mode(&notify, &own), Notify::Ready);
-        assert_eq!(notify_mode(&notify, &mapped), Notify::Socket);
-        assert_eq!(notify_mode(&notify, &json!({})), Notify::Socket);
-        assert_eq!(notify_mode(&unit("[Service]\nType=forking"), &own), Notify::Created);
+        assert_eq!(notify_mode(&notify, Some(&own)), Notify::Ready);
+        assert_eq!(notify_mode(&notify, Some(&mapped)), Notify::Socket);
+        assert_eq!(notify_mode(&notify, None), Notify::Socket);
+        assert_eq!(notify_mode(&unit("[Service]\nType=forking"), Some(&own)), Notify::Created);
     }
 }

@@ -13,8 +13,7 @@ use crate::image::rendered::Rendered;
 use crate::image::tree::{FileKind, Tree};
 use crate::install::register;
 use crate::name::Name;
-use crate::oci::config;
-use crate::oci::mountpoints;
+use crate::oci::mountpoints::{self, FileMounts};
 use crate::run::bundle;
 use crate::system::files;
 
@@ -70,8 +69,7 @@ impl<'a> Draft<'a> {
         plan.record(self.deployments.root(), &mut info, staged)?;
         if let Some((text, config)) = &rendered.config {
             if info.rootfs.is_none() && rendered.unit.is_some() {
-                info.mount_points =
-                    mountpoints::create(&rootfs, &config::normalised(config), &mount_files(rendered))?;
+                info.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
             }
             self.write(directory, "config.json", text)?;
         }
@@ -102,10 +100,10 @@ impl<'a> Draft<'a> {
 }
 
 /// What of mounts is a file: the notification socket, and what the image itself brings for the host.
-pub fn mount_files(rendered: &Rendered) -> mountpoints::Files {
-    let config = rendered.config.as_ref().map_or(&serde_json::Value::Null, |(_, value)| value);
-    let mut files = mountpoints::Files::default();
-    if bundle::mounts_notify_socket(&config::normalised(config), rendered.notify) {
+pub fn mount_files(rendered: &Rendered) -> FileMounts {
+    let mut files = FileMounts::default();
+    let config = rendered.config.as_ref();
+    if config.is_some_and(|(_, config)| bundle::mounts_notify_socket(config, rendered.notify)) {
         files.extra.push(bundle::PAYLOAD_NOTIFY.into());
     }
     let brought = rendered.layout.files().iter().filter(|file| file.kind == FileKind::Regular);

@@ -22,7 +22,6 @@ use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
 use crate::install::register;
 use crate::name::Name;
-use crate::oci::config;
 use crate::oci::mountpoints;
 use crate::oci::resources;
 use crate::paths::ATTACHED;
@@ -308,7 +307,7 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
 /// Nothing is written to a root file system that is not ours; runtimes make what is missing, if they can.
 fn check_mount_points(rootfs: &Path, rendered: &Rendered) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
-    let missing = mountpoints::missing(rootfs, &config::normalised(config), &draft::mount_files(rendered))?;
+    let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
     if missing.is_empty() || rendered.run_once {
         return Ok(());
     }

@@ -6,8 +6,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::container::deployment::{Deployments, Info};
 use crate::container::registration::{self, Registration};
 use crate::container::units::{self, MARKER};
@@ -16,7 +14,7 @@ use crate::host_files;
 use crate::install::atomic;
 use crate::install::state_directories;
 use crate::name::Name;
-use crate::oci::config;
+use crate::oci::config::{self, Normalised};
 use crate::oci::resources;
 use crate::paths::{ATTACHED, GENERATED, Root, STUBS, TMPFILES, TMPFILES_PATH, UNIT_PATH};
 use crate::system::files;
@@ -73,12 +71,11 @@ pub fn describe(
     deployment: &str,
     info: Info,
     unit: String,
-    config: Option<&Value>,
+    config: Option<&Normalised>,
     tmpfiles: bool,
 ) -> Registration {
     let config = config.filter(|_| info.runtime_kind.is_some());
-    let normal = config::normalised(config.unwrap_or(&Value::Null));
-    let mut mounts = needed_mounts(&normal);
+    let mut mounts = config.map(needed_mounts).unwrap_or_default();
     mounts.extend(info.rootfs.clone());
     Registration {
         version: registration::VERSION,
@@ -109,10 +106,11 @@ pub fn tmpfiles_name(name: &Name) -> String {
 }
 
 /// Bind sources that may be on a mount of their own; the kernel's file systems always are there.
-fn needed_mounts(config: &Value) -> Vec<PathBuf> {
+fn needed_mounts(config: &Normalised) -> Vec<PathBuf> {
     let kernel = ["/proc", "/sys", "/dev", "/run"];
-    let mut sources: Vec<PathBuf> = config::mounts(config)
-        .filter_map(config::bind_source)
+    let mut sources: Vec<PathBuf> = config
+        .mounts()
+        .filter_map(|mount| mount.bind_source())
         .filter(|source| *source != Path::new("/") && !kernel.iter().any(|k| source.starts_with(k)))
         .map(|source| source.components().collect())
         .collect();

@@ -8,13 +8,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::container::deployment::{Deployments, Info};
 use crate::error::{Context, Result};
 use crate::install::register;
 use crate::name::Name;
-use crate::oci::config;
+use crate::oci::config::Config;
 use crate::program::log;
 use crate::system::files;
 use crate::system::mounts;
@@ -146,11 +144,9 @@ fn candidates(
 
 fn bind_sources(deployments: &Deployments, deployment: &str) -> Result<Vec<PathBuf>> {
     let text = deployments.read(deployment, "config.json")?.unwrap_or_default();
-    let config: Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(config::mounts(&config)
-        .filter_map(config::bind_source)
-        .map(|path| path.components().collect())
-        .collect())
+    let Ok(config) = Config::parse(&text) else { return Ok(Vec::new()) };
+    let sources = config.mounts().filter_map(|mount| mount.bind_source());
+    Ok(sources.map(|path| path.components().collect()).collect())
 }
 
 /// The directory that a plain line of tmpfiles.d(5) makes.

@@ -17,15 +17,16 @@ use crate::image::manifest::Manifest;
 use crate::image::template::{self, Target, Trace};
 use crate::image::variables::Values;
 use crate::oci::capabilities;
-use crate::oci::config;
+use crate::oci::config::{self, Normalised};
+use crate::oci::normalise::is_released;
 use crate::paths::Root;
 
 /// A configuration that is JSON.
 pub struct Config<'a> {
     /// As it was written.
-    pub value: Value,
+    pub written: config::Config,
     /// As runtimes of today take it.
-    pub normal: Value,
+    pub normalised: Normalised,
     /// The text that was parsed, and where in the file that is from; `None` for one that was made of the image's own.
     origin: Option<(String, &'a Text, Option<&'a Trace>)>,
     file: String,
@@ -40,8 +41,12 @@ impl Config<'_> {
         }
     }
 
+    fn value(&self) -> &Value {
+        self.written.value()
+    }
+
     fn list(&self, pointer: &str) -> &[Value] {
-        self.value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.value().pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -93,8 +98,9 @@ fn parse<'a>(
 ) -> Option<Config<'a>> {
     match serde_json::from_str::<Value>(&text) {
         Ok(value) => {
-            let normal = config::normalised(&value);
-            Some(Config { value, normal, origin: Some((text, file, trace)), file: file.file.clone() })
+            let written = config::Config::new(value);
+            let normalised = written.normalised();
+            Some(Config { written, normalised, origin: Some((text, file, trace)), file: file.file.clone() })
         }
         Err(error) => {
             let place = locate(file, trace, offset_of(&text, &error));
@@ -122,10 +128,10 @@ fn from_template<'a>(file: &'a Text, rendered: &'a Rendered, report: &mut Report
     }
     let texts = ["", "0"].map(|other| variables::fill(file, Target::Json, &rendered.variables.own, other).0);
     let text = texts.into_iter().find(|text| serde_json::from_str::<Value>(text).is_ok())?;
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    let normal = config::normalised(&value);
+    let written = config::Config::parse(&text).expect("it was parsed above");
+    let normalised = written.normalised();
     // The trace is of another text: there are no places in this one.
-    Some(Config { value, normal, origin: None, file: file.file.clone() })
+    Some(Config { written, normalised, origin: None, file: file.file.clone() })
 }
 
 /// An image without a configuration has its own, if that is good for one; sources do not tell yet.
@@ -160,9 +166,9 @@ fn made<'a>(
             return None;
         }
     };
-    let value: Value = serde_json::from_str(&made.config).ok()?;
-    let normal = config::normalised(&value);
-    Some(Config { value, normal, origin: None, file: image.name.clone() })
+    let written = config::Config::parse(&made.config).ok()?;
+    let normalised = written.normalised();
+    Some(Config { written, normalised, origin: None, file: image.name.clone() })
 }
 
 /// The error behind what was attempted with the image.
@@ -171,11 +177,11 @@ fn last_cause(error: &str, image: &str) -> String {
 }
 
 fn root(config: &Config, run_once: bool, report: &mut Report) {
-    if !run_once && config.value.pointer("/root/readonly") != Some(&Value::Bool(true)) {
+    if !run_once && config.value().pointer("/root/readonly") != Some(&Value::Bool(true)) {
         let message = "root.readonly must be true: the files of a container are shared with the image store";
         report.add(&rules::READONLY_ROOT, config.place("/root/readonly"), message);
     }
-    match config.value.pointer("/root/path") {
+    match config.value().pointer("/root/path") {
         Some(Value::String(path)) if path == "rootfs" || path == NO_VALUE => {}
         Some(path) => {
             let message = format!("root.path must be \"rootfs\", not {path}");
@@ -190,7 +196,7 @@ fn root(config: &Config, run_once: bool, report: &mut Report) {
 
 /// What an installation refuses, but for root file system and capabilities, which have rules of their own.
 fn types(config: &Config, report: &mut Report) {
-    let mut value = config.value.clone();
+    let mut value = config.value().clone();
     if let Some(object) = value.as_object_mut() {
         object.insert("root".into(), json!({"path": "rootfs", "readonly": true}));
     }
@@ -199,7 +205,7 @@ fn types(config: &Config, report: &mut Report) {
             drop_unknown(capabilities);
         }
     }
-    let pointer = if config.value.is_object() { "/process/args" } else { "" };
+    let pointer = if config.value().is_object() { "/process/args" } else { "" };
     if let Err(error) = config::parse(&value.to_string(), "it", false) {
         let error = error.to_string();
         let message = error.strip_prefix("invalid configuration in it: ").unwrap_or(&error);
@@ -213,18 +219,18 @@ fn types(config: &Config, report: &mut Report) {
 }
 
 fn old_forms(config: &Config, report: &mut Report) {
-    if config.value.pointer("/process/terminal").is_some_and(|terminal| *terminal == Value::Bool(true)) {
+    if config.value().pointer("/process/terminal").is_some_and(|terminal| *terminal == Value::Bool(true)) {
         let message = "process.terminal must be false: a service has none";
         report.add(&rules::TERMINAL, config.place("/process/terminal"), message);
     }
     let pointer = "/linux/selinuxProcessLabel";
-    if config.value.pointer(pointer).is_some() {
+    if config.value().pointer(pointer).is_some() {
         let message = "linux.selinuxProcessLabel is ignored by runtimes; use process.selinuxLabel";
         report.add(&rules::SELINUX_LABEL, config.place(pointer), message);
     }
-    let version = config.value.get("ociVersion").and_then(Value::as_str);
-    if config.value.is_object()
-        && !version.is_some_and(|version| config::is_released(version) || version == NO_VALUE)
+    let version = config.value().get("ociVersion").and_then(Value::as_str);
+    if config.value().is_object()
+        && !version.is_some_and(|version| is_released(version) || version == NO_VALUE)
     {
         let message = match version {
             Some(version) => {
@@ -239,7 +245,7 @@ fn old_forms(config: &Config, report: &mut Report) {
 fn capabilities(config: &Config, report: &mut Report) {
     let mut seen = BTreeSet::new();
     for pointer in ["/process/capabilities", "/linux/capabilities"] {
-        let Some(value) = config.value.pointer(pointer) else { continue };
+        let Some(value) = config.value().pointer(pointer) else { continue };
         if value.is_array() {
             let message = "capabilities are a list, which runtimes refuse; write an object of bounding, effective, permitted, inheritable and ambient";
             report.add(&rules::CAPABILITY_LIST, config.place(pointer), message);
@@ -288,7 +294,7 @@ fn paths(config: &Config, report: &mut Report) {
             report.add(&rules::RELATIVE_PATH, config.place(pointer), message);
         }
     };
-    relative("/process/cwd", "the working directory", config.value.pointer("/process/cwd"));
+    relative("/process/cwd", "the working directory", config.value().pointer("/process/cwd"));
     for (index, mount) in config.list("/mounts").iter().enumerate() {
         let pointer = format!("/mounts/{index}");
         relative(&format!("{pointer}/destination"), "the destination", mount.get("destination"));
@@ -317,8 +323,8 @@ fn directories(config: &Config, file: &Text, rendered: &Rendered, report: &mut R
     }
     let (text, _) = variables::fill(file, Target::Json, &values, NO_VALUE);
     let elsewhere: Value = serde_json::from_str(&text).unwrap_or_default();
-    for (index, mount) in config::mounts(&elsewhere).enumerate() {
-        let Some(source) = config::bind_source(mount) else { continue };
+    for (index, mount) in config::Config::new(elsewhere).mounts().enumerate() {
+        let Some(source) = mount.bind_source() else { continue };
         for (rule, above, variable) in [
             (&rules::STATE_DIRECTORY, "/var/lib", "STATE_DIRECTORY"),
             (&rules::RUN_DIRECTORY, "/run", "RUN_DIRECTORY"),
@@ -343,7 +349,7 @@ fn stop_signal(config: &Config, report: &mut Report) {
     let Some(script) = command.and_then(|at| args.get(at + 2)) else { return };
     let mut words = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
     let answers = words.any(|word| word == "trap" || word == "exec");
-    if SHELLS.contains(&program) && !answers && config::has_pid_namespace(&config.value) {
+    if SHELLS.contains(&program) && !answers && config.normalised.has_pid_namespace() {
         let message = format!(
             "process 1 is {program}, which ignores its stop signal; begin the last command with exec, or set a trap"
         );

@@ -1,10 +1,9 @@
 //! Two places that limit the same thing.
 
-use serde_json::Value;
-
 use super::config::Config;
 use super::unit::Unit;
 use super::{Place, Report, rules};
+use crate::oci::config::Normalised;
 use crate::oci::resources;
 
 /// Settings of before version 2 of cgroups, and what they are now.
@@ -19,8 +18,8 @@ const OLD_NAMES: [(&str, &str); 6] = [
 
 /// Looks for settings of the unit that the configuration's `linux.resources` amount to, too.
 pub fn check(config: &Config, unit: &Unit, report: &mut Report) {
-    let of_config = resources::settings(&config.normal).settings;
-    let devices = allows_devices(&config.normal);
+    let of_config = resources::settings(&config.normalised).settings;
+    let devices = allows_devices(&config.normalised);
     for (line, key, value) in unit.parsed.lines("Service").filter(|(_, _, value)| !value.is_empty()) {
         let name = OLD_NAMES.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new);
         // Every configuration denies devices that it does not name; a unit may allow some.
@@ -33,7 +32,7 @@ pub fn check(config: &Config, unit: &Unit, report: &mut Report) {
     }
 }
 
-fn allows_devices(config: &Value) -> bool {
-    let rules = config.pointer("/linux/resources/devices").and_then(Value::as_array);
-    rules.is_some_and(|rules| rules.iter().any(|rule| rule.get("allow") == Some(&Value::Bool(true))))
+fn allows_devices(config: &Normalised) -> bool {
+    let rules = config.resources().and_then(|resources| resources.get("devices")?.as_array());
+    rules.is_some_and(|rules| rules.iter().any(|rule| rule.get("allow") == Some(&true.into())))
 }

@@ -6,7 +6,6 @@ use super::config::Config;
 use super::unit::Unit;
 use super::variables::{NO_VALUE, Rendered};
 use super::{Report, rules};
-use crate::oci::config;
 
 /// What every host has, all of it.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
@@ -62,8 +61,8 @@ pub fn check(config: &Config, rendered: &Rendered, unit: Option<&Unit>, report: 
     let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
     made.extend(rendered.layout.files().iter().map(|file| PathBuf::from(&file.path)));
     made.extend(unit.into_iter().flat_map(unit_directories));
-    for (index, mount) in config::mounts(&config.value).enumerate() {
-        let Some(source) = config::bind_source(mount) else { continue };
+    for (index, mount) in config.written.mounts().enumerate() {
+        let Some(source) = mount.bind_source() else { continue };
         let shown = source.display().to_string();
         let is_there = is_everywhere(source) || shown.contains(NO_VALUE);
         // What is made below it makes it, too.

@@ -172,7 +172,7 @@ fn registration(unit: &Unit, name: &Name, config: Option<&Config>, rendered: &Re
     };
     let has_tmpfiles = rendered.tmpfiles.as_ref().is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty());
     let deployments = Deployments::new(&Root::default());
-    let config = config.map(|config| &config.value);
+    let config = config.map(|config| &config.normalised);
     register::describe(
         &deployments,
         name,

@@ -2,7 +2,9 @@
 
 pub mod capabilities;
 pub mod config;
+pub mod mount;
 pub mod mountpoints;
+pub mod normalise;
 pub mod resources;
 pub mod seccomp;
 pub mod signal;

@@ -6,16 +6,18 @@
 
 use serde_json::Value;
 
+use crate::oci::config::Normalised;
+
 /// What the resources amount to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct ResourceSettings {
     /// Settings of `[Service]`, see systemd.resource-control(5).
     pub settings: Vec<(String, String)>,
     /// JSON names of what systemd has no setting for.
     pub ignored: Vec<String>,
 }
 
-impl Settings {
+impl ResourceSettings {
     fn set(&mut self, key: &str, value: impl ToString) {
         self.settings.push((key.to_owned(), value.to_string()));
     }
@@ -26,9 +28,9 @@ impl Settings {
 }
 
 /// The settings that a configuration asks for.
-pub fn settings(config: &Value) -> Settings {
-    let mut out = Settings::default();
-    let resources = config.pointer("/linux/resources").and_then(Value::as_object);
+pub fn settings(config: &Normalised) -> ResourceSettings {
+    let mut out = ResourceSettings::default();
+    let resources = config.resources();
     devices(resources.and_then(|r| r.get("devices")), &mut out);
     for (key, value) in resources.into_iter().flatten() {
         match key.as_str() {
@@ -64,7 +66,7 @@ fn limit(value: i64) -> String {
     if value < 0 { "infinity".into() } else { value.to_string() }
 }
 
-fn memory(memory: &Value, out: &mut Settings) {
+fn memory(memory: &Value, out: &mut ResourceSettings) {
     let max = memory.get("limit").and_then(Value::as_i64);
     for (key, value) in entries(memory) {
         match (key, value.as_i64()) {
@@ -80,7 +82,7 @@ fn memory(memory: &Value, out: &mut Settings) {
     }
 }
 
-fn cpu(cpu: &Value, out: &mut Settings) {
+fn cpu(cpu: &Value, out: &mut ResourceSettings) {
     let period = cpu.get("period").and_then(Value::as_u64).filter(|p| *p > 0).unwrap_or(100_000);
     for (key, value) in entries(cpu) {
         match (key, value.as_i64(), value.as_str()) {
@@ -105,13 +107,13 @@ fn is_cpu_list(list: &str) -> bool {
     list.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-'))
 }
 
-fn pids(pids: &Value, out: &mut Settings) {
+fn pids(pids: &Value, out: &mut ResourceSettings) {
     if let Some(count) = pids.get("limit").and_then(Value::as_i64) {
         out.set("TasksMax", if count <= 0 { "infinity".into() } else { count.to_string() });
     }
 }
 
-fn block_io(block_io: &Value, out: &mut Settings) {
+fn block_io(block_io: &Value, out: &mut ResourceSettings) {
     for (key, value) in entries(block_io) {
         let setting = match key {
             "weight" => {
@@ -145,7 +147,7 @@ fn io_weight(weight: &Value) -> i64 {
     1 + (weight.as_i64().unwrap_or(100).clamp(10, 1_000) - 10) * 9_999 / 990
 }
 
-fn unified(unified: &Value, out: &mut Settings) {
+fn unified(unified: &Value, out: &mut ResourceSettings) {
     for (key, value) in entries(unified) {
         let setting = match key {
             "memory.max" => "MemoryMax",
@@ -169,7 +171,7 @@ fn unified(unified: &Value, out: &mut Settings) {
 }
 
 /// Rules are applied in order to a list that denies everything, as runtimes do; the standard pseudo devices are always allowed.
-fn devices(rules: Option<&Value>, out: &mut Settings) {
+fn devices(rules: Option<&Value>, out: &mut ResourceSettings) {
     let mut open = false;
     let mut allowed: Vec<(String, String)> = Vec::new();
     for rule in rules.and_then(Value::as_array).into_iter().flatten() {
@@ -217,10 +219,11 @@ fn device(rule: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::config::Config;
     use serde_json::json;
 
     fn of(resources: Value) -> (Vec<String>, Vec<String>) {
-        let out = settings(&json!({"linux": {"resources": resources}}));
+        let out = settings(&Config::new(json!({"linux": {"resources": resources}})).normalised());
         (out.settings.iter().map(|(k, v)| format!("{k}={v}")).collect(), out.ignored)
     }
 
