@@ -2,6 +2,7 @@
 
 pub mod default_config;
 pub mod exports;
+pub mod json;
 pub mod layout;
 pub mod manifest;
 mod metadata;

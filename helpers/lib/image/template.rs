@@ -6,6 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::image::json;
+use crate::unit::escape;
+
 /// What a rendered file is, and so how values are escaped in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -175,185 +178,16 @@ pub fn position(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// Escapes `value` for where it lands: `before` is all that is rendered already.
-fn escape(target: Target, before: &str, value: &str) -> Result<String, String> {
+fn escape(target: Target, before: &str, value: &str) -> Result<String, &'static str> {
     if value.contains('\0') {
-        return Err("it holds a NUL character".into());
+        return Err("it contains a NUL character");
     }
     match target {
         Target::Text => Ok(value.to_owned()),
-        Target::Json => json(before, value),
-        Target::Unit => unit(before, value),
-        Target::Tmpfiles => tmpfiles(before, value),
+        Target::Json => json::value(before, value),
+        Target::Unit => escape::unit_value(before, value),
+        Target::Tmpfiles => escape::tmpfiles_value(before, value),
     }
-}
-
-fn json(before: &str, value: &str) -> Result<String, String> {
-    if json_in_string(before) {
-        let quoted = serde_json::Value::from(value).to_string();
-        return Ok(quoted[1..quoted.len() - 1].to_owned());
-    }
-    splice_is_closed(value)?;
-    Ok(value.to_owned())
-}
-
-/// Whether JSON text breaks off inside a string.
-fn json_in_string(text: &str) -> bool {
-    let (mut inside, mut escaped) = (false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if inside => escaped = true,
-            b'"' => inside = !inside,
-            _ => {}
-        }
-    }
-    inside
-}
-
-/// Outside of strings a value may add elements (`,{…}`), but it must not close what it stands in, nor add a key to it.
-fn splice_is_closed(value: &str) -> Result<(), String> {
-    let (mut open, mut inside, mut escaped) = (Vec::new(), false, false);
-    for c in value.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if inside => escaped = true,
-            '"' => inside = !inside,
-            _ if inside => {}
-            '{' | '[' => open.push(if c == '{' { '}' } else { ']' }),
-            '}' | ']' if open.pop() != Some(c) => {
-                return Err("outside of a JSON string it closes more than it opens".into());
-            }
-            ':' if open.is_empty() => return Err("outside of a JSON string it would add a key".into()),
-            _ => {}
-        }
-    }
-    if inside || !open.is_empty() {
-        return Err("outside of a JSON string it leaves a string, array or object open".into());
-    }
-    Ok(())
-}
-
-/// Settings that systemd splits into words, with quotes and C escapes, besides command lines.
-const WORD_SETTINGS: [&str; 5] =
-    ["Environment", "PassEnvironment", "UnsetEnvironment", "LogExtraFields", "SetCredential"];
-
-fn unit(before: &str, value: &str) -> Result<String, String> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err("a unit file takes no control characters".into());
-    }
-    if is_comment(before.rsplit('\n').next().unwrap_or_default()) {
-        return Ok(value.to_owned());
-    }
-    let Some((key, assigned)) = logical_line(before) else {
-        return match value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-            true => Ok(value.to_owned()),
-            false => Err("it would add a line or a setting to the unit".into()),
-        };
-    };
-    let command = key.starts_with("Exec");
-    let words = command || WORD_SETTINGS.contains(&key.as_str());
-    if !words && value.ends_with('\\') {
-        return Err("a backslash at its end would swallow the next line".into());
-    }
-    let quoted = open_quote(&assigned).is_some();
-    let mut out = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '%' => out.push_str("%%"),
-            '$' if command => out.push_str("$$"),
-            '\\' | '"' | '\'' if words => out.extend(['\\', c]),
-            // Alone between spaces it would begin another command.
-            ';' if command && !quoted => out.push_str("\\x3b"),
-            _ => out.push(c),
-        }
-    }
-    Ok(out)
-}
-
-/// Key and value so far of the assignment that the text breaks off in, with continued lines joined.
-fn logical_line(text: &str) -> Option<(String, String)> {
-    let mut before = text.rsplit('\n');
-    let mut lines = vec![before.next().unwrap_or_default()];
-    // Comments may stand between continued lines.
-    for line in before.filter(|line| !is_comment(line)) {
-        if !ends_in_continuation(line) {
-            break;
-        }
-        lines.push(line);
-    }
-    let joined: String =
-        lines.iter().rev().map(|l| l.strip_suffix('\\').unwrap_or(l)).collect::<Vec<_>>().join(" ");
-    joined.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
-}
-
-fn is_comment(line: &str) -> bool {
-    line.trim_start().starts_with(['#', ';'])
-}
-
-fn ends_in_continuation(line: &str) -> bool {
-    line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
-}
-
-/// The quote that is open at the end of a list of words.
-fn open_quote(text: &str) -> Option<char> {
-    let (mut quote, mut escaped, mut word_start) = (None, false, true);
-    for c in text.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' | '\'' if quote.is_none() && word_start => quote = Some(c),
-            _ if quote == Some(c) => quote = None,
-            _ => {}
-        }
-        // Quotes open at the start of a word, and after `KEY=` in assignments.
-        word_start = c.is_whitespace() || c == '=';
-    }
-    quote
-}
-
-/// Fields of a tmpfiles.d(5) line before the last one, which is the rest of the line and taken without quotes.
-const TMPFILES_FIELDS: usize = 6;
-
-fn tmpfiles(before: &str, value: &str) -> Result<String, String> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err("tmpfiles take no control characters".into());
-    }
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    let (fields, quoted) = tmpfiles_fields(line);
-    let mut out = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '%' => out.push_str("%%"),
-            '\\' => out.push_str("\\\\"),
-            ' ' | '\t' if fields == TMPFILES_FIELDS => out.push_str(if c == ' ' { "\\x20" } else { "\\t" }),
-            // Before version 254 there are no escapes of other characters here, but quotes may open anywhere.
-            ' ' | '\t' if !quoted => out.extend(['"', c, '"']),
-            '"' | '\'' if fields < TMPFILES_FIELDS => out.extend(['\\', c]),
-            _ => out.push(c),
-        }
-    }
-    Ok(out)
-}
-
-/// How many fields of a line are complete, and whether quotes are open at its end.
-fn tmpfiles_fields(line: &str) -> (usize, bool) {
-    let (mut fields, mut quote, mut escaped, mut inside) = (0, None, false, false);
-    for c in line.chars() {
-        match c {
-            _ if fields == TMPFILES_FIELDS => break,
-            _ if escaped => escaped = false,
-            '\\' => (escaped, inside) = (true, true),
-            '"' | '\'' if quote.is_none() => (quote, inside) = (Some(c), true),
-            _ if quote == Some(c) => quote = None,
-            _ if quote.is_some() => {}
-            _ if c.is_whitespace() => {
-                fields += usize::from(inside);
-                inside = false;
-            }
-            _ => inside = true,
-        }
-    }
-    (fields, quote.is_some())
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ pub fn install_section(root: &Root, name: &Name) -> Result<String> {
 
 /// As [`install_section`], of a stub's text.
 pub fn install_section_of(stub: &str) -> Result<String> {
-    let unit = UnitFile::parse(stub)?;
+    let unit = UnitFile::parse(stub).context(|| "invalid unit".into())?;
     Ok(unit.section("Install").map(|(key, value)| format!("{key}={value}\n")).collect())
 }
 

@@ -1,7 +1,9 @@
-//! Where in JSON text a value is.
+//! Positions of values in JSON text.
 
-/// The byte that the value at `pointer` (RFC 6901) begins at, or the innermost value around it that is there. The text must
-/// be valid JSON.
+use crate::image::json::{Scanner, Token};
+
+/// Returns the byte at which the value at `pointer` (RFC 6901) begins or, where there is none, the innermost value around it.
+/// The text must be valid JSON.
 pub fn offset(text: &str, pointer: &str) -> usize {
     let mut at = blank(text, 0);
     for segment in pointer.split('/').skip(1) {
@@ -38,7 +40,7 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
             next = blank(text, next + 1);
         }
         if next == before {
-            // This is no JSON.
+            // This is not JSON.
             return None;
         }
         index += 1;
@@ -50,31 +52,24 @@ fn blank(text: &str, at: usize) -> usize {
     at + text.as_bytes().iter().skip(at).take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// Where the value that begins at `at` ends.
+/// Returns where the value that begins at `at` ends.
 fn end(text: &str, at: usize) -> usize {
-    let (mut depth, mut inside, mut escaped) = (0, false, false);
+    let (mut depth, mut scanner) = (0, Scanner::default());
     for (index, byte) in text.bytes().enumerate().skip(at) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if inside => escaped = true,
-            b'"' => {
-                inside = !inside;
-                if !inside && depth == 0 {
-                    return index + 1;
-                }
-            }
-            _ if inside => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return index,
-            b'}' | b']' => {
+        match (scanner.step(byte), byte) {
+            (Token::Close, _) if depth == 0 => return index + 1,
+            (Token::Open | Token::Inside | Token::Close, _) => {}
+            (Token::Outside, b'{' | b'[') => depth += 1,
+            (Token::Outside, b'}' | b']') if depth == 0 => return index,
+            (Token::Outside, b'}' | b']') => {
                 depth -= 1;
                 if depth == 0 {
                     return index + 1;
                 }
             }
-            b',' | b':' if depth == 0 => return index,
-            _ if depth == 0 && byte.is_ascii_whitespace() => return index,
-            _ => {}
+            (Token::Outside, b',' | b':') if depth == 0 => return index,
+            (Token::Outside, _) if depth == 0 && byte.is_ascii_whitespace() => return index,
+            (Token::Outside, _) => {}
         }
     }
     text.len()

@@ -11,7 +11,7 @@ use crate::container::deployment::{Deployments, Info};
 use crate::container::registration::Registration;
 use crate::container::runtime::{Kind, Runtime};
 use crate::container::units;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::exports::SERVICE_TEMPLATE;
 use crate::image::manifest::Manifest;
 use crate::image::template;
@@ -20,7 +20,7 @@ use crate::install::register;
 use crate::name::Name;
 use crate::paths::{ATTACHED, Root};
 use crate::system::systemd::analyze;
-use crate::unit::syntax::UnitFile;
+use crate::unit::syntax::{SyntaxError, UnitFile};
 
 /// A unit that could be read. Lines are those of the template, since no value has line breaks.
 pub struct Unit {
@@ -73,15 +73,10 @@ pub fn check(
     Ok(Some(unit))
 }
 
-/// A line that a variable without a value is in is not judged.
-fn refused(file: &str, output: &Output, error: &Error, report: &mut Report) {
-    let message = error.to_string();
-    let parts = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
-    let line = parts.and_then(|(line, why)| Some((line.parse::<usize>().ok()?, why)));
-    match line {
-        Some((line, _)) if is_open(output, line) => {}
-        Some((line, why)) => report.add(&rules::UNIT_SYNTAX, Place::at(file, line, 1), why),
-        None => report.add(&rules::UNIT_SYNTAX, Place::file(file), message),
+/// A line with a variable that has no value is not judged.
+fn refused(file: &str, output: &Output, error: &SyntaxError, report: &mut Report) {
+    if !is_open(output, error.line) {
+        report.add(&rules::UNIT_SYNTAX, Place::at(file, error.line, 1), error.kind.to_string());
     }
 }
 
