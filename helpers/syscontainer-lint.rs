@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
 use syscontainers::lint::subject::{Source, Subject};
-use syscontainers::lint::{self, Report, remote};
+use syscontainers::lint::{self, LintReport, remote};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Command, Program};
 use syscontainers::program::log;
@@ -107,7 +107,7 @@ fn run(args: &Args) -> Result<bool> {
     Ok(!report.findings.iter().any(|finding| args.strict || finding.is_error()))
 }
 
-fn report(args: &Args, target: &Path) -> Result<Report> {
+fn report(args: &Args, target: &Path) -> Result<LintReport> {
     if target.is_dir() {
         return lint::check(&Subject::Source(&Source::open(target)?));
     }

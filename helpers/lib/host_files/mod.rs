@@ -7,6 +7,7 @@
 
 pub mod changes;
 pub mod plan;
+pub mod stage;
 pub mod written;
 
 use std::collections::BTreeMap;

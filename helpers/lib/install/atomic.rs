@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::container::deployment::{Deployments, Info};
 use crate::error::{Context, Error, Result};
-use crate::image::variables::{self, Values};
+use crate::image::installation::Values;
+use crate::image::variables;
 use crate::install::register;
 use crate::name::Name;
 use crate::paths::{Root, TMPFILES};

@@ -8,8 +8,8 @@ use crate::container::deployment::{Deployments, Info};
 use crate::error::{Context, Result};
 use crate::host_files;
 use crate::host_files::plan::Plan;
-use crate::image::layout::HOSTFS;
-use crate::image::rendered::Rendered;
+use crate::host_files::stage;
+use crate::image::check::Checked;
 use crate::image::tree::{FileKind, Tree};
 use crate::install::register;
 use crate::name::Name;
@@ -20,7 +20,7 @@ use crate::system::files;
 /// What a deployment is made of besides the image's files.
 pub struct Content {
     /// Rendered templates.
-    pub rendered: Rendered,
+    pub rendered: Checked,
     /// What becomes of the files for the host.
     pub host_files: Plan,
 }
@@ -64,7 +64,7 @@ impl<'a> Draft<'a> {
         fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
         let rootfs = directory.join("rootfs");
         tree.checkout(&rootfs)?;
-        rendered.layout.stage(&rootfs.join(HOSTFS), directory)?;
+        stage::stage(&rendered.layout, &rootfs, directory)?;
         let staged = |path: &str| host_files::checksum(&host_files::staged(directory, path));
         plan.record(self.deployments.root(), &mut info, staged)?;
         if let Some((text, config)) = &rendered.config {
@@ -100,7 +100,7 @@ impl<'a> Draft<'a> {
 }
 
 /// What of mounts is a file: the notification socket, and what the image itself brings for the host.
-pub fn mount_files(rendered: &Rendered) -> FileMounts {
+pub fn mount_files(rendered: &Checked) -> FileMounts {
     let mut files = FileMounts::default();
     let config = rendered.config.as_ref();
     if config.is_some_and(|(_, config)| bundle::mounts_notify_socket(config, rendered.notify)) {

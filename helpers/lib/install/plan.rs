@@ -13,11 +13,13 @@ use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
-use crate::image::exports::{Chosen, Exports, Place};
+use crate::image::check::{self, Checked};
+use crate::image::exports::Exports;
+use crate::image::installation::{Installation, Values};
 use crate::image::manifest;
-use crate::image::rendered::Rendered;
+use crate::image::render;
 use crate::image::tree::{Directory, Tree};
-use crate::image::variables::{self, Facts, Values};
+use crate::image::variables;
 use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
 use crate::install::register;
@@ -109,17 +111,12 @@ impl Previous {
             // It recorded neither.
             info.enabled = systemd::is_enabled(deployments.root(), name)?;
             let rootfs = deployments.path(deployment).join("rootfs");
-            let defaults = if rootfs.is_dir() { defaults(&Directory(rootfs))? } else { defaults(image)? };
-            wanted.user_values = atomic::user_values(&info, &defaults);
+            let manifest =
+                if rootfs.is_dir() { manifest::read(&Directory(rootfs))? } else { manifest::read(image)? };
+            wanted.user_values = atomic::user_values(&info, &manifest.default_values);
         }
         Ok(Previous { deployment: deployment.to_owned(), info, wanted })
     }
-}
-
-/// The default values of an image.
-fn defaults(tree: &dyn Tree) -> Result<Values> {
-    let text = tree.read(manifest::FILE)?;
-    Ok(text.map(|text| manifest::parse(&text)).transpose()?.unwrap_or_default().default_values)
 }
 
 impl Planner<'_> {
@@ -135,28 +132,26 @@ impl Planner<'_> {
             true => Some(self.find_runtime()?),
             false => None,
         };
-        let facts = Facts {
+        let (directory, user_values) = (self.deployments.directory(), self.user_values());
+        let installation = Installation {
             name: self.name,
             image: &self.image.name,
-            digest: self.image.digest.as_ref(),
+            digest: &self.image.digest,
+            root,
+            link: directory.join(self.name.as_str()),
+            deployment: directory.join(draft.deployment()),
             runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
+            user_values: &user_values,
+            user_notify: self.user_notify(),
         };
-        let user_values = self.user_values();
-        let values = variables::complete(&facts, &user_values, &exports.manifest().default_values)?;
-        let directory = self.deployments.directory();
-        let place = Place {
-            name: self.name,
-            root,
-            link: directory.join(self.name.as_str()),
-            deployment: directory.join(draft.deployment()),
-        };
-        let chosen = Chosen { values: &user_values, notify: self.user_notify() };
-        let rendered = exports.render(&*tree, self.image, &values, &place, &chosen)?;
+        let values = variables::complete(&installation, &exports.manifest().default_values)?;
+        let rendered = render::render(&exports, &*tree, &installation, &values, None);
+        let rendered = check::check(rendered, &exports, &*tree, self.image, &installation, &values)?;
         self.warn_of_values(&rendered);
-        let values = variables::with_destdir(&values, &place.deployment);
+        let values = variables::with_destdir(&values, &installation.deployment);
         let mut info = self.info(&rendered, values, runtime);
         info.installed_files_template = exports.manifest().installed_files_template.clone();
         info.rename_installed_files = rendered.layout.renames().clone();
@@ -195,7 +190,7 @@ impl Planner<'_> {
         values
     }
 
-    fn info(&self, rendered: &Rendered, values: Values, runtime: Option<Runtime>) -> Info {
+    fn info(&self, rendered: &Checked, values: Values, runtime: Option<Runtime>) -> Info {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let digest = self.image.digest.clone();
         Info {
@@ -224,7 +219,7 @@ impl Planner<'_> {
         }
     }
 
-    fn warn_of_values(&self, rendered: &Rendered) {
+    fn warn_of_values(&self, rendered: &Checked) {
         for name in self.options.user_values.keys() {
             if variables::is_forced(name) {
                 log::warning(&format!("{name} says how the container is installed, ignoring --set {name}"));
@@ -237,7 +232,7 @@ impl Planner<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft, rendered: Rendered, info: Info) -> Result<Planned> {
+    fn check(&self, draft: &Draft, rendered: Checked, info: Info) -> Result<Planned> {
         let (name, root) = (self.name, self.deployments.root());
         let what = || format!("cannot install {name}");
         let (has_unit, has_tmpfiles) = (rendered.unit.is_some(), rendered.tmpfiles.is_some());
@@ -305,7 +300,7 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
 }
 
 /// Nothing is written to a root file system that is not ours; runtimes make what is missing, if they can.
-fn check_mount_points(rootfs: &Path, rendered: &Rendered) -> Result<()> {
+fn check_mount_points(rootfs: &Path, rendered: &Checked) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
     let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
     if missing.is_empty() || rendered.run_once {

@@ -11,6 +11,7 @@ use crate::container::state;
 use crate::container::units;
 use crate::error::{Context, Result};
 use crate::host_files::changes::{Arrival, Departure, Incoming, Known};
+use crate::host_files::stage;
 use crate::host_files::written;
 use crate::image::layout::HostFile;
 use crate::image::tree::FileKind;
@@ -113,7 +114,7 @@ impl Preview<'_> {
         let tree = self.planner.tree(info.rootfs.as_deref());
         let files = layout(self.planned);
         content.host_files.record(self.root, &mut info, |path| match files.get(path) {
-            Some(file) => file.checksum(&*tree),
+            Some(file) => stage::checksum(file, &*tree),
             None => Ok(None),
         })?;
         Ok(info)
@@ -156,7 +157,7 @@ impl Preview<'_> {
         let incoming = info.installed_files.iter().map(|path| Incoming {
             path: path.clone(),
             recorded: info.installed_files_checksum.get(path).cloned(),
-            facts: layout.get(path.as_str()).map(|file| file.facts()),
+            facts: layout.get(path.as_str()).map(|file| stage::facts(file)),
         });
         let incoming: Vec<_> = incoming.collect();
         let mut known = Known::read(self.deployments, self.name)?;

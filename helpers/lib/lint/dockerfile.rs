@@ -2,8 +2,9 @@
 
 use std::path::{Component, Path};
 
+use super::finding::{LintReport, Place};
+use super::rules;
 use super::subject::{Source, Subject, Text};
-use super::{Place, Report, rules};
 
 /// One instruction, continued lines joined.
 struct Instruction {
@@ -24,7 +25,7 @@ struct Copy {
 }
 
 /// Applies the rules for Dockerfiles.
-pub fn check(subject: &Subject, source: &Source, report: &mut Report) {
+pub fn check(subject: &Subject, source: &Source, report: &mut LintReport) {
     let Some(file) = source.dockerfile() else {
         let directory = source.directory().display().to_string();
         let message = "there is neither a Dockerfile nor a Containerfile";
@@ -49,7 +50,7 @@ pub fn is_run_once(text: &str) -> bool {
     labels.flat_map(|label| words(&label.rest)).any(|word| word == "atomic.run=once")
 }
 
-fn habits(file: &Text, instructions: &[Instruction], report: &mut Report) {
+fn habits(file: &Text, instructions: &[Instruction], report: &mut LintReport) {
     let skips_docs = file.text.contains("nodocs");
     for instruction in instructions {
         let place = || Place::at(&file.file, instruction.line, 1);
@@ -80,7 +81,14 @@ fn is_typo(destination: &str) -> bool {
 }
 
 /// Whether and how one file gets to /exports.
-fn copied(subject: &Subject, source: &Source, file: &Text, copies: &[Copy], name: &str, report: &mut Report) {
+fn copied(
+    subject: &Subject,
+    source: &Source,
+    file: &Text,
+    copies: &[Copy],
+    name: &str,
+    report: &mut LintReport,
+) {
     let shown = || subject.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
     let is_directory = source.directory().join(name).is_dir();
     let mut is_copied = copies.iter().any(|copy| is_typo(&copy.destination) && copy.takes(name));

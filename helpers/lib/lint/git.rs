@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use super::finding::{LintReport, Place};
+use super::rules;
 use super::subject::Source;
-use super::{Place, Report, rules};
 
 /// Applies the rules for git. Where git cannot tell, a note says so.
-pub fn check(source: &Source, report: &mut Report) {
+pub fn check(source: &Source, report: &mut LintReport) {
     let directory = source.directory();
     match git(directory, &["rev-parse", "--is-inside-work-tree"]) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -31,7 +32,7 @@ pub fn check(source: &Source, report: &mut Report) {
     }
 }
 
-fn changed(source: &Source, report: &mut Report) {
+fn changed(source: &Source, report: &mut LintReport) {
     let directory = source.directory();
     let dockerfile =
         source.dockerfile().and_then(|file| Path::new(&file.file).file_name()?.to_str().map(str::to_owned));

@@ -1,8 +1,9 @@
 //! Two places that limit the same thing.
 
 use super::config::Config;
+use super::finding::{LintReport, Place};
+use super::rules;
 use super::unit::Unit;
-use super::{Place, Report, rules};
 use crate::oci::config::Normalised;
 use crate::oci::resources;
 
@@ -17,7 +18,7 @@ const OLD_NAMES: [(&str, &str); 6] = [
 ];
 
 /// Looks for settings of the unit that the configuration's `linux.resources` amount to, too.
-pub fn check(config: &Config, unit: &Unit, report: &mut Report) {
+pub fn check(config: &Config, unit: &Unit, report: &mut LintReport) {
     let of_config = resources::settings(&config.normalised).settings;
     let devices = allows_devices(&config.normalised);
     for (line, key, value) in unit.parsed.lines("Service").filter(|(_, _, value)| !value.is_empty()) {

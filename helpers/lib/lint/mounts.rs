@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
+use super::finding::LintReport;
+use super::inspection::{Inspection, NO_VALUE};
+use super::rules;
 use super::unit::Unit;
-use super::variables::{NO_VALUE, Rendered};
-use super::{Report, rules};
+use crate::image::layout::Layout;
 
 /// What every host has, all of it.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
@@ -56,10 +58,11 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// Without tmpfiles of the image's own, directories are made for what is missing, and there is nothing to find.
-pub fn check(config: &Config, rendered: &Rendered, unit: Option<&Unit>, report: &mut Report) {
-    let Some(tmpfiles) = &rendered.tmpfiles else { return };
+pub fn check(config: &Config, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
+    let Some(tmpfiles) = &inspection.rendered.tmpfiles else { return };
     let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
-    made.extend(rendered.layout.files().iter().map(|file| PathBuf::from(&file.path)));
+    let layout = inspection.rendered.layout.iter().flat_map(Layout::files);
+    made.extend(layout.map(|file| PathBuf::from(&file.path)));
     made.extend(unit.into_iter().flat_map(unit_directories));
     for (index, mount) in config.written.mounts().enumerate() {
         let Some(source) = mount.bind_source() else { continue };
@@ -100,7 +103,7 @@ fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
         .collect()
 }
 
-fn commands(unit: &Unit) -> impl Iterator<Item = &str> {
+fn commands<'a>(unit: &'a Unit) -> impl Iterator<Item = &'a str> {
     unit.parsed.section("Service").filter(|(key, _)| key.starts_with("ExecStartPre")).map(|(_, value)| value)
 }
 

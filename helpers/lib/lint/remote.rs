@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::check::check;
+use super::finding::LintReport;
 use super::subject::Subject;
-use super::{Report, check};
 use crate::error::Result;
 use crate::paths::{self, Root};
 use crate::store::Store;
@@ -14,7 +15,7 @@ use crate::store::reference::Reference;
 use crate::system::files;
 
 /// Checks an image in the store; one that is not there is pulled to a temporary store first.
-pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {
+pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<LintReport> {
     let reference: Reference = text.parse()?;
     let name = reference.name()?;
     if let Some(store) = Store::open_existing(root, repo)? {

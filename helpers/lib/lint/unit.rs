@@ -3,90 +3,67 @@
 use std::path::Path;
 
 use super::config::Config;
-use super::exports::Exports;
-use super::subject::Subject;
-use super::variables::{Output, Rendered};
-use super::{Place, Report, rules};
+use super::finding::{LintReport, Place};
+use super::inspection::{Inspection, is_broken, is_open};
+use super::rules;
 use crate::container::deployment::{Deployments, Info};
 use crate::container::registration::Registration;
 use crate::container::runtime::{Kind, Runtime};
 use crate::container::units;
 use crate::error::Result;
 use crate::image::exports::SERVICE_TEMPLATE;
-use crate::image::manifest::Manifest;
-use crate::image::template;
-use crate::image::variables::COMMANDS;
+use crate::image::template::RenderedText;
+use crate::image::variables;
 use crate::install::register;
-use crate::name::Name;
 use crate::paths::{ATTACHED, Root};
 use crate::system::systemd::analyze;
-use crate::unit::syntax::{SyntaxError, UnitFile};
+use crate::unit::syntax::UnitFile;
 
-/// A unit that could be read. Lines are those of the template, since no value has line breaks.
-pub struct Unit {
-    /// As it is called in findings.
+/// A unit that could be parsed. Its lines are those of the template, since no value contains line breaks.
+pub struct Unit<'a> {
+    /// The file, as findings name it.
     pub file: String,
-    /// What it says.
+    /// The parsed text.
     pub parsed: UnitFile,
-    text: String,
-    /// Names of the EXEC variables that it uses.
-    placed: Vec<String>,
+    rendered: &'a RenderedText,
 }
 
-/// Applies the rules for units; `None` where there is none that could be looked at.
-pub fn check(
-    subject: &Subject,
-    exports: &Exports,
-    rendered: &Rendered,
+/// Applies the rules for units; returns `None` where there is none that could be looked at.
+pub fn check<'a>(
+    inspection: &Inspection<'a>,
     config: Option<&Config>,
-    manifest: &Manifest,
-    report: &mut Report,
-) -> Result<Option<Unit>> {
-    if manifest.no_container_service {
-        return Ok(None);
-    }
-    let (Some(service), Some(output)) = (&exports.service, &rendered.unit) else {
-        let shown = subject.shown(SERVICE_TEMPLATE);
-        let is_known = report.findings.iter().any(|finding| finding.place.file == shown);
-        if exports.expects(subject) && !is_known {
+    report: &mut LintReport,
+) -> Result<Option<Unit<'a>>> {
+    let Some(rendered) = &inspection.rendered.unit else { return Ok(None) };
+    let file = inspection.subject.shown(SERVICE_TEMPLATE);
+    if inspection.exports.texts().service.is_none() {
+        if inspection.expects_files && !report.mentions(&file) {
             let message = "there is no service.template; the unit is a default one";
-            report.add(&rules::SERVICE_MISSING, Place::file(shown), message);
+            report.add(&rules::SERVICE_MISSING, Place::file(file), message);
         }
         return Ok(None);
-    };
-    if output.is_broken {
+    }
+    if is_broken(rendered) {
         return Ok(None);
     }
-    let parsed = match UnitFile::parse(&output.text) {
+    let parsed = match UnitFile::parse(&rendered.text) {
         Ok(parsed) => parsed,
         Err(error) => {
-            refused(&service.file, output, &error, report);
+            if !is_open(rendered, error.line) {
+                report.add(&rules::UNIT_SYNTAX, Place::at(file, error.line, 1), error.kind.to_string());
+            }
             return Ok(None);
         }
     };
-    let used = template::variables(&service.text);
-    let placed = COMMANDS.map(str::to_owned).into_iter().filter(|command| used.contains(command)).collect();
-    let unit = Unit { file: service.file.clone(), parsed, text: output.text.clone(), placed };
-    let name = &rendered.variables.name;
-    commands(&unit, name, report);
-    composed(&unit, name, config, rendered, output, report)?;
+    let unit = Unit { file, parsed, rendered };
+    commands(&unit, inspection, report);
+    composed(&unit, inspection, config, report)?;
     Ok(Some(unit))
 }
 
-/// A line with a variable that has no value is not judged.
-fn refused(file: &str, output: &Output, error: &SyntaxError, report: &mut Report) {
-    if !is_open(output, error.line) {
-        report.add(&rules::UNIT_SYNTAX, Place::at(file, error.line, 1), error.kind.to_string());
-    }
-}
-
-fn is_open(output: &Output, line: usize) -> bool {
-    output.missing.iter().any(|(_, missing)| *missing == line)
-}
-
-/// What the original wants to see in every unit.
-fn commands(unit: &Unit, name: &Name, report: &mut Report) {
-    let link = Deployments::new(&Root::default()).directory().join(name.as_str());
+/// Looks for what Atomic expects in every unit.
+fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
+    let (name, link) = (inspection.installation.name, &inspection.installation.link);
     let start = units::expansion("EXEC_START", name);
     let stop = units::expansion("EXEC_STOP", name);
     for (rule, key, expected, written) in [
@@ -117,13 +94,12 @@ fn commands(unit: &Unit, name: &Name, report: &mut Report) {
 /// Composes the unit as an installation does, and asks systemd.
 fn composed(
     unit: &Unit,
-    name: &Name,
+    inspection: &Inspection,
     config: Option<&Config>,
-    rendered: &Rendered,
-    output: &Output,
-    report: &mut Report,
+    report: &mut LintReport,
 ) -> Result<()> {
-    let registration = registration(unit, name, config, rendered);
+    let name = inspection.installation.name;
+    let registration = registration(unit, inspection, config);
     let source = Path::new(ATTACHED).join(format!("{name}.json"));
     let text = units::stub(&registration)
         .and_then(|stub| units::compose(&registration, &source).map(|body| format!("{stub}\n{body}")));
@@ -135,15 +111,15 @@ fn composed(
         }
     };
     let Some(complaints) = analyze::verify(&text, name)? else {
-        report.notes.push("systemd-analyze is not installed, skipping what it says of units".into());
+        report.notes.push("systemd-analyze is not installed, skipping what it says about units".into());
         return Ok(());
     };
     for complaint in complaints {
         let rule = if complaint.is_refusal { &rules::UNIT_SYNTAX } else { &rules::UNIT_SETTING };
         let place = match complaint.line {
-            // Lines that are not the image's are not its fault.
+            // The image is not to blame for lines that are not its own.
             Some(line) => match origin(unit, text.lines().nth(line.saturating_sub(1)).unwrap_or_default()) {
-                Some(line) if is_open(output, line) => continue,
+                Some(line) if is_open(unit.rendered, line) => continue,
                 Some(line) => Place::at(&unit.file, line, 1),
                 None => continue,
             },
@@ -154,32 +130,31 @@ fn composed(
     Ok(())
 }
 
-fn registration(unit: &Unit, name: &Name, config: Option<&Config>, rendered: &Rendered) -> Registration {
-    let runs = unit.placed.iter().any(|placed| placed == "EXEC_START");
-    let runtime = Runtime { path: "/usr/bin/crun".into(), kind: Kind::Crun };
+/// Returns what the generator would know of the deployment.
+fn registration(unit: &Unit, inspection: &Inspection, config: Option<&Config>) -> Registration {
+    let installation = inspection.installation;
+    let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: Kind::Crun };
     let info = Info {
-        image: name.to_string(),
-        values: rendered.variables.linked.clone(),
+        image: installation.image.to_owned(),
+        values: variables::with_destdir(inspection.values, &installation.link),
         has_container_service: true,
-        runtime_kind: Some(runtime).filter(|_| runs),
-        placed: unit.placed.clone(),
+        runtime_kind: if inspection.exports.runs_payload() { Some(runtime) } else { None },
+        placed: inspection.exports.commands(),
         ..Info::default()
     };
-    let has_tmpfiles = rendered.tmpfiles.as_ref().is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty());
-    let deployments = Deployments::new(&Root::default());
-    let config = config.map(|config| &config.normalised);
+    let tmpfiles = inspection.rendered.tmpfiles.as_ref();
     register::describe(
-        &deployments,
-        name,
-        &format!("{name}.0"),
+        &Deployments::new(&Root::default()),
+        installation.name,
+        &format!("{}.0", installation.name),
         info,
-        unit.text.clone(),
-        config,
-        has_tmpfiles,
+        unit.rendered.text.clone(),
+        config.map(|config| &config.normalised),
+        tmpfiles.is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty()),
     )
 }
 
-/// The template's line that a line of the composed unit is from.
+/// Returns the line of the template that a line of the composed unit comes from.
 fn origin(unit: &Unit, composed: &str) -> Option<usize> {
     let (key, value) = composed.split_once('=')?;
     let sections = ["Unit", "Service", "Install"].into_iter().chain(unit.parsed.extensions());
