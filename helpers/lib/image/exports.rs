@@ -56,15 +56,10 @@ pub const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
 /// The text files of `/exports`, as they are in the image.
 #[derive(Clone, Debug, Default)]
 pub struct ExportedTexts {
-    /// [`manifest::FILE`].
     pub manifest: Option<String>,
-    /// [`CONFIG`].
     pub config: Option<String>,
-    /// [`CONFIG_TEMPLATE`].
     pub config_template: Option<String>,
-    /// [`SERVICE_TEMPLATE`].
     pub service: Option<String>,
-    /// [`TMPFILES_TEMPLATE`].
     pub tmpfiles: Option<String>,
 }
 

@@ -20,14 +20,12 @@ pub const HOSTFS: &str = "exports/hostfs";
 pub struct HostFile {
     /// Path on the host.
     pub path: String,
+    /// Path below [`HOSTFS`]; `None` for a directory that only a renamed file needs.
     source: Option<PathBuf>,
-    /// Type; never [`FileKind::Special`].
+    /// Never [`FileKind::Special`].
     pub kind: FileKind,
-    /// Permissions.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// Content of a template with its variables replaced; `None` for files that are taken as they are.
     pub content: Option<String>,
@@ -81,7 +79,7 @@ impl Layout {
 }
 
 impl HostFile {
-    /// Path in the image; `None` for a directory that only a renamed file needs.
+    /// Path in the image; `None` for a directory that only a renamed file needs, and the image does not have.
     pub fn source(&self) -> Option<PathBuf> {
         self.source.as_ref().map(|below| Path::new(HOSTFS).join(below))
     }
@@ -212,7 +210,7 @@ fn replace_variables(
 ) -> Result<String> {
     let source = file.source().expect("a regular file is one of the image's");
     let name = source.to_string_lossy();
-    let content = tree.read(&name)?.unwrap_or_default();
+    let content = tree.read(&name)?.ok_or_else(|| Error::new(format!("cannot read {name}: it is gone")))?;
     let text = String::from_utf8(content)
         .map_err(|_| Error::new(format!("cannot replace variables in {name}: it is not UTF-8")))?;
     used.extend(template::variables(&text));

@@ -79,9 +79,7 @@ fn or_default<'de, T: Default + Deserialize<'de>, D: serde::Deserializer<'de>>(
 /// Why a text is not a manifest.
 #[derive(Debug)]
 pub enum ManifestError {
-    /// It is not JSON.
     Syntax(serde_json::Error),
-    /// It is JSON, but not an object.
     NotAnObject,
     /// A key has a value of the wrong type.
     Type(serde_json::Error),

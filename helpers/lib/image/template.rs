@@ -26,13 +26,12 @@ pub enum Format {
 /// What is wrong with one placeholder, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The template, as `exports/service.template`.
+    /// Path of the template in the image, as `exports/service.template`.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
     pub fault: Fault,
 }
 
@@ -42,12 +41,7 @@ pub enum Fault {
     /// The variable of this name has no value.
     NoValue(String),
     /// The value of a variable cannot stand where it is used.
-    Unescapable {
-        /// Name of the variable.
-        name: String,
-        /// Why its value cannot stand there.
-        why: &'static str,
-    },
+    Unescapable { name: String, why: &'static str },
     /// The dollar sign does not begin a placeholder.
     Invalid,
 }

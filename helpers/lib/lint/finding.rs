@@ -31,7 +31,6 @@ impl Place {
 /// One violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule.
     pub rule: &'static Rule,
     /// Where it is violated.
     pub place: Place,

@@ -85,12 +85,15 @@ fn is_everywhere(path: &Path) -> bool {
 /// Returns the path that a line of tmpfiles.d(5) creates.
 fn tmpfiles_path(line: &str) -> Option<PathBuf> {
     let line = line.trim();
-    let mut fields = line.split_whitespace().filter(|_| !line.starts_with('#'));
-    let kind = fields.next()?;
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut fields = line.split_whitespace();
+    let (kind, path) = (fields.next()?, fields.next()?);
     // Lines that only remove or adjust create nothing.
-    let makes = !kind.starts_with(['r', 'R', 'x', 'X', 'z', 'Z', 'm', 'a', 'A', 't', 'T', 'h', 'H', 'e']);
-    let path = fields.next().filter(|_| makes)?;
-    Some(PathBuf::from(path.replace(['"', '\''], "").replace("%%", "%")))
+    let creates = !kind.starts_with(['r', 'R', 'x', 'X', 'z', 'Z', 'm', 'a', 'A', 't', 'T', 'h', 'H', 'e']);
+    let path = PathBuf::from(path.replace(['"', '\''], "").replace("%%", "%"));
+    if creates { Some(path) } else { None }
 }
 
 fn unit_directories(unit: &Unit) -> Vec<PathBuf> {

@@ -24,7 +24,6 @@ impl Severity {
 pub struct Rule {
     /// Identifier; it never changes, since users pass it to `--skip=`.
     pub id: &'static str,
-    /// Severity of its findings.
     pub severity: Severity,
     /// Why the rule exists, and how to comply with it.
     pub explanation: &'static str,

@@ -1,4 +1,4 @@
-//! The OCI runtime configuration.
+//! The OCI runtime configuration: parsing, upgrading and what follows from it. Nothing here asks systemd or runs a process.
 
 pub mod capabilities;
 pub mod config;

@@ -1,7 +1,7 @@
-//! Mount points inside a rootfs.
+//! Mount points inside a root file system.
 //!
-//! Runtimes create the ones that are missing, at every start, in a tree that is the store's. So checkout makes them once
-//! and records them. Symlinks are followed as the container sees them, never out of the rootfs.
+//! Runtimes would create missing ones at every start, in a tree whose files are the store's. So checkout creates them once and
+//! records them. Symlinks are followed as the container sees them, never out of the root file system.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,40 +15,40 @@ use crate::oci::mount::Mount;
 /// As many as the kernel follows.
 const MAX_SYMLINKS: usize = 40;
 
-/// What a mount needs to be mounted on.
+/// What a file system is mounted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PointKind {
     Directory,
     File,
 }
 
-/// What mounts are on besides what a configuration says.
+/// Mount points that are files, which a configuration does not tell.
 #[derive(Debug, Default)]
 pub struct FileMounts {
-    /// Destinations in the container that are files.
+    /// Further files in the container that something is mounted on.
     pub extra: Vec<PathBuf>,
-    /// Paths on the host that are files, or will be.
+    /// Bind sources on the host that are files, or will be.
     pub sources: BTreeSet<PathBuf>,
 }
 
-/// Creates what is missing for the mounts of `config`, and its working directory; returns what was created, as the
-/// container sees it, in order.
+/// Creates the missing mount points of `config`, and its working directory. Returns what was created, as the container sees it,
+/// in order.
 pub fn create(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<PathBuf>> {
     let mut created = Vec::new();
     for (path, kind) in needed(rootfs, config, files)? {
         make(rootfs, &path, kind, &mut created)
-            .context(|| format!("cannot make mount point {}", path.display()))?;
+            .context(|| format!("cannot create mount point {}", path.display()))?;
     }
     Ok(created)
 }
 
-/// What [`create`] would create, without what that needs in turn.
+/// Returns what [`create`] would create, except parent directories.
 pub fn missing(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<PathBuf>> {
     let needed = needed(rootfs, config, files)?.into_iter().map(|(path, _)| path);
     Ok(needed.filter(|path| rootfs.join(below_root(path)).symlink_metadata().is_err()).collect())
 }
 
-/// Paths free of symlinks that something is mounted on, or is to be in the rootfs itself.
+/// Returns paths without symlinks of what has to exist in the root file system itself.
 fn needed(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<(PathBuf, PointKind)>> {
     let mounts = config.mounts().filter_map(|mount| wanted(mount, files));
     let mut wanted: Vec<(PathBuf, PointKind)> = mounts.collect();
@@ -59,7 +59,7 @@ fn needed(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<
     let mut needed: Vec<(PathBuf, PointKind)> = Vec::new();
     for (path, kind) in wanted {
         let path = resolve(rootfs, &path)?;
-        // What lies below a mount is not in the rootfs.
+        // What is below a mount point is not in the root file system.
         if !needed.iter().any(|(above, _)| path.starts_with(above)) {
             needed.push((path, kind));
         }

@@ -15,7 +15,7 @@ pub fn unit_value(before: &str, value: &str) -> Result<String, &'static str> {
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err("control characters are not allowed in a unit file");
     }
-    if lines::is_comment(before.rsplit('\n').next().unwrap_or_default()) {
+    if lines::is_comment(lines::last_line(before)) {
         return Ok(value.to_owned());
     }
     let line = lines::last_logical_line(before);
@@ -72,8 +72,7 @@ pub fn tmpfiles_value(before: &str, value: &str) -> Result<String, &'static str>
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err("control characters are not allowed in tmpfiles");
     }
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    let (fields, is_quoted) = tmpfiles_fields(line);
+    let (fields, is_quoted) = tmpfiles_fields(lines::last_line(before));
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         match c {

@@ -5,6 +5,11 @@ pub fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with(['#', ';'])
 }
 
+/// Returns what stands behind the last line break.
+pub fn last_line(text: &str) -> &str {
+    text.rsplit('\n').next().expect("splitting yields at least one part")
+}
+
 /// Returns whether the next line continues this one: it ends in a backslash that no other one escapes.
 fn is_continued(line: &str) -> bool {
     line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
@@ -37,7 +42,7 @@ pub fn logical_lines(text: &str) -> Vec<(usize, String)> {
 /// Returns the line that `text` breaks off in, with the lines that it continues.
 pub fn last_logical_line(text: &str) -> String {
     let mut before = text.rsplit('\n');
-    let mut lines = vec![before.next().unwrap_or_default()];
+    let mut lines = vec![before.next().expect("splitting yields at least one part")];
     for line in before.filter(|line| !is_comment(line)) {
         if !is_continued(line) {
             break;
