@@ -76,7 +76,7 @@ run_fails 1 'cannot pull .*its layers are [0-9]+ MiB, and [0-9]+ MiB are free in
 rm "$WORK/disk/fill"
 fill $(($(free) - 45000000))
 expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
-expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: that may not do' cat "$WORK/.err"
+expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: this may not be enough' cat "$WORK/.err"
 rm "$WORK/disk/fill"
 files() { (cd "$WORK/disk/repo" && find . -type f ! -name .lock -exec sha256sum {} + | sort -k2); }
 files >"$WORK/before"

@@ -28,7 +28,7 @@ whole() {
 cut_at_random() {
     version "$BOOT"
     syscontainer-checkout --update --stage --force web >/dev/null 2>&1
-    syscontainer-switch --soak-from-now-on=2 web 2>/dev/null
+    syscontainer-switch --set-soak=2 web 2>/dev/null
     syscontainer-switch web >/dev/null 2>&1 &
     local delay=$((RANDOM % 6)).$((RANDOM % 10))
     say "the power fails $delay s after the switch began"

@@ -33,7 +33,7 @@ SWITCHED=a1a97b339a4346bd8574a1173effdc74 CONFIRMED=0d643b14320e4d1bb3b0242d6f6d
 version 1 true
 syscontainer-checkout "$REGISTRY/web" >/dev/null 2>&1
 systemctl start web
-check 'short watches in this story' syscontainer-switch --soak-from-now-on=2 web
+check 'short watches in this story' syscontainer-switch --set-soak=2 web
 is web.0 1
 
 say 'nothing staged'
@@ -92,9 +92,9 @@ bad() {
     ends 0 syscontainer-switch web
     expect_like 'nothing is staged' cat "$WORK/said"
 }
-syscontainer-switch --soak-from-now-on=5 web 2>/dev/null
+syscontainer-switch --set-soak=5 web 2>/dev/null
 bad 'starts and dies after 3 s' 'it did not stay, it is failed .exit-code, status 7' 'sleep 3; exit 7'
-syscontainer-switch --soak-from-now-on=2 web 2>/dev/null
+syscontainer-switch --set-soak=2 web 2>/dev/null
 bad 'exits 0 at once' 'it did not (stay|start), it is inactive' 'exit 0'
 bad 'is started again and again' 'it (does not stay up|did not stay|was started and ended)' 'sleep 0.5; exit 9' $'Restart=always\nStartLimitIntervalSec=0'
 bad 'never says that it is ready' 'it did not start, it is failed .timeout' true $'Type=notify\nNotifyAccess=all'
@@ -272,5 +272,5 @@ run_fails 3 'there is no container nothing' syscontainer-switch --hold nothing
 run_fails 2 'invalid container name' syscontainer-switch a/b
 run_fails 2 'missing NAME' syscontainer-switch
 run_fails 2 'a number from 2 on' syscontainer-switch --keep=1 web
-run_fails 2 'from now on' syscontainer-switch --keep=3 --force web
+run_fails 2 'cannot be combined with a switch' syscontainer-switch --keep=3 --force web
 run_fails 2 'alone' syscontainer-switch --recover --force web

@@ -34,7 +34,7 @@ is() {
 version 1
 syscontainer-checkout "$REGISTRY/web" >/dev/null 2>&1
 systemctl start web
-syscontainer-switch --soak-from-now-on=1 web 2>/dev/null
+syscontainer-switch --set-soak=1 web 2>/dev/null
 
 say 'nothing to go back to'
 snapshot >"$WORK/before"

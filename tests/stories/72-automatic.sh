@@ -14,7 +14,7 @@ installed() {
     syscontainer-pull --quiet "$REGISTRY/$1" >/dev/null
     syscontainer-checkout "$REGISTRY/$1" >/dev/null 2>&1
     systemctl start "$1"
-    syscontainer-switch --soak-from-now-on=1 "$1" 2>/dev/null
+    syscontainer-switch --set-soak=1 "$1" 2>/dev/null
 }
 update() { systemctl start "syscontainer-update@$1.service" 2>"$WORK/said"; }
 is() {
@@ -68,7 +68,7 @@ is web web.1
 expect 4 unit_property syscontainer-update@web.service ExecMainStatus
 ends 0 syscontainer-pull --check --container=web
 expect_like 'skipped, it failed before: .*status 7' cat "$WORK/printed"
-expect_like 'the image that is pending failed' syscontainer-list --json
+expect_like 'the pending image failed before' syscontainer-list --json
 check 'it is not tried again' update web
 is web web.1
 
@@ -200,7 +200,7 @@ build_image needing "$WORK/needing"
 syscontainer-pull --quiet "$REGISTRY/needing" >/dev/null
 syscontainer-checkout "$REGISTRY/needing" >/dev/null 2>&1
 systemctl start needing
-syscontainer-switch --soak-from-now-on=1 needing 2>/dev/null
+syscontainer-switch --set-soak=1 needing 2>/dev/null
 version needed 2 'sleep 0.5; exit 3'
 echo 2 >"$WORK/needing/version"
 build_image needing "$WORK/needing"

@@ -39,7 +39,7 @@ if [ "$BOOT" = 1 ]; then
         '[Install]' WantedBy=multi-user.target >/etc/systemd/system/needs.service
     systemctl enable --quiet needs
     systemctl start web needs
-    syscontainer-switch --soak-from-now-on=1 web 2>/dev/null
+    syscontainer-switch --set-soak=1 web 2>/dev/null
     whole
 
     say 'killed at any call'
@@ -87,7 +87,7 @@ if [ "$BOOT" = 1 ]; then
     [ $failures -gt 4 ] || fail 'these are too few to be true'
 
     say 'the unit is stopped while it watches, or killed'
-    syscontainer-switch --soak-from-now-on=60 web 2>/dev/null
+    syscontainer-switch --set-soak=60 web 2>/dev/null
     for how in stop kill; do
         stage "unit $how"
         before=$(readlink $CO/web)
@@ -120,12 +120,12 @@ if [ "$BOOT" = 1 ]; then
     wait_for 'it watches' grep -q watching "$WORK/said"
     kill -KILL $!
     wait $! || true
-    expect_like 'being switched to' syscontainer-list --json
+    expect_like 'a switch to .* is under way' syscontainer-list --json
     check 'which goes back first' syscontainer-checkout --update --set X=1 web
     systemctl restart web
     whole
     say 'systemd executes itself anew while it watches'
-    syscontainer-switch --soak-from-now-on=3 web 2>/dev/null
+    syscontainer-switch --set-soak=3 web 2>/dev/null
     stage reexec
     syscontainer-switch web 2>"$WORK/said" &
     wait_for 'it watches' grep -q watching "$WORK/said"
@@ -134,7 +134,7 @@ if [ "$BOOT" = 1 ]; then
     whole
 
     say 'the power fails while it watches a good version'
-    syscontainer-switch --soak-from-now-on=60 web 2>/dev/null
+    syscontainer-switch --set-soak=60 web 2>/dev/null
     stage good
     readlink $CO/web >"$WORK/old"
     syscontainer-switch web 2>"$WORK/said" &
@@ -152,7 +152,7 @@ if [ "$BOOT" = 2 ]; then
 
     say 'the power fails while it watches one that does not survive a boot'
     readlink $CO/web >"$WORK/old"
-    syscontainer-switch --soak-from-now-on=60 web 2>/dev/null
+    syscontainer-switch --set-soak=60 web 2>/dev/null
     # shellcheck disable=SC2016 # for the container
     stage bad 'if test -e /data/booted; then sleep 0.5; exit 7; fi; touch /data/booted'
     syscontainer-switch web 2>"$WORK/said" &
@@ -169,7 +169,7 @@ if [ "$BOOT" = 3 ]; then
     expect_like '"reason": "it did not' cat $CO/.web.state
 
     say 'the power fails again and again'
-    syscontainer-switch --soak-from-now-on=60 web 2>/dev/null
+    syscontainer-switch --set-soak=60 web 2>/dev/null
     stage unlucky
     syscontainer-switch web 2>"$WORK/said" &
     wait_for 'it watches' grep -q watching "$WORK/said"
@@ -179,7 +179,7 @@ fi
 if [ "$BOOT" = 4 ]; then
     wait_for 'this boot watches it' bash -c "journalctl --sync; journalctl --boot --unit=syscontainer-confirm@web.service | grep 'watching it for 60 s'"
     refuse 'it is not confirmed yet' [ "$(readlink $CO/web)" = "$(cat "$WORK/old")" ]
-    expect_like 'being switched to' syscontainer-list --json
+    expect_like 'a switch to .* is under way' syscontainer-list --json
     cut_off
 fi
 

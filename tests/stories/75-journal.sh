@@ -64,7 +64,7 @@ only installed
 
 say 'how it is updated'
 since
-syscontainer-switch --soak-from-now-on=1 web 2>/dev/null
+syscontainer-switch --set-soak=1 web 2>/dev/null
 entries configured 1 SYSCONTAINER_NAME=web
 only configured
 

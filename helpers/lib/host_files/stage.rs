@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Context, Result};
 use crate::host_files::changes::Facts;
-use crate::host_files::{self, DIRECTORY};
+use crate::host_files::record::{self, DIRECTORY};
 use crate::image::layout::{HostFile, Layout};
 use crate::image::tree::{FileKind, Tree};
 use crate::system::files;
@@ -15,7 +15,7 @@ use crate::system::files;
 /// Lays files out in the deployment `directory` as they will be on the host; `rootfs` is the checked out image.
 pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
     for file in layout.files() {
-        let target = host_files::staged(directory, &file.path);
+        let target = record::staged(directory, &file.path);
         let what = || format!("cannot create {}", target.display());
         // Directories of the host that the image does not bring.
         if let Some(parent) = target.parent() {
@@ -54,11 +54,9 @@ fn link(source: &Path, target: &Path) -> io::Result<bool> {
 pub fn checksum(file: &HostFile, tree: &dyn Tree) -> Result<Option<String>> {
     Ok(match (&file.kind, &file.content, file.source()) {
         (FileKind::Directory, ..) => Some(DIRECTORY.to_owned()),
-        (FileKind::Symlink(target), ..) => Some(host_files::sum(target.as_os_str().as_bytes())),
-        (_, Some(content), _) => Some(host_files::sum(content.as_bytes())),
-        (_, None, Some(source)) => {
-            tree.read(&source.to_string_lossy())?.map(|content| host_files::sum(&content))
-        }
+        (FileKind::Symlink(target), ..) => Some(record::sum(target.as_os_str().as_bytes())),
+        (_, Some(content), _) => Some(record::sum(content.as_bytes())),
+        (_, None, Some(source)) => tree.read(&source.to_string_lossy())?.map(|content| record::sum(&content)),
         (_, None, None) => None,
     })
 }

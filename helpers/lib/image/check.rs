@@ -6,19 +6,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::container::registration::{Notify, UserNotify};
-use crate::container::volumes::Volume;
+use crate::container::info::Values;
+use crate::container::readiness::{Notify, UserNotify};
+use crate::container::volume::Volume;
 use crate::error::{Context, Result};
 use crate::image::Image;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 use crate::image::generated_config::{self, GeneratedConfig};
-use crate::image::installation::{Installation, Values};
+use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
-use crate::paths::Root;
+use crate::paths::{Root, TreePath};
 use crate::unit::escape;
 use crate::unit::syntax::UnitFile;
 
@@ -154,7 +155,7 @@ fn readiness(config: Option<&Normalised>) -> Notify {
 fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
     let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
     let is_wanted = |source: &PathBuf| {
-        let there = root.join(source);
+        let there = root.join(&TreePath::new(source));
         let is_brought = layout.files().iter().any(|file| Path::new(&file.path) == source);
         !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
     };

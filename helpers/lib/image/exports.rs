@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
-use crate::image::installation::Values;
 use crate::image::layout::Layout;
 use crate::image::manifest::{self, Manifest};
 use crate::image::template;

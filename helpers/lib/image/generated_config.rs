@@ -6,16 +6,18 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::container::volumes::Volume;
+use crate::container::info::Values;
+use crate::container::volume::Volume;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::image::installation::{Installation, Values};
+use crate::image::installation::Installation;
 use crate::image::tree::Tree;
 use crate::name::Name;
 use crate::oci::capabilities;
 use crate::oci::config::STOP_SIGNAL;
 use crate::oci::seccomp;
 use crate::oci::signal;
+use crate::paths::TreePath;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -117,7 +119,7 @@ fn volumes(paths: &[String], name: &Name, state: &Path, user: &User) -> Result<V
             return Err(Error::new(format!("its volume {path:?} is not an absolute path of a directory")));
         }
         let below = destination.strip_prefix("/").expect("it begins with the root directory");
-        let directory = state.join(name.as_str()).join(below);
+        let directory = TreePath::new(state.join(name.as_str()).join(below));
         volumes.push(Volume { directory, destination, owner: (user.uid, user.gid) });
     }
     // A volume inside another one is mounted after it.
@@ -143,7 +145,7 @@ fn mounts(volumes: &[Volume]) -> Vec<Value> {
         tmpfs("/var/tmp", "mode=1777"),
     ];
     mounts.extend(volumes.iter().map(|volume| {
-        let (source, destination) = (volume.directory.to_string_lossy(), volume.destination.to_string_lossy());
+        let (source, destination) = (volume.directory.to_string(), volume.destination.to_string_lossy());
         json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rw", "nosuid", "nodev"]})
     }));
     mounts
@@ -225,7 +227,7 @@ mod tests {
         let user = User { uid: 7, ..User::default() };
         let paths = ["/var/lib/x/".to_owned(), "/data".into()];
         let found = volumes(&paths, &name, Path::new("/var/lib"), &user).unwrap();
-        let directories: Vec<_> = found.iter().map(|v| v.directory.to_str().unwrap()).collect();
+        let directories: Vec<_> = found.iter().map(|v| v.directory.to_string()).collect();
         assert_eq!(directories, ["/var/lib/web/data", "/var/lib/web/var/lib/x"]);
         for bad in ["data", "/", "", "/a/../b"] {
             assert!(volumes(&[bad.to_owned()], &name, Path::new("/"), &user).is_err(), "{bad}");

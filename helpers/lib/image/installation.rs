@@ -1,15 +1,12 @@
 //! What the pipeline from an image to a deployment is told of the installation: by the host, and by its user.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::container::registration::UserNotify;
+use crate::container::info::Values;
+use crate::container::readiness::UserNotify;
 use crate::digest::Digest;
 use crate::name::Name;
-use crate::paths::Root;
-
-/// Values of variables, by name.
-pub type Values = BTreeMap<String, String>;
+use crate::paths::{Root, TreePath};
 
 /// One installation of an image. Nothing in it is looked up on a host, so that lint can make one up.
 pub struct Installation<'a> {
@@ -22,9 +19,9 @@ pub struct Installation<'a> {
     /// The tree that is installed to.
     pub root: &'a Root,
     /// Symlink to the current deployment: `DESTDIR` in units, tmpfiles and host files.
-    pub link: PathBuf,
+    pub link: TreePath,
     /// Directory of the deployment: `DESTDIR` in its configuration.
-    pub deployment: PathBuf,
+    pub deployment: TreePath,
     /// Path of the OCI runtime; empty where the image needs none.
     pub runtime: &'a Path,
     /// User that installs.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
-use crate::image::installation::Values;
 use crate::image::manifest::{self, Manifest};
 use crate::image::template::{self, Format, Problem};
 use crate::image::tree::{FileKind, Tree, TreeEntry};

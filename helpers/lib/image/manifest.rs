@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::container::info::{self, Values};
 use crate::error::{Context, Result};
 use crate::image::template::{self, Problem};
 use crate::image::tree::Tree;
@@ -18,8 +19,8 @@ pub const FILE: &str = "exports/manifest.json";
 #[serde(rename_all = "camelCase", default)]
 pub struct Manifest {
     /// Values of variables that the user does not set.
-    #[serde(deserialize_with = "values")]
-    pub default_values: BTreeMap<String, String>,
+    #[serde(deserialize_with = "info::values")]
+    pub default_values: Values,
     /// Whether the image only brings files for the host: no unit, no service.
     #[serde(deserialize_with = "or_default")]
     pub no_container_service: bool,
@@ -113,30 +114,6 @@ pub fn read(tree: &dyn Tree) -> Result<Manifest> {
         Some(content) => parse(&String::from_utf8(content).context(what)?).context(what),
         None => Ok(Manifest::default()),
     }
-}
-
-/// Deserializes values that are not strings as Python prints them, which images rely on.
-pub fn values<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let raw = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
-    raw.into_iter()
-        .map(|(key, value)| {
-            let text = match value {
-                Value::String(text) => text,
-                Value::Number(number) => number.to_string(),
-                Value::Bool(true) => "True".into(),
-                Value::Bool(false) => "False".into(),
-                Value::Null => "None".into(),
-                _ => {
-                    return Err(serde::de::Error::custom(format!(
-                        "the default value of {key:?} is not a string"
-                    )));
-                }
-            };
-            Ok((key, text))
-        })
-        .collect()
 }
 
 #[cfg(test)]

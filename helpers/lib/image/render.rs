@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::container::info::Values;
 use crate::error::{Error, Result};
 use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
-use crate::image::installation::{Installation, Values};
+use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::template::{self, Fault, Format, Problem, RenderedText};
 use crate::image::tree::Tree;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::image::installation::Values;
+use crate::container::info::Values;
 use crate::image::json;
 use crate::unit::escape;
 

@@ -3,12 +3,12 @@
 //! A value that the user set wins over the manifest's default, which wins over the built-in one. Forced variables describe the
 //! installation and cannot be set.
 
-use std::path::Path;
-
+use crate::container::info::Values;
 use crate::container::units;
 use crate::error::{Error, Result};
-use crate::image::installation::{Installation, Values};
+use crate::image::installation::Installation;
 use crate::oci::capabilities;
+use crate::paths::TreePath;
 
 /// Variables that stand for our commands in units, in the order in which systemd runs them.
 pub const COMMANDS: [&str; 4] = ["EXEC_STARTPRE", "EXEC_START", "EXEC_STOP", "EXEC_STOPPOST"];
@@ -54,9 +54,9 @@ pub fn complete(installation: &Installation, defaults: &Values) -> Result<Values
 }
 
 /// Returns the values for one file: in config.json `destdir` is the deployment, elsewhere the symlink to it.
-pub fn with_destdir(values: &Values, destdir: &Path) -> Values {
+pub fn with_destdir(values: &Values, destdir: &TreePath) -> Values {
     let mut values = values.clone();
-    values.insert("DESTDIR".into(), destdir.to_string_lossy().into_owned());
+    values.insert("DESTDIR".into(), destdir.to_string());
     values
 }
 
@@ -118,6 +118,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::name::Name;
     use crate::paths::Root;
+    use std::path::Path;
 
     fn map(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()

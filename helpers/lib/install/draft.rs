@@ -4,18 +4,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::container::deployment::{Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::entries::Entry;
+use crate::container::info::{self, Info, Origin};
 use crate::error::{Context, Result};
-use crate::host_files;
 use crate::host_files::plan::Plan;
-use crate::host_files::stage;
+use crate::host_files::{record, stage};
 use crate::image::check::Checked;
 use crate::image::tree::{FileKind, Tree};
-use crate::install::register;
-use crate::name::Name;
+use crate::name::Deployment;
 use crate::oci::mountpoints::{self, FileMounts};
 use crate::run::bundle;
-use crate::system::files;
+use crate::system::{files, record as system_record};
 
 /// What a deployment is made of besides the image's files.
 pub struct Content {
@@ -25,33 +26,28 @@ pub struct Content {
     pub host_files: Plan,
 }
 
-/// Deployment `number` of a container, not yet there.
+/// A deployment that is not there yet.
 pub struct Draft<'a> {
     deployments: &'a Deployments,
-    name: &'a Name,
-    number: u32,
+    /// The name it will have.
+    pub deployment: Deployment,
 }
 
 impl<'a> Draft<'a> {
     /// One that [`Draft::make`] makes.
-    pub fn new(deployments: &'a Deployments, name: &'a Name, number: u32) -> Self {
-        Draft { deployments, name, number }
-    }
-
-    /// The name it will have.
-    pub fn deployment(&self) -> String {
-        format!("{}.{}", self.name, self.number)
+    pub fn new(deployments: &'a Deployments, deployment: Deployment) -> Self {
+        Draft { deployments, deployment }
     }
 
     /// Checks out `tree`, writes everything else and syncs; then the deployment has its name.
     pub fn make(&self, tree: &dyn Tree, content: &Content, info: Info) -> Result<()> {
-        let temporary = self.deployments.temporary(self.name, self.number);
-        let what = || format!("cannot make deployment {}", self.deployment());
+        let temporary = self.deployments.entry(&Entry::New(self.deployment.clone()));
+        let what = || format!("cannot make deployment {}", self.deployment);
         let made = self.fill(&temporary, tree, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
-            // The first error is the one to tell; recovery collects what is left.
+            // The first error is the one to report; recovery collects what is left.
             let _ = files::remove_tree(&temporary);
-            let _ = self.deployments.remove(&self.deployment());
+            let _ = self.deployments.remove(&self.deployment);
         }
         made.context(what)
     }
@@ -65,25 +61,26 @@ impl<'a> Draft<'a> {
         let rootfs = directory.join("rootfs");
         tree.checkout(&rootfs)?;
         stage::stage(&rendered.layout, &rootfs, directory)?;
-        let staged = |path: &str| host_files::checksum(&host_files::staged(directory, path));
-        plan.record(self.deployments.root(), &mut info, staged)?;
+        let staged = |path: &str| record::checksum(&record::staged(directory, path));
+        plan.record(self.deployments.root(), &mut info.host_files, staged)?;
         if let Some((text, config)) = &rendered.config {
-            if info.rootfs.is_none() && rendered.unit.is_some() {
-                info.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
+            let is_own = info.rootfs().is_none() && rendered.unit.is_some();
+            if let (true, Origin::Ours(ours)) = (is_own, &mut info.origin) {
+                ours.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
             }
             self.write(directory, "config.json", text)?;
         }
         match &rendered.unit {
-            Some(unit) => self.write(directory, &self.name.unit(), unit)?,
+            Some(unit) => self.write(directory, &self.deployment.name().unit(), unit)?,
             // Nothing will run in it.
             None => files::remove_tree(&rootfs)?,
         }
         if let Some(tmpfiles) = &rendered.tmpfiles {
-            let text = format!("{}{tmpfiles}", register::tmpfiles_header(self.name));
-            self.write(directory, &register::tmpfiles_name(self.name), &text)?;
+            let name = self.deployment.name();
+            let text = format!("{}{tmpfiles}", derived::tmpfiles_header(name));
+            self.write(directory, &derived::tmpfiles_in_deployment(name), &text)?;
         }
-        let text = serde_json::to_string_pretty(&info).context(|| "cannot write info".into())?;
-        self.write(directory, "info", &format!("{text}\n"))
+        system_record::save_volatile(&directory.join(info::FILE), &info)
     }
 
     /// All of it may hold values that are nobody's business.
@@ -93,8 +90,8 @@ impl<'a> Draft<'a> {
 
     fn commit(&self, temporary: &Path) -> Result<()> {
         files::sync_file_system(temporary)?;
-        let path = self.deployments.path(self.deployment());
-        fs::rename(temporary, &path).context(|| format!("cannot create {}", path.display()))?;
+        let path = self.deployments.path_of(&self.deployment);
+        files::rename(temporary, &path).context(|| format!("cannot create {}", path.display()))?;
         files::sync_directory(&self.deployments.path(""))
     }
 }

@@ -8,4 +8,6 @@ pub mod preview;
 pub mod recovery;
 pub mod register;
 pub mod remover;
+pub mod same;
+pub mod site;
 pub mod state_directories;

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::subject::Subject;
 use crate::container::deployment::Deployments;
+use crate::container::info::Values;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::exports::Exports;
-use crate::image::installation::{Installation, Values};
+use crate::image::installation::Installation;
 use crate::image::render::Rendered;
 use crate::image::template::{Fault, RenderedText};
 use crate::name::Name;

@@ -19,7 +19,7 @@ pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Ac
     let reference: Reference = text.parse()?;
     let name = reference.name()?;
     if let Some(store) = Store::open_existing(root, repo)? {
-        let _lock = store.keep()?;
+        let _lock = store.lock_shared()?;
         if let Some(image) = store.lookup(&name)? {
             return check(&Subject::Image(&store, &image));
         }

@@ -1,21 +1,22 @@
 //! The unit: as the image wrote it, and as systemd will have it.
 
-use std::path::Path;
-
 use super::config::Config;
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, is_broken, is_open};
 use super::rules;
-use crate::container::deployment::{Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::execution::Execution;
+use crate::container::info::Ours;
+use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
-use crate::container::runtime::{Kind, Runtime};
+use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::units;
 use crate::error::Result;
 use crate::image::exports::SERVICE_TEMPLATE;
 use crate::image::template::RenderedText;
-use crate::image::variables;
-use crate::install::register;
-use crate::paths::{ATTACHED, Root};
+use crate::install::register::{self, Parts};
+use crate::name::Deployment;
 use crate::system::systemd::analyze;
 use crate::unit::syntax::UnitFile;
 
@@ -69,7 +70,7 @@ fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
     for (rule, key, expected, written) in [
         (&rules::EXEC_START, "ExecStart", start.as_str(), "$EXEC_START"),
         (&rules::EXEC_STOP, "ExecStop", stop.as_str(), "$EXEC_STOP"),
-        (&rules::WORKING_DIRECTORY, "WorkingDirectory", link.to_string_lossy().as_ref(), "$DESTDIR"),
+        (&rules::WORKING_DIRECTORY, "WorkingDirectory", link.to_string().as_str(), "$DESTDIR"),
     ] {
         let lines: Vec<_> =
             unit.parsed.lines("Service").filter(|(_, k, value)| *k == key && !value.is_empty()).collect();
@@ -100,7 +101,7 @@ fn composed(
 ) -> Result<()> {
     let name = inspection.installation.name;
     let registration = registration(unit, inspection, config);
-    let source = Path::new(ATTACHED).join(format!("{name}.json"));
+    let source = derived::registration(name);
     let text = units::stub(&registration)
         .and_then(|stub| units::compose(&registration, &source).map(|body| format!("{stub}\n{body}")));
     let text = match text {
@@ -132,26 +133,33 @@ fn composed(
 
 /// Returns what the generator would know of the deployment.
 fn registration(unit: &Unit, inspection: &Inspection, config: Option<&Config>) -> Registration {
-    let installation = inspection.installation;
-    let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: Kind::Crun };
-    let info = Info {
-        image: installation.image.to_owned(),
-        values: variables::with_destdir(inspection.values, &installation.link),
-        has_container_service: true,
-        runtime_kind: if inspection.exports.runs_payload() { Some(runtime) } else { None },
-        placed: inspection.exports.commands(),
-        ..Info::default()
+    let (installation, exports) = (inspection.installation, inspection.exports);
+    let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: RuntimeKind::Crun };
+    let ours = Ours {
+        digest: installation.digest.clone(),
+        user_values: installation.user_values.clone(),
+        user_notify: installation.user_notify,
+        enabled: true,
+        mount_points: Vec::new(),
+        execution: Execution {
+            runtime: if exports.runs_payload() { Some(runtime) } else { None },
+            notify: Notify::Created,
+            pid_file: None,
+            exec_variables: exports.commands(),
+            rootfs: None,
+            run_once: false,
+            volumes: Vec::new(),
+        },
     };
     let tmpfiles = inspection.rendered.tmpfiles.as_ref();
-    register::describe(
-        &Deployments::new(&Root::default()),
-        installation.name,
-        &format!("{}.0", installation.name),
-        info,
-        unit.rendered.text.clone(),
-        config.map(|config| &config.normalised),
-        tmpfiles.is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty()),
-    )
+    let parts = Parts {
+        unit: Some(unit.rendered.text.clone()),
+        config: config.map(|config| &config.normalised),
+        has_tmpfiles: tmpfiles.is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty()),
+    };
+    let deployments = Deployments::new(installation.root);
+    let deployment = Deployment::new(installation.name, 0);
+    register::describe(&deployments, &deployment, installation.image, &ours, parts)
 }
 
 /// Returns the line of the template that a line of the composed unit comes from.

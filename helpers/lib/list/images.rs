@@ -1,4 +1,4 @@
-//! Images of the store as text and as JSON.
+//! The images in the store, as text and as JSON.
 
 use std::fmt::Write;
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::image::exports::Variables;
 use crate::program::table;
-use crate::store::catalog::Entry;
+use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
 
-/// One image; syscontainer-images(8) has the schema.
-pub fn to_json(entry: &Entry, users: &Users) -> Value {
+/// An image as JSON; syscontainer-images(8) has the schema.
+pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     let (name, tag) = split(&entry.image.name);
     json!({
         "image": entry.image.name, "name": name, "tag": tag, "digest": entry.image.digest, "commit": entry.image.commit,
@@ -20,14 +20,14 @@ pub fn to_json(entry: &Entry, users: &Users) -> Value {
     })
 }
 
-/// The layers of an image, lowest first.
-pub fn layers_to_json(entry: &Entry) -> Value {
-    let layer = |layer: &crate::store::catalog::Layer| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
+/// The layers of an image as JSON, lowest first.
+pub fn layers_to_json(entry: &CatalogEntry) -> Value {
+    let layer = |layer: &LayerBlob| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
     entry.layers.iter().map(layer).collect()
 }
 
-/// One line for each image, below a heading.
-pub fn table(entries: &[Entry], users: &Users) -> String {
+/// A table of images, with a heading.
+pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
     let heading = ["NAME", "TAG", "DIGEST", "CREATED", "SIZE", "UNIQUE", "SIGNER", "USED BY"];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
@@ -48,13 +48,13 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
 }
 
 /// Everything about one image, for people.
-pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<String> {
+pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(out, "{key:<9} {}", table::shown(value));
     };
     line("Image", &entry.image.name);
-    line("Digest", &entry.image.digest.to_string());
+    line("Digest", entry.image.digest.as_ref());
     line("Commit", &entry.image.commit);
     line("Created", entry.created.as_deref().unwrap_or("-"));
     line("Size", &format!("{} ({} unique)", bytes(entry.size), bytes(entry.unique)));
@@ -75,7 +75,7 @@ pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<St
     Ok(out)
 }
 
-/// Name and tag, or name and digest.
+/// Splits a name in the store into name and tag, or name and digest.
 fn split(image: &str) -> (&str, &str) {
     image.split_once('@').or_else(|| image.rsplit_once(':')).unwrap_or((image, ""))
 }

@@ -6,14 +6,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::oci::config::Normalised;
 use crate::oci::mount::Mount;
-
-/// As many as the kernel follows.
-const MAX_SYMLINKS: usize = 40;
+use crate::system::files;
 
 /// What a file system is mounted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ fn needed(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<
     }
     let mut needed: Vec<(PathBuf, PointKind)> = Vec::new();
     for (path, kind) in wanted {
-        let path = resolve(rootfs, &path)?;
+        let path = files::resolve_inside(rootfs, &path)?;
         // What is below a mount point is not in the root file system.
         if !needed.iter().any(|(above, _)| path.starts_with(above)) {
             needed.push((path, kind));
@@ -72,45 +70,6 @@ fn wanted(mount: Mount<'_>, files: &FileMounts) -> Option<(PathBuf, PointKind)> 
         .bind_source()
         .is_some_and(|source| files.sources.contains(source) || source.exists() && !source.is_dir());
     Some((mount.destination()?, if is_file { PointKind::File } else { PointKind::Directory }))
-}
-
-/// The path that `path` is inside the rootfs, free of symlinks; what does not exist stays as it is.
-pub fn resolve(rootfs: &Path, path: &Path) -> Result<PathBuf> {
-    let mut done = PathBuf::from("/");
-    let mut rest: Vec<_> = path.components().rev().map(own).collect();
-    let mut followed = 0;
-    while let Some(component) = rest.pop() {
-        match component.as_os_str().to_str() {
-            Some("/" | ".") => {}
-            Some("..") => {
-                done.pop();
-            }
-            _ => {
-                let next = done.join(&component);
-                match fs::read_link(rootfs.join(below_root(&next))) {
-                    Ok(target) => {
-                        followed += 1;
-                        if followed > MAX_SYMLINKS {
-                            return Err(Error::new(format!(
-                                "too many symlinks in mount point {}",
-                                path.display()
-                            )));
-                        }
-                        if target.is_absolute() {
-                            done = PathBuf::from("/");
-                        }
-                        rest.extend(target.components().rev().map(own));
-                    }
-                    Err(_) => done = next,
-                }
-            }
-        }
-    }
-    Ok(done)
-}
-
-fn own(component: Component<'_>) -> PathBuf {
-    PathBuf::from(component.as_os_str())
 }
 
 fn below_root(path: &Path) -> &Path {

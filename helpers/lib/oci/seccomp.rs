@@ -3,8 +3,6 @@
 //! Neither crun nor runc has a profile of its own. Engines derive theirs from this file, in which rules depend on architecture,
 //! capabilities and kernel.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Result};
@@ -15,10 +13,10 @@ const FILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers
 
 /// Returns `linux.seccomp` for a payload with these capabilities; `None` where the host has no profile.
 pub fn profile(root: &Root, capabilities: &[&str]) -> Result<Option<Value>> {
-    let Some(path) = FILES.iter().map(Path::new).find(|path| root.join(path).is_file()) else {
+    let Some(path) = FILES.into_iter().find(|path| root.join(*path).is_file()) else {
         return Ok(None);
     };
-    let what = || format!("cannot read the seccomp profile {}", path.display());
+    let what = || format!("cannot read the seccomp profile {}", path);
     let text = std::fs::read(root.join(path)).context(what)?;
     let profile: Value = serde_json::from_slice(&text).context(what)?;
     Ok(Some(convert(&profile, std::env::consts::ARCH, capabilities)))

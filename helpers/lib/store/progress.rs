@@ -1,7 +1,7 @@
-//! What a person, or systemd, sees of a pull.
+//! What people, and the service manager, see of a pull.
 //!
-//! On a terminal each layer has a bar; elsewhere it has a line. A service manager gets `STATUS=`, and is told to wait
-//! longer for as long as bytes arrive.
+//! On a terminal each layer has a progress bar, elsewhere a line. The service manager gets `STATUS=`, and is told to extend
+//! its timeout for as long as bytes arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +11,27 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use libsystemd::daemon::{NotifyState, notify};
 use oci_spec::image::Descriptor;
 
+use super::pull::PullObserver;
 use crate::digest;
 use crate::program::log;
-use crate::store::pull::Report;
 use crate::system::notify::is_expected;
 
-/// How long systemd waits after the last sign of life.
+/// How long the service manager is to wait after the last sign of life.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it gets one, at most.
+/// Shortest time between two signs of life.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows what a pull is doing.
 pub struct Progress {
     quiet: bool,
+    /// Whether there are progress bars.
     bars: bool,
+    /// Whether a service manager listens.
     managed: bool,
 }
 
 impl Progress {
-    /// As stderr and the environment say; `quiet` leaves warnings only.
+    /// Chooses the form by what stderr is and by the environment. With `quiet`, only warnings are shown.
     pub fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::IsTerminal::is_terminal(&std::io::stderr());
         Progress { quiet, bars, managed: is_expected() }
@@ -53,7 +55,7 @@ impl Progress {
     }
 }
 
-impl Report for Progress {
+impl PullObserver for Progress {
     fn present(&self, layer: &Descriptor) {
         self.line(&format!("layer {} is there already", layer.digest()));
     }
@@ -92,13 +94,13 @@ impl Report for Progress {
     }
 }
 
-/// Enough of a digest to tell layers apart.
+/// The digest of a layer as people see it.
 fn short(layer: &Descriptor) -> &str {
     digest::shorten(layer.digest().as_ref())
 }
 
 fn tell_manager(status: &str) {
     let patience = format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros());
-    // The pull goes on, whether the manager listens or not.
+    // The pull goes on whether the service manager listens or not.
     let _ = notify(false, &[NotifyState::Status(status.to_owned()), NotifyState::Other(patience)]);
 }

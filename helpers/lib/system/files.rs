@@ -3,13 +3,16 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::error::{Context, Result};
-use crate::system::mounts;
+use crate::error::{Context, Error, Result};
+use crate::system::{kill_point, mounts};
+
+/// As many symlinks as the kernel follows.
+const MAX_SYMLINKS: usize = 40;
 
 /// Writes a file under a temporary name beside it and renames it into place. `mode` holds whatever the umask is.
 ///
@@ -21,6 +24,13 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// As [`replace`], for file systems that do not outlive a power cut.
 pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     write_renamed(path, content, mode, false).context(|| format!("cannot write {}", path.display()))
+}
+
+/// Gives a file another name, in place of a file that has it.
+pub fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to)?;
+    kill_point::pass();
+    Ok(())
 }
 
 /// What a file is called until it is whole.
@@ -41,7 +51,8 @@ fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io:
         if sync {
             file.sync_all()?;
         }
-        fs::rename(&temporary, path)
+        kill_point::pass();
+        rename(&temporary, path)
     })();
     if written.is_err() {
         // The first error is the one to tell.
@@ -95,10 +106,13 @@ pub fn set_owner_like(path: &Path, like: &Metadata) -> Result<()> {
         .context(|| format!("cannot set mode and owner of {}", path.display()))
 }
 
-/// Removes a file; one that is not there is fine. Tells whether it was.
+/// Removes a file; one that is not there is fine. Returns whether it was.
 pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            kill_point::pass();
+            Ok(true)
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
@@ -119,6 +133,43 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         result => result.context(what),
     }
+}
+
+/// The path that `path` is inside the tree below `root`, free of symlinks; what does not exist stays as it is. Links are followed
+/// as programs inside the tree see them, and never out of it.
+pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
+    let mut done = PathBuf::from("/");
+    let mut rest: Vec<_> = path.components().rev().map(own).collect();
+    let mut followed = 0;
+    while let Some(component) = rest.pop() {
+        match component.as_os_str().to_str() {
+            Some("/" | ".") => {}
+            Some("..") => {
+                done.pop();
+            }
+            _ => {
+                let next = done.join(&component);
+                match fs::read_link(root.join(next.strip_prefix("/").unwrap_or(&next))) {
+                    Ok(target) => {
+                        followed += 1;
+                        if followed > MAX_SYMLINKS {
+                            return Err(Error::new(format!("too many symlinks in {}", path.display())));
+                        }
+                        if target.is_absolute() {
+                            done = PathBuf::from("/");
+                        }
+                        rest.extend(target.components().rev().map(own));
+                    }
+                    Err(_) => done = next,
+                }
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn own(component: Component<'_>) -> PathBuf {
+    PathBuf::from(component.as_os_str())
 }
 
 /// Names of a directory's entries that are UTF-8; none of a directory that is not there.
