@@ -1,7 +1,7 @@
 //! First step from an image to a deployment: reading `/exports`.
 //!
-//! Everything there is optional. The unit of an image that brings none is a default one, and its configuration is made of the
-//! image's own. An image with the label `atomic.run=once` runs once, and may write to its root file system meanwhile.
+//! Everything there is optional. An image without a unit gets a default one, and its configuration is made from its OCI image
+//! configuration. An image with the label `atomic.run=once` runs once, and may write to its root file system meanwhile.
 
 use std::collections::BTreeSet;
 

@@ -19,7 +19,7 @@ pub struct Rendered {
     pub unit: Option<RenderedText>,
     /// The tmpfiles; `None` where the image brings none.
     pub tmpfiles: Option<RenderedText>,
-    /// The configuration; `None` where it is no template.
+    /// The configuration; `None` where it is not a template.
     pub config: Option<RenderedText>,
     /// The files for the host, or why they cannot be laid out.
     pub layout: Result<Layout>,
@@ -54,7 +54,7 @@ pub fn render(
     }
 }
 
-/// Renders the configuration alone; `None` where it is no template.
+/// Renders only the configuration; `None` where it is not a template.
 pub fn config(
     exports: &Exports,
     installation: &Installation,

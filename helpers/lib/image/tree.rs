@@ -1,4 +1,4 @@
-//! The files of an image before anything is made of them: in the store, in a directory (`--rootfs=`), or as sources.
+//! The files of an image, wherever they are: in the store, in a directory (`--rootfs=`), or as sources.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! What all rules look at: the image, and what the pipeline of an installation made of it.
+//! What all rules look at: the image, and what the pipeline of an installation turns it into.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::paths::Root;
 /// What variables without a value are rendered as: a path and a word.
 pub const NO_VALUE: &str = "/no-value";
 
-/// A host on which images are installed that nobody installs.
+/// A host that does not exist, on which lint installs images.
 pub struct ImaginaryHost {
     name: Name,
     image: String,
@@ -73,13 +73,13 @@ pub struct Inspection<'a> {
     pub rendered: &'a Rendered,
 }
 
-/// Returns whether a value is missing in a line of the template, so that nobody knows what will be there.
+/// Returns whether a value is missing in a line of the template, so that its final text is unknown.
 pub fn is_open(rendered: &RenderedText, line: usize) -> bool {
     let is_missing = |fault: &Fault| matches!(fault, Fault::NoValue(_));
     rendered.problems.iter().any(|problem| problem.line == line && is_missing(&problem.fault))
 }
 
-/// Returns whether something else than missing values is wrong with a template, so that what follows from it is no finding.
+/// Returns whether anything but missing values is wrong with a template. What follows from that is not worth another finding.
 pub fn is_broken(rendered: &RenderedText) -> bool {
     rendered.problems.iter().any(|problem| !matches!(problem.fault, Fault::NoValue(_)))
 }

@@ -5,7 +5,7 @@ use crate::image::json::{Scanner, Token};
 /// Returns the byte at which the value at `pointer` (RFC 6901) begins or, where there is none, the innermost value around it.
 /// The text must be valid JSON.
 pub fn offset(text: &str, pointer: &str) -> usize {
-    let mut at = blank(text, 0);
+    let mut at = skip_whitespace(text, 0);
     for segment in pointer.split('/').skip(1) {
         match child(text, at, &segment.replace("~1", "/").replace("~0", "~")) {
             Some(below) => at = below,
@@ -21,7 +21,7 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
         b'[' => false,
         _ => return None,
     };
-    let (mut next, mut index, mut found) = (blank(text, at + 1), 0, None);
+    let (mut next, mut index, mut found) = (skip_whitespace(text, at + 1), 0, None);
     while !matches!(text.as_bytes().get(next)?, b'}' | b']') {
         let before = next;
         let mut is_it = !is_object && segment.parse() == Ok(index);
@@ -29,15 +29,15 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
             let end = end(text, next);
             is_it = serde_json::from_str::<String>(text.get(next..end)?).is_ok_and(|key| key == segment);
             // The colon.
-            next = blank(text, blank(text, end) + 1);
+            next = skip_whitespace(text, skip_whitespace(text, end) + 1);
         }
         if is_it {
             // Of several with the same key the last one counts.
             found = Some(next);
         }
-        next = blank(text, end(text, next));
+        next = skip_whitespace(text, end(text, next));
         if text.as_bytes().get(next) == Some(&b',') {
-            next = blank(text, next + 1);
+            next = skip_whitespace(text, next + 1);
         }
         if next == before {
             // This is not JSON.
@@ -48,7 +48,7 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
     found
 }
 
-fn blank(text: &str, at: usize) -> usize {
+fn skip_whitespace(text: &str, at: usize) -> usize {
     at + text.as_bytes().iter().skip(at).take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 

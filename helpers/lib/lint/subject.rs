@@ -9,6 +9,7 @@ use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_
 use crate::image::layout::HOSTFS;
 use crate::image::manifest;
 use crate::image::tree::{ExportsDirectory, Tree};
+use crate::install::installer;
 use crate::name::Name;
 use crate::store::Store;
 
@@ -51,7 +52,7 @@ impl Source {
             }
         }
         if dockerfile.is_none() && !has(below) {
-            let why = "there is no Dockerfile, no Containerfile, and no file for /exports in it";
+            let why = "it contains neither a Dockerfile nor a Containerfile nor a file for /exports";
             return Err(Error::new(why)).context(what);
         }
         Ok(Source { directory: directory.to_path_buf(), below, dockerfile })
@@ -133,20 +134,15 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns a name that its container could have.
+    /// Returns the name that its container gets, or one that it could have.
     pub fn name(&self) -> Result<Name> {
         let name = match self {
-            Subject::Source(source) => source.directory.canonicalize().unwrap_or_default(),
-            Subject::Image(_, image) => PathBuf::from(
-                image
-                    .name
-                    .rsplit('/')
-                    .next()
-                    .and_then(|base| base.split([':', '@']).next())
-                    .unwrap_or_default(),
-            ),
+            Subject::Source(source) => {
+                let directory = source.directory.canonicalize().unwrap_or_default();
+                directory.file_name().unwrap_or_default().to_string_lossy().parse()
+            }
+            Subject::Image(_, image) => installer::default_name(image),
         };
-        let name = name.file_name().unwrap_or_default().to_string_lossy().parse::<Name>();
         name.or_else(|_| "container".parse())
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::image::exports::ExportedTexts;
 use crate::image::layout::HOSTFS;
 
-/// Larger files are not templates that anybody wrote, and would take long to look at.
+/// Larger files were not written by hand, and would take long to check.
 const LARGE: usize = 256 << 10;
 
 /// What was found in /exports.

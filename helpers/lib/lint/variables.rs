@@ -44,7 +44,7 @@ fn place(inspection: &Inspection, problem: &Problem) -> Place {
     Place::at(inspection.subject.shown(&problem.file), problem.line, problem.column)
 }
 
-/// Returns whether the manifest could be read, without which nobody knows what has a default.
+/// Returns whether the manifest could be read; otherwise it is unknown which variables have a default.
 fn knows_defaults(inspection: &Inspection, report: &LintReport) -> bool {
     let file = inspection.subject.shown(manifest::FILE);
     let unusable = [&rules::MANIFEST_INVALID, &rules::UNREADABLE];

@@ -1,8 +1,7 @@
-//! Values in files of systemd that somebody else wrote, escaped for the place where they stand: in a unit file, and in
-//! tmpfiles.d(5).
+//! Values in unit files and tmpfiles.d(5) that an image wrote, escaped for the place where they stand.
 //!
-//! A value never adds a line, a setting, a command or a field. `before` is the text in front of it, in which the values in
-//! front of it are escaped already. An error says why a value cannot stand there.
+//! A value never adds a line, a setting, a command or a field. `before` is the text in front of it, in which earlier values are
+//! escaped already. An error says why a value cannot stand there.
 
 use super::lines;
 
@@ -80,7 +79,7 @@ pub fn tmpfiles_value(before: &str, value: &str) -> Result<String, &'static str>
             '\\' => out.push_str("\\\\"),
             ' ' if fields == TMPFILES_FIELDS => out.push_str("\\x20"),
             '\t' if fields == TMPFILES_FIELDS => out.push_str("\\t"),
-            // Before version 254 there are no escapes of other characters here, but quotes may open anywhere.
+            // Before version 254 systemd knows no escapes of other characters here, but quotes may open anywhere.
             ' ' | '\t' if !is_quoted => out.extend(['"', c, '"']),
             '"' | '\'' if fields < TMPFILES_FIELDS => out.extend(['\\', c]),
             _ => out.push(c),

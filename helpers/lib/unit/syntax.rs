@@ -3,7 +3,7 @@
 //! The kind of a value decides how it is escaped, so callers cannot forget it. Quoting everything would be wrong: systemd
 //! ignores quoted paths in settings that take one path.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::Path;
 
 use super::lines::logical_lines;
@@ -202,11 +202,13 @@ impl Writer {
         }
         let value = escape(&value).context(|| format!("cannot write {key}= of a unit"))?;
         if self.section != section {
-            let blank = if self.section.is_empty() { "" } else { "\n" };
-            let _ = writeln!(self.text, "{blank}[{section}]");
+            if !self.section.is_empty() {
+                self.text.push('\n');
+            }
+            self.text.push_str(&format!("[{section}]\n"));
             self.section = section.to_owned();
         }
-        let _ = writeln!(self.text, "{key}={value}");
+        self.text.push_str(&format!("{key}={value}\n"));
         Ok(())
     }
 
@@ -228,7 +230,7 @@ fn escape(value: &Value<'_>) -> Result<String, String> {
         Value::Text(text) => plain(text.trim()),
         Value::Words(words) => quoted(words, false),
         Value::Exec(prefix, words) => quoted(words, true).map(|line| format!("{prefix}{line}")),
-        Value::Raw(text) if text.contains(char::is_control) && text.contains(['\n', '\r', '\0']) => {
+        Value::Raw(text) if text.contains(['\n', '\r', '\0']) => {
             Err(format!("{text:?} contains control characters"))
         }
         Value::Raw(text) => Ok((*text).to_owned()),
