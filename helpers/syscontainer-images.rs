@@ -13,7 +13,6 @@ use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
-use syscontainers::program::table;
 use syscontainers::store::Store;
 use syscontainers::store::catalog;
 use syscontainers::update::retention::Users;
@@ -65,7 +64,7 @@ fn run(args: Args) -> Result<()> {
         // No lock: names are read at once, and a prune would keep a shell's completion waiting.
         return catalog::names(&store)?
             .iter()
-            .try_for_each(|name| cli::print(&format!("{}\n", table::shown(name))));
+            .try_for_each(|name| cli::print(&format!("{}\n", log::printable(name))));
     }
     let _lock = store.lock_shared()?;
     let users = Users::find(&Deployments::new(&args.root))?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
 use syscontainers::lint::subject::{Source, Subject};
-use syscontainers::lint::{self, Report, remote};
+use syscontainers::lint::{self, LintReport, remote};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Outcome, Program};
 use syscontainers::program::log;
@@ -105,7 +105,7 @@ fn run(args: Args) -> Result<Outcome> {
     Ok(if is_bad { Outcome::Findings } else { Outcome::Success })
 }
 
-fn report(args: &Args, target: &Path) -> Result<Report> {
+fn report(args: &Args, target: &Path) -> Result<LintReport> {
     if target.is_dir() {
         return lint::check(&Subject::Source(&Source::open(target)?));
     }

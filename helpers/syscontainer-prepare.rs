@@ -74,6 +74,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
+    let stop_signal = config.stop_signal();
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     for dropped in Host::look()?.adapt(&mut config) {
         log::warning(&format!("this host cannot give {name} {dropped}, starting it without"));
@@ -83,7 +84,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
         pid_file: registration.execution.pid_file.clone(),
-        stop_signal: config::stop_signal(&config),
+        stop_signal,
         scratch: registration.execution.run_once.then(|| registration.scratch()),
     };
     for volume in &registration.execution.volumes {

@@ -280,9 +280,9 @@ files unnamed '{"renameFiles":
  {"/etc/a": "/etc/$Y"}, "installedFilesTemplate": ["/etc/b"]}' /etc/a /etc/b
 bad unnamed 'exports/manifest.json:2:19: no value for Y; exports/hostfs/etc/b:1:1: no value for X'
 files climbing '{"renameFiles": {"/etc/a": "/etc/../a"}}' /etc/a
-bad climbing 'renames /etc/a to "/etc/../a", which is no absolute path'
+bad climbing 'renames /etc/a to "/etc/../a", which is not an absolute path'
 files relative '{"renameFiles": {"/etc/a": "$X"}}' /etc/a
-bad relative 'renames /etc/a to "b", which is no absolute path' --set X=b
+bad relative 'renames /etc/a to "b", which is not an absolute path' --set X=b
 files twice '{"renameFiles": {"/etc/a": "/etc/b"}}' /etc/a /etc/b
 bad twice 'two files are renamed to /etc/b'
 files inway '{}' /etc/passwd/x

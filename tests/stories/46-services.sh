@@ -86,12 +86,12 @@ nonsense() {
 }
 mkdir -p "$WORK/empty/etc"
 nonsense types '{"Cmd": "sh", "Env": 3}' 'cannot (make|read) .*configuration'
-nonsense volumes '{"Cmd": ["sh"], "Volumes": {"data": {}}}' 'its volume "data" is no absolute path'
-nonsense climbing '{"Cmd": ["sh"], "Volumes": {"/a/../../etc": {}}}' 'is no absolute path of a directory'
+nonsense volumes '{"Cmd": ["sh"], "Volumes": {"data": {}}}' 'its volume "data" is not an absolute path'
+nonsense climbing '{"Cmd": ["sh"], "Volumes": {"/a/../../etc": {}}}' 'is not an absolute path of a directory'
 nonsense user '{"Cmd": ["sh"], "User": "nobody-knows"}' 'its user "nobody-knows" is not in its /etc/passwd'
 nonsense group '{"Cmd": ["sh"], "User": "0:nobody-knows"}' 'its group in "0:nobody-knows" is not in its /etc/group'
 nonsense directory '{"Cmd": ["sh"], "WorkingDir": "srv"}' 'its WorkingDir "srv" is not absolute'
-nonsense signal '{"Cmd": ["sh"], "StopSignal": "SIGNONSENSE"}' 'its StopSignal "SIGNONSENSE" is no signal'
+nonsense signal '{"Cmd": ["sh"], "StopSignal": "SIGNONSENSE"}' 'its StopSignal "SIGNONSENSE" is not a signal'
 nonsense command '{}' 'nothing to run'
 nonsense empty '{"Entrypoint": [], "Cmd": null}' 'nothing to run'
 run_fails 2 'expected no, ready or full' syscontainer-checkout --notify=maybe "$REGISTRY/nginx"

@@ -90,7 +90,7 @@ broken() {
     image "$1"
     finds 1 "exports/config.json.template$3" "$REGISTRY/$1"
 }
-broken no-args 's/"args": [^]]*\]/"args": []/' ':3:25: error: process.args is empty: nothing to run [config-invalid]'
+broken no-args 's/"args": [^]]*\]/"args": []/' ':3:25: error: process.args is empty: there is nothing to run [config-invalid]'
 broken bad-type 's/"cwd": "\/"/"cwd": 7/' ': error: not an OCI runtime configuration: invalid type: integer `7`, expected path string [config-invalid]'
 broken bad-json 's/"cwd": "\/"/"cwd": /' ':3:53: error: invalid JSON: expected value, after substitution [config-syntax]'
 broken relative-cwd 's/"cwd": "\/"/"cwd": "srv"/' ':3:53: error: the working directory "srv" is relative, and must be absolute [relative-path]'

@@ -11,6 +11,7 @@ use crate::container::runtime::RuntimeKind;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, SYSTEMD_TMPFILES, TreePath};
+use crate::program::log;
 use crate::unit::syntax::{UnitFile, Value, Writer};
 
 /// First line of everything here.
@@ -89,7 +90,7 @@ pub fn compose(registration: &Registration, source: &TreePath) -> Result<String>
 
 /// A body that says what is wrong with the registration `source`, and fails with it.
 pub fn broken(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
-    let reason: String = reason.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let reason = log::printable(reason);
     let reason = reason.trim_end_matches('\\');
     let mut writer = Writer::new(HEADER);
     writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;

@@ -8,6 +8,7 @@
 pub mod changes;
 pub mod plan;
 pub mod record;
+pub mod stage;
 pub mod written;
 
 use std::collections::BTreeMap;

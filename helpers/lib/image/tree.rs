@@ -1,4 +1,4 @@
-//! The files of an image before anything is made of them: in the store, in a directory (`--rootfs=`), or as sources.
+//! The files of an image, wherever they are: in the store, in a directory (`--rootfs=`), or as sources.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -38,11 +38,9 @@ impl<T: Tree + ?Sized> Tree for &T {
 /// The type of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// A directory.
     Directory,
-    /// A regular file.
     Regular,
-    /// A symlink with this target.
+    /// With its target.
     Symlink(PathBuf),
     /// A device, a FIFO or a socket.
     Special,
@@ -51,15 +49,12 @@ pub enum FileKind {
 /// A file found by [`Tree::walk`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// Path relative to the directory that was walked.
+    /// Relative to the directory that was walked.
     pub path: PathBuf,
-    /// Type of the file.
     pub kind: FileKind,
-    /// Permissions.
+    /// Permissions, without the type.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 

@@ -10,20 +10,18 @@ use crate::container::entries::Entry;
 use crate::container::info::{self, Info, Origin};
 use crate::error::{Context, Result};
 use crate::host_files::plan::Plan;
-use crate::host_files::record;
-use crate::image::layout::HOSTFS;
-use crate::image::rendered::Rendered;
+use crate::host_files::{record, stage};
+use crate::image::check::Checked;
 use crate::image::tree::{FileKind, Tree};
 use crate::name::Deployment;
-use crate::oci::config;
-use crate::oci::mountpoints;
+use crate::oci::mountpoints::{self, FileMounts};
 use crate::run::bundle;
 use crate::system::{files, record as system_record};
 
 /// What a deployment is made of besides the image's files.
 pub struct Content {
     /// Rendered templates.
-    pub rendered: Rendered,
+    pub rendered: Checked,
     /// What becomes of the files for the host.
     pub host_files: Plan,
 }
@@ -62,14 +60,13 @@ impl<'a> Draft<'a> {
         fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
         let rootfs = directory.join("rootfs");
         tree.checkout(&rootfs)?;
-        rendered.layout.stage(&rootfs.join(HOSTFS), directory)?;
+        stage::stage(&rendered.layout, &rootfs, directory)?;
         let staged = |path: &str| record::checksum(&record::staged(directory, path));
         plan.record(self.deployments.root(), &mut info.host_files, staged)?;
         if let Some((text, config)) = &rendered.config {
             let is_own = info.rootfs().is_none() && rendered.unit.is_some();
             if let (true, Origin::Ours(ours)) = (is_own, &mut info.origin) {
-                ours.mount_points =
-                    mountpoints::create(&rootfs, &config::normalised(config), &mount_files(rendered))?;
+                ours.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
             }
             self.write(directory, "config.json", text)?;
         }
@@ -100,10 +97,10 @@ impl<'a> Draft<'a> {
 }
 
 /// What of mounts is a file: the notification socket, and what the image itself brings for the host.
-pub fn mount_files(rendered: &Rendered) -> mountpoints::Files {
-    let config = rendered.config.as_ref().map_or(&serde_json::Value::Null, |(_, value)| value);
-    let mut files = mountpoints::Files::default();
-    if bundle::mounts_notify_socket(&config::normalised(config), rendered.notify) {
+pub fn mount_files(rendered: &Checked) -> FileMounts {
+    let mut files = FileMounts::default();
+    let config = rendered.config.as_ref();
+    if config.is_some_and(|(_, config)| bundle::mounts_notify_socket(config, rendered.notify)) {
         files.extra.push(bundle::PAYLOAD_NOTIFY.into());
     }
     let brought = rendered.layout.files().iter().filter(|file| file.kind == FileKind::Regular);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::container::execution::Execution;
+use crate::container::info::Values;
 use crate::container::info::{Info, Origin, Ours, RecordedFiles};
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
@@ -15,17 +16,19 @@ use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
-use crate::image::exports::{Chosen, Exports, Place};
+use crate::image::check::{self, Checked};
+use crate::image::exports::Exports;
+use crate::image::installation::Installation;
 use crate::image::manifest;
-use crate::image::rendered::Rendered;
+use crate::image::render;
 use crate::image::tree::{Directory, Tree};
-use crate::image::variables::{self, Facts, Values};
+use crate::image::variables;
 use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
 use crate::install::register::{self, Claim, Parts};
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
-use crate::oci::{config, mountpoints, resources};
+use crate::oci::{mountpoints, resources};
 use crate::paths::TreePath;
 use crate::program::log;
 
@@ -114,18 +117,16 @@ impl Previous {
             Some(ours) => ours.user_values.clone(),
             None => {
                 let rootfs = deployments.path_of(deployment).join("rootfs");
-                let defaults = if rootfs.is_dir() { defaults(&Directory(rootfs))? } else { defaults(image)? };
-                atomic::user_values(&info, &defaults)
+                let manifest = if rootfs.is_dir() {
+                    manifest::read(&Directory(rootfs))?
+                } else {
+                    manifest::read(image)?
+                };
+                atomic::user_values(&info, &manifest.default_values)
             }
         };
         Ok(Previous { deployment: deployment.clone(), info, enabled, wanted, user_values })
     }
-}
-
-/// The default values of an image.
-fn defaults(tree: &dyn Tree) -> Result<Values> {
-    let text = tree.read(manifest::FILE)?;
-    Ok(text.map(|text| manifest::parse(&text)).transpose()?.unwrap_or_default().default_values)
 }
 
 impl Planner<'_> {
@@ -142,28 +143,26 @@ impl Planner<'_> {
             true => Some(self.find_runtime()?),
             false => None,
         };
-        let facts = Facts {
+        let (directory, user_values) = (self.site.deployments.directory(), self.user_values());
+        let installation = Installation {
             name: self.name,
             image: &self.image.name,
-            digest: self.image.digest.as_ref(),
+            digest: &self.image.digest,
+            root,
+            link: directory.join(self.name.as_str()),
+            deployment: directory.join(draft.deployment.to_string()),
             runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
+            user_values: &user_values,
+            user_notify: self.user_notify(),
         };
-        let user_values = self.user_values();
-        let values = variables::complete(&facts, &user_values, &exports.manifest().default_values)?;
-        let directory = self.site.deployments.directory();
-        let place = Place {
-            name: self.name,
-            root,
-            link: directory.join(self.name.as_str()).as_path().to_path_buf(),
-            deployment: directory.join(draft.deployment.to_string()).as_path().to_path_buf(),
-        };
-        let chosen = Chosen { values: &user_values, notify: self.user_notify() };
-        let rendered = exports.render(&*tree, self.image, &values, &place, &chosen)?;
+        let values = variables::complete(&installation, &exports.manifest().default_values)?;
+        let rendered = render::render(&exports, &*tree, &installation, &values, None);
+        let rendered = check::check(rendered, &exports, &*tree, self.image, &installation, &values)?;
         self.warn_of_values(&rendered);
-        let values = variables::with_destdir(&values, &place.deployment);
+        let values = variables::with_destdir(&values, &installation.deployment);
         let mut info = self.info(&rendered, values, runtime, rootfs);
         info.installed_files_template = exports.manifest().installed_files_template.clone();
         info.rename_installed_files = rendered.layout.renames().clone();
@@ -202,7 +201,7 @@ impl Planner<'_> {
 
     fn info(
         &self,
-        rendered: &Rendered,
+        rendered: &Checked,
         values: Values,
         runtime: Option<Runtime>,
         rootfs: Option<TreePath>,
@@ -246,7 +245,7 @@ impl Planner<'_> {
         }
     }
 
-    fn warn_of_values(&self, rendered: &Rendered) {
+    fn warn_of_values(&self, rendered: &Checked) {
         for name in self.options.user_values.keys() {
             if variables::is_forced(name) {
                 log::warning(&format!("{name} says how the container is installed, ignoring --set {name}"));
@@ -259,7 +258,7 @@ impl Planner<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft, rendered: Rendered, info: Info) -> Result<Planned> {
+    fn check(&self, draft: &Draft, rendered: Checked, info: Info) -> Result<Planned> {
         let (name, site) = (self.name, self.site);
         let what = || format!("cannot install {name}");
         let has_tmpfiles = rendered.tmpfiles.is_some();
@@ -317,9 +316,9 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
 }
 
 /// Nothing is written to a root file system that is not ours; runtimes make what is missing, if they can.
-fn check_mount_points(rootfs: &Path, rendered: &Rendered) -> Result<()> {
+fn check_mount_points(rootfs: &Path, rendered: &Checked) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
-    let missing = mountpoints::missing(rootfs, &config::normalised(config), &draft::mount_files(rendered))?;
+    let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
     if missing.is_empty() || rendered.run_once {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use crate::container::{derived, units};
 use crate::error::{Context, Result};
 use crate::host_files::changes::{Arrival, Departure, Incoming, Known};
 use crate::host_files::record::DeploymentFiles;
+use crate::host_files::stage;
 use crate::image::Image;
 use crate::image::layout::HostFile;
 use crate::image::tree::FileKind;
@@ -128,7 +129,7 @@ impl Preview<'_> {
         let tree = self.planner.tree(info.rootfs());
         let files = layout(self.planned);
         content.host_files.record(self.root, &mut recorded, |path| match files.get(path) {
-            Some(file) => file.checksum(&*tree),
+            Some(file) => stage::checksum(file, &*tree),
             None => Ok(None),
         })?;
         Ok(Info { host_files: recorded, ..info.clone() })
@@ -174,7 +175,7 @@ impl Preview<'_> {
         let incoming = own.files.installed_files.iter().map(|path| Incoming {
             path: path.clone(),
             recorded: own.files.checksum(path).map(str::to_owned),
-            facts: layout.get(path.as_str()).map(|file| file.facts()),
+            facts: layout.get(path.as_str()).map(|file| stage::facts(file)),
         });
         let incoming: Vec<_> = incoming.collect();
         let mut known = Known::read(self.deployments, self.name)?;

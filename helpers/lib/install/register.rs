@@ -6,8 +6,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::container::deployment::Deployments;
 use crate::container::info::{Info, Ours};
 use crate::container::registration::{self, Registration};
@@ -18,7 +16,8 @@ use crate::host_files::record::DeploymentFiles;
 use crate::install::site::Site;
 use crate::install::{atomic, state_directories};
 use crate::name::{Deployment, Name};
-use crate::oci::{config, resources};
+use crate::oci::config::{self, Normalised};
+use crate::oci::resources;
 use crate::paths::{ATTACHED, GENERATED, Root, STUBS, TMPFILES, TMPFILES_PATH, TreePath, UNIT_PATH};
 use crate::system::files;
 use crate::system::systemd::links;
@@ -46,8 +45,8 @@ impl Files {
 pub struct Parts<'a> {
     /// The rendered unit; `None` where the image brings files for the host only.
     pub unit: Option<String>,
-    /// The runtime configuration, as it was written.
-    pub config: Option<&'a Value>,
+    /// The runtime configuration.
+    pub config: Option<&'a Normalised>,
     /// Whether there are rendered tmpfiles.
     pub has_tmpfiles: bool,
 }
@@ -81,8 +80,7 @@ pub fn describe(
     parts: Parts,
 ) -> Registration {
     let config = parts.config.filter(|_| ours.execution.runtime.is_some());
-    let normal = config::normalised(config.unwrap_or(&Value::Null));
-    let mut mounts = needed_mounts(&normal);
+    let mut mounts = config.map(needed_mounts).unwrap_or_default();
     mounts.extend(ours.execution.rootfs.clone());
     Registration {
         version: registration::VERSION,
@@ -101,10 +99,11 @@ pub fn describe(
 }
 
 /// Bind sources that may be on a mount of their own; the kernel's file systems always are there.
-fn needed_mounts(config: &Value) -> Vec<TreePath> {
+fn needed_mounts(config: &Normalised) -> Vec<TreePath> {
     let kernel = ["/proc", "/sys", "/dev", "/run"];
-    let mut sources: Vec<TreePath> = config::mounts(config)
-        .filter_map(config::bind_source)
+    let mut sources: Vec<TreePath> = config
+        .mounts()
+        .filter_map(|mount| mount.bind_source())
         .filter(|source| *source != Path::new("/") && !kernel.iter().any(|k| source.starts_with(k)))
         .map(TreePath::new)
         .collect();
@@ -242,7 +241,7 @@ pub fn install_section(root: &Root, name: &Name) -> Result<String> {
 
 /// As [`install_section`], of a stub's text.
 pub fn install_section_of(stub: &str) -> Result<String> {
-    let unit = UnitFile::parse(stub)?;
+    let unit = UnitFile::parse(stub).context(|| "invalid unit".into())?;
     Ok(unit.section("Install").map(|(key, value)| format!("{key}={value}\n")).collect())
 }
 

@@ -5,15 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use crate::container::deployment::Deployments;
 use crate::container::derived;
 use crate::container::entries::{Entry, Record};
 use crate::container::info::Info;
 use crate::error::{Context, Result};
 use crate::name::{Deployment, Name};
-use crate::oci::config;
+use crate::oci::config::Config;
 use crate::paths::TreePath;
 use crate::program::log;
 use crate::system::{files, mounts, record};
@@ -131,8 +129,8 @@ fn candidates(deployments: &Deployments, deployment: &Deployment, info: &Info) -
 
 fn bind_sources(deployments: &Deployments, deployment: &Deployment) -> Result<Vec<TreePath>> {
     let text = deployments.read(deployment, "config.json")?.unwrap_or_default();
-    let config: Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(config::mounts(&config).filter_map(config::bind_source).map(TreePath::new).collect())
+    let Ok(config) = Config::parse(&text) else { return Ok(Vec::new()) };
+    Ok(config.mounts().filter_map(|mount| mount.bind_source()).map(TreePath::new).collect())
 }
 
 /// The directory that a plain line of tmpfiles.d(5) makes.

@@ -1,9 +1,10 @@
-//! Images that are in the store, or that are not yet.
+//! Images by reference, in the store or not yet in it.
 
 use std::path::{Path, PathBuf};
 
+use super::check::check;
+use super::finding::LintReport;
 use super::subject::Subject;
-use super::{Report, check};
 use crate::error::Result;
 use crate::paths::{self, Root};
 use crate::store::Store;
@@ -13,8 +14,8 @@ use crate::store::pull;
 use crate::store::reference::Reference;
 use crate::system::files;
 
-/// Checks an image in the store; one that is not there is pulled to a temporary store first.
-pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {
+/// Checks an image of the store; one that is not there is pulled to a temporary store first.
+pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<LintReport> {
     let reference: Reference = text.parse()?;
     let name = reference.name()?;
     if let Some(store) = Store::open_existing(root, repo)? {

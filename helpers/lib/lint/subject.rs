@@ -1,4 +1,4 @@
-//! What is checked: a directory with the sources of an image, or an image in a store.
+//! What lint checks: a directory with the sources of an image, or an image in a store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,33 +9,34 @@ use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_
 use crate::image::layout::HOSTFS;
 use crate::image::manifest;
 use crate::image::tree::{ExportsDirectory, Tree};
+use crate::install::installer;
 use crate::name::Name;
 use crate::store::Store;
 
-/// What an installation looks for, below the image's root.
+/// What an installation looks for in an image.
 pub const FILES: [&str; 6] =
     [CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE, manifest::FILE, HOSTFS];
 const DOCKERFILES: [&str; 2] = ["Dockerfile", "Containerfile"];
 
-/// A file that was read.
+/// A Dockerfile or a Containerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
-    /// As it is called in findings.
+pub struct Dockerfile {
+    /// Path, as findings name it.
     pub file: String,
-    /// Its content.
+    /// Content.
     pub text: String,
 }
 
 /// A directory with the sources of an image.
 pub struct Source {
     directory: PathBuf,
-    /// Its files for /exports, below the directory: `exports`, or the directory itself.
+    /// Where files for /exports are in the directory: `exports`, or empty for the directory itself.
     below: &'static str,
-    dockerfile: Option<Text>,
+    dockerfile: Option<Dockerfile>,
 }
 
 impl Source {
-    /// Looks what there is.
+    /// Looks for a Dockerfile and files for /exports; an error where there is neither.
     pub fn open(directory: &Path) -> Result<Source> {
         let what = || format!("cannot check {}", directory.display());
         fs::read_dir(directory).context(what)?;
@@ -47,22 +48,22 @@ impl Source {
             if dockerfile.is_none() && path.is_file() {
                 let content = fs::read(&path).context(what)?;
                 let text = String::from_utf8_lossy(&content).into_owned();
-                dockerfile = Some(Text { file: path.display().to_string(), text });
+                dockerfile = Some(Dockerfile { file: path.display().to_string(), text });
             }
         }
         if dockerfile.is_none() && !has(below) {
-            let why = "there is no Dockerfile, no Containerfile, and no file for /exports in it";
+            let why = "it contains neither a Dockerfile nor a Containerfile nor a file for /exports";
             return Err(Error::new(why)).context(what);
         }
         Ok(Source { directory: directory.to_path_buf(), below, dockerfile })
     }
 
-    /// The directory.
+    /// The directory as it was given.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Where the files for /exports are.
+    /// The directory with the files for /exports.
     pub fn exports(&self) -> PathBuf {
         match self.below {
             "" => self.directory.clone(),
@@ -70,24 +71,24 @@ impl Source {
         }
     }
 
-    /// How it says that the image is made.
-    pub fn dockerfile(&self) -> Option<&Text> {
+    /// The Dockerfile, if there is one.
+    pub fn dockerfile(&self) -> Option<&Dockerfile> {
         self.dockerfile.as_ref()
     }
 
-    /// Those of [`FILES`] that are there, by their paths below the directory.
+    /// Paths below the directory of those [`FILES`] that exist.
     pub fn files(&self) -> Vec<String> {
         let names = FILES.iter().map(|file| plain(file)).filter(|name| self.exports().join(name).exists());
         names.map(|name| Path::new(self.below).join(name).to_string_lossy().into_owned()).collect()
     }
 }
 
-/// The name below /exports.
+/// Returns the name below /exports.
 fn plain(file: &str) -> &str {
     file.strip_prefix("exports/").unwrap_or(file)
 }
 
-/// What is checked.
+/// What lint checks.
 pub enum Subject<'a> {
     /// The sources of an image.
     Source(&'a Source),
@@ -96,7 +97,7 @@ pub enum Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The sources, if it is these.
+    /// The sources; `None` for an image.
     pub fn source(&self) -> Option<&Source> {
         match self {
             Subject::Source(source) => Some(source),
@@ -104,7 +105,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The image, if it is one.
+    /// The image; `None` for sources.
     pub fn image(&self) -> Option<&Image> {
         match self {
             Subject::Source(_) => None,
@@ -112,12 +113,12 @@ impl Subject<'_> {
         }
     }
 
-    /// How the image is made, where that is known.
-    pub fn dockerfile(&self) -> Option<&Text> {
+    /// The Dockerfile of sources that have one.
+    pub fn dockerfile(&self) -> Option<&Dockerfile> {
         self.source().and_then(Source::dockerfile)
     }
 
-    /// The files of the image, as far as they are there.
+    /// The files of the image; of sources, those for /exports.
     pub fn tree(&self) -> Box<dyn Tree + '_> {
         match self {
             Subject::Source(source) => Box::new(ExportsDirectory(source.exports())),
@@ -125,7 +126,7 @@ impl Subject<'_> {
         }
     }
 
-    /// A file of the image, as it is called in findings.
+    /// Returns how findings name a file of the image.
     pub fn shown(&self, file: &str) -> String {
         match self {
             Subject::Source(source) => source.exports().join(plain(file)).display().to_string(),
@@ -133,20 +134,15 @@ impl Subject<'_> {
         }
     }
 
-    /// What its container may be called.
+    /// Returns the name that its container gets, or one that it could have.
     pub fn name(&self) -> Result<Name> {
         let name = match self {
-            Subject::Source(source) => source.directory.canonicalize().unwrap_or_default(),
-            Subject::Image(_, image) => PathBuf::from(
-                image
-                    .name
-                    .rsplit('/')
-                    .next()
-                    .and_then(|base| base.split([':', '@']).next())
-                    .unwrap_or_default(),
-            ),
+            Subject::Source(source) => {
+                let directory = source.directory.canonicalize().unwrap_or_default();
+                directory.file_name().unwrap_or_default().to_string_lossy().parse()
+            }
+            Subject::Image(_, image) => installer::default_name(image),
         };
-        let name = name.file_name().unwrap_or_default().to_string_lossy().parse::<Name>();
         name.or_else(|_| "container".parse())
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::image::exports::Variables;
+use crate::program::log;
 use crate::program::table;
 use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
@@ -51,7 +52,7 @@ pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
 pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "{key:<9} {}", table::shown(value));
+        let _ = writeln!(out, "{key:<9} {}", log::printable(value));
     };
     line("Image", &entry.image.name);
     line("Digest", entry.image.digest.as_ref());

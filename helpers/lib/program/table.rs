@@ -1,21 +1,18 @@
 //! Tables for people.
 
+use crate::program::log;
+
 /// Rows of cells as lines, with cells of one column below each other.
 pub fn format<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     let mut out = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", shown(cell)));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", log::printable(cell)));
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
     }
     out
-}
-
-/// Text of images cannot move a terminal's cursor.
-pub fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

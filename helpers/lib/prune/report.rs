@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::program::log;
-use crate::program::table;
 use crate::store::outcome::{Outcome, StoreItem};
 
 /// What something that a prune decided on is; in JSON, and for people, the name of the variant in lower case.
@@ -131,7 +130,7 @@ impl PruneReport {
         let mut text = String::new();
         let mut lines = |verb: &str, items: &[PruneItem]| {
             for PruneItem { kind, name, reason } in items {
-                text.push_str(&table::shown(&format!("{verb} {kind} {name}: {reason}")));
+                text.push_str(&log::printable(&format!("{verb} {kind} {name}: {reason}")));
                 text.push('\n');
             }
         };

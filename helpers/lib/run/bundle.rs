@@ -15,7 +15,7 @@ use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
-use crate::oci::config;
+use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::run::{runtime, scratch};
 use crate::system::process::Process;
@@ -153,12 +153,15 @@ impl Bundle {
 
 /// The configuration for `registration`'s runtime, made of a deployment's.
 pub fn assemble(
-    mut config: Value,
+    mut config: Normalised,
     registration: &Registration,
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Value> {
-    config::normalise(&mut config);
+    // They are relative to the bundle, which was the deployment when images were made.
+    config.anchor_bind_sources(registration.path().as_path());
+    let sees_host_run = sees_host_run(&config);
+    let mut config = config.into_value();
     let rootfs = if registration.execution.run_once {
         bundle.scratch_rootfs()
     } else {
@@ -176,24 +179,12 @@ pub fn assemble(
             linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
         }
     }
-    anchor_sources(&mut config, registration.path().as_path());
     match registration.execution.notify {
         Notify::Created => drop_notify_socket(&mut config),
-        Notify::Ready => add_notify_socket(&mut config, &bundle.notify())?,
-        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY))?,
+        Notify::Ready => add_notify_socket(&mut config, &bundle.notify(), sees_host_run)?,
+        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), sees_host_run)?,
     }
     Ok(config)
-}
-
-/// Relative bind sources are relative to the bundle, which was the deployment when images were made.
-fn anchor_sources(config: &mut Value, deployment: &Path) {
-    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-    for mount in mounts.into_iter().flatten().filter(|mount| config::is_bind(mount)) {
-        if let Some(source) = mount.get("source").and_then(Value::as_str) {
-            // As it is, if it is absolute.
-            mount["source"] = json!(deployment.join(source).to_string_lossy());
-        }
-    }
 }
 
 fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
@@ -204,23 +195,24 @@ fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> 
 
 /// Whether the payload finds a host path of /run at the same place: then nothing needs to be mounted, and nothing may
 /// be, since a mount there could show on the host.
-fn sees_host_run(config: &Value) -> bool {
-    let above = config::mounts(config)
-        .filter(|mount| config::destination(mount).is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));
+fn sees_host_run(config: &Normalised) -> bool {
+    let above = config
+        .mounts()
+        .filter(|mount| mount.destination().is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));
     above.last().is_some_and(|mount| {
-        let same = config::bind_source(mount)
-            .is_some_and(|source| source.components().eq(Path::new("/run").components()));
-        same && config::destination(mount).is_some_and(|d| d == Path::new("/run"))
+        let same =
+            mount.bind_source().is_some_and(|source| source.components().eq(Path::new("/run").components()));
+        same && mount.destination().is_some_and(|d| d == Path::new("/run"))
     })
 }
 
 /// Whether the payload needs a mount point for its notification socket.
-pub fn mounts_notify_socket(config: &Value, notify: Notify) -> bool {
+pub fn mounts_notify_socket(config: &Normalised, notify: Notify) -> bool {
     notify != Notify::Created && !sees_host_run(config)
 }
 
-fn add_notify_socket(config: &mut Value, socket: &Path) -> Result<()> {
-    let place = if sees_host_run(config) {
+fn add_notify_socket(config: &mut Value, socket: &Path, sees_host_run: bool) -> Result<()> {
+    let place = if sees_host_run {
         socket.to_string_lossy().into_owned()
     } else {
         let mount = json!({
@@ -248,6 +240,7 @@ fn drop_notify_socket(config: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::config::Config;
 
     fn registration(notify: Notify) -> Registration {
         let text = json!({
@@ -265,7 +258,7 @@ mod tests {
     fn assembled(config: Value, notify: Notify, kind: RuntimeKind) -> Value {
         let runtime = Runtime { path: "/usr/bin/x".into(), kind };
         assemble(
-            config,
+            Config::new(config).normalised(),
             &registration(notify),
             &runtime,
             &Bundle::new(&Root::default(), &"x".parse().unwrap()),

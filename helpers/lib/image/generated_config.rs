@@ -1,80 +1,68 @@
-//! The runtime configuration of an image without one in `/exports`: made of its OCI image configuration.
+//! The runtime configuration of an image that has none in `/exports`, made from its OCI image configuration.
 //!
-//! The payload has the host's network and the other namespaces of its own, as system containers commonly have.
+//! The payload shares the host's network and has all other namespaces to itself, as is usual for system containers.
 
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 
+use crate::container::info::Values;
 use crate::container::volume::Volume;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::image::installation::Installation;
 use crate::image::tree::Tree;
-use crate::image::variables::Values;
 use crate::name::Name;
-use crate::oci::config;
+use crate::oci::capabilities;
+use crate::oci::config::STOP_SIGNAL;
 use crate::oci::seccomp;
-use crate::paths::{Root, TreePath};
-use crate::system::process;
+use crate::oci::signal;
+use crate::paths::TreePath;
 
-/// Capabilities of a service that brings no configuration: those that podman gives, none of which makes devices.
-const CAPABILITIES: [&str; 11] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What an image without a configuration of its own is run as.
-pub struct Default {
+
+/// A configuration made for an image, and what it needs on the host.
+pub struct GeneratedConfig {
     /// The configuration, as JSON text.
-    pub config: String,
-    /// Directories that it writes to, which outlive deployments.
+    pub text: String,
+    /// Directories that the payload writes to, which outlive deployments.
     pub volumes: Vec<Volume>,
 }
 
-/// The default of a container called `name`; `values` add to its environment, `state` is where volumes are.
-pub fn of(
+/// Makes a configuration. `environment` adds to the image's environment, and wins over it; `values` say where volumes are.
+pub fn generate(
     tree: &dyn Tree,
     image: &Image,
-    name: &Name,
-    root: &Root,
+    installation: &Installation,
+    environment: &Values,
     values: &Values,
-    state: &Path,
-) -> Result<Default> {
-    let what = || format!("cannot make a configuration for {}", image.name);
-    let config: ImageConfiguration = serde_json::from_str(&image.config).context(what)?;
-    let config = config.config().clone().unwrap_or_default();
-    let lists = [config.entrypoint(), config.cmd()];
-    let args: Vec<String> = lists.into_iter().flatten().flatten().cloned().collect();
+) -> Result<GeneratedConfig> {
+    let config = image.configuration()?.config().clone().unwrap_or_default();
+    let args: Vec<&String> = [config.entrypoint(), config.cmd()].into_iter().flatten().flatten().collect();
     if args.is_empty() {
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
-        return Err(Error::new(why)).context(what);
+        return Err(Error::new(why));
     }
     let user = match config.user().as_deref() {
-        None | Some("") => json!({"uid": 0, "gid": 0}),
-        Some(user) => find_user(tree, user).context(what)?,
+        None | Some("") => User::default(),
+        Some(user) => find_user(tree, user)?,
     };
-    let volumes =
-        volumes(config.volumes().as_deref().unwrap_or_default(), name, state, &user).context(what)?;
-    let seccomp = seccomp::profile(root, &CAPABILITIES).context(what)?;
+    let state = Path::new(values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
+    let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), installation.name, state, &user)?;
+    let capabilities = capabilities::DEFAULT;
     let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": false, "user": user, "args": args, "env": env(config.env().as_deref(), values),
-            "cwd": working_directory(config.working_dir().as_deref()).context(what)?, "noNewPrivileges": true,
-            "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
+            "terminal": false,
+            "user": user.to_json(),
+            "args": args,
+            "env": env(config.env().as_deref(), environment),
+            "cwd": working_directory(config.working_dir().as_deref())?,
+            "noNewPrivileges": true,
+            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
         },
         "root": {"path": "rootfs", "readonly": true},
-        "hostname": name,
+        "hostname": installation.name,
         "mounts": mounts(&volumes),
         "linux": {
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
@@ -82,19 +70,24 @@ pub fn of(
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     });
-    if let Some(seccomp) = seccomp {
+    if let Some(seccomp) = seccomp::profile(installation.root, &capabilities)? {
         value["linux"]["seccomp"] = seccomp;
     }
-    if let Some(signal) = config.stop_signal().as_deref().filter(|signal| !signal.is_empty()) {
-        if process::signal_number(signal).is_none() {
-            return Err(Error::new(format!("its StopSignal {signal:?} is no signal"))).context(what);
-        }
-        value["annotations"] = json!({config::STOP_SIGNAL: signal});
+    if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
+        value["annotations"] = json!({STOP_SIGNAL: signal});
     }
-    Ok(Default { config: format!("{value:#}\n"), volumes })
+    Ok(GeneratedConfig { text: format!("{value:#}\n"), volumes })
 }
 
-/// The image's environment, in which the user's values win.
+fn stop_signal(signal: Option<&str>) -> Result<Option<&str>> {
+    match signal {
+        None | Some("") => Ok(None),
+        Some(signal) if signal::number(signal).is_some() => Ok(Some(signal)),
+        Some(signal) => Err(Error::new(format!("its StopSignal {signal:?} is not a signal"))),
+    }
+}
+
+/// Returns the image's environment, in which the user's values win.
 fn env(image: Option<&[String]>, values: &Values) -> Vec<String> {
     let key = |entry: &str| entry.split_once('=').map_or(entry, |(key, _)| key).to_owned();
     let mut env: Vec<String> = image.unwrap_or_default().to_vec();
@@ -114,9 +107,8 @@ fn working_directory(directory: Option<&str>) -> Result<&str> {
     }
 }
 
-/// Below `state`, at the path that they have in the container.
-fn volumes(paths: &[String], name: &Name, state: &Path, user: &Value) -> Result<Vec<Volume>> {
-    let id = |key: &str| user.get(key).and_then(Value::as_u64).unwrap_or(0) as u32;
+/// Returns the volumes at `paths` of the container: directories below `state/NAME` that belong to `user`.
+fn volumes(paths: &[String], name: &Name, state: &Path, user: &User) -> Result<Vec<Volume>> {
     let mut volumes = Vec::new();
     for path in paths {
         let destination: PathBuf = Path::new(path).components().collect();
@@ -124,42 +116,61 @@ fn volumes(paths: &[String], name: &Name, state: &Path, user: &Value) -> Result<
         let is_plain = parts.next() == Some(Component::RootDir)
             && parts.all(|part| matches!(part, Component::Normal(_)));
         if !is_plain || destination == Path::new("/") {
-            return Err(Error::new(format!("its volume {path:?} is no absolute path of a directory")));
+            return Err(Error::new(format!("its volume {path:?} is not an absolute path of a directory")));
         }
-        let directory = state.join(name.as_str()).join(destination.strip_prefix("/").unwrap_or(&destination));
-        let directory = TreePath::new(directory);
-        volumes.push(Volume { directory, destination, owner: (id("uid"), id("gid")) });
+        let below = destination.strip_prefix("/").expect("it begins with the root directory");
+        let directory = TreePath::new(state.join(name.as_str()).join(below));
+        volumes.push(Volume { directory, destination, owner: (user.uid, user.gid) });
     }
-    // One inside another is mounted after it.
+    // A volume inside another one is mounted after it.
     volumes.sort_by(|a, b| a.destination.cmp(&b.destination));
     Ok(volumes)
 }
 
-fn mounts(volumes: &[Volume]) -> Value {
+fn mounts(volumes: &[Volume]) -> Vec<Value> {
     let tmpfs = |destination: &str, mode: &str| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", mode]});
-    let mut mounts = json!([
-        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-         "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+    let mut mounts = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+               "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+               "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
         tmpfs("/dev/shm", "mode=1777"),
-        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
-        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+               "options": ["nosuid", "noexec", "nodev"]}),
+        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
+               "options": ["nosuid", "noexec", "nodev", "ro"]}),
         tmpfs("/run", "mode=755"),
         tmpfs("/tmp", "mode=1777"),
         tmpfs("/var/tmp", "mode=1777"),
-    ]);
-    let volumes = volumes.iter().map(|volume| {
+    ];
+    mounts.extend(volumes.iter().map(|volume| {
         let (source, destination) = (volume.directory.to_string(), volume.destination.to_string_lossy());
         json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rw", "nosuid", "nodev"]})
-    });
-    mounts.as_array_mut().into_iter().for_each(|mounts| mounts.extend(volumes.clone()));
+    }));
     mounts
 }
 
-/// `USER` or `USER:GROUP`, each a number, or a name in the image's own passwd(5) and group(5).
-fn find_user(tree: &dyn Tree, text: &str) -> Result<Value> {
+/// The user that a payload runs as.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct User {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl User {
+    fn to_json(&self) -> Value {
+        let mut value = json!({"uid": self.uid, "gid": self.gid});
+        if !self.groups.is_empty() {
+            value["additionalGids"] = json!(self.groups);
+        }
+        value
+    }
+}
+
+/// Finds `USER` or `USER:GROUP`, each a number, or a name in the image's own passwd(5) and group(5).
+fn find_user(tree: &dyn Tree, text: &str) -> Result<User> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let read = |path| -> Result<String> {
         Ok(String::from_utf8_lossy(&tree.read(path)?.unwrap_or_default()).into_owned())
@@ -173,16 +184,12 @@ fn find_user(tree: &dyn Tree, text: &str) -> Result<Value> {
     };
     let gid: u32 =
         gid.ok_or_else(|| Error::new(format!("its group in {text:?} is not in its /etc/group")))?;
-    let mut found = json!({"uid": uid, "gid": gid});
-    // As at a login: of a user that is named, the groups that name them.
-    let others = if group.is_none() { memberships(&read("etc/group")?, user) } else { Vec::new() };
-    if !others.is_empty() {
-        found["additionalGids"] = json!(others);
-    }
-    Ok(found)
+    // As at a login: a user without an explicit group is in all groups that list it as a member.
+    let groups = if group.is_none() { memberships(&read("etc/group")?, user) } else { Vec::new() };
+    Ok(User { uid, gid, groups })
 }
 
-/// Numbers of the groups that have `user` among their members.
+/// Returns the numbers of the groups that have `user` among their members.
 fn memberships(file: &str, user: &str) -> Vec<u32> {
     let fields = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let of_user =
@@ -190,7 +197,7 @@ fn memberships(file: &str, user: &str) -> Vec<u32> {
     of_user.filter_map(|fields| fields.get(2)?.parse().ok()).collect()
 }
 
-/// Third and fourth field of the entry called `name`, as numbers.
+/// Returns the third and the fourth field of the entry called `name`, as numbers.
 fn find_entry(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
     let fields = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let entry = fields.into_iter().find(|fields| fields.first() == Some(&name))?;
@@ -217,12 +224,13 @@ mod tests {
         let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
         assert_eq!(env(Some(&image), &values), ["A=1", "B=x=y", "C=", PATH]);
         let name = "web".parse().unwrap();
+        let user = User { uid: 7, ..User::default() };
         let paths = ["/var/lib/x/".to_owned(), "/data".into()];
-        let found = volumes(&paths, &name, Path::new("/var/lib"), &json!({"uid": 7})).unwrap();
+        let found = volumes(&paths, &name, Path::new("/var/lib"), &user).unwrap();
         let directories: Vec<_> = found.iter().map(|v| v.directory.to_string()).collect();
         assert_eq!(directories, ["/var/lib/web/data", "/var/lib/web/var/lib/x"]);
         for bad in ["data", "/", "", "/a/../b"] {
-            assert!(volumes(&[bad.to_owned()], &name, Path::new("/"), &json!({})).is_err(), "{bad}");
+            assert!(volumes(&[bad.to_owned()], &name, Path::new("/"), &user).is_err(), "{bad}");
         }
     }
 }
