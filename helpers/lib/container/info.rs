@@ -105,12 +105,12 @@ pub enum Origin {
     #[default]
     Atomic,
     /// These programs.
-    Ours(Ours),
+    Ours(Box<Ours>),
 }
 
 impl From<Option<Ours>> for Origin {
     fn from(ours: Option<Ours>) -> Origin {
-        ours.map_or(Origin::Atomic, Origin::Ours)
+        ours.map_or(Origin::Atomic, |ours| Origin::Ours(Box::new(ours)))
     }
 }
 
@@ -118,7 +118,7 @@ impl From<Origin> for Option<Ours> {
     fn from(origin: Origin) -> Option<Ours> {
         match origin {
             Origin::Atomic => None,
-            Origin::Ours(ours) => Some(ours),
+            Origin::Ours(ours) => Some(*ours),
         }
     }
 }

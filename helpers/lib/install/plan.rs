@@ -241,7 +241,7 @@ impl Planner<'_> {
             remote: None,
             use_links: true,
             runtime: runtime_path,
-            origin: Origin::Ours(ours),
+            origin: Origin::Ours(Box::new(ours)),
         }
     }
 

@@ -38,10 +38,17 @@ pub struct TestHost {
     pub name: Name,
 }
 
+impl Default for TestHost {
+    fn default() -> TestHost {
+        TestHost::new()
+    }
+}
+
 impl TestHost {
     /// A host without containers.
     pub fn new() -> TestHost {
-        let directory = tempfile::tempdir().unwrap();
+        // In memory, where there is such a directory: a disk would be synced thousands of times.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let root = Root::new(directory.path().join("root"));
         fs::create_dir_all(root.path().join("usr/bin")).unwrap();
         fs::write(root.path().join("usr/bin/crun"), "").unwrap();

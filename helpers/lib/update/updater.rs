@@ -10,11 +10,12 @@ use crate::error::{Error, Result};
 use crate::install::draft::Draft;
 use crate::install::plan::{Planned, Planner, Previous};
 use crate::install::same::{self, Wanted};
+use crate::install::site::Site;
 use crate::install::{preview, register};
 use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::system::journal::{self, Event, Subject};
-use crate::system::systemd::{analyze, manager};
+use crate::system::systemd::manager;
 use crate::update::retention;
 use crate::update::switcher::Switcher;
 
@@ -77,7 +78,7 @@ impl Updater<'_> {
                 return Ok(());
             }
         }
-        check_unit(&planned.registration)?;
+        check_unit(site, &planned.registration)?;
         planned.warn_of_host_files();
         // First, so that one that is whole is never taken for one to go back to.
         state.staged = Some(draft.deployment.clone());
@@ -245,14 +246,14 @@ fn is_same(old: &Info, new: &Info) -> bool {
 }
 
 /// Refuses a registration whose unit systemd would not load, and warns of what it would ignore.
-fn check_unit(registration: &Registration) -> Result<()> {
+fn check_unit(site: &Site, registration: &Registration) -> Result<()> {
     let name = &registration.name;
     if registration.unit.is_none() {
         return Ok(());
     }
     let body = units::compose(registration, &derived::registration(name))?;
     let text = format!("{}\n{body}", units::stub(registration)?);
-    for complaint in analyze::verify(&text, name)?.unwrap_or_default() {
+    for complaint in site.manager.analyze(&text, name)?.unwrap_or_default() {
         let line = complaint.line.and_then(|line| text.lines().nth(line.saturating_sub(1)));
         let place = line.map_or(String::new(), |line| format!(" (line '{}')", line.trim()));
         let message = format!("{}: {}{place}", name.unit(), complaint.message);

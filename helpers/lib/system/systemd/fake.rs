@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::paths::STUBS;
 use crate::system::kill_point;
+use crate::system::systemd::analyze::Complaint;
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
 use crate::system::systemd::status::UnitStatus;
 
@@ -23,6 +24,8 @@ pub enum Fate {
     Dies(Duration),
 }
 
+/// What a start does besides.
+type Started = Box<dyn Fn(&str)>;
 /// What a start asks for, which may depend on what is installed by then.
 type Decide = Box<dyn Fn(&str) -> Fate>;
 
@@ -32,7 +35,7 @@ pub struct Fake {
     /// When units that are up will fail.
     deaths: RefCell<BTreeMap<String, Duration>>,
     decide: RefCell<Decide>,
-    started: RefCell<Box<dyn Fn(&str)>>,
+    started: RefCell<Started>,
     enabled: RefCell<Vec<String>>,
     clock: Cell<Duration>,
     boot: Cell<u32>,
@@ -41,6 +44,12 @@ pub struct Fake {
     interrupt_at: Cell<Option<Duration>>,
     /// What was asked for, as `verb unit`.
     pub calls: RefCell<Vec<String>>,
+}
+
+impl Default for Fake {
+    fn default() -> Fake {
+        Fake::new()
+    }
 }
 
 impl Fake {
@@ -248,6 +257,10 @@ impl Manager for Fake {
     fn create_tmpfiles(&self, name: &Name) -> Result<()> {
         self.call("tmpfiles", name.as_str());
         Ok(())
+    }
+
+    fn analyze(&self, _: &str, _: &Name) -> Result<Option<Vec<Complaint>>> {
+        Ok(None)
     }
 
     fn hold_signals(&self) -> Result<()> {

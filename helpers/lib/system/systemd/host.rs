@@ -20,6 +20,7 @@ use crate::name::Name;
 use crate::paths::{self, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
 use crate::system::command::{output, run};
 use crate::system::process::Process;
+use crate::system::systemd::analyze::{self, Complaint};
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
 use crate::system::systemd::status::{PROPERTIES, UnitStatus};
 use crate::system::{files, kill_point};
@@ -148,6 +149,10 @@ impl Manager for Systemd {
             return Ok(());
         }
         run(Command::new(SYSTEMD_TMPFILES).arg("--create").arg(format!("{name}.conf")))
+    }
+
+    fn analyze(&self, unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
+        analyze::verify(unit, name)
     }
 
     fn hold_signals(&self) -> Result<()> {

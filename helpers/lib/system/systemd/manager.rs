@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 use crate::name::Name;
+use crate::system::systemd::analyze::Complaint;
 use crate::system::systemd::status::UnitStatus;
 
 /// What is to be done with units.
@@ -104,6 +105,9 @@ pub trait Manager {
 
     /// Creates what `tmpfiles.d/NAME.conf` describes.
     fn create_tmpfiles(&self, name: &Name) -> Result<()>;
+
+    /// What is wrong with the text of a unit that is not there yet; `None` where nobody can tell.
+    fn analyze(&self, unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>>;
 
     /// From now on signals that end programs end waits instead.
     fn hold_signals(&self) -> Result<()>;
