@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
-use syscontainers::lint::subject::{Source, Subject};
+use syscontainers::lint::target::{Sources, Target};
 use syscontainers::lint::{self, LintReport, remote};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Outcome, Program};
@@ -107,7 +107,7 @@ fn run(args: Args) -> Result<Outcome> {
 
 fn report(args: &Args, target: &Path) -> Result<LintReport> {
     if target.is_dir() {
-        return lint::check(&Subject::Source(&Source::open(target)?));
+        return lint::check(&Target::Sources(&Sources::open(target)?));
     }
     let text = target.to_str().ok_or_else(|| Error::usage(format!("{target:?} is not UTF-8")))?;
     if target.exists() || text.starts_with(['.', '/']) {

@@ -180,11 +180,124 @@ fn is_volatile(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
+    use crate::image::render;
+    use crate::image::tree::Directory;
     use crate::oci::config::Config;
     use serde_json::{Value, json};
 
     fn normalised(config: Value) -> Normalised {
         Config::new(config).normalised()
+    }
+
+    /// Takes the files of an image, with the labels and the command of its configuration, through the whole pipeline.
+    fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -> Result<Checked> {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let tree = Directory(dir.path().to_path_buf());
+        let image = Image {
+            name: "r/web:1".into(),
+            commit: String::new(),
+            digest: Digest::of(b""),
+            manifest: String::new(),
+            config: format!(
+                r#"{{"architecture": "amd64", "os": "linux", "config": {config}, "rootfs": {{"type": "layers", "diff_ids": []}}, "history": []}}"#
+            ),
+        };
+        let user_values =
+            user_values.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let installation = Installation {
+            name: &"web".parse().unwrap(),
+            image: &image.name,
+            digest: &image.digest,
+            root: &Root::new(dir.path().join("host")),
+            link: "/d/web".into(),
+            deployment: "/d/web.0".into(),
+            runtime: Path::new("/usr/bin/crun"),
+            uid: 0,
+            gid: 0,
+            uuid: None,
+            user_values: &user_values,
+            user_notify: None,
+        };
+        let exports = Exports::read(&tree, &image)?;
+        let values = variables::complete(&installation, &exports.manifest().default_values)?;
+        let rendered = render::render(&exports, &tree, &installation, &values, None);
+        check(rendered, &exports, &tree, &image, &installation, &values)
+    }
+
+    const CONFIG: &str = r#"{"root": {"path": "rootfs", "readonly": true},
+        "process": {"args": ["/bin/web", "$PORT", "$DESTDIR"]},
+        "mounts": [{"type": "bind", "source": "${STATE_DIRECTORY}/web", "destination": "/data"}]}"#;
+
+    #[test]
+    fn an_image_becomes_what_a_deployment_holds() {
+        let files = [
+            ("exports/config.json.template", CONFIG),
+            ("exports/service.template", "[Service]\nType=notify\nUser=web\nExecStart=$EXEC_START\n"),
+            ("exports/manifest.json", r#"{"defaultValues": {"PORT": 80}}"#),
+            ("exports/hostfs/etc/web.conf", ""),
+        ];
+        let checked = install(&files, "{}", &[("UNUSED", "x")]).unwrap();
+        let (text, config) = checked.config.as_ref().unwrap();
+        assert!(text.contains(r#"["/bin/web", "80", "/d/web.0"]"#), "{text}");
+        assert_eq!(config.mounts().count(), 2);
+        assert_eq!(checked.tmpfiles.as_deref(), Some("d /var/lib/web :0700 :0 :0 - -\n"));
+        assert_eq!(
+            (checked.placed.as_slice(), checked.notify),
+            (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
+        );
+        assert_eq!(checked.mode(), 0o711);
+        assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
+        let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["/etc", "/etc/web.conf"]);
+    }
+
+    #[test]
+    fn an_image_without_exports_is_run_as_its_configuration_says() {
+        let checked =
+            install(&[], r#"{"Cmd": ["/bin/web"], "Volumes": {"/data": {}}}"#, &[("A", "b")]).unwrap();
+        let (text, _) = checked.config.as_ref().unwrap();
+        assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
+        assert_eq!(checked.volumes[0].directory, TreePath::new("/var/lib/web/data"));
+        assert_eq!(checked.placed, variables::COMMANDS);
+        assert_eq!(checked.mode(), 0o700);
+    }
+
+    #[test]
+    fn whatever_cannot_be_installed_is_refused() {
+        let service = ("exports/service.template", "[Service]\nExecStart=$EXEC_START $NONE\n");
+        for (files, expected) in [
+            (vec![], "cannot make a configuration for r/web:1: it has neither exports/config.json nor"),
+            (vec![service], "cannot render r/web:1: exports/service.template:2:23: no value for NONE; give"),
+            (
+                vec![("exports/manifest.json", "[]")],
+                "invalid image r/web:1: cannot read exports/manifest.json: it is not a JSON object",
+            ),
+            (
+                vec![("exports/config.json", "{")],
+                "cannot install r/web:1: invalid JSON in exports/config.json, after",
+            ),
+            (
+                vec![("exports/config.json", "{}")],
+                "cannot install r/web:1: invalid configuration in exports/config.json: root.readonly must be true",
+            ),
+            (
+                vec![("exports/service.template", "A=1")],
+                "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= stands before any section",
+            ),
+            (
+                vec![("exports/hostfs/a", ""), ("exports/manifest.json", r#"{"renameFiles": {"/a": "b"}}"#)],
+                "cannot install r/web:1: invalid files in exports/hostfs: exports/manifest.json renames /a to",
+            ),
+        ] {
+            let error = install(&files, "{}", &[]).err().unwrap().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
-use crate::image::template::{self, Fault, Format, Problem, RenderedText};
+use crate::image::template::{self, Format, PlaceholderFault, Problem, RenderedText};
 use crate::image::tree::Tree;
 use crate::image::variables;
 
@@ -76,7 +76,7 @@ impl Rendered {
             return Ok(());
         }
         let list = problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("; ");
-        let is_missing = problems.iter().any(|problem| matches!(problem.fault, Fault::NoValue(_)));
+        let is_missing = problems.iter().any(|problem| matches!(problem.fault, PlaceholderFault::NoValue(_)));
         let remedy = if is_missing { "; give each missing value with --set NAME=VALUE" } else { "" };
         Err(Error::new(format!("cannot render {image}: {list}{remedy}")))
     }

@@ -32,12 +32,12 @@ pub struct Problem {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    pub fault: Fault,
+    pub fault: PlaceholderFault,
 }
 
 /// What is wrong with a placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum PlaceholderFault {
     /// The variable of this name has no value.
     NoValue(String),
     /// The value of a variable cannot stand where it is used.
@@ -46,12 +46,14 @@ pub enum Fault {
     Invalid,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PlaceholderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NoValue(name) => write!(f, "no value for {name}"),
-            Fault::Unescapable { name, why } => write!(f, "the value of {name} cannot stand here: {why}"),
-            Fault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
+            PlaceholderFault::NoValue(name) => write!(f, "no value for {name}"),
+            PlaceholderFault::Unescapable { name, why } => {
+                write!(f, "the value of {name} cannot stand here: {why}")
+            }
+            PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
         }
     }
 }
@@ -77,12 +79,12 @@ pub struct RenderedText {
     pub text: String,
     /// Every problem, in order. The result is what the image meant only if there is none.
     pub problems: Vec<Problem>,
-    sources: Vec<Source>,
+    parts: Vec<Part>,
 }
 
 /// Where a part of a rendered text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Source {
+struct Part {
     /// The byte of the result that the part begins at.
     result: usize,
     /// The byte of the template that it comes from.
@@ -94,15 +96,15 @@ struct Source {
 impl RenderedText {
     /// Returns the byte of the template that a byte of the result comes from: for a value, that of its placeholder.
     pub fn origin(&self, at: usize) -> usize {
-        match self.sources.iter().rev().find(|source| source.result <= at) {
-            Some(source) if source.is_literal => source.template + (at - source.result),
-            Some(source) => source.template,
+        match self.parts.iter().rev().find(|part| part.result <= at) {
+            Some(part) if part.is_literal => part.template + (at - part.result),
+            Some(part) => part.template,
             None => 0,
         }
     }
 
     fn push(&mut self, text: &str, at: usize, is_literal: bool) {
-        self.sources.push(Source { result: self.text.len(), template: at, is_literal });
+        self.parts.push(Part { result: self.text.len(), template: at, is_literal });
         self.text.push_str(text);
     }
 }
@@ -116,14 +118,14 @@ pub fn render(
     values: &Values,
     stand_in: Option<&str>,
 ) -> RenderedText {
-    let mut out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], sources: vec![] };
+    let mut out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], parts: vec![] };
     for piece in pieces(text) {
         let (at, fault) = match piece {
             Piece::Literal { text, at } => {
                 out.push(text, at, true);
                 continue;
             }
-            Piece::Invalid { at } => (at, Fault::Invalid),
+            Piece::Invalid { at } => (at, PlaceholderFault::Invalid),
             Piece::Variable { name, at } => {
                 let value = values.get(name).map(String::as_str);
                 let escaped = value.or(stand_in).map(|value| escape(format, &out.text, value));
@@ -131,8 +133,10 @@ pub fn render(
                     out.push(escaped, at, false);
                 }
                 match (value, escaped) {
-                    (None, _) => (at, Fault::NoValue(name.to_owned())),
-                    (Some(_), Some(Err(why))) => (at, Fault::Unescapable { name: name.to_owned(), why }),
+                    (None, _) => (at, PlaceholderFault::NoValue(name.to_owned())),
+                    (Some(_), Some(Err(why))) => {
+                        (at, PlaceholderFault::Unescapable { name: name.to_owned(), why })
+                    }
                     (Some(_), _) => continue,
                 }
             }
@@ -275,7 +279,7 @@ mod tests {
     fn a_stand_in_takes_the_place_of_missing_values() {
         let rendered = render("t", "$NAME $NONE", Format::Text, &values(), Some("?"));
         assert_eq!(rendered.text, "n ?");
-        assert_eq!(rendered.problems[0].fault, Fault::NoValue("NONE".into()));
+        assert_eq!(rendered.problems[0].fault, PlaceholderFault::NoValue("NONE".into()));
     }
 
     #[test]

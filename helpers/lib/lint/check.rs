@@ -2,7 +2,7 @@
 
 use super::finding::LintReport;
 use super::inspection::{ImaginaryHost, Inspection, NO_VALUE};
-use super::subject::Subject;
+use super::target::Target;
 use super::{config, config_rules, dockerfile, git, limits, manifest, mounts, texts, unit, variables};
 use crate::error::Result;
 use crate::image::exports::{self, Exports};
@@ -10,22 +10,22 @@ use crate::image::render;
 use crate::image::variables as values;
 
 /// Applies all rules.
-pub fn check(subject: &Subject) -> Result<LintReport> {
+pub fn check(target: &Target) -> Result<LintReport> {
     let mut report = LintReport::default();
-    let texts = texts::read(subject, &mut report)?;
-    if let Some(source) = subject.source() {
-        dockerfile::check(subject, source, &mut report);
+    let texts = texts::read(target, &mut report)?;
+    if let Some(source) = target.sources() {
+        dockerfile::check(target, source, &mut report);
         git::check(source, &mut report);
     }
-    let manifest = manifest::check(subject, &texts, &mut report);
+    let manifest = manifest::check(target, &texts, &mut report);
     let expects_files = texts.expects_files;
-    let exports = Exports::new(texts.exported, manifest, is_run_once(subject)?);
-    let host = ImaginaryHost::new(subject)?;
+    let exports = Exports::new(texts.exported, manifest, is_run_once(target)?);
+    let host = ImaginaryHost::new(target)?;
     let installation = host.installation();
     let values = values::complete(&installation, &exports.manifest().default_values)?;
-    let rendered = render::render(&exports, &*subject.tree(), &installation, &values, Some(NO_VALUE));
+    let rendered = render::render(&exports, &*target.tree(), &installation, &values, Some(NO_VALUE));
     let inspection = Inspection {
-        subject,
+        target,
         exports: &exports,
         expects_files,
         installation: &installation,
@@ -48,8 +48,8 @@ pub fn check(subject: &Subject) -> Result<LintReport> {
     Ok(report)
 }
 
-fn is_run_once(subject: &Subject) -> Result<bool> {
-    match (subject.image(), subject.dockerfile()) {
+fn is_run_once(target: &Target) -> Result<bool> {
+    match (target.image(), target.dockerfile()) {
         (Some(image), _) => exports::is_run_once(image),
         (None, Some(file)) => Ok(dockerfile::is_run_once(&file.text)),
         (None, None) => Ok(false),

@@ -13,7 +13,7 @@ use crate::image::template::{self, RenderedText};
 use crate::oci::config::{self, Normalised};
 
 /// A configuration that is JSON.
-pub struct Config<'a> {
+pub struct LintedConfig<'a> {
     /// As it was written.
     pub written: config::Config,
     /// As runtimes of today take it.
@@ -41,9 +41,9 @@ impl ConfigText<'_> {
     }
 }
 
-impl<'a> Config<'a> {
-    fn new(written: config::Config, file: String, text: Option<ConfigText<'a>>) -> Config<'a> {
-        Config { normalised: written.normalised(), written, file, text }
+impl<'a> LintedConfig<'a> {
+    fn new(written: config::Config, file: String, text: Option<ConfigText<'a>>) -> LintedConfig<'a> {
+        LintedConfig { normalised: written.normalised(), written, file, text }
     }
 
     /// Where the value at `pointer` is, or what is around it.
@@ -66,10 +66,10 @@ impl<'a> Config<'a> {
 }
 
 /// Loads the configuration; `None` where there is none that could be looked at.
-pub fn load<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<Config<'a>> {
+pub fn load<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
     let texts = inspection.exports.texts();
     if let Some(text) = &texts.config {
-        let file = inspection.subject.shown(CONFIG);
+        let file = inspection.target.shown(CONFIG);
         let message = "the file is taken as it is, without variables; rename it to config.json.template";
         report.add(&rules::CONFIG_NOT_TEMPLATE, Place::file(&file), message);
         return parse(file, ConfigText { parsed: text, file: text, rendered: None }, report);
@@ -80,9 +80,9 @@ pub fn load<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<
     }
 }
 
-fn parse<'a>(file: String, text: ConfigText<'a>, report: &mut LintReport) -> Option<Config<'a>> {
+fn parse<'a>(file: String, text: ConfigText<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
     match config::Config::parse(text.parsed) {
-        Ok(written) => Some(Config::new(written, file, Some(text))),
+        Ok(written) => Some(LintedConfig::new(written, file, Some(text))),
         Err(error) => {
             let place = text.place(&file, json::error_offset(text.parsed, &error));
             report.add(&rules::CONFIG_SYNTAX, place, format!("{}, after substitution", json::reason(&error)));
@@ -96,8 +96,8 @@ fn from_template<'a>(
     inspection: &Inspection<'a>,
     template: &'a str,
     report: &mut LintReport,
-) -> Option<Config<'a>> {
-    let file = inspection.subject.shown(CONFIG_TEMPLATE);
+) -> Option<LintedConfig<'a>> {
+    let file = inspection.target.shown(CONFIG_TEMPLATE);
     let rendered = inspection.rendered.config.as_ref().filter(|rendered| !is_broken(rendered))?;
     if rendered.problems.is_empty() || config::Config::parse(&rendered.text).is_ok() {
         let text = ConfigText { parsed: &rendered.text, file: template, rendered: Some(rendered) };
@@ -106,7 +106,7 @@ fn from_template<'a>(
     let texts = ["", "0"].into_iter().filter_map(|other| render(inspection, inspection.values, other));
     let written = texts.into_iter().find_map(|text| config::Config::parse(&text).ok())?;
     // The places are those of another text.
-    Some(Config::new(written, file, None))
+    Some(LintedConfig::new(written, file, None))
 }
 
 fn render(inspection: &Inspection, values: &Values, stand_in: &str) -> Option<String> {
@@ -120,8 +120,8 @@ pub fn with_values(inspection: &Inspection, values: &Values) -> Option<config::C
 }
 
 /// Makes the configuration of an image that brings none. Sources do not tell what the image's own will be.
-fn generate<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<Config<'a>> {
-    let files = [CONFIG_TEMPLATE, CONFIG].map(|file| inspection.subject.shown(file));
+fn generate<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
+    let files = [CONFIG_TEMPLATE, CONFIG].map(|file| inspection.target.shown(file));
     if !inspection.exports.runs_payload() || files.iter().any(|file| report.mentions(file)) {
         return None;
     }
@@ -129,13 +129,13 @@ fn generate<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<
         let message = "there is no config.json.template; a configuration is made from the image's own";
         report.add(&rules::CONFIG_MISSING, Place::file(&files[0]), message);
     }
-    let image = inspection.subject.image()?;
-    let (tree, none) = (inspection.subject.tree(), Values::new());
+    let image = inspection.target.image()?;
+    let (tree, none) = (inspection.target.tree(), Values::new());
     let installation = inspection.installation;
     match generated_config::generate(&*tree, image, installation, &none, inspection.values) {
         Ok(made) => {
             let written = config::Config::parse(&made.text).expect("what is made is JSON");
-            Some(Config::new(written, image.name.clone(), None))
+            Some(LintedConfig::new(written, image.name.clone(), None))
         }
         Err(error) => {
             report.add(&rules::IMAGE_CONFIG, Place::file(&image.name), error.to_string());

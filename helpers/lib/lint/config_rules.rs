@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::config::{Config, with_values};
+use super::config::{LintedConfig, with_values};
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
@@ -14,7 +14,7 @@ use crate::oci::config::{self, InvalidConfig};
 use crate::oci::normalise::is_released;
 
 /// Applies them.
-pub fn check(config: &Config, inspection: &Inspection, report: &mut LintReport) {
+pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let run_once = inspection.exports.is_run_once();
     root(config, run_once, report);
     types(config, report);
@@ -30,7 +30,7 @@ pub fn check(config: &Config, inspection: &Inspection, report: &mut LintReport) 
     }
 }
 
-fn root(config: &Config, run_once: bool, report: &mut LintReport) {
+fn root(config: &LintedConfig, run_once: bool, report: &mut LintReport) {
     for invalid in config.written.invalid_root(run_once) {
         let (rule, pointer) = match &invalid {
             InvalidConfig::RootPath(Some(path)) if path == NO_VALUE => continue,
@@ -42,7 +42,7 @@ fn root(config: &Config, run_once: bool, report: &mut LintReport) {
 }
 
 /// What an installation refuses, except root file system and capabilities, which have rules of their own.
-fn types(config: &Config, report: &mut LintReport) {
+fn types(config: &LintedConfig, report: &mut LintReport) {
     let mut value = config.written.value().clone();
     if let Some(object) = value.as_object_mut() {
         object.insert("root".into(), json!({"path": "rootfs", "readonly": true}));
@@ -64,7 +64,7 @@ fn types(config: &Config, report: &mut LintReport) {
 /// Where capabilities are now, and where they were before OCI 1.0.
 const CAPABILITIES: [&str; 2] = ["/process/capabilities", "/linux/capabilities"];
 
-fn old_forms(config: &Config, report: &mut LintReport) {
+fn old_forms(config: &LintedConfig, report: &mut LintReport) {
     if config.get("/process/terminal").is_some_and(|terminal| *terminal == Value::Bool(true)) {
         let message = "process.terminal must be false: a service has no terminal";
         report.add(&rules::TERMINAL, config.place("/process/terminal"), message);
@@ -90,7 +90,7 @@ fn old_forms(config: &Config, report: &mut LintReport) {
     }
 }
 
-fn capabilities(config: &Config, report: &mut LintReport) {
+fn capabilities(config: &LintedConfig, report: &mut LintReport) {
     let mut seen = BTreeSet::new();
     for pointer in CAPABILITIES {
         let Some(value) = config.get(pointer) else { continue };
@@ -118,7 +118,7 @@ fn is_capability(name: &str) -> bool {
     name.starts_with("CAP_") && capabilities::number(name).is_some()
 }
 
-fn names(config: &Config, pointer: &str, seen: &mut BTreeSet<String>, report: &mut LintReport) {
+fn names(config: &LintedConfig, pointer: &str, seen: &mut BTreeSet<String>, report: &mut LintReport) {
     for (index, name) in config.list(pointer).iter().enumerate() {
         let Some(name) = name.as_str().filter(|name| *name != NO_VALUE) else { continue };
         if !is_capability(name) && seen.insert(name.to_owned()) {
@@ -129,7 +129,7 @@ fn names(config: &Config, pointer: &str, seen: &mut BTreeSet<String>, report: &m
 }
 
 /// Relative bind sources are allowed: they are relative to the deployment.
-fn relative_paths(config: &Config, report: &mut LintReport) {
+fn relative_paths(config: &LintedConfig, report: &mut LintReport) {
     let mut check = |pointer: &str, what: &str| {
         if let Some(path) = config.get(pointer).and_then(Value::as_str).filter(|path| !path.starts_with('/'))
         {
@@ -143,7 +143,7 @@ fn relative_paths(config: &Config, report: &mut LintReport) {
     }
 }
 
-fn mount_types(config: &Config, report: &mut LintReport) {
+fn mount_types(config: &LintedConfig, report: &mut LintReport) {
     for (index, (value, mount)) in config.list("/mounts").iter().zip(config.written.mounts()).enumerate() {
         let message = match value.get("type") {
             Some(kind) if kind == "rbind" => "there is no mount type rbind; use bind, with the option rbind",
@@ -155,7 +155,7 @@ fn mount_types(config: &Config, report: &mut LintReport) {
 }
 
 /// Looks for sources that stay below the directories of the host when the variables for these have other values.
-fn directories(config: &Config, inspection: &Inspection, report: &mut LintReport) {
+fn directories(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let mut values = inspection.values.clone();
     for name in ["RUN_DIRECTORY", "STATE_DIRECTORY"] {
         values.insert(name.into(), format!("/.{name}"));
@@ -177,7 +177,7 @@ fn directories(config: &Config, inspection: &Inspection, report: &mut LintReport
 
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
-fn stop_signal(config: &Config, report: &mut LintReport) {
+fn stop_signal(config: &LintedConfig, report: &mut LintReport) {
     let args: Vec<&str> = config.list("/process/args").iter().filter_map(Value::as_str).collect();
     let program = args.first().and_then(|path| Path::new(path).file_name()?.to_str()).unwrap_or_default();
     let command = args

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use super::finding::{LintReport, Place};
 use super::rules;
-use super::subject::{Dockerfile, Source, Subject};
+use super::target::{Dockerfile, Sources, Target};
 
 /// One instruction, with continued lines joined.
 struct Instruction {
@@ -15,7 +15,7 @@ struct Instruction {
 }
 
 /// A COPY or an ADD instruction.
-struct Copy {
+struct CopyInstruction {
     line: usize,
     is_add: bool,
     sources: Vec<String>,
@@ -25,7 +25,7 @@ struct Copy {
 }
 
 /// Applies the rules for Dockerfiles.
-pub fn check(subject: &Subject, source: &Source, report: &mut LintReport) {
+pub fn check(target: &Target, source: &Sources, report: &mut LintReport) {
     let Some(file) = source.dockerfile() else {
         let directory = source.directory().display().to_string();
         let message = "there is neither a Dockerfile nor a Containerfile";
@@ -34,13 +34,13 @@ pub fn check(subject: &Subject, source: &Source, report: &mut LintReport) {
     };
     let instructions = instructions(&file.text);
     habits(file, &instructions, report);
-    let copies: Vec<Copy> = instructions.iter().filter_map(copy).collect();
+    let copies: Vec<CopyInstruction> = instructions.iter().filter_map(copy).collect();
     for copy in copies.iter().filter(|copy| is_typo(&copy.destination)) {
         let message = format!("files are copied to {}; did you mean /exports/?", copy.destination);
         report.add(&rules::EXPORT_TYPO, Place::at(&file.file, copy.line, 1), message);
     }
     for name in source.files() {
-        copied(subject, source, file, &copies, &name, report);
+        copied(target, source, file, &copies, &name, report);
     }
 }
 
@@ -82,14 +82,14 @@ fn is_typo(destination: &str) -> bool {
 
 /// Checks whether and how one file gets to /exports.
 fn copied(
-    subject: &Subject,
-    source: &Source,
+    target: &Target,
+    source: &Sources,
     file: &Dockerfile,
-    copies: &[Copy],
+    copies: &[CopyInstruction],
     name: &str,
     report: &mut LintReport,
 ) {
-    let shown = || subject.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
+    let shown = || target.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
     let is_directory = source.directory().join(name).is_dir();
     let mut is_copied = copies.iter().any(|copy| is_typo(&copy.destination) && copy.takes(name));
     for copy in copies.iter().filter(|copy| copy.reaches(name)) {
@@ -111,7 +111,7 @@ fn copied(
     }
 }
 
-impl Copy {
+impl CopyInstruction {
     /// Returns whether it copies a file to /exports.
     fn reaches(&self, name: &str) -> bool {
         let below = Path::new(&self.destination);
@@ -163,7 +163,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn copy(instruction: &Instruction) -> Option<Copy> {
+fn copy(instruction: &Instruction) -> Option<CopyInstruction> {
     let is_add = match instruction.keyword.as_str() {
         "ADD" => true,
         "COPY" => false,
@@ -173,7 +173,7 @@ fn copy(instruction: &Instruction) -> Option<Copy> {
         words(&instruction.rest).into_iter().partition(|word| word.starts_with("--"));
     let destination = paths.pop()?;
     let is_foreign = options.iter().any(|option| option.starts_with("--from="));
-    Some(Copy { line: instruction.line, is_add, sources: paths, destination, is_foreign })
+    Some(CopyInstruction { line: instruction.line, is_add, sources: paths, destination, is_foreign })
 }
 
 /// Returns the words of an instruction: those of a JSON array, or separated by whitespace and perhaps quoted.

@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use super::finding::{LintReport, Place};
 use super::rules;
-use super::subject::Source;
+use super::target::Sources;
 
 /// Applies the rules for git. If git cannot tell, a note says so.
-pub fn check(source: &Source, report: &mut LintReport) {
+pub fn check(source: &Sources, report: &mut LintReport) {
     let directory = source.directory();
     match git(directory, &["rev-parse", "--is-inside-work-tree"]) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -32,7 +32,7 @@ pub fn check(source: &Source, report: &mut LintReport) {
     }
 }
 
-fn changed(source: &Source, report: &mut LintReport) {
+fn changed(source: &Sources, report: &mut LintReport) {
     let directory = source.directory();
     let dockerfile =
         source.dockerfile().and_then(|file| Path::new(&file.file).file_name()?.to_str().map(str::to_owned));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::subject::Subject;
+use super::target::Target;
 use crate::container::deployment::Deployments;
 use crate::container::info::Values;
 use crate::digest::Digest;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::image::exports::Exports;
 use crate::image::installation::Installation;
 use crate::image::render::Rendered;
-use crate::image::template::{Fault, RenderedText};
+use crate::image::template::{PlaceholderFault, RenderedText};
 use crate::name::Name;
 use crate::paths::Root;
 
@@ -28,9 +28,9 @@ pub struct ImaginaryHost {
 
 impl ImaginaryHost {
     /// Makes up the host for an image. Its user sets no values.
-    pub fn new(subject: &Subject) -> Result<ImaginaryHost> {
-        let name = subject.name()?;
-        let (image, digest) = match subject.image() {
+    pub fn new(target: &Target) -> Result<ImaginaryHost> {
+        let name = target.name()?;
+        let (image, digest) = match target.image() {
             Some(image) => (image.name.clone(), image.digest.clone()),
             None => (name.to_string(), Digest::of(b"")),
         };
@@ -60,7 +60,7 @@ impl ImaginaryHost {
 /// An image on its way through the pipeline.
 pub struct Inspection<'a> {
     /// The image, or its sources.
-    pub subject: &'a Subject<'a>,
+    pub target: &'a Target<'a>,
     /// Its exports, as far as they can be read.
     pub exports: &'a Exports,
     /// Whether a file of `/exports` that is missing is worth a finding: in sources, and in images that have others.
@@ -75,11 +75,11 @@ pub struct Inspection<'a> {
 
 /// Returns whether a value is missing in a line of the template, so that its final text is unknown.
 pub fn is_open(rendered: &RenderedText, line: usize) -> bool {
-    let is_missing = |fault: &Fault| matches!(fault, Fault::NoValue(_));
+    let is_missing = |fault: &PlaceholderFault| matches!(fault, PlaceholderFault::NoValue(_));
     rendered.problems.iter().any(|problem| problem.line == line && is_missing(&problem.fault))
 }
 
 /// Returns whether anything but missing values is wrong with a template. What follows from that is not worth another finding.
 pub fn is_broken(rendered: &RenderedText) -> bool {
-    rendered.problems.iter().any(|problem| !matches!(problem.fault, Fault::NoValue(_)))
+    rendered.problems.iter().any(|problem| !matches!(problem.fault, PlaceholderFault::NoValue(_)))
 }

@@ -1,6 +1,6 @@
 //! Resources that both the unit and the configuration limit.
 
-use super::config::Config;
+use super::config::LintedConfig;
 use super::finding::{LintReport, Place};
 use super::rules;
 use super::unit::Unit;
@@ -18,7 +18,7 @@ const OLD_NAMES: [(&str, &str); 6] = [
 ];
 
 /// Looks for settings of the unit that the `linux.resources` of the configuration become, too.
-pub fn check(config: &Config, unit: &Unit, report: &mut LintReport) {
+pub fn check(config: &LintedConfig, unit: &Unit, report: &mut LintReport) {
     let of_config = resources::settings(&config.normalised).settings;
     let devices = allows_devices(&config.normalised);
     for (line, key, value) in unit.parsed.lines("Service").filter(|(_, _, value)| !value.is_empty()) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::finding::{LintReport, Place};
-use super::subject::Subject;
+use super::target::Target;
 use super::texts::FoundTexts;
 use super::{json, rules};
 use crate::image::manifest::{self, Manifest, ManifestError};
@@ -14,8 +14,8 @@ const KEYS: [&str; 6] =
     ["version", "defaultValues", "noContainerService", "installedFilesTemplate", "renameFiles", "useLinks"];
 
 /// Applies the rules for manifests; returns an empty one where it cannot be used.
-pub fn check(subject: &Subject, texts: &FoundTexts, report: &mut LintReport) -> Manifest {
-    let file = subject.shown(manifest::FILE);
+pub fn check(target: &Target, texts: &FoundTexts, report: &mut LintReport) -> Manifest {
+    let file = target.shown(manifest::FILE);
     let Some(text) = &texts.exported.manifest else {
         if texts.expects_files && !report.mentions(&file) {
             let message = "there is no manifest.json; variables have no default values";

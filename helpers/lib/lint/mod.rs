@@ -19,7 +19,7 @@ mod manifest;
 mod mounts;
 pub mod remote;
 pub mod rules;
-pub mod subject;
+pub mod target;
 mod texts;
 mod unit;
 mod variables;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::Config;
+use super::config::LintedConfig;
 use super::finding::LintReport;
 use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
@@ -58,7 +58,7 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// Looks for bind sources that may be missing. Where the image brings no tmpfiles, missing directories are created anyway.
-pub fn check(config: &Config, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
+pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
     let Some(tmpfiles) = &inspection.rendered.tmpfiles else { return };
     let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
     let layout = inspection.rendered.layout.iter().flat_map(Layout::files);

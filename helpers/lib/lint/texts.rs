@@ -2,7 +2,7 @@
 
 use super::finding::{LintReport, Place};
 use super::rules;
-use super::subject::Subject;
+use super::target::Target;
 use crate::error::Result;
 use crate::image::exports::ExportedTexts;
 use crate::image::layout::HOSTFS;
@@ -19,10 +19,10 @@ pub struct FoundTexts {
 }
 
 /// Reads the files; one that cannot be read is a finding.
-pub fn read(subject: &Subject, report: &mut LintReport) -> Result<FoundTexts> {
-    let tree = subject.tree();
+pub fn read(target: &Target, report: &mut LintReport) -> Result<FoundTexts> {
+    let tree = target.tree();
     let has_host_files = tree.walk(HOSTFS).is_ok_and(|files| !files.is_empty());
-    let mut expects_files = has_host_files || subject.source().is_some();
+    let mut expects_files = has_host_files || target.sources().is_some();
     let exported = ExportedTexts::read(|file| {
         let problem = match tree.read(file) {
             Ok(None) => return Ok(None),
@@ -39,7 +39,7 @@ pub fn read(subject: &Subject, report: &mut LintReport) -> Result<FoundTexts> {
             Err(error) => error.to_string(),
         };
         expects_files = true;
-        report.add(&rules::UNREADABLE, Place::file(subject.shown(file)), problem);
+        report.add(&rules::UNREADABLE, Place::file(target.shown(file)), problem);
         Ok(None)
     })?;
     Ok(FoundTexts { exported, expects_files })

@@ -1,6 +1,6 @@
 //! The unit: as the image wrote it, and as systemd will have it.
 
-use super::config::Config;
+use super::config::LintedConfig;
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, is_broken, is_open};
 use super::rules;
@@ -32,11 +32,11 @@ pub struct Unit<'a> {
 /// Applies the rules for units; returns `None` where there is none that could be looked at.
 pub fn check<'a>(
     inspection: &Inspection<'a>,
-    config: Option<&Config>,
+    config: Option<&LintedConfig>,
     report: &mut LintReport,
 ) -> Result<Option<Unit<'a>>> {
     let Some(rendered) = &inspection.rendered.unit else { return Ok(None) };
-    let file = inspection.subject.shown(SERVICE_TEMPLATE);
+    let file = inspection.target.shown(SERVICE_TEMPLATE);
     if inspection.exports.texts().service.is_none() {
         if inspection.expects_files && !report.mentions(&file) {
             let message = "there is no service.template; the unit is a default one";
@@ -96,7 +96,7 @@ fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
 fn composed(
     unit: &Unit,
     inspection: &Inspection,
-    config: Option<&Config>,
+    config: Option<&LintedConfig>,
     report: &mut LintReport,
 ) -> Result<()> {
     let name = inspection.installation.name;
@@ -132,7 +132,7 @@ fn composed(
 }
 
 /// Returns what the generator would know of the deployment.
-fn registration(unit: &Unit, inspection: &Inspection, config: Option<&Config>) -> Registration {
+fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConfig>) -> Registration {
     let (installation, exports) = (inspection.installation, inspection.exports);
     let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: RuntimeKind::Crun };
     let ours = Ours {

@@ -9,14 +9,14 @@ use crate::container::info::Values;
 use crate::image::exports::SERVICE_TEMPLATE;
 use crate::image::layout::HOSTFS;
 use crate::image::manifest;
-use crate::image::template::{self, Fault, Format, Problem};
+use crate::image::template::{self, Format, PlaceholderFault, Problem};
 use crate::image::variables;
 
 /// Applies the rules for variables.
 pub fn check(inspection: &Inspection, report: &mut LintReport) {
     let rendered = inspection.rendered;
     if let Err(error) = &rendered.layout {
-        report.add(&rules::HOSTFS, Place::file(inspection.subject.shown(HOSTFS)), error.to_string());
+        report.add(&rules::HOSTFS, Place::file(inspection.target.shown(HOSTFS)), error.to_string());
     }
     let knows_defaults = knows_defaults(inspection, report);
     let texts = [&rendered.config, &rendered.unit, &rendered.tmpfiles].into_iter().flatten();
@@ -24,29 +24,29 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) {
     for problem in texts.flat_map(|text| &text.problems).chain(&rendered.layout_problems) {
         let place = place(inspection, problem);
         match &problem.fault {
-            Fault::NoValue(name) => {
+            PlaceholderFault::NoValue(name) => {
                 // One finding for each variable, where it is used first.
                 if knows_defaults && seen.insert(name) {
                     let message = format!("{name} has no default value, so it must be given with --set");
                     report.add(&rules::NO_DEFAULT, place, message);
                 }
             }
-            Fault::Unescapable { .. } => {
+            PlaceholderFault::Unescapable { .. } => {
                 report.add(&rules::UNESCAPABLE, place, problem.fault.to_string());
             }
-            Fault::Invalid => report.add(&rules::PLACEHOLDER, place, problem.fault.to_string()),
+            PlaceholderFault::Invalid => report.add(&rules::PLACEHOLDER, place, problem.fault.to_string()),
         }
     }
     readable(inspection, report);
 }
 
 fn place(inspection: &Inspection, problem: &Problem) -> Place {
-    Place::at(inspection.subject.shown(&problem.file), problem.line, problem.column)
+    Place::at(inspection.target.shown(&problem.file), problem.line, problem.column)
 }
 
 /// Returns whether the manifest could be read; otherwise it is unknown which variables have a default.
 fn knows_defaults(inspection: &Inspection, report: &LintReport) -> bool {
-    let file = inspection.subject.shown(manifest::FILE);
+    let file = inspection.target.shown(manifest::FILE);
     let unusable = [&rules::MANIFEST_INVALID, &rules::UNREADABLE];
     !report.findings.iter().any(|finding| finding.place.file == file && unusable.contains(&finding.rule))
 }
@@ -61,7 +61,7 @@ fn readable(inspection: &Inspection, report: &mut LintReport) {
     // Without any value, every use of a variable is a problem with a place.
     let uses = template::render(SERVICE_TEMPLATE, service, Format::Text, &Values::new(), None).problems;
     for problem in &uses {
-        let Fault::NoValue(name) = &problem.fault else { continue };
+        let PlaceholderFault::NoValue(name) = &problem.fault else { continue };
         let is_ours = variables::is_forced(name) || variables::built_in(name).is_some();
         if !is_ours && seen.insert(name) {
             let message = format!(

@@ -28,16 +28,16 @@ pub struct Dockerfile {
 }
 
 /// A directory with the sources of an image.
-pub struct Source {
+pub struct Sources {
     directory: PathBuf,
     /// Where files for /exports are in the directory: `exports`, or empty for the directory itself.
     below: &'static str,
     dockerfile: Option<Dockerfile>,
 }
 
-impl Source {
+impl Sources {
     /// Looks for a Dockerfile and files for /exports; an error where there is neither.
-    pub fn open(directory: &Path) -> Result<Source> {
+    pub fn open(directory: &Path) -> Result<Sources> {
         let what = || format!("cannot check {}", directory.display());
         fs::read_dir(directory).context(what)?;
         let has = |below: &str| FILES.iter().any(|file| directory.join(below).join(plain(file)).exists());
@@ -55,7 +55,7 @@ impl Source {
             let why = "it contains neither a Dockerfile nor a Containerfile nor a file for /exports";
             return Err(Error::new(why)).context(what);
         }
-        Ok(Source { directory: directory.to_path_buf(), below, dockerfile })
+        Ok(Sources { directory: directory.to_path_buf(), below, dockerfile })
     }
 
     /// The directory as it was given.
@@ -89,59 +89,59 @@ fn plain(file: &str) -> &str {
 }
 
 /// What lint checks.
-pub enum Subject<'a> {
+pub enum Target<'a> {
     /// The sources of an image.
-    Source(&'a Source),
+    Sources(&'a Sources),
     /// An image in a store.
     Image(&'a Store, &'a Image),
 }
 
-impl Subject<'_> {
+impl Target<'_> {
     /// The sources; `None` for an image.
-    pub fn source(&self) -> Option<&Source> {
+    pub fn sources(&self) -> Option<&Sources> {
         match self {
-            Subject::Source(source) => Some(source),
-            Subject::Image(..) => None,
+            Target::Sources(source) => Some(source),
+            Target::Image(..) => None,
         }
     }
 
     /// The image; `None` for sources.
     pub fn image(&self) -> Option<&Image> {
         match self {
-            Subject::Source(_) => None,
-            Subject::Image(_, image) => Some(image),
+            Target::Sources(_) => None,
+            Target::Image(_, image) => Some(image),
         }
     }
 
     /// The Dockerfile of sources that have one.
     pub fn dockerfile(&self) -> Option<&Dockerfile> {
-        self.source().and_then(Source::dockerfile)
+        self.sources().and_then(Sources::dockerfile)
     }
 
     /// The files of the image; of sources, those for /exports.
     pub fn tree(&self) -> Box<dyn Tree + '_> {
         match self {
-            Subject::Source(source) => Box::new(ExportsDirectory(source.exports())),
-            Subject::Image(store, image) => Box::new(store.tree(image)),
+            Target::Sources(source) => Box::new(ExportsDirectory(source.exports())),
+            Target::Image(store, image) => Box::new(store.tree(image)),
         }
     }
 
     /// Returns how findings name a file of the image.
     pub fn shown(&self, file: &str) -> String {
         match self {
-            Subject::Source(source) => source.exports().join(plain(file)).display().to_string(),
-            Subject::Image(..) => file.to_owned(),
+            Target::Sources(source) => source.exports().join(plain(file)).display().to_string(),
+            Target::Image(..) => file.to_owned(),
         }
     }
 
     /// Returns the name that its container gets, or one that it could have.
     pub fn name(&self) -> Result<Name> {
         let name = match self {
-            Subject::Source(source) => {
+            Target::Sources(source) => {
                 let directory = source.directory.canonicalize().unwrap_or_default();
                 directory.file_name().unwrap_or_default().to_string_lossy().parse()
             }
-            Subject::Image(_, image) => installer::default_name(image),
+            Target::Image(_, image) => installer::default_name(image),
         };
         name.or_else(|_| "container".parse())
     }
