@@ -108,7 +108,8 @@ fn update(args: &Args, name: &Name) -> Result<Done> {
         return Ok(Done::Plainly);
     }
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let reference = store.source(&updates.image).context(|| format!("cannot tell where {name} came from"))?;
+    let reference =
+        store.source(&updates.image).context(|| format!("cannot find out where {name} came from"))?;
     if !args.check {
         return pull(args, &reference);
     }

@@ -236,7 +236,7 @@ files "$shared" >"$WORK/before"
 for name in used old; do pull --repo="$shared" "$REGISTRY/$name"; done
 check 'a prune' prune --repo="$shared" --keep-for=0 --explain
 said 'kept ref ostree/0/1/0: it belongs to another program'
-said 'kept ref ociimage/odd_ZZ: it is not known here what it names'
+said 'kept ref ociimage/odd_ZZ: its name has an unknown form'
 said "removed image $REGISTRY/old:latest: .*"
 # A container was made of the other one, by its name.
 said "kept image $REGISTRY/used:latest: it is used by used.0"

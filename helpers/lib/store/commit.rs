@@ -1,4 +1,4 @@
-//! Commits, written in such an order that none is ever there without all of its trees.
+//! Commits, written in such an order that a commit never exists without all of its trees.
 //!
 //! A transaction of libostree ends with objects being renamed into place one by one, in no particular order. If it is killed
 //! meanwhile, it may have moved a commit but not its trees, and then `ostree fsck` fails for good. So trees are written in a

@@ -65,7 +65,7 @@ impl Progress {
 
 impl PullObserver for Progress {
     fn present(&self, layer: &Descriptor) {
-        self.line(&format!("layer {} is there already", layer.digest()));
+        self.line(&format!("layer {} already exists", layer.digest()));
     }
 
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send> {
@@ -89,7 +89,7 @@ impl PullObserver for Progress {
 
     fn fetched(&self, layer: &Descriptor) {
         if self.bars {
-            self.line(&format!("layer {} is fetched ({})", layer.digest(), bytes::shown(layer.size())));
+            self.line(&format!("fetched layer {} ({})", layer.digest(), bytes::shown(layer.size())));
         }
     }
 

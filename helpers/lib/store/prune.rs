@@ -196,7 +196,7 @@ impl Prune<'_> {
                 self.remove(name, StoreItem::Leftover, name, "a program was killed while it wrote a ref");
                 continue;
             } else if refs::is_ours(name) {
-                "it is not known here what it names"
+                "its name has an unknown form"
             } else {
                 "it belongs to another program"
             };
