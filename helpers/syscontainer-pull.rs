@@ -118,7 +118,8 @@ fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
         return Ok(cli::Outcome::Success);
     }
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let reference = store.source(&updates.image).context(|| format!("cannot tell where {name} came from"))?;
+    let reference =
+        store.source(&updates.image).context(|| format!("cannot find out where {name} came from"))?;
     if !args.check {
         return pull(args, &reference);
     }
