@@ -53,15 +53,20 @@ fn wait_ready(
 ) -> Result<Verdict> {
     let (begin, mut pause) = (manager.clock(), FIRST);
     loop {
+        // Asked before the unit: a job that ended after its unit was looked at has not been seen to the end.
+        let process = job();
         let now = show_one(manager, unit)?;
-        if let Some(verdict) = judge_start(&now, before) {
+        // Until then the unit is as it was before, and may well be up.
+        let has_begun = process.is_none() || now.invocation != before;
+        let verdict = if has_begun { judge_start(&now, before) } else { None };
+        if let Some(verdict) = verdict {
             return Ok(verdict);
         }
         let limit = start_limit(&now);
         if manager.clock() - begin > limit {
             return Ok(Verdict::Bad(format!("it was not ready after {} s", limit.as_secs())));
         }
-        let processes: Vec<i32> = job().into_iter().collect();
+        let processes: Vec<i32> = process.into_iter().collect();
         let wait = if processes.is_empty() { pause } else { INTERVAL };
         if manager.wait(&processes, wait)? == Wake::Interrupted {
             return Ok(Verdict::Interrupted);
@@ -185,6 +190,7 @@ fn bounded(timeout: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::systemd::fake::{Fake, Fate};
 
     fn status_of(text: &str) -> UnitStatus {
         let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
@@ -208,6 +214,26 @@ mod tests {
             let good = judge_start(&status_of(text), "old").map(|verdict| verdict == Verdict::Good);
             assert_eq!(good, verdict, "{text}");
         }
+    }
+
+    #[test]
+    fn a_unit_that_is_up_says_nothing_of_a_job_that_has_not_begun() {
+        let fake = Fake::new();
+        let unit = "web.service";
+        assert_eq!(start(&fake, Verb::Start, unit).unwrap(), Verdict::Good);
+        let before = show_one(&fake, unit).unwrap().invocation;
+        fake.decide(|_| Fate::Fails);
+        let mut asked = 0;
+        let job = || {
+            asked += 1;
+            if asked == 1 {
+                return Some(1);
+            }
+            fake.queue(Verb::Restart, &[unit.to_owned()]).unwrap();
+            None
+        };
+        let verdict = wait_ready(&fake, unit, &before, job).unwrap();
+        assert!(matches!(verdict, Verdict::Bad(_)), "{verdict:?}");
     }
 
     #[test]
