@@ -10,7 +10,7 @@ use crate::paths::TreePath;
 
 /// How a payload is run; the fields are the JSON keys below `execution`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub struct Execution {
     /// The OCI runtime; absent where the image's unit never uses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

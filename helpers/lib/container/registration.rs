@@ -88,13 +88,16 @@ impl Registration {
 
 /// Parses a registration that is to be called `name`; errors begin with `origin`, and the line where there is one.
 pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration> {
-    let registration: Registration = serde_json::from_slice(text).map_err(|e| {
+    let (registration, unknown) = deserialize(text).map_err(|e| {
         let (line, column) = (e.line(), e.column());
         let reason = e.to_string();
         let reason = reason.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&reason);
         Error::new(format!("{origin}:{line}: not a registration: {reason}"))
     })?;
     let refuse = |why: String| Err(Error::new(format!("{origin}: {why}")));
+    if let Some(key) = unknown.first() {
+        return refuse(format!("not a registration: unknown field `{key}`"));
+    }
     if registration.version != VERSION {
         return refuse(format!("format version {} is not {VERSION}", registration.version));
     }
@@ -108,6 +111,18 @@ pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration
         return refuse(format!("directory {:?} is not absolute", registration.directory.as_path()));
     }
     Ok(registration)
+}
+
+/// The registration, and the keys at any depth that this version does not know. A generator that passed over one might run
+/// a payload with less confinement than it was registered with; what a deployment records has no such readers, and a program
+/// that is older than it passes over them.
+fn deserialize(text: &[u8]) -> serde_json::Result<(Registration, Vec<String>)> {
+    let (mut json, mut unknown) = (serde_json::Deserializer::from_slice(text), Vec::new());
+    // `?` stands for an optional value in a path.
+    let registration =
+        serde_ignored::deserialize(&mut json, |path| unknown.push(path.to_string().replace(".?", "")))?;
+    json.end()?;
+    Ok((registration, unknown))
 }
 
 /// Reads the registration of `name` at `path`; `None` if it is masked: empty, or a link to /dev/null.
@@ -174,4 +189,34 @@ pub fn list(root: &Root) -> (BTreeMap<Name, TreePath>, Vec<Error>) {
 
 fn has_suffix(file_name: &std::ffi::OsStr) -> bool {
     Path::new(file_name).extension().is_some_and(|e| e == "json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_of_a_newer_version_are_refused_at_any_depth() {
+        let written = json!({
+            "version": 1, "name": "x", "directory": "/var/lib/containers/atomic", "deployment": "x.1",
+            "image": "i", "digest": format!("sha256:{:064}", 0),
+            "execution": {"notify": "created", "runtime": {"path": "/usr/bin/crun", "kind": "crun"}},
+        });
+        let parsed = |value: &serde_json::Value| {
+            let (name, origin) = ("x".parse().unwrap(), TreePath::from("/x.json"));
+            parse(value.to_string().as_bytes(), &name, &origin).map_err(|e| e.to_string())
+        };
+        parsed(&written).unwrap();
+        for (below, key) in [
+            ("", "/x.json:1: not a registration: unknown field `new`, expected"),
+            ("/execution", "/x.json: not a registration: unknown field `execution.new`"),
+            ("/execution/runtime", "/x.json: not a registration: unknown field `execution.runtime.new`"),
+        ] {
+            let mut newer = written.clone();
+            newer.pointer_mut(below).unwrap()["new"] = true.into();
+            let error = parsed(&newer).unwrap_err();
+            assert!(error.starts_with(key), "{error}");
+        }
+    }
 }

@@ -22,7 +22,6 @@ pub enum RuntimeKind {
 
 /// An installed OCI runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Runtime {
     /// The program.
     pub path: PathBuf,

@@ -8,7 +8,6 @@ use crate::paths::TreePath;
 
 /// A volume of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Volume {
     /// The directory on the host.
     pub directory: TreePath,
