@@ -1,0 +1,220 @@
+//! The folders of the library import only what the table in its `lib.rs` says, and no file imports another in a circle.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+/// A path of modules below the crate: `system`, `files`.
+type Module = Vec<String>;
+
+/// The library as it is read for this.
+struct Library {
+    /// The text of each module's file, without tests and comments.
+    modules: BTreeMap<Module, String>,
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("helpers/lib")
+}
+
+impl Library {
+    fn read() -> Library {
+        let mut texts = BTreeMap::new();
+        for entry in WalkDir::new(source()).into_iter().map(Result::unwrap) {
+            let below = entry.path().strip_prefix(source()).unwrap().with_extension("");
+            if entry.file_type().is_file() && below != Path::new("lib") {
+                let mut module: Module = below.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+                module.retain(|part| part != "mod");
+                texts.insert(module, fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+        let tests: BTreeSet<Module> =
+            texts.iter().flat_map(|(module, text)| test_modules(module, text)).collect();
+        let modules = texts.into_iter().filter(|(module, _)| !tests.contains(module));
+        Library { modules: modules.map(|(module, text)| (module, code(&text))).collect() }
+    }
+
+    /// What a module imports, as modules.
+    fn imports(&self, module: &Module) -> BTreeSet<Module> {
+        let text = &self.modules[module];
+        let mut paths: Vec<Vec<String>> =
+            text.split("use ").skip(1).flat_map(|rest| use_tree(rest)).collect();
+        paths.extend(inline_paths(text));
+        let found = paths.iter().filter_map(|path| self.resolve(path, module));
+        found.filter(|found| found != module).collect()
+    }
+
+    /// The longest beginning of a path that is a module.
+    fn resolve(&self, path: &[String], from: &Module) -> Option<Module> {
+        let child: Vec<String> = from.iter().cloned().chain(path.first().cloned()).collect();
+        let absolute: Vec<String> = match path.first()?.as_str() {
+            "crate" => path[1..].to_vec(),
+            "super" => [&from[..from.len() - 1], &path[1..]].concat(),
+            "self" => [from, &path[1..]].concat(),
+            // A module of this one's own.
+            _ if self.modules.contains_key(&child) => [from, path].concat(),
+            _ => return None,
+        };
+        (1..=absolute.len()).rev().map(|end| absolute[..end].to_vec()).find(|m| self.modules.contains_key(m))
+    }
+
+    fn folder<'a>(&self, module: &'a Module) -> &'a str {
+        let is_folder = source().join(&module[0]).is_dir();
+        if is_folder { &module[0] } else { "root" }
+    }
+}
+
+/// Modules that are compiled for unit tests only.
+fn test_modules(module: &Module, text: &str) -> Vec<Module> {
+    let declared = text.split("#[cfg(test)]").skip(1).filter_map(|rest| {
+        let line = rest.trim_start().lines().next()?;
+        line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
+    });
+    declared.map(|name| [module.as_slice(), &[name.to_owned()]].concat()).collect()
+}
+
+/// A text without its inline tests, comments and strings.
+fn code(text: &str) -> String {
+    let end = text.find("#[cfg(test)]\nmod tests {").or(text.find("#[cfg(test)]\npub mod testing {"));
+    let lines = text[..end.unwrap_or(text.len())].lines();
+    lines.filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The paths of one `use`, whose braces are opened.
+fn use_tree(rest: &str) -> Vec<Vec<String>> {
+    let text: String = rest.split(';').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut found = Vec::new();
+    expand("", &text, &mut found);
+    found.iter().map(|path| segments(path)).collect()
+}
+
+fn expand(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    let Some(open) = tree.find('{') else {
+        found.push(format!("{prefix}{tree}"));
+        return;
+    };
+    let (head, body) = (&tree[..open], tree[open + 1..].trim_end().trim_end_matches('}'));
+    let (mut depth, mut start) = (0, 0);
+    for (index, c) in body.char_indices().chain([(body.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let part = body[start..index].trim();
+                if !part.is_empty() {
+                    expand(&format!("{prefix}{head}"), part, found);
+                }
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn segments(path: &str) -> Vec<String> {
+    let path = path.split(" as ").next().unwrap();
+    path.split("::")
+        .map(|part| part.trim().to_owned())
+        .filter(|part| part != "self" || path.starts_with("self"))
+        .collect()
+}
+
+/// Paths that begin with `crate::` or `super::` outside of `use`.
+fn inline_paths(text: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for start in ["crate::", "super::"] {
+        for (at, _) in text.match_indices(start) {
+            let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+            let end = text[at..].find(|c| !is_path(c)).map_or(text.len(), |end| at + end);
+            let path = segments(text[at..end].trim_end_matches(':'));
+            // `super::{a, b}`, which is the beginning of a `use`.
+            if path.len() > 1 {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// What each folder may import: folders, or single modules.
+fn table() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1);
+    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let mut allowed = BTreeSet::new();
+        for word in cells[2].split(", ").filter(|word| !word.is_empty()) {
+            match word.strip_prefix("all of ") {
+                Some(folder) => allowed.extend(table[folder].iter().cloned()),
+                None => {
+                    allowed.insert(word.to_owned());
+                }
+            }
+        }
+        table.insert(cells[0].to_owned(), allowed);
+    }
+    table
+}
+
+#[test]
+fn folders_import_what_the_table_says() {
+    let (library, table) = (Library::read(), table());
+    assert!(library.modules.len() > 60 && table.len() == 15, "{} modules", library.modules.len());
+    let mut wrong = Vec::new();
+    for module in library.modules.keys() {
+        let folder = library.folder(module);
+        let allowed = table.get(folder).unwrap_or_else(|| panic!("{folder} is not in the table"));
+        for import in library.imports(module) {
+            let other = library.folder(&import);
+            let is_named = allowed.contains(other) || allowed.contains(&import.join("::"));
+            // `image::Image` is what the folder itself re-exports.
+            let is_face =
+                import.len() == 1 && allowed.iter().any(|name| name.starts_with(&format!("{other}::")));
+            if other != folder && !is_named && !is_face {
+                wrong.push(format!("{} imports {}", module.join("::"), import.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not in the table of lib.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_imports_another_in_a_circle() {
+    let library = Library::read();
+    let imports: BTreeMap<&Module, BTreeSet<Module>> =
+        library.modules.keys().map(|module| (module, library.imports(module))).collect();
+    let mut circles = BTreeSet::new();
+    for start in library.modules.keys() {
+        let mut queue: Vec<Vec<&Module>> = vec![vec![start]];
+        let mut seen = BTreeSet::new();
+        while let Some(path) = queue.pop() {
+            for next in &imports[*path.last().unwrap()] {
+                if next == start {
+                    let mut names: Vec<String> = path.iter().map(|module| module.join("::")).collect();
+                    names.sort();
+                    circles.insert(names.join(", "));
+                } else if seen.insert(next) {
+                    queue.push([path.as_slice(), &[next]].concat());
+                }
+            }
+        }
+    }
+    assert!(circles.is_empty(), "circles:\n{}", circles.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// The programs that run at boot and at every start do not even name what is for others.
+#[test]
+fn this_reads_what_it_has_to() {
+    let library = Library::read();
+    let of = |text: &str| -> Module { text.split("::").map(str::to_owned).collect() };
+    assert!(library.imports(&of("update::switcher")).contains(&of("update::switcher::steps")));
+    assert!(library.imports(&of("install::register")).contains(&of("container::derived")));
+    assert!(library.imports(&of("system::lock")).contains(&of("paths")));
+    let mut found = Vec::new();
+    expand("", "a::{b::{self, c}, d as e}", &mut found);
+    assert_eq!(found, ["a::b::self", "a::b::c", "a::d as e"]);
+}
