@@ -1,8 +1,8 @@
 //! The runtime bundle of one start: `/run/syscontainers/NAME`.
 //!
-//! `config.json` is the deployment's configuration as today's runtimes take it, `launch.json` is what start and stop
-//! need to know; both are written by prepare and by nobody else. The directory can be entered by everybody, since a
-//! unit with `User=` may call prepare again from a shell, but its files are root's.
+//! `config.json` is the deployment's configuration, adapted to today's runtimes; `launch.json` is what start and stop
+//! need to know. Only prepare writes them. Everybody may enter the directory, since a unit with `User=` may call
+//! prepare again from a shell, but its files belong to root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,58 +32,58 @@ pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
 pub struct Launch {
     /// The runtime that runs the bundle.
     pub runtime: Runtime,
-    /// The deployment that it runs.
+    /// The deployment that the bundle runs.
     pub deployment: Deployment,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
-    /// Where the payload's process ID is written besides.
+    /// An additional file that the payload's process ID is written to.
     pub pid_file: Option<TreePath>,
-    /// The signal that ends the payload, if that is not TERM.
+    /// Number of the signal that ends the payload, if it is not SIGTERM.
     #[serde(default)]
     pub stop_signal: Option<i32>,
-    /// Where changes to the root file system are, if it is a scratch one.
+    /// Where changes to the root file system are kept, if it is a scratch one.
     #[serde(default)]
     pub scratch: Option<TreePath>,
 }
 
-/// The files of one bundle.
+/// The runtime bundle of one container.
 pub struct Bundle {
     root: Root,
     directory: PathBuf,
 }
 
 impl Bundle {
-    /// The bundle of a container, whether it exists or not. An unpacked tree has none.
+    /// The bundle of a container, whether it exists or not. Unpacked trees never have one.
     pub fn new(root: &Root, name: &Name) -> Self {
         Bundle { root: root.clone(), directory: root.join(&paths::bundle(name)) }
     }
 
-    /// The directory that runtimes take as `--bundle`.
+    /// The directory, which is `--bundle` of runtimes.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The runtime configuration.
+    /// Path of the runtime configuration.
     pub fn config(&self) -> PathBuf {
         self.directory.join("config.json")
     }
 
-    /// What [`Launch`] is read from.
+    /// Path of the file with a [`Launch`].
     pub fn launch(&self) -> PathBuf {
         self.directory.join("launch.json")
     }
 
-    /// Written by the runtime when the container is created.
+    /// Path of the file that the runtime writes the payload's process ID to, when it creates the container.
     pub fn pid_file(&self) -> PathBuf {
         self.directory.join("pid")
     }
 
-    /// Held while a start is under way.
+    /// Path of the file that is locked while a start is under way.
     pub fn lock(&self) -> PathBuf {
         self.directory.join("lock")
     }
 
-    /// The socket that a payload with its own PID namespace notifies.
+    /// Path of the notification socket for a payload with its own PID namespace.
     pub fn notify(&self) -> PathBuf {
         self.directory.join("notify")
     }
@@ -93,22 +93,22 @@ impl Bundle {
         self.directory.join("rootfs")
     }
 
-    /// The invocation of the unit that the bundle was prepared for.
+    /// Path of the file with the invocation of the unit that the bundle was prepared for.
     pub fn invocation(&self) -> PathBuf {
         self.directory.join("invocation")
     }
 
-    /// Reads `launch.json`; `None` if nothing is prepared.
+    /// Reads `launch.json`; `None` if no start is prepared.
     pub fn load(&self) -> Result<Option<Launch>> {
         record::load(&self.launch(), "stop the service, and start it again")
     }
 
-    /// The deployment that it was prepared from; `None` if nothing is prepared.
+    /// The deployment that the bundle was prepared from; `None` if no start is prepared.
     pub fn deployment(&self) -> Result<Option<Deployment>> {
         Ok(self.load()?.map(|launch| launch.deployment))
     }
 
-    /// Takes hold of the payload that the runtime just created, and records it for [`Bundle::payload`].
+    /// Opens the process of the payload that the runtime just created, and records it for [`Bundle::payload`].
     pub fn record_payload(&self) -> Result<Process> {
         let path = self.pid_file();
         let what = || format!("cannot read {}", path.display());
@@ -122,7 +122,7 @@ impl Bundle {
         Ok(process)
     }
 
-    /// The payload's process; `None` if it is gone, also if another process got its ID.
+    /// The payload's process; `None` if it is gone, even if another process has its ID now.
     pub fn payload(&self) -> Result<Option<Process>> {
         let Ok(record) = fs::read_to_string(self.payload_record()) else { return Ok(None) };
         let Some((pid, start_time)) = record.trim().split_once(' ') else { return Ok(None) };
@@ -136,7 +136,7 @@ impl Bundle {
         self.directory.join("payload")
     }
 
-    /// Removes the bundle and what it left outside: nothing of this start remains.
+    /// Removes the bundle and everything else that belongs to the start.
     pub fn remove(&self, name: &Name) -> Result<()> {
         if let Some(launch) = self.load()? {
             runtime::delete(&launch.runtime, name)?;
@@ -151,14 +151,14 @@ impl Bundle {
     }
 }
 
-/// The configuration for `registration`'s runtime, made of a deployment's.
+/// Turns the configuration of a deployment into that of a bundle.
 pub fn assemble(
     mut config: Normalised,
     registration: &Registration,
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Value> {
-    // They are relative to the bundle, which was the deployment when images were made.
+    // They are relative to the bundle, which used to be the deployment.
     config.anchor_bind_sources(registration.path().as_path());
     let sees_host_run = sees_host_run(&config);
     let mut config = config.into_value();
@@ -167,15 +167,16 @@ pub fn assemble(
     } else {
         bundle.root.join(&registration.rootfs())
     };
-    // runc takes no symlink. What is not there is the runtime's to tell.
+    // runc refuses a symlink. If the directory does not exist, the runtime reports that.
     let rootfs = rootfs.canonicalize().unwrap_or(rootfs);
     set(&mut config, "root", "path", json!(rootfs.to_string_lossy()))?;
     if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
         linux.remove("resources");
-        // The unit's cgroup is the one, `syscontainer-start` says where below it for runc.
+        // The payload runs in the unit's cgroup; for runc, `syscontainer-start` sets the path below it.
         linux.remove("cgroupsPath");
         if runtime.kind == RuntimeKind::Runc {
-            // runc denies what is not named; the unit's rules hold all the same, since they are above.
+            // runc denies devices that are not listed. The rules of the unit's cgroup, which is above, hold all the
+            // same.
             linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
         }
     }
@@ -193,8 +194,8 @@ fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> 
     Ok(())
 }
 
-/// Whether the payload finds a host path of /run at the same place: then nothing needs to be mounted, and nothing may
-/// be, since a mount there could show on the host.
+/// Whether the payload sees the host's /run at the same path. Then no mount is needed for a socket there, and none may
+/// be made, since it could appear on the host.
 fn sees_host_run(config: &Normalised) -> bool {
     let above = config
         .mounts()
@@ -220,14 +221,15 @@ fn add_notify_socket(config: &mut Value, socket: &Path, sees_host_run: bool) -> 
             "options": ["bind", "nosuid", "nodev", "noexec"],
         });
         let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-        mounts.ok_or_else(|| Error::new("mounts is no array"))?.push(mount);
+        mounts.ok_or_else(|| Error::new("mounts is not an array"))?.push(mount);
         PAYLOAD_NOTIFY.to_owned()
     };
     drop_notify_socket(config);
     let process = config.get_mut("process").and_then(Value::as_object_mut);
-    let process = process.ok_or_else(|| Error::new("process is no object"))?;
+    let process = process.ok_or_else(|| Error::new("process is not an object"))?;
     let env = process.entry("env").or_insert_with(|| json!([])).as_array_mut();
-    env.ok_or_else(|| Error::new("process.env is no array"))?.push(json!(format!("NOTIFY_SOCKET={place}")));
+    env.ok_or_else(|| Error::new("process.env is not an array"))?
+        .push(json!(format!("NOTIFY_SOCKET={place}")));
     Ok(())
 }
 
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_decides_on_resources() {
+    fn resources_are_left_to_the_unit() {
         let crun = assembled(config(), Notify::Created, RuntimeKind::Crun);
         assert_eq!(crun["linux"], json!({}));
         assert_eq!(crun["root"]["path"], "/var/lib/containers/atomic/x.1/rootfs");
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_sources_are_of_the_deployment() {
+    fn relative_sources_are_relative_to_the_deployment() {
         let mut relative = config();
         relative["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"}, {"destination": "/b", "type": "bind", "source": "/y"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}]);

@@ -1,4 +1,4 @@
-//! A container in the foreground: what `syscontainer-start` does when no service manager waits for it.
+//! Running a container in the foreground, as `syscontainer-start` does when no service manager waits for it.
 
 use std::process::Command;
 
@@ -20,7 +20,7 @@ use crate::system::process::Process;
 const PASSED_ON: [Signal; 5] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1];
 
-/// Runs a program that says itself what is wrong.
+/// Runs a program that prints its own errors.
 pub fn succeed(command: &mut Command) -> Result<()> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line = words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -32,15 +32,16 @@ pub fn succeed(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Runs a prepared container to its end; returns its exit status as a shell counts it.
+/// Runs a prepared container until it ends; returns its exit status, or 128 plus the number of the signal that killed
+/// it.
 pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
-    // The payload is the runtime's child, and ours once that is gone.
+    // The payload is a child of the runtime, and of this process once the runtime is gone.
     prctl::set_child_subreaper(true).context(|| "cannot become subreaper".into())?;
     let signals: SigSet = PASSED_ON.into_iter().collect();
     let result = succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))
         .and_then(|()| {
             let payload = bundle.record_payload()?;
-            // Only now, since the runtime and so the payload would inherit the mask.
+            // Not before, since the runtime and so the payload would inherit the mask.
             succeed(&mut runtime::start(&launch.runtime, name))?;
             signals.thread_block().context(|| "cannot block signals".into())?;
             wait(&payload, &signals)

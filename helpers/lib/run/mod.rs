@@ -1,4 +1,4 @@
-//! Starts and stops of containers.
+//! Starting and stopping containers.
 
 pub mod bundle;
 pub mod foreground;

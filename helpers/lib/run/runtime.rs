@@ -1,4 +1,4 @@
-//! What OCI runtimes are asked to do, and how crun and runc differ in it.
+//! Calls of OCI runtimes, and how crun and runc differ in them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,32 +14,32 @@ use crate::system::{command, files};
 pub fn create(runtime: &Runtime, name: &Name, bundle: &Path, pid_file: &Path) -> Command {
     let mut command = begin(runtime);
     command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(pid_file).arg(name.as_str());
-    // Else runtimes make sockets of their own, and wait.
+    // Otherwise runtimes create sockets of their own, and wait.
     command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
 }
 
-/// Runs the payload of a container that was created.
+/// Starts the payload of a created container.
 pub fn start(runtime: &Runtime, name: &Name) -> Command {
     let mut command = begin(runtime);
     command.args(["start", name.as_str()]).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
 }
 
-/// Removes a container in whatever state; one that is not there is fine.
+/// Removes a container whatever its state, if it exists.
 pub fn delete(runtime: &Runtime, name: &Name) -> Result<()> {
     let state = state(runtime.kind, name);
     if !state.exists() {
         return Ok(());
     }
     if let Err(e) = command::run(begin(runtime).args(["delete", "--force", name.as_str()])) {
-        // A runtime that was killed half-way can leave a state that it cannot read itself.
+        // A runtime that was killed can leave a state that it cannot read itself.
         log::warning(&format!("{e}, removing {} instead", state.display()));
     }
     files::remove_tree(&state)
 }
 
-/// Where the runtime keeps what it knows of a container.
+/// Where the runtime keeps the state of a container.
 fn state(kind: RuntimeKind, name: &Name) -> PathBuf {
     let directory = match kind {
         RuntimeKind::Crun => "/run/crun",
@@ -52,7 +52,7 @@ fn begin(runtime: &Runtime) -> Command {
     let mut command = Command::new(&runtime.path);
     command.env("PATH", paths::search_path());
     if runtime.kind == RuntimeKind::Crun {
-        // The payload is to stay in the unit's cgroup.
+        // The payload stays in the unit's cgroup.
         command.arg("--cgroup-manager=disabled");
     }
     command

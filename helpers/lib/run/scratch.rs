@@ -1,4 +1,5 @@
-//! Scratch root file systems of run-once containers: an overlay over the image's files, whose changes are gone afterwards.
+//! Scratch root file systems of run-once containers: an overlay over the image's files, whose changes are removed after
+//! the run.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,14 +11,14 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::error::{Context, Result};
 use crate::system::files;
 
-/// Mounts at `target` what is in `lower`, with changes below `scratch`.
+/// Mounts an overlay over `lower` at `target`, with changes kept below `scratch`.
 pub fn make(lower: &Path, scratch: &Path, target: &Path) -> Result<()> {
     let what = || format!("cannot make a scratch root file system of {}", lower.display());
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     for directory in [&upper, &work] {
         files::make_directory(directory, 0o700).context(what)?;
     }
-    // The upper directory is what the root is seen as.
+    // The root of the overlay has the mode and owner of the upper directory.
     let metadata = fs::metadata(lower).context(what)?;
     std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
     fs::set_permissions(&upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)?;
@@ -28,17 +29,17 @@ pub fn make(lower: &Path, scratch: &Path, target: &Path) -> Result<()> {
         .context(what)
 }
 
-/// Unmounts it and removes the changes; what is not there is fine.
+/// Unmounts the overlay and removes the changes, if they exist.
 pub fn remove(scratch: &Path, target: &Path) -> Result<()> {
     match umount2(target, MntFlags::MNT_DETACH) {
-        // Nothing is mounted there, or there is nothing.
+        // Nothing is mounted there, or the directory does not exist.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         result => result.context(|| format!("cannot unmount {}", target.display()))?,
     }
     files::remove_tree(scratch)
 }
 
-/// Overlay options separate paths with commas, and lower ones with colons.
+/// Escapes a path for an overlay option: commas separate options, and colons separate lower directories.
 fn escape(path: &Path) -> String {
     path.to_string_lossy()
         .chars()

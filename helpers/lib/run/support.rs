@@ -1,5 +1,5 @@
-//! What this host cannot do of what a runtime configuration asks for. Runtimes refuse such a configuration as a whole, while
-//! images are made for hosts of all kinds.
+//! Parts of a runtime configuration that this host does not support. Runtimes would refuse the whole configuration, but
+//! images are made for all kinds of hosts.
 
 use std::fs;
 use std::path::Path;
@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::error::{Context, Error, Result};
 use crate::oci::capabilities;
 
-/// What matters of the running host.
+/// What the running host supports.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
-    /// Whether it labels files and processes.
+    /// Whether SELinux is enabled.
     pub selinux: bool,
-    /// Whether it has profiles for processes.
+    /// Whether AppArmor is enabled.
     pub apparmor: bool,
-    /// The capabilities that a process here can have at all, a bit each.
+    /// The capabilities that processes can have here, as a bit mask.
     pub capabilities: u64,
 }
 
 impl Host {
-    /// Looks at the running host.
+    /// Finds out what the running host supports.
     pub fn look() -> Result<Host> {
         let path = "/proc/self/status";
         let what = || format!("cannot read {path}");
@@ -37,7 +37,7 @@ impl Host {
         })
     }
 
-    /// Takes out of a configuration what cannot be had here; returns what that was.
+    /// Removes from a configuration what the host does not support; returns the names of what was removed.
     pub fn adapt(&self, config: &mut Value) -> Vec<String> {
         let mut dropped = Vec::new();
         for (pointer, key, is_there) in [
@@ -45,8 +45,9 @@ impl Host {
             ("/linux", "mountLabel", self.selinux),
             ("/process", "apparmorProfile", self.apparmor),
         ] {
-            let object = config.pointer_mut(pointer).and_then(Value::as_object_mut).filter(|_| !is_there);
-            if object.and_then(|object| object.remove(key)).is_some_and(|value| value != "") {
+            let object = config.pointer_mut(pointer).and_then(Value::as_object_mut);
+            let removed = if is_there { None } else { object.and_then(|object| object.remove(key)) };
+            if removed.is_some_and(|value| value != "") {
                 dropped.push(format!("{}.{key}", &pointer[1..]));
             }
         }
@@ -64,7 +65,7 @@ impl Host {
         dropped
     }
 
-    /// Names that are not known here are the runtime's to judge.
+    /// Unknown names are left to the runtime.
     fn has(&self, capability: &str) -> bool {
         capabilities::number(capability).is_none_or(|number| self.capabilities & (1 << number) != 0)
     }
@@ -76,7 +77,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn drops_what_is_not_there() {
+    fn removes_what_is_not_supported() {
         let config = json!({
             "process": {
                 "selinuxLabel": "a:b:c", "apparmorProfile": "",

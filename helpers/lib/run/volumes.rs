@@ -1,7 +1,7 @@
-//! Filling volumes: what the image has in one is copied in once, when it is empty.
+//! Filling volumes: the image's content is copied to a volume once, when that is empty.
 //!
-//! The copy is made in a directory inside the volume, which may be a mount point, and has another name once it is whole:
-//! killed at any time, the next start goes on where it was sure.
+//! The copy is made in a directory inside the volume, which may be a mount point, and renamed once it is complete. So
+//! if this is killed at any time, the next start knows how to continue.
 
 use std::fs;
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::error::{Context, Result};
 use crate::paths::Root;
 use crate::system::files;
 
-/// Where a copy is until it is whole, and then until all of it is in its place.
+/// Names of the copy: until it is complete, and then until everything in it has been moved to its place.
 const COPYING: &str = ".syscontainers.new";
 const COPIED: &str = ".syscontainers.ready";
 
-/// Makes a volume's directory, and copies what is at its place in `rootfs`, unless there is something in it already.
+/// Creates the directory of a volume and, if it is empty, copies the content of the same directory in `rootfs`.
 pub fn fill(root: &Root, volume: &Volume, rootfs: &Path) -> Result<()> {
     let directory = root.join(&volume.directory);
     let below = volume.destination.strip_prefix("/").unwrap_or(&volume.destination);
@@ -41,7 +41,7 @@ fn fill_from(directory: &Path, source: &Path, owner: (u32, u32)) -> Result<()> {
     move_out(&copied, directory)
 }
 
-/// Moves the content of a whole copy into the volume that the copy is in.
+/// Moves the content of a complete copy into the volume around it.
 fn move_out(copied: &Path, directory: &Path) -> Result<()> {
     let what = || format!("cannot move what is in {}", copied.display());
     for name in files::names(copied)? {
@@ -52,7 +52,7 @@ fn move_out(copied: &Path, directory: &Path) -> Result<()> {
     files::sync_directory(directory)
 }
 
-/// Copies a directory with modes, owners and symlinks; where there is none, makes an empty one.
+/// Copies a directory with modes, owners and symlinks; creates an empty one if `source` is not a directory.
 fn copy_tree(source: &Path, target: &Path, owner: (u32, u32)) -> Result<()> {
     let what = || format!("cannot copy {}", source.display());
     if !source.is_dir() || source.is_symlink() {
@@ -108,17 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_after_a_kill() {
+    fn continues_after_a_kill() {
         let dir = tempfile::tempdir().unwrap();
         let (rootfs, target) = (dir.path().join("rootfs"), dir.path().join("data"));
         fs::create_dir_all(rootfs.join("data")).unwrap();
         fs::write(rootfs.join("data/a"), "a").unwrap();
-        // While it was copied.
+        // Killed while copying.
         fs::create_dir_all(target.join(COPYING)).unwrap();
         fs::write(target.join(COPYING).join("half"), "").unwrap();
         fill_data(&target, &rootfs);
         assert_eq!(files::names(&target).unwrap(), ["a"]);
-        // While it was moved.
+        // Killed while moving.
         fs::create_dir(target.join(COPIED)).unwrap();
         fs::write(target.join(COPIED).join("b"), "b").unwrap();
         fill_data(&target, &rootfs);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_where_the_image_has_none() {
+    fn is_empty_if_the_image_has_no_such_directory() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("state");
         fill_data(&target, &dir.path().join("rootfs"));
