@@ -1,8 +1,8 @@
 //! The unit's cgroup, for runtimes that insist on one of their own.
 //!
-//! runc makes the payload's cgroup below the unit's. With controllers that only works if no process is in the unit's own,
-//! cgroups(7) "no internal processes"; else the payload's becomes threaded, limits and every later stop fail. So the
-//! starter moves to UNIT/start before it creates UNIT/payload.
+//! runc makes the payload's cgroup below the unit's. With controllers, that only works if there is no process in the
+//! unit's own cgroup, see "no internal processes" in cgroups(7). Otherwise the payload's cgroup becomes threaded, and
+//! limits and all later stops fail. So syscontainer-start moves to UNIT/start before the runtime creates UNIT/payload.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ fn directory(cgroup: &Path) -> PathBuf {
 /// The cgroup of the unit that this process is in.
 fn own() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").context(|| "cannot read /proc/self/cgroup".into())?;
-    // A hybrid host has version 2 elsewhere, and there without the controllers that this is about.
+    // Hosts with a hybrid hierarchy have version 2 elsewhere, and without the controllers that are needed here.
     let path = unified(&text).filter(|_| Path::new(MOUNT).join("cgroup.controllers").exists());
     let path = path.ok_or_else(|| {
         Error::new("cannot find this unit's cgroup: cgroup version 2 is required, see systemd.unified_cgroup_hierarchy in kernel-command-line(7)")

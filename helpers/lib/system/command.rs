@@ -1,16 +1,16 @@
-//! Programs that are run to their end.
+//! Running programs and waiting for them to end.
 
 use std::process::{Command, Output, Stdio};
 
 use crate::error::{Context, Error, Result};
 use crate::paths;
 
-/// Runs a program; the last line that it wrote to stderr is the cause if it fails.
+/// Runs a program. If it fails, the cause of the error is the last line that it wrote to stderr.
 pub fn run(command: &mut Command) -> Result<()> {
     output(command).map(|_| ())
 }
 
-/// As [`run`], and returns what the program printed.
+/// Like [`run`], and returns what the program wrote to stdout.
 pub fn output(command: &mut Command) -> Result<Vec<u8>> {
     let line = line(command);
     let output = finish(command)?;
@@ -25,7 +25,8 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
     Err(Error::new(cause)).context(|| format!("cannot run '{line}'"))
 }
 
-/// As [`run`], but leaves it to the caller what a failure means. It is an error if the program cannot be run.
+/// Like [`run`], but leaves it to the caller what a failure of the program means. Only a program that cannot be run is
+/// an error.
 pub fn finish(command: &mut Command) -> Result<Output> {
     let line = line(command);
     let output = command.env("PATH", paths::search_path()).stdin(Stdio::null()).output();

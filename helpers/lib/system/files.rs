@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Operations on files; what is written is there completely or not at all.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
@@ -11,29 +11,30 @@ use tempfile::TempDir;
 use crate::error::{Context, Error, Result};
 use crate::system::{kill_point, mounts};
 
-/// As many symlinks as the kernel follows.
+/// How many symlinks are followed in one path, as in the kernel.
 const MAX_SYMLINKS: usize = 40;
 
-/// Writes a file under a temporary name beside it and renames it into place. `mode` holds whatever the umask is.
+/// Writes a file under a temporary name in the same directory and renames it into place. The umask does not affect
+/// `mode`.
 ///
-/// The content is on disk before the name is; call [`sync_directory`] for the name.
+/// The content is on disk before the rename; call [`sync_directory`] for the name.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     write_renamed(path, content, mode, true).context(|| format!("cannot write {}", path.display()))
 }
 
-/// As [`replace`], for file systems that do not outlive a power cut.
+/// Like [`replace`] but without a sync, for files that need not survive a power failure.
 pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     write_renamed(path, content, mode, false).context(|| format!("cannot write {}", path.display()))
 }
 
-/// Gives a file another name, in place of a file that has it.
+/// Renames a file, and replaces any file of the new name.
 pub fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::rename(from, to)?;
     kill_point::pass();
     Ok(())
 }
 
-/// What a file is called until it is whole.
+/// The temporary name that a file has until it is complete.
 pub fn temporary(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -55,17 +56,17 @@ fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io:
         rename(&temporary, path)
     })();
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = remove_file(&temporary);
     }
     written
 }
 
-/// Makes a file that only holds space.
+/// Creates a file that only reserves space.
 pub fn reserve(path: &Path, bytes: usize) -> Result<()> {
     let what = || format!("cannot reserve {bytes} bytes in {}", path.display());
     let mut file = File::create(path).context(what)?;
-    // Not a hole, and not for compression to squeeze.
+    // Neither a hole nor anything that can be compressed.
     let mut state = 1u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -75,7 +76,7 @@ pub fn reserve(path: &Path, bytes: usize) -> Result<()> {
     file.sync_all().context(what)
 }
 
-/// Makes a directory and its parents with `mode`; those that exist stay as they are.
+/// Creates a directory with `mode`, and its parents; directories that exist stay as they are.
 pub fn make_directory(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let what = || format!("cannot create directory {}", path.display());
@@ -91,7 +92,8 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<()> {
     }
 }
 
-/// Gives a file an owner and, unless it is a symlink, a mode. The owner first: a change of it takes setuid bits away.
+/// Sets the owner of a file and, unless it is a symlink, its mode. The owner comes first, since changing it clears
+/// setuid bits.
 pub fn set_owner(path: &Path, uid: u32, gid: u32, mode: u32) -> std::io::Result<()> {
     std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
     if path.is_symlink() {
@@ -100,13 +102,13 @@ pub fn set_owner(path: &Path, uid: u32, gid: u32, mode: u32) -> std::io::Result<
     fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))
 }
 
-/// As [`set_owner`], with those of another file.
+/// Like [`set_owner`], with the owner and mode of another file.
 pub fn set_owner_like(path: &Path, like: &Metadata) -> Result<()> {
     set_owner(path, like.uid(), like.gid(), like.mode())
         .context(|| format!("cannot set mode and owner of {}", path.display()))
 }
 
-/// Removes a file; one that is not there is fine. Returns whether it was.
+/// Removes a file, if it exists. Returns whether it did.
 pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => {
@@ -118,7 +120,7 @@ pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.
+/// Removes a file or a directory with everything in it, if it exists. Fails if anything is mounted there.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let what = || format!("cannot remove {}", path.display());
     let result = match fs::symlink_metadata(path) {
@@ -135,8 +137,8 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
-/// The path that `path` is inside the tree below `root`, free of symlinks; what does not exist stays as it is. Links are followed
-/// as programs inside the tree see them, and never out of it.
+/// Resolves the symlinks of a path inside the tree below `root`; components that do not exist stay as they are. Links
+/// are followed as programs inside the tree see them, and never lead out of it.
 pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
     let mut done = PathBuf::from("/");
     let mut rest: Vec<_> = path.components().rev().map(own).collect();
@@ -172,7 +174,7 @@ fn own(component: Component<'_>) -> PathBuf {
     PathBuf::from(component.as_os_str())
 }
 
-/// Names of a directory's entries that are UTF-8; none of a directory that is not there.
+/// Names of the entries of a directory, as far as they are UTF-8; none if the directory does not exist.
 pub fn names(path: &Path) -> Result<Vec<String>> {
     let what = || format!("cannot read {}", path.display());
     let entries = match fs::read_dir(path) {
@@ -186,32 +188,33 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a file was not changed for `span`; one that cannot be looked at, or is of the future, was.
+/// Whether a file was not modified for `span`; false if its time cannot be read, or is in the future.
 pub fn is_older(path: &Path, span: Duration) -> bool {
     let time = path.symlink_metadata().and_then(|metadata| metadata.modified());
     time.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > span))
 }
 
-/// Bytes of files below `path` that have no other name, and so are free when it is gone. What cannot be read counts nothing.
+/// Size in bytes of all files below `path` without other hard links, which is what removing it frees. What cannot be
+/// read does not count.
 pub fn own_size(path: &Path) -> u64 {
     let entries = walkdir::WalkDir::new(path).same_file_system(true).into_iter().flatten();
     let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|metadata| metadata.is_file());
     files.filter(|metadata| metadata.nlink() == 1).map(|metadata| metadata.len()).sum()
 }
 
-/// Makes the names in a directory last.
+/// Syncs the names in a directory to disk.
 pub fn sync_directory(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).context(|| format!("cannot sync {}", path.display()))
 }
 
-/// Makes everything on a file system last.
+/// Syncs the file system that `path` is on.
 pub fn sync_file_system(path: &Path) -> Result<()> {
     let what = || format!("cannot sync the file system of {}", path.display());
     let directory = File::open(path).context(what)?;
     nix::unistd::syncfs(directory).context(what)
 }
 
-/// Makes a directory that only this user can enter, and that is removed when it is dropped.
+/// Creates a directory that only this user can access, and that is removed when it is dropped.
 pub fn temporary_directory(parent: &Path, prefix: &str) -> Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o700));

@@ -1,7 +1,7 @@
-//! Journal entries that can be searched for: one for each change of a container's or the store's state.
+//! Structured journal entries: one for each change to the state of a container or of the store.
 //!
 //! Each kind of change has a MESSAGE_ID, see `units/syscontainers.catalog`. Entries have fields of their own, and
-//! `OBJECT_SYSTEMD_UNIT=`, so that `journalctl --unit NAME` shows what was done to a container between what it printed.
+//! `OBJECT_SYSTEMD_UNIT=`, so that `journalctl --unit NAME` shows them along with the container's output.
 
 use libsystemd::logging::{self, Priority};
 
@@ -10,37 +10,37 @@ use crate::name::{Deployment, Name};
 use crate::paths::Root;
 use crate::program::log;
 
-/// What happened.
+/// The kinds of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The store has another image under a name.
+    /// A name in the store stands for another image.
     Pulled,
-    /// A container is there that was not.
+    /// A container was installed.
     Installed,
-    /// A deployment is whole, and waits to be made current.
+    /// A deployment was made, for a later switch.
     Staged,
-    /// Another deployment is current.
+    /// Another deployment became current.
     Switched,
-    /// A new deployment proved itself.
+    /// A new deployment worked while it was watched.
     Confirmed,
-    /// A new deployment did not, and the old one is current again.
+    /// A new deployment failed, and the previous one is current again.
     Reverted,
-    /// The user went back to an older deployment.
+    /// The user rolled back to an earlier deployment.
     RolledBack,
-    /// An image is left alone, since it failed before.
+    /// An image was not used, since it failed before.
     Skipped,
-    /// What is kept or updated from now on was changed.
+    /// The settings for updates of a container were changed.
     Configured,
-    /// A container is gone.
+    /// A container was removed.
     Removed,
-    /// Something that nothing used is gone.
+    /// Something that was not used was removed.
     Pruned,
-    /// A container was not as its current deployment says, and is again.
+    /// The files derived from a container's current deployment were missing or outdated, and were made again.
     Mended,
 }
 
 impl Event {
-    /// All kinds.
+    /// All kinds, in the order of the catalog.
     pub const ALL: [Event; 12] = [
         Event::Pulled,
         Event::Installed,
@@ -56,7 +56,7 @@ impl Event {
         Event::Mended,
     ];
 
-    /// Its MESSAGE_ID.
+    /// The MESSAGE_ID of the kind.
     pub fn id(self) -> &'static str {
         match self {
             Event::Pulled => "eb327bbb46e84a99aba26294630867d9",
@@ -83,7 +83,7 @@ impl Event {
     }
 }
 
-/// What it happened to; what is not given has no field.
+/// What a change is about; `None` leaves the field out.
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
     /// `SYSCONTAINER_NAME=`: the container.
@@ -92,21 +92,21 @@ pub struct Subject {
     pub image: Option<String>,
     /// `SYSCONTAINER_DIGEST=`: digest of the image's manifest.
     pub digest: Option<Digest>,
-    /// `SYSCONTAINER_DEPLOYMENT=`: the deployment that is current now, or that it is about.
+    /// `SYSCONTAINER_DEPLOYMENT=`: the deployment that is current now, or that the change is about.
     pub deployment: Option<Deployment>,
-    /// `SYSCONTAINER_PREVIOUS=`: the deployment, or the digest of an image, that was there before.
+    /// `SYSCONTAINER_PREVIOUS=`: the previous deployment, or the digest of the previous image.
     pub previous: Option<String>,
-    /// `SYSCONTAINER_REASON=`: why.
+    /// `SYSCONTAINER_REASON=`: the reason for the change.
     pub reason: Option<String>,
 }
 
 impl Subject {
-    /// A container.
+    /// A container as a whole.
     pub fn of_container(name: &Name) -> Subject {
         Subject { name: Some(name.clone()), ..Subject::default() }
     }
 
-    /// A deployment, made of this image.
+    /// A deployment, and the image that it was made from.
     pub fn of(deployment: &Deployment, image: Option<(&str, Option<Digest>)>) -> Subject {
         let subject = match image {
             Some((image, digest)) => Subject { image: Some(image.to_owned()), digest, ..Subject::default() },
@@ -121,7 +121,7 @@ impl Subject {
     }
 }
 
-/// Records a change, and says so: once, if what is said goes to the journal.
+/// Records a change in the journal and reports it on stderr, unless stderr is the journal, too.
 pub fn tell(root: &Root, event: Event, subject: &Subject, message: &str) {
     let is_recorded = record(root, event, subject, message);
     if is_recorded && logging::connected_to_journal() {
@@ -134,8 +134,7 @@ pub fn tell(root: &Root, event: Event, subject: &Subject, message: &str) {
     }
 }
 
-/// Records a change without a message on stderr. Returns whether the journal has it. What happens to an unpacked tree is not
-/// this host's.
+/// Records a change without a message on stderr. Returns whether it was recorded; changes to an unpacked tree are not.
 pub fn record(root: &Root, event: Event, subject: &Subject, message: &str) -> bool {
     if !root.is_host() {
         return false;
@@ -153,11 +152,11 @@ pub fn record(root: &Root, event: Event, subject: &Subject, message: &str) -> bo
         ("SYSCONTAINER_REASON", subject.reason.clone()),
     ];
     let fields = fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
-    // Where there is no journal, there is none to record it.
+    // Without a journal, there is nothing to record it in.
     logging::journal_send(event.priority(), &log::printable(message), fields).is_ok()
 }
 
-/// An image as messages show it.
+/// An image as it is shown in messages.
 pub fn shown(image: &str, digest: &Digest) -> String {
     format!("{image} ({digest})")
 }

@@ -1,14 +1,14 @@
-//! Points at which a test may have a program killed, to see that what it leaves is one of the two states that it may leave.
+//! Points at which unit tests can kill a program, to check that it leaves a consistent state behind.
 //!
-//! Outside of unit tests these are nothing.
+//! Outside of unit tests they do nothing.
 
-/// One step of a program that changes something is done, and the next one is not begun.
+/// Marks the end of one step that changed something, before the next one begins.
 pub fn pass() {
     #[cfg(test)]
     testing::pass();
 }
 
-/// Killing the code under test: it unwinds without running any more of itself than destructors, as the kernel would.
+/// Kills the code under test by unwinding, so that nothing of it runs any more except for destructors.
 #[cfg(test)]
 pub mod testing {
     use std::cell::Cell;
@@ -22,7 +22,7 @@ pub mod testing {
 
     pub(super) fn pass() {
         match LEFT.get() {
-            // Unlike a panic this prints nothing.
+            // Unlike a panic, this prints nothing.
             Some(0) => panic::resume_unwind(Box::new(Killed)),
             Some(left) => LEFT.set(Some(left - 1)),
             None => {}

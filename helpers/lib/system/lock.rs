@@ -1,7 +1,7 @@
-//! Locks between our own processes: flock(2), so that none outlives its process.
+//! Locks between our own processes, with flock(2), so that no lock outlives its process.
 //!
-//! There is one order, that of [`Rank`]: whoever holds a lock takes only later ones. A program that needs an earlier one lets
-//! the later one go first. Debug builds, and so all tests, refuse another order.
+//! Locks are taken in the order of [`Rank`]: a program that holds one only takes later ones. If it needs an earlier
+//! one, it releases the later one first. Debug builds, and so all tests, enforce this.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -24,7 +24,7 @@ pub struct Lock {
     rank: Rank,
 }
 
-/// What a lock is of, in the order in which locks are taken.
+/// What a lock protects, in the order in which locks are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Container,
@@ -38,7 +38,7 @@ thread_local! {
 }
 
 impl Lock {
-    /// `take` waits; what is in its way is refused before.
+    /// Takes a lock with `take`, which may wait, after checking the order.
     fn take(rank: Rank, take: impl FnOnce() -> Result<Flock<File>>) -> Result<Lock> {
         rank.check();
         Ok(Lock::of(rank, take()?))
@@ -67,21 +67,21 @@ impl Rank {
     }
 }
 
-/// How often a bounded wait looks again.
+/// How long a wait with a limit pauses between attempts.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How long a prune that waits holds newcomers back, and then lets them through.
+/// How long a waiting prune holds other programs back, and then lets them pass.
 const TURN: Duration = Duration::from_secs(10);
-/// How long it waits in all.
+/// How long a prune waits in total.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The lock of everything that changes one container; says so when it has to wait.
+/// Takes the lock for changes to one container. A wait is reported.
 pub fn container(root: &Root, name: &Name) -> Result<Lock> {
     Lock::take(Rank::Container, || {
         take(root, name.as_str(), &format!("another program to finish with {name}"))
     })
 }
 
-/// As [`container`], but `None` if somebody else has it.
+/// Like [`container`], but `None` if another program holds the lock.
 pub fn try_container(root: &Root, name: &Name) -> Result<Option<Lock>> {
     let path = directory(root)?.join(name.as_str());
     let what = || format!("cannot lock {}", path.display());
@@ -93,15 +93,16 @@ pub fn try_container(root: &Root, name: &Name) -> Result<Option<Lock>> {
     }
 }
 
-/// The lock of whoever restarts a service to see whether it stays: two that need each other would judge each other's restarts.
+/// Takes the lock for switches that are watched: of two services that need each other, each switch would take the
+/// other's restarts for failures.
 pub fn switches(root: &Root) -> Result<Lock> {
-    // No container is called so.
+    // Not a valid name of a container.
     Lock::take(Rank::Switches, || take(root, ".switches", "the switch of another container to finish"))
 }
 
-/// The lock of whoever decides on files of the host, which containers may share.
+/// Takes the lock for decisions about host files, which containers may share.
 pub fn host_files(root: &Root) -> Result<Lock> {
-    // No container is called so.
+    // Not a valid name of a container.
     Lock::take(Rank::HostFiles, || {
         take(root, ".host-files", "another installation, update or removal to finish")
     })
@@ -119,7 +120,7 @@ fn take(root: &Root, file: &str, what_for: &str) -> Result<Flock<File>> {
     acquire(open(&path).context(what)?, FlockArg::LockExclusive, what_for).context(what)
 }
 
-/// Waits for a lock, and says so.
+/// Takes a lock, and reports if it has to wait.
 fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Flock<File>, Errno> {
     let at_once = match how {
         FlockArg::LockShared => FlockArg::LockSharedNonblock,
@@ -134,11 +135,12 @@ fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Flock<File>, Err
     }
 }
 
-/// The lock of a repository for whoever relies on what is in it: any number at once, but none beside a prune.
+/// Takes the lock of a repository for programs that rely on its content: any number at once, but not during a prune.
 ///
-/// It is on a directory of the repository, not on a file beside it: that is there whoever made the repository, nobody
-/// replaces it, and a full disk has it, too. libostree's own lock would not do: transactions have it, but what a pull found
-/// before its first one is to stay, and other programs wait for that lock half a minute only.
+/// It is on a directory of the repository instead of a separate file: the directory exists whoever made the repository,
+/// nobody replaces it, and it needs no space on a full disk. libostree's own lock would not do: only transactions hold
+/// it, but what a pull found before its first transaction must not go, and other programs only wait half a minute for
+/// it.
 pub fn lock_shared(repo: &Path) -> Result<Lock> {
     let what_for = "a prune of the store to finish";
     Lock::take(Rank::Store, || {
@@ -147,10 +149,10 @@ pub fn lock_shared(repo: &Path) -> Result<Lock> {
     })
 }
 
-/// The lock of a repository for whoever removes what nothing uses.
+/// Takes the lock of a repository for removing what is not used.
 ///
-/// With flock(2) alone it would be had only when by chance nobody else has it. So newcomers are held back for a while, then
-/// let through for a while, since a pull may take hours; and after [`PATIENCE`] it is an error.
+/// With flock(2) alone, it would be granted only when by chance no other program holds it. So other programs are held
+/// back for a while, then let pass for a while, since a pull may take hours; and after [`PATIENCE`] it is an error.
 pub fn lock_exclusive(repo: &Path) -> Result<Lock> {
     Rank::Store.check();
     let deadline = Instant::now() + PATIENCE;
@@ -169,7 +171,7 @@ pub fn lock_exclusive(repo: &Path) -> Result<Lock> {
     Err(Error::new(why)).context(|| format!("cannot lock {}", repo.display()))
 }
 
-/// Whoever has this is next.
+/// The file whose lock decides who may take that of the repository next.
 fn turn(repo: &Path) -> PathBuf {
     repo.join("refs")
 }
@@ -179,7 +181,7 @@ fn at_store(directory: &Path, how: FlockArg, what_for: &str) -> Result<Flock<Fil
     acquire(File::open(directory).context(what)?, how, what_for).context(what)
 }
 
-/// Tries to have a repository alone for as long as a turn lasts.
+/// Tries for one [`TURN`] to get the exclusive lock.
 fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Flock<File>>> {
     let what = || format!("cannot lock {}", repo.display());
     let mut file = File::open(repo).context(what)?;
@@ -198,13 +200,13 @@ fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Flock<File>>> {
     Ok(None)
 }
 
-/// The lock file of one start, in its bundle.
+/// Takes the lock of one start, which is in its bundle.
 pub fn start(path: &Path) -> Result<Flock<File>> {
     let what = || format!("cannot lock {}", path.display());
     Flock::lock(open(path).context(what)?, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
 }
 
-/// Waits until nobody holds the lock at `path`, `limit` at most; a file that is not there is not held.
+/// Waits until no program holds the lock at `path`, for at most `limit`; a file that does not exist is not locked.
 pub fn wait(path: &Path, limit: Duration) {
     let deadline = Instant::now() + limit;
     let Ok(mut file) = File::open(path) else { return };

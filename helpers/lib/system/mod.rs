@@ -1,4 +1,4 @@
-//! The running system: files, processes, systemd.
+//! The host: files, locks, processes, the journal and systemd.
 
 pub mod cgroup;
 pub mod command;

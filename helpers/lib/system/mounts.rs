@@ -1,6 +1,6 @@
-//! What is mounted where, as this process sees it: proc(5), mountinfo.
+//! Mount points as this process sees them: `mountinfo` in proc(5).
 //!
-//! What is removed must not have another file system in it, whose files would go with it.
+//! Removing a directory must not remove the files of another file system that is mounted in it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,16 +11,16 @@ use crate::error::{Context, Error, Result};
 
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// A mount point at or below `path`, if there is one.
+/// Finds a mount point at or below `path`.
 pub fn find(path: &Path) -> Result<Option<PathBuf>> {
-    // The table has no symlinks in its paths. What is not there has nothing mounted in it.
+    // The paths in the table have no symlinks. Nothing is mounted in a directory that does not exist.
     let Ok(path) = fs::canonicalize(path) else { return Ok(None) };
     let table = fs::read(TABLE).context(|| format!("cannot read {TABLE}"))?;
     let points = table.split(|byte| *byte == b'\n').filter_map(mount_point);
     Ok(points.into_iter().find(|point| point.starts_with(&path)))
 }
 
-/// An error if anything is mounted at or below `path`.
+/// Fails if anything is mounted at or below `path`.
 pub fn refuse(path: &Path) -> Result<()> {
     match find(path)? {
         Some(point) => Err(Error::new(format!("{} is a mount point; unmount that first", point.display()))),
@@ -28,13 +28,14 @@ pub fn refuse(path: &Path) -> Result<()> {
     }
 }
 
-/// The fifth field of a line. Blanks, newlines and backslashes are escaped as octal numbers.
+/// The fifth field of a line. Blanks, newlines and backslashes are written as octal escapes.
 fn mount_point(line: &[u8]) -> Option<PathBuf> {
     let field = line.split(|byte| *byte == b' ').nth(4)?;
     let (mut path, mut rest) = (Vec::new(), field);
     while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = octal.filter(|_| *first == b'\\').and_then(|d| u8::from_str_radix(d, 8).ok());
+        let octal = if *first == b'\\' { after.get(..3) } else { None };
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         path.push(escaped.unwrap_or(*first));
         rest = if escaped.is_some() { &after[3..] } else { after };
     }

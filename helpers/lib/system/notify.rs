@@ -1,4 +1,4 @@
-//! Messages to systemd, sd_notify(3), and from payloads.
+//! Notifications (sd_notify(3)) to systemd, and from payloads.
 
 use std::io::{ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,20 +16,20 @@ use nix::sys::socket::{
 use crate::error::{Context, Error, Result};
 use crate::system::files;
 
-/// Longest a manager that does not answer holds up a start.
+/// How long a service manager that does not answer can delay a start.
 const BARRIER: Duration = Duration::from_secs(5);
-/// Longest datagram that is read from a payload.
+/// Maximum size in bytes of a payload's notification.
 const DATAGRAM: usize = 4096;
 
-/// Whether a service manager waits for messages.
+/// Whether a service manager waits for notifications.
 pub fn is_expected() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty())
 }
 
-/// Sends one datagram, and returns when systemd has taken it in.
+/// Sends one notification, and returns once systemd has processed it.
 ///
-/// systemd looks up the sender's unit while it reads; a sender that is gone by then is nobody's. So a second datagram
-/// carries a file descriptor, which systemd closes when it gets to it.
+/// systemd looks up the sender's unit when it reads the message, and cannot if the sender is gone by then. So a second
+/// datagram carries a file descriptor, which systemd closes when it gets to it.
 pub fn send(state: &str) -> Result<()> {
     let what = || "cannot notify systemd".to_string();
     let path = std::env::var("NOTIFY_SOCKET").context(what)?;
@@ -68,14 +68,14 @@ fn wait_closed(read: &OwnedFd, limit: Duration) -> nix::Result<()> {
 
 /// The socket that a payload with its own PID namespace notifies.
 ///
-/// It gets this one instead of systemd's: with that, root in the payload could name any process of the host as the main
-/// process of the unit, for systemd to kill.
+/// It gets this socket instead of systemd's, through which root in the payload could name any process of the host as
+/// the main process of the unit, for systemd to kill.
 pub struct Proxy {
     socket: UnixDatagram,
 }
 
 impl Proxy {
-    /// Makes the socket; payloads of any user may write to it.
+    /// Creates the socket; payloads of any user may write to it.
     pub fn bind(path: &Path) -> Result<Proxy> {
         let what = || format!("cannot make notification socket {}", path.display());
         files::remove_file(path).context(what)?;
@@ -85,7 +85,8 @@ impl Proxy {
         Ok(Proxy { socket })
     }
 
-    /// Passes on what the payload says about its start, until it is ready or `payload`, a pidfd, is gone.
+    /// Passes on the payload's notifications about its start, until it is ready or its process, the pidfd `payload`, is
+    /// gone.
     pub fn run(&self, payload: BorrowedFd<'_>) -> Result<()> {
         let what = || "cannot pass on the payload's notifications".to_string();
         loop {
@@ -104,7 +105,7 @@ impl Proxy {
         }
     }
 
-    /// Tells whether the payload is ready.
+    /// Passes on pending notifications. Returns whether the payload is ready.
     fn drain(&self) -> Result<bool> {
         let mut buffer = [0; DATAGRAM];
         loop {
@@ -128,7 +129,7 @@ impl Proxy {
     }
 }
 
-/// The lines of a payload's message that concern nothing but its own start.
+/// The lines of a payload's notification that concern nothing but its own start.
 fn passed_on(message: &[u8]) -> String {
     let message = String::from_utf8_lossy(message);
     let harmless = |line: &&str| {

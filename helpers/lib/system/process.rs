@@ -1,4 +1,4 @@
-//! Processes of payloads: waiting for them, and what they do about signals.
+//! Processes of payloads: waiting for them, signalling them, and which signals they handle.
 
 use std::fs;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -10,14 +10,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Context, Error, Result};
 
-/// A process that cannot become another one while it is held.
+/// A process, held by a pidfd: its ID may be reused, but this never refers to another process.
 pub struct Process {
     pid: i32,
     fd: OwnedFd,
 }
 
 impl Process {
-    /// Takes hold of a process; `None` if there is none with that ID.
+    /// Opens a process; `None` if there is none with that ID.
     pub fn open(pid: i32) -> Result<Option<Process>> {
         // SAFETY: pidfd_open(2) takes two integers and touches no memory.
         #[allow(unsafe_code)]
@@ -34,17 +34,17 @@ impl Process {
         }
     }
 
-    /// Its ID.
+    /// The process ID.
     pub fn id(&self) -> i32 {
         self.pid
     }
 
-    /// When it started, in clock ticks since boot: with the ID this tells it from every other process.
+    /// When the process started, in clock ticks since boot; together with the ID, this identifies it.
     pub fn start_time(&self) -> Result<u64> {
         let path = format!("/proc/{}/stat", self.pid);
         let what = || format!("cannot read {path}");
         let text = fs::read_to_string(&path).context(what)?;
-        // The name, in parentheses, may hold anything; the 22nd field is the 20th behind it.
+        // The name, in parentheses, may contain anything; the 22nd field is the 20th after it.
         let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
         field.and_then(|f| f.parse().ok()).ok_or_else(|| Error::new("it holds no start time")).context(what)
     }
@@ -54,7 +54,7 @@ impl Process {
         self.fd.as_fd()
     }
 
-    /// Sends a signal; a process that is gone is fine.
+    /// Sends a signal, unless the process is gone.
     pub fn signal(&self, signal: i32) -> Result<()> {
         use std::os::fd::AsRawFd;
         let fd = self.fd.as_raw_fd();
@@ -67,7 +67,7 @@ impl Process {
         }
     }
 
-    /// Waits until the process is gone, or the limit is over; tells whether it is gone.
+    /// Waits until the process is gone, or for `limit`. Returns whether it is gone.
     pub fn wait(&self, limit: Option<Duration>) -> Result<bool> {
         let timeout =
             limit.map_or(PollTimeout::NONE, |l| PollTimeout::try_from(l).unwrap_or(PollTimeout::MAX));
@@ -81,8 +81,8 @@ impl Process {
         }
     }
 
-    /// Whether the kernel drops a signal to this process: the first process of a PID namespace only gets those that it
-    /// handles, or holds back to fetch them later.
+    /// Whether the kernel drops a signal to this process: the first process of a PID namespace only gets the signals
+    /// that it handles, or blocks in order to fetch them later.
     pub fn ignores(&self, signal: i32) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         status_ignores(&status, signal)

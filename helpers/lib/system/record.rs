@@ -1,4 +1,4 @@
-//! Records: JSON files that are replaced as a whole, so that one write is one decision.
+//! Records: JSON files that are replaced as a whole, so that every write takes effect completely or not at all.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Context, Result};
 use crate::system::files;
 
-/// Reads a record; `None` where there is none. `remedy` says what to do about one that is damaged.
+/// Reads a record; `None` if there is none. `remedy` is the advice in the error about a damaged one.
 pub fn load<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<Option<T>> {
     let what = || format!("cannot read {}", path.display());
     match fs::read(path) {
@@ -22,18 +22,18 @@ pub fn load<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<Option<T>>
     }
 }
 
-/// Writes a record so that it lasts.
+/// Writes a record and syncs it.
 pub fn save(path: &Path, record: &impl Serialize) -> Result<()> {
     files::replace(path, to_json(path, record)?.as_bytes(), 0o600)?;
     files::sync_directory(path.parent().unwrap_or(Path::new("/")))
 }
 
-/// As [`save`], on a file system that does not outlive a power cut.
+/// Like [`save`] but without a sync, for records that need not survive a power failure.
 pub fn save_volatile(path: &Path, record: &impl Serialize) -> Result<()> {
     files::replace_volatile(path, to_json(path, record)?.as_bytes(), 0o600)
 }
 
-/// Removes a record; one that is not there is fine.
+/// Removes a record, if it exists.
 pub fn remove(path: &Path) -> Result<()> {
     files::remove_file(path).context(|| format!("cannot remove {}", path.display()))?;
     Ok(())

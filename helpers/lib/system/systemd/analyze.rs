@@ -1,4 +1,4 @@
-//! What systemd says of a unit that it does not run yet.
+//! What systemd says about a unit that is not installed yet.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,25 +10,25 @@ use crate::name::Name;
 use crate::paths;
 use crate::system::files;
 
-/// One thing that systemd says.
+/// One message of systemd about a unit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// The line of the unit, from 1, if it is about one.
+    /// Line number in the unit, from 1, if the message is about a line.
     pub line: Option<usize>,
-    /// What it says.
+    /// The text of the message.
     pub message: String,
-    /// Whether the unit is not loaded for it.
+    /// Whether systemd refuses to load the unit because of it.
     pub is_refusal: bool,
 }
 
-/// Has systemd-analyze(1) look at a unit; `None` where it is not installed.
+/// Checks a unit with systemd-analyze(1); `None` if that is not installed.
 pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
     let directory = files::temporary_directory(&std::env::temp_dir(), "syscontainer-")?;
     let path = directory.path().join(name.unit());
     fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
     let mut command = Command::new("systemd-analyze");
     command.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
-    // No other unit is looked for: which ones there are here says nothing of other hosts.
+    // Other units are not looked up: those of this host say nothing about other hosts.
     command.env("SYSTEMD_UNIT_PATH", directory.path()).env("PATH", paths::search_path()).env("LC_ALL", "C");
     command.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console").env("SYSTEMD_COLORS", "0");
     match command.stdin(Stdio::null()).output() {
@@ -41,7 +41,7 @@ pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
     }
 }
 
-/// Lines about other units are left out, and programs that this host does not have.
+/// Parses a line of output. Messages about other units, and about programs that this host lacks, are left out.
 fn complaint(line: &str, path: &Path, name: &Name) -> Option<Complaint> {
     let (number, message) = match line.strip_prefix(&format!("{}:", path.display())) {
         Some(rest) => match rest.split_once(": ") {

@@ -7,13 +7,14 @@ use crate::system::systemd::manager::{Manager, show_one};
 /// Which units count as dependents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
-    /// Those that need it, directly: `Requires=`, `Requisite=`, `BindsTo=`.
+    /// Units that need it directly: `Requires=`, `Requisite=`, `BindsTo=`.
     Needs,
-    /// All that go down with it: those that need it or are part of it (`PartOf=`), and those that depend on them in turn.
+    /// Units that are stopped along with it: those that need it or are part of it (`PartOf=`), and their dependents in
+    /// turn.
     GoesDown,
 }
 
-/// Units that are active and depend on the unit of a container; none where no manager runs.
+/// Active units that depend on the unit of a container; none if no manager runs.
 pub fn active(manager: &dyn Manager, name: &Name, relation: Relation) -> Result<Vec<String>> {
     if !manager.is_running() {
         return Ok(Vec::new());

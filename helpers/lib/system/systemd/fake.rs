@@ -1,4 +1,4 @@
-//! A service manager for unit tests: units whose starts go as a test says, and a clock that only moves in waits.
+//! A service manager for unit tests: tests decide how starts go, and the clock only moves in waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,20 +16,20 @@ use crate::system::systemd::status::UnitStatus;
 /// How the next starts of a unit go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It gets ready, and stays so.
+    /// The unit becomes ready, and stays up.
     Runs,
-    /// It fails instead of getting ready.
+    /// The unit fails instead of becoming ready.
     Fails,
-    /// It gets ready, and fails after a while.
+    /// The unit becomes ready, and fails after a while.
     Dies(Duration),
 }
 
-/// What a start does besides.
+/// A hook that is called at every start.
 type Started = Box<dyn Fn(&str)>;
-/// What a start asks for, which may depend on what is installed by then.
+/// A hook that decides how a start goes, which may depend on what is installed by then.
 type Decide = Box<dyn Fn(&str) -> Fate>;
 
-/// The manager.
+/// A service manager without a system.
 pub struct Fake {
     units: RefCell<BTreeMap<String, UnitStatus>>,
     /// When units that are up will fail.
@@ -42,7 +42,7 @@ pub struct Fake {
     invocations: Cell<u32>,
     state: Cell<SystemState>,
     interrupt_at: Cell<Option<Duration>>,
-    /// What was asked for, as `verb unit`.
+    /// The calls that were made, as `verb unit`.
     pub calls: RefCell<Vec<String>>,
 }
 
@@ -53,7 +53,7 @@ impl Default for Fake {
 }
 
 impl Fake {
-    /// One where all starts succeed.
+    /// A manager with which all starts succeed.
     pub fn new() -> Fake {
         Fake {
             units: RefCell::default(),
@@ -70,33 +70,33 @@ impl Fake {
         }
     }
 
-    /// Says how starts go from now on.
+    /// Sets how starts go from now on.
     pub fn decide(&self, decide: impl Fn(&str) -> Fate + 'static) {
         *self.decide.borrow_mut() = Box::new(decide);
     }
 
-    /// Says what a start does besides, as a unit's commands do.
+    /// Sets what a start does besides, in place of the unit's commands.
     pub fn on_start(&self, started: impl Fn(&str) + 'static) {
         *self.started.borrow_mut() = Box::new(started);
     }
 
-    /// Adds a unit that goes down with another one.
+    /// Adds a unit that is stopped along with another one.
     pub fn add_dependent(&self, unit: &str, on: &str) {
         self.with(on, |status| status.needed_by.push(unit.to_owned()));
         self.with(unit, |_| {});
     }
 
-    /// Makes a unit one that is none of ours.
+    /// Makes a unit one that is not ours.
     pub fn make_foreign(&self, unit: &str) {
         self.with(unit, |status| status.fragment = Path::new("/usr/lib/systemd/system").join(unit));
     }
 
-    /// The state of a unit.
+    /// The `ActiveState` of a unit.
     pub fn state_of(&self, unit: &str) -> String {
         self.with(unit, |status| status.active_state.clone())
     }
 
-    /// Another boot: nothing runs.
+    /// Begins another boot, in which nothing runs yet.
     pub fn reboot(&self) {
         self.boot.set(self.boot.get() + 1);
         self.state.set(SystemState::Running);
@@ -108,7 +108,7 @@ impl Fake {
         }
     }
 
-    /// The system goes down, and tells all programs to end, once the clock is so far.
+    /// Sends this program a termination signal when the clock gets to `clock`, with the system in this state.
     pub fn interrupt_at(&self, clock: Duration, state: SystemState) {
         self.interrupt_at.set(Some(clock));
         self.state.set(state);
@@ -155,7 +155,7 @@ impl Fake {
         self.with(unit, |status| status.result = "exit-code".into());
     }
 
-    /// A unit goes down, with all that need it.
+    /// Stops a unit, along with all units that need it.
     fn down(&self, unit: &str, state: &str) {
         self.deaths.borrow_mut().remove(unit);
         let dependents = self.with(unit, |status| {

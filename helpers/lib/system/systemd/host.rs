@@ -1,7 +1,8 @@
 //! systemd on this host, through its own programs.
 //!
-//! systemctl works before there is a D-Bus, and on unpacked trees. It is run for what is done and for single looks; what has
-//! to be waited for is told by the kernel: the end of a process, be it that of a service or of a systemctl that waits for a job.
+//! systemctl works without D-Bus, early in the boot, and on unpacked trees. It is run for actions and single queries.
+//! All waits are for the end of a process, be it that of a service or a systemctl that waits for a job: the kernel
+//! reports that.
 
 use std::cell::RefCell;
 use std::fs;
@@ -25,12 +26,12 @@ use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Ver
 use crate::system::systemd::status::{PROPERTIES, UnitStatus};
 use crate::system::{files, kill_point};
 
-/// How long systemd may not answer: it does not while it executes itself anew.
+/// How long systemd may fail to answer, as it does while it reexecutes.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long to wait until it is asked again.
+/// How long to wait before systemd is asked again.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The service manager of a tree: of this host, or none.
+/// The service manager of a tree: that of this host, or none.
 pub struct Systemd {
     root: Root,
     begin: Instant,
@@ -38,7 +39,7 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// That of a tree.
+    /// The service manager of `root`.
     pub fn new(root: &Root) -> Systemd {
         Systemd { root: root.clone(), begin: Instant::now(), signals: RefCell::new(None) }
     }
@@ -99,7 +100,7 @@ impl Manager for Systemd {
         command
             .args(["--quiet", "--no-ask-password", verb.as_str(), "--", unit])
             .env("PATH", paths::search_path());
-        // What it says of failures is what a look at the unit says.
+        // The status of the unit says as much about failures as systemctl would.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Box::new(Systemctl(command.spawn().context(what)?)))
     }
@@ -112,7 +113,7 @@ impl Manager for Systemd {
         run(Command::new(SYSTEMCTL).args(["reset-failed", "--", unit]))
     }
 
-    /// By what systemd says in the journal; where there is none, nothing is known of it.
+    /// According to systemd's messages in the journal; without a journal, this is not known.
     fn was_stop_requested(&self, unit: &str, since: SystemTime) -> Result<bool> {
         let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let _ = output(Command::new(JOURNALCTL).arg("--sync"));
@@ -143,7 +144,7 @@ impl Manager for Systemd {
         Ok(status.context(|| format!("cannot run {SYSTEMCTL}"))?.success())
     }
 
-    /// In an unpacked tree a boot does so.
+    /// In an unpacked tree, its next boot does this.
     fn create_tmpfiles(&self, name: &Name) -> Result<()> {
         if !self.root.is_host() {
             return Ok(());
@@ -166,7 +167,7 @@ impl Manager for Systemd {
 
     fn wait(&self, processes: &[i32], limit: Duration) -> Result<Wake> {
         let what = || "cannot wait".to_string();
-        // Of one that is gone already there is nothing to wait for; a look has seen that, or will soon.
+        // A process that is gone needs no wait: the unit's status says so already, or will soon.
         let processes: Vec<Process> = processes.iter().filter_map(|pid| Process::open(*pid).ok()?).collect();
         let signals = self.signals.borrow();
         let mut fds: Vec<PollFd> =
@@ -185,7 +186,7 @@ impl Manager for Systemd {
     }
 }
 
-/// A systemctl that waits for its job. Where systemd executes itself anew it ends before that; then looks tell.
+/// A systemctl that waits for its job. If systemd reexecutes, it ends before the job does; then the unit is polled.
 struct Systemctl(Child);
 
 impl Job for Systemctl {
@@ -205,7 +206,7 @@ impl Drop for Systemctl {
     }
 }
 
-/// Units are blocks of lines, apart by an empty one.
+/// Parses the output of `systemctl show`, in which empty lines separate units.
 fn parse(text: &str) -> Vec<UnitStatus> {
     let blocks = text.split("\n\n").filter(|block| !block.trim().is_empty());
     let status = |block: &str| {

@@ -1,4 +1,4 @@
-//! Files of systemd's that are about a unit: links of `[Install]`, and what an administrator has set.
+//! Files of systemd that belong to a unit: links of `[Install]`, and an administrator's settings.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use crate::paths::{Root, STUBS, TreePath};
 use crate::system::files;
 use crate::system::systemd::manager::{Enablement, Manager, Verb};
 
-/// Where `systemctl enable` makes links.
+/// Where `systemctl enable` creates links.
 const LINKS: &str = "/etc/systemd/system";
 
-/// What an administrator has set for a unit.
+/// Units and drop-ins with which an administrator has changed a unit.
 pub fn settings(root: &Root, name: &Name) -> Vec<TreePath> {
     let places = ["/etc/systemd/system.control", LINKS, "/run/systemd/system.control", "/run/systemd/system"];
     let names = [name.unit(), format!("{}.d", name.unit())];
@@ -36,7 +36,7 @@ pub fn disable_updates(root: &Root, manager: &dyn Manager, name: &Name) -> Resul
     Ok(true)
 }
 
-/// Removes links to a stub that is gone, which systemctl does not know what to do about. Returns whether there were any.
+/// Removes links to a stub that is gone, which systemctl cannot do. Returns whether there were any.
 pub fn remove_dangling(root: &Root, name: &Name) -> Result<bool> {
     let stub = TreePath::from(STUBS).join(name.unit());
     let mut found = false;
@@ -45,7 +45,7 @@ pub fn remove_dangling(root: &Root, name: &Name) -> Result<bool> {
         if fs::read_link(link.path()).is_ok_and(|target| target == stub.as_path()) {
             let what = || format!("cannot remove {}", link.path().display());
             found |= files::remove_file(link.path()).context(what)?;
-            // As systemctl does; others may have links there.
+            // Like systemctl. Fails while other units have links there.
             link.path().parent().map(fs::remove_dir);
         }
     }

@@ -1,4 +1,4 @@
-//! The seam to the service manager: what these programs ask of it, and nothing else.
+//! The interface to the service manager: what these programs need of it, and nothing else.
 //!
 //! [`super::host::Systemd`] is systemd; unit tests have a manager of their own.
 
@@ -9,14 +9,14 @@ use crate::name::Name;
 use crate::system::systemd::analyze::Complaint;
 use crate::system::systemd::status::UnitStatus;
 
-/// What is to be done with units.
+/// The kind of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Start those that are not active.
+    /// Starts units that are not active.
     Start,
-    /// Stop those that are.
+    /// Stops units that are active.
     Stop,
-    /// Stop and start.
+    /// Stops and starts units.
     Restart,
 }
 
@@ -31,38 +31,38 @@ impl Verb {
     }
 }
 
-/// What is to become of the links of a unit's `[Install]` section.
+/// How to change the links of a unit's `[Install]` section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enablement {
-    /// They are made.
+    /// Create them.
     Enable,
-    /// They are made as the section says now, and not as it said before.
+    /// Remove them, and create those of the section as it is now.
     Reenable,
-    /// They are removed.
+    /// Remove them.
     Disable,
 }
 
 /// The state of the system as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SystemState {
-    /// It is booting.
+    /// The boot has not finished: `initializing` or `starting`.
     Starting,
-    /// It is up.
+    /// Any other state: `running`, `degraded`, `maintenance` and so on.
     Running,
-    /// It is going down.
+    /// The system is shutting down.
     Stopping,
 }
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// Its time is over, or a process ended: it is time to look.
+    /// The limit was reached, or a process ended: the caller queries the units again.
     Look,
-    /// This program was told to end.
+    /// This program received a termination signal.
     Interrupted,
 }
 
-/// A job that was begun, and a process that ends with it, if there is one to wait for.
+/// A job, and the process that ends along with it, if there is one to wait for.
 pub trait Job {
     /// The process; `None` once it has ended.
     fn process(&mut self) -> Option<i32>;
@@ -70,10 +70,10 @@ pub trait Job {
 
 /// A service manager.
 pub trait Manager {
-    /// Whether it runs: an unpacked tree has none, and then nothing but links of `[Install]` sections can be asked for.
+    /// Whether it runs. It does not for an unpacked tree, where only the links of `[Install]` can be read and changed.
     fn is_running(&self) -> bool;
 
-    /// What tells this boot from others.
+    /// The ID of this boot.
     fn boot_id(&self) -> Result<String>;
 
     /// The state of the system as a whole.
@@ -82,22 +82,22 @@ pub trait Manager {
     /// Loads changed units, and runs generators.
     fn reload(&self) -> Result<()>;
 
-    /// The status of units, in their order.
+    /// The status of units, in the given order.
     fn show(&self, units: &[String]) -> Result<Vec<UnitStatus>>;
 
-    /// Begins a job, and returns what to wait for.
+    /// Starts a job, and returns what to wait for.
     fn begin(&self, verb: Verb, unit: &str) -> Result<Box<dyn Job>>;
 
-    /// Queues jobs for units, and does not wait for them.
+    /// Queues jobs for units without waiting for them.
     fn queue(&self, verb: Verb, units: &[String]) -> Result<()>;
 
-    /// Forgets that units failed, and how often they were started.
+    /// Clears the failed state of a unit, and its counter of starts.
     fn reset_failed(&self, unit: &str) -> Result<()>;
 
-    /// Whether somebody asked for a unit to be stopped since then.
+    /// Whether anybody requested that a unit be stopped since then.
     fn was_stop_requested(&self, unit: &str, since: SystemTime) -> Result<bool>;
 
-    /// Makes or removes links of `[Install]`, without loading units again. Links last through a power cut.
+    /// Creates or removes links of `[Install]`, without reloading units. New links are synced to disk.
     fn set_enablement(&self, units: &[String], enablement: Enablement) -> Result<()>;
 
     /// Whether a unit is enabled.
@@ -106,16 +106,16 @@ pub trait Manager {
     /// Creates what `tmpfiles.d/NAME.conf` describes.
     fn create_tmpfiles(&self, name: &Name) -> Result<()>;
 
-    /// What is wrong with the text of a unit that is not there yet; `None` where nobody can tell.
+    /// What is wrong with the text of a unit that is not installed yet; `None` if this cannot be found out.
     fn analyze(&self, unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>>;
 
-    /// From now on signals that end programs end waits instead.
+    /// From now on, termination signals end waits instead of the program.
     fn hold_signals(&self) -> Result<()>;
 
-    /// Waits until one of these processes ends, `limit` at most.
+    /// Waits until one of these processes ends, for at most `limit`.
     fn wait(&self, processes: &[i32], limit: Duration) -> Result<Wake>;
 
-    /// Time that has passed since some moment.
+    /// A monotonic clock with an arbitrary origin.
     fn clock(&self) -> Duration;
 }
 
@@ -125,12 +125,12 @@ pub fn show_one(manager: &dyn Manager, unit: &str) -> Result<UnitStatus> {
     Ok(found.pop().unwrap_or_else(|| UnitStatus::unknown(unit)))
 }
 
-/// The status of a container's unit; `None` where no manager runs.
+/// The status of a container's unit; `None` if no manager runs.
 pub fn status(manager: &dyn Manager, name: &Name) -> Result<Option<UnitStatus>> {
     if manager.is_running() { show_one(manager, &name.unit()).map(Some) } else { Ok(None) }
 }
 
-/// Whether the unit of a container is active, or on the way to it.
+/// Whether the unit of a container is active, or is being started or stopped.
 pub fn is_active(manager: &dyn Manager, name: &Name) -> Result<bool> {
     Ok(status(manager, name)?.is_some_and(|status| !status.is_down()))
 }
@@ -140,15 +140,15 @@ pub fn is_failed(manager: &dyn Manager, name: &Name) -> Result<bool> {
     Ok(status(manager, name)?.is_some_and(|status| status.active_state == "failed"))
 }
 
-/// Whether the unit of a container is another by now than the manager has loaded.
+/// Whether the unit of a container was changed since the manager loaded it.
 pub fn needs_reload(manager: &dyn Manager, name: &Name) -> Result<bool> {
     Ok(status(manager, name)?.is_some_and(|status| status.needs_reload))
 }
 
-/// Queues jobs for units, however often they were started or failed lately.
+/// Queues jobs for units, no matter how often they were started or failed recently.
 pub fn queue_anew(manager: &dyn Manager, verb: Verb, units: &[String]) -> Result<()> {
     for unit in units {
-        // One that is not loaded has nothing to forget.
+        // Fails if the unit is not loaded, and then there is nothing to clear.
         let _ = manager.reset_failed(unit);
     }
     manager.queue(verb, units)

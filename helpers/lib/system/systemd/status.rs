@@ -1,4 +1,4 @@
-//! What systemd says of a unit: the properties that these programs look at, read in one place.
+//! The status of a unit: all properties that these programs look at.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::paths::{DROP_IN, GENERATED, STUBS};
 use crate::program::timespan;
 
-/// The properties, for `systemctl show --property`.
+/// Names of the properties, for `systemctl show --property`.
 pub const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Type,Job,InvocationID,MainPID,NRestarts,\
     ExecMainCode,ExecMainStatus,RestartUSec,TimeoutStartUSec,TimeoutStopUSec,NeedDaemonReload,StateChangeTimestamp,\
     InactiveExitTimestampMonotonic,FragmentPath,DropInPaths,RequiredBy,RequisiteOf,BoundBy,ConsistsOf";
 
-/// A unit at one moment. Texts are as systemd writes them, see org.freedesktop.systemd1(5).
+/// The status of a unit at one moment. Strings are as systemd writes them, see org.freedesktop.systemd1(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitStatus {
     /// Name of the unit.
@@ -24,41 +24,41 @@ pub struct UnitStatus {
     pub active_state: String,
     /// The finer state, which depends on the type of unit.
     pub sub_state: String,
-    /// How it ended: `success`, `exit-code`, `timeout`.
+    /// How the service ended: `success`, `exit-code`, `timeout`.
     pub result: String,
     /// `Type=` of a service.
     pub service_type: String,
     /// Whether a job for it is queued or running.
     pub has_job: bool,
-    /// What tells one run of the unit from the next.
+    /// ID of this run of the unit, which changes with every start.
     pub invocation: String,
-    /// Its main process, if it has one.
+    /// ID of the main process, if there is one.
     pub main_pid: Option<i32>,
     /// How often systemd has restarted it by itself.
     pub restarts: u32,
-    /// How its main process ended: `1` exited, `2` or `3` by a signal.
+    /// How the main process ended: `1` if it exited, `2` or `3` if a signal killed it.
     pub main_code: String,
-    /// The exit status of its main process, or the signal.
+    /// The exit status of the main process, or the number of the signal.
     pub main_status: String,
-    /// How long systemd waits before it restarts it.
+    /// How long systemd waits before it restarts the service.
     pub restart_delay: Duration,
     /// How long a start may take.
     pub start_timeout: Duration,
     /// How long a stop may take.
     pub stop_timeout: Duration,
-    /// Whether the unit is another by now than the one that is loaded.
+    /// Whether the unit's files were changed since systemd loaded them.
     pub needs_reload: bool,
-    /// When it came into its state, as systemd writes it.
+    /// When the unit entered its state, as systemd writes it.
     pub since: Option<String>,
-    /// Whether it was started in this boot.
+    /// Whether the unit was started in this boot.
     pub was_started: bool,
-    /// Its unit file.
+    /// Path of the unit file.
     pub fragment: PathBuf,
-    /// Its drop-ins.
+    /// Paths of the drop-ins.
     pub drop_ins: Vec<PathBuf>,
-    /// Units that fail, or go down, without this one.
+    /// Units that fail or are stopped if this one does not run.
     pub needed_by: Vec<String>,
-    /// Units that go down with this one, since they are parts of it.
+    /// Units that are stopped along with this one, since they are part of it.
     pub parts: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ impl UnitStatus {
         UnitStatus::from_properties(&properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
     }
 
-    /// Reads the properties of one unit; those that are missing count as empty.
+    /// Reads the properties of one unit; missing ones count as empty.
     pub fn from_properties(properties: &BTreeMap<String, String>) -> UnitStatus {
         let text = |key: &str| properties.get(key).cloned().unwrap_or_default();
         let is_set = |key: &str| !matches!(text(key).as_str(), "" | "0");
@@ -112,38 +112,38 @@ impl UnitStatus {
         }
     }
 
-    /// Whether nothing of it runs, or is about to.
+    /// Whether nothing of the unit is running or being started.
     pub fn is_down(&self) -> bool {
         matches!(self.active_state.as_str(), "inactive" | "failed")
     }
 
-    /// Whether it is up.
+    /// Whether the unit is up.
     pub fn is_up(&self) -> bool {
         matches!(self.active_state.as_str(), "active" | "reloading")
     }
 
-    /// Whether it does something once, instead of running.
+    /// Whether the service runs once and ends, `Type=oneshot`.
     pub fn is_oneshot(&self) -> bool {
         self.service_type == "oneshot"
     }
 
-    /// Whether it is a oneshot that did what it is for.
+    /// Whether the service is a oneshot that succeeded.
     pub fn is_done_oneshot(&self) -> bool {
         self.is_oneshot() && self.active_state == "inactive" && self.result == "success"
     }
 
-    /// Whether systemd waits to restart it by itself.
+    /// Whether systemd is about to restart the service by itself.
     pub fn waits_for_restart(&self) -> bool {
         self.sub_state == "auto-restart"
     }
 
-    /// Whether the loaded unit is one of ours, or what is left of one.
+    /// Whether the loaded unit is one of ours, or the rest of one.
     pub fn is_ours(&self) -> bool {
         let body = Path::new(GENERATED).join(format!("{}.d", self.id)).join(DROP_IN);
         self.drop_ins.contains(&body) || self.fragment.starts_with(STUBS)
     }
 
-    /// The state as people read it: `failed (exit-code, status 1)`.
+    /// The state as it is shown in messages: `failed (exit-code, status 1)`.
     pub fn explain(&self) -> String {
         let mut details = vec![match self.result.as_str() {
             "" | "success" => self.sub_state.clone(),
@@ -159,7 +159,7 @@ impl UnitStatus {
 }
 
 impl fmt::Display for UnitStatus {
-    /// As `systemctl status` has it: `active (running)`.
+    /// As `systemctl status` shows it: `active (running)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.load_state.as_str() {
             "loaded" => write!(f, "{} ({})", self.active_state, self.sub_state),

@@ -1,7 +1,7 @@
-//! Watching a service that was just started: whether it gets ready, and stays so.
+//! Watching a service that was just started: whether it becomes ready, and stays up.
 //!
-//! Nothing is polled quickly: a wait ends when a job or a main process does, and else after [`INTERVAL`], since not all that may
-//! happen to a unit is the end of a process.
+//! There is no busy polling: a wait ends when a job or a main process does, or after [`INTERVAL`], since a unit can
+//! change without the end of a process.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,42 +9,42 @@ use crate::error::{Error, Result};
 use crate::system::systemd::manager::{Manager, Verb, Wake, show_one};
 use crate::system::systemd::status::UnitStatus;
 
-/// How often units are looked at while nothing is told of them.
+/// How often units are queried if no process ends.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How often they are looked at first while they start, and no job can be waited for; each wait is twice as long as the one before.
+/// The first wait for a start if there is no job to wait for; each further wait is twice as long.
 const FIRST: Duration = Duration::from_millis(50);
-/// For units whose own limit is infinity.
+/// The limit for units whose own limit is infinity.
 const START_MAX: Duration = Duration::from_secs(600);
-/// How much longer than a unit's own limits a job may take, in the queue among others.
+/// How much longer than a unit's own limits a job may take, for example in the queue.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How a service did.
+/// The result of watching a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is as it should be.
+    /// The service became ready, or stayed up.
     Good,
-    /// It is not, and why.
+    /// The service failed; the text says why.
     Bad(String),
-    /// A termination signal ended the wait.
+    /// A termination signal ended the watch.
     Interrupted,
 }
 
-/// Starts or restarts a unit, however often that was done lately, and waits until it is ready.
+/// Starts or restarts a unit, no matter how often it was started recently, and waits until it is ready.
 pub fn start(manager: &dyn Manager, verb: Verb, unit: &str) -> Result<Verdict> {
-    // What was before is no evidence: how often that was restarted, and how it ended.
+    // The previous run says nothing about this one: neither its restarts nor how it ended.
     let before = show_one(manager, unit)?.invocation;
-    // One that is not loaded has nothing to forget.
+    // Fails if the unit is not loaded, and then there is nothing to clear.
     let _ = manager.reset_failed(unit);
     let mut job = manager.begin(verb, unit)?;
     wait_ready(manager, unit, &before, || job.process())
 }
 
-/// Waits until a unit whose start was queued by somebody else is ready.
+/// Waits until a unit is ready whose start another program queued.
 pub fn await_ready(manager: &dyn Manager, unit: &str) -> Result<Verdict> {
     wait_ready(manager, unit, "", || None)
 }
 
-/// `before` is the invocation that the unit was in when its job was queued.
+/// `before` is the unit's invocation at the time when its job was queued.
 fn wait_ready(
     manager: &dyn Manager,
     unit: &str,
@@ -53,10 +53,10 @@ fn wait_ready(
 ) -> Result<Verdict> {
     let (begin, mut pause) = (manager.clock(), FIRST);
     loop {
-        // Asked before the unit: a job that ended after its unit was looked at has not been seen to the end.
+        // The job is queried before the unit: if it ended in between, the status would still be that of before.
         let process = job();
         let now = show_one(manager, unit)?;
-        // Until then the unit is as it was before, and may well be up.
+        // Until then, the status is that of the previous run, which may well be up.
         let has_begun = process.is_none() || now.invocation != before;
         let verdict = if has_begun { judge_start(&now, before) } else { None };
         if let Some(verdict) = verdict {
@@ -77,7 +77,8 @@ fn wait_ready(
     }
 }
 
-/// Watches a unit that is ready for `soak`, and for one restart at least, and units that are to be active at its end.
+/// Watches a unit that is ready, for `soak` and for at least one restart, and `dependents`, which have to be active at
+/// the end.
 pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[String]) -> Result<Verdict> {
     let first = show_one(manager, unit)?;
     if first.is_oneshot() {
@@ -90,7 +91,7 @@ pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[St
         let left = limit.saturating_sub(manager.clock() - begin);
         let now = show_one(manager, unit)?;
         if let Some(why) = what_changed(&now, &first) {
-            // Whoever stops it says nothing of the deployment, and does not want it started.
+            // A stop on request says nothing about the deployment, and the service must not be started again.
             let is_stopped = manager.was_stop_requested(unit, since)?;
             return Ok(if is_stopped { Verdict::Good } else { Verdict::Bad(why) });
         }
@@ -109,7 +110,7 @@ pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[St
     }
 }
 
-/// Stops a unit, and waits as long as that may take. What was begun is ended, whoever tells this program to end.
+/// Stops a unit, and waits as long as that may take, even if this program receives a termination signal.
 pub fn stop(manager: &dyn Manager, unit: &str) -> Result<()> {
     let mut job = manager.begin(Verb::Stop, unit)?;
     let begin = manager.clock();
@@ -124,13 +125,13 @@ pub fn stop(manager: &dyn Manager, unit: &str) -> Result<()> {
         let processes: Vec<i32> = job.process().into_iter().collect();
         let wait = if processes.is_empty() { FIRST } else { INTERVAL };
         if manager.wait(&processes, wait)? == Wake::Interrupted {
-            // The signal stays pending, so that this would return at once; the job is what is waited for.
+            // The signal stays pending, so every further wait would return at once.
             std::thread::sleep(FIRST);
         }
     }
 }
 
-/// What became of a start that was queued, once something did.
+/// The verdict on a start, once there is one.
 fn judge_start(now: &UnitStatus, before: &str) -> Option<Verdict> {
     let was_restarted = now.restarts > 0 && now.active_state != "active";
     if now.invocation != before && (now.waits_for_restart() || was_restarted) {
@@ -145,7 +146,7 @@ fn judge_start(now: &UnitStatus, before: &str) -> Option<Verdict> {
     now.is_down().then(|| Verdict::Bad(format!("it did not start, it is {}", now.explain())))
 }
 
-/// Why a service is not what was seen at first.
+/// What changed about a service since it was ready.
 fn what_changed(now: &UnitStatus, first: &UnitStatus) -> Option<String> {
     if now.is_up() && now.main_pid == first.main_pid && now.restarts == first.restarts {
         return None;
@@ -157,7 +158,7 @@ fn what_changed(now: &UnitStatus, first: &UnitStatus) -> Option<String> {
     })
 }
 
-/// One that was active, and is not now; those that are on their way may be until it is over.
+/// Finds a dependent that was active and is not now; one that is being started may be so until the watch is over.
 fn bad_dependent(now: &[UnitStatus], before: &[UnitStatus], is_over: bool) -> Option<String> {
     let is_bad = |status: &&UnitStatus| {
         let first = before.iter().find(|first| first.id == status.id);
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_is_up_says_nothing_of_a_job_that_has_not_begun() {
+    fn a_unit_that_is_up_says_nothing_about_a_job_that_has_not_begun() {
         let fake = Fake::new();
         let unit = "web.service";
         assert_eq!(start(&fake, Verb::Start, unit).unwrap(), Verdict::Good);
