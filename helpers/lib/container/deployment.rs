@@ -1,8 +1,8 @@
 //! Deployments: `NAME.N` directories of one container, and the symlink NAME that says which is current.
 //!
-//! A deployment holds `rootfs/`, `config.json` as the image rendered it, `info`, the rendered unit `NAME.service` and, if
-//! the container has any, `tmpfiles-NAME.conf` and `hostfs/` with its files for the host. It is made under a temporary name,
-//! synced and renamed, so one that has its name is whole.
+//! A deployment holds `rootfs/`, `config.json` as the image rendered it, `info`, the rendered unit `NAME.service` and,
+//! if the container has any, `tmpfiles-NAME.conf` and `hostfs/` with its files for the host. It is made under a
+//! temporary name, synced and then renamed, so a directory that has the name of a deployment is complete.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,32 +16,32 @@ use crate::name::{Deployment, Name};
 use crate::paths::{self, Root, TreePath};
 use crate::system::{files, mounts};
 
-/// What deployments have; each has some of it.
+/// What a deployment is recognised by: it has at least one of these.
 const PARTS: [&str; 4] = [info::FILE, "rootfs", "hostfs", "config.json"];
 
-/// The directory of deployments, below one root.
+/// The directory that holds the deployments of one tree.
 #[derive(Clone, Debug)]
 pub struct Deployments {
     root: Root,
     directory: TreePath,
 }
 
-/// What is in the directory of one container.
+/// What that directory holds of one container.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Its deployments, oldest first.
+    /// The container's deployments, oldest first.
     pub deployments: Vec<Deployment>,
-    /// What killed programs left, as this process sees it.
+    /// Temporary entries that killed programs left behind, as this process sees them.
     pub leftovers: Vec<PathBuf>,
 }
 
 impl Deployments {
-    /// Those of a tree, where the environment or the default says.
+    /// The deployments of a tree, in the directory that the environment names, or else in the default one.
     pub fn new(root: &Root) -> Self {
         Deployments { root: root.clone(), directory: paths::deployments() }
     }
 
-    /// Those that came with the system, which are read only.
+    /// The deployments that came with the operating system, which are read-only.
     pub fn preinstalled(root: &Root) -> Self {
         Deployments { root: root.clone(), directory: TreePath::from(paths::PREINSTALLED) }
     }
@@ -81,7 +81,7 @@ impl Deployments {
         self.path(name.as_str())
     }
 
-    /// Makes the directory.
+    /// Creates the directory, if it does not exist.
     pub fn create(&self) -> Result<()> {
         files::make_directory(&self.path(""), 0o711)
     }
@@ -92,19 +92,18 @@ impl Deployments {
         Ok(names.into_iter().map(|name| (name.clone(), Entry::parse(&name))).collect())
     }
 
-    /// The current deployment; `None` where the container is not installed.
+    /// The current deployment; `None` if the container is not installed.
     pub fn current(&self, name: &Name) -> Result<Option<Deployment>> {
         let link = self.link(name);
         match fs::read_link(&link) {
             Ok(target) => {
                 let deployment = target.file_name().and_then(|file| file.to_str()?.parse().ok());
                 let deployment = deployment.filter(|deployment: &Deployment| deployment.name() == name);
-                match deployment.filter(|_| self.is_here(&target)) {
-                    Some(deployment) => Ok(Some(deployment)),
-                    None => {
-                        Err(Error::new(format!("{} is not a link to a deployment of {name}", link.display())))
-                    }
+                if deployment.is_none() || !self.is_here(&target) {
+                    let what = format!("{} is not a link to a deployment of {name}", link.display());
+                    return Err(Error::new(what));
                 }
+                Ok(deployment)
             }
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) if e.kind() == ErrorKind::InvalidInput => Err(Error::new(format!(
@@ -115,12 +114,12 @@ impl Deployments {
         }
     }
 
-    /// As [`Deployments::current`], where there has to be one.
+    /// Like [`Deployments::current`], but fails if the container is not installed.
     pub fn installed(&self, name: &Name) -> Result<Deployment> {
         self.current(name)?.ok_or_else(|| Error::not_found(format!("there is no container {name}")))
     }
 
-    /// Whether a symlink's target is in the directory that the symlink is in. Atomic wrote absolute targets.
+    /// Whether a symlink's target is in the same directory as the symlink. Atomic wrote absolute targets.
     fn is_here(&self, target: &Path) -> bool {
         let parent = target.parent().unwrap_or(Path::new(""));
         parent == Path::new("")
@@ -129,7 +128,7 @@ impl Deployments {
             || parent == self.path("")
     }
 
-    /// Makes a deployment the current one of its container: the one moment at which a container changes.
+    /// Makes a deployment the current one of its container, in a single rename.
     pub fn switch(&self, deployment: &Deployment) -> Result<()> {
         let name = deployment.name();
         let (link, temporary) = (self.link(name), self.entry(&Entry::NewLink(name.clone())));
@@ -140,14 +139,14 @@ impl Deployments {
         files::sync_directory(&self.path(""))
     }
 
-    /// Makes no deployment current.
+    /// Removes the symlink, so that no deployment is current.
     pub fn detach(&self, name: &Name) -> Result<()> {
         let link = self.link(name);
         files::remove_file(&link).context(|| format!("cannot remove {}", link.display()))?;
         files::sync_directory(&self.path(""))
     }
 
-    /// Names of all containers that are installed.
+    /// Names of all installed containers.
     pub fn names(&self) -> Result<Vec<Name>> {
         let mut names = Vec::new();
         for (_, entry) in self.entries()? {
@@ -160,8 +159,8 @@ impl Deployments {
         Ok(names)
     }
 
-    /// Other containers than `name`, each with its current deployment. One that is broken is left out: it is reported by
-    /// whoever works on it.
+    /// All containers but `name`, each with its current deployment. Broken ones are left out; programs that work on
+    /// them report what is wrong.
     pub fn others(&self, name: &Name) -> Result<Vec<(Deployment, Info)>> {
         let others = self.names()?.into_iter().filter(|other| other != name);
         let known = others.filter_map(|other| {
@@ -172,7 +171,7 @@ impl Deployments {
         Ok(known.collect())
     }
 
-    /// All deployments of a container, and what killed programs left of it.
+    /// All deployments of a container, and what killed programs left behind.
     pub fn all(&self, name: &Name) -> Result<Found> {
         let mut found = Found::default();
         for (file_name, entry) in self.entries()? {
@@ -189,13 +188,13 @@ impl Deployments {
         Ok(found)
     }
 
-    /// Whether what has the name of a deployment is one, and not something that somebody else put there.
+    /// Whether an entry with the name of a deployment is one, and not something that somebody else put there.
     pub fn is_deployment(&self, deployment: &Deployment) -> bool {
         let path = self.path_of(deployment);
         !path.is_symlink() && PARTS.iter().any(|part| path.join(part).symlink_metadata().is_ok())
     }
 
-    /// The deployment that is made next: its number is higher than that of anything that has such a name.
+    /// The deployment to be made next: its number is higher than that of any entry with such a name.
     pub fn next(&self, name: &Name) -> Result<Deployment> {
         let mut next = 0;
         for (_, entry) in self.entries()? {
@@ -208,7 +207,7 @@ impl Deployments {
         Ok(Deployment::new(name, next))
     }
 
-    /// What tells a deployment from every other one, of the same name too, without reading it.
+    /// Distinguishes a deployment from all others, even of the same name, without reading it.
     pub fn stamp(&self, deployment: &Deployment) -> Result<String> {
         let path = self.path_of(deployment).join(info::FILE);
         let info = fs::symlink_metadata(&path).context(|| format!("cannot read {}", path.display()))?;
@@ -220,7 +219,7 @@ impl Deployments {
         Info::read(&self.path_of(deployment))
     }
 
-    /// Reads a text file of a deployment; `None` where it has none of that name.
+    /// Reads a text file of a deployment; `None` if it has no such file.
     pub fn read(&self, deployment: &Deployment, file: &str) -> Result<Option<String>> {
         let path = self.path_of(deployment).join(file);
         match fs::read_to_string(&path) {
@@ -230,7 +229,7 @@ impl Deployments {
         }
     }
 
-    /// Removes a deployment: it loses its name first, so that a half-removed one never looks whole.
+    /// Removes a deployment. It is renamed first, so that a half-removed one never looks complete.
     pub fn remove(&self, deployment: &Deployment) -> Result<()> {
         let path = self.path_of(deployment);
         mounts::refuse(&path).context(|| format!("cannot remove {}", path.display()))?;

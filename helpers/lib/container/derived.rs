@@ -1,4 +1,5 @@
-//! The files that are derived from the current deployment of a container: where they are, and how ours are told from others.
+//! The files that are derived from the current deployment of a container: where they are, and how they are recognised
+//! as ours.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,40 +9,40 @@ use crate::error::{Context, Result};
 use crate::name::Name;
 use crate::paths::{ATTACHED, DROP_IN, GENERATED, Root, STUBS, TMPFILES, TreePath};
 
-/// The setting that marks units as ours, with the container's name; systemd ignores what begins with `X-`.
+/// The setting that marks units as ours; its value is the container's name. systemd ignores what begins with `X-`.
 pub const MARKER: &str = "X-Syscontainer";
 
-/// The registration that an installation on this host writes.
+/// Path of the registration that an installation on this host writes.
 pub fn registration(name: &Name) -> TreePath {
     TreePath::from(ATTACHED).join(format!("{name}.json"))
 }
 
-/// The stub unit.
+/// Path of the stub unit.
 pub fn stub(name: &Name) -> TreePath {
     TreePath::from(STUBS).join(name.unit())
 }
 
-/// The rendered tmpfiles.d(5).
+/// Path of the rendered tmpfiles.d(5) file.
 pub fn tmpfiles(name: &Name) -> TreePath {
     TreePath::from(TMPFILES).join(format!("{name}.conf"))
 }
 
-/// The body of the unit, below a generator's directory.
+/// Path of the unit's body, relative to the directory that a generator writes to.
 pub fn body(name: &Name) -> PathBuf {
     PathBuf::from(format!("{}.d", name.unit())).join(DROP_IN)
 }
 
-/// The body of the unit, where systemd has it generated.
+/// Path of the unit's body where systemd has the generator write it.
 pub fn generated_body(name: &Name) -> TreePath {
     TreePath::from(GENERATED).join(body(name))
 }
 
-/// The rendered tmpfiles.d(5) in a deployment.
+/// Name of the rendered tmpfiles.d(5) file in a deployment.
 pub fn tmpfiles_in_deployment(name: &Name) -> String {
     format!("tmpfiles-{name}.conf")
 }
 
-/// First line of our tmpfiles, by which they are known to be ours.
+/// First line of our tmpfiles.d(5) files, by which they are recognised.
 pub fn tmpfiles_header(name: &Name) -> String {
     format!("# Of the system container {name}: do not edit, put changes into a file of another name.\n")
 }
@@ -51,7 +52,7 @@ pub fn is_stub(path: &Path, name: &Name) -> Result<bool> {
     has_line(path, &format!("{MARKER}={name}"))
 }
 
-/// Whether a file is the tmpfiles.d(5) of `name`.
+/// Whether a file is the tmpfiles.d(5) file of `name`.
 pub fn is_tmpfiles(path: &Path, name: &Name) -> Result<bool> {
     has_line(path, &tmpfiles_header(name))
 }
@@ -64,7 +65,7 @@ fn has_line(path: &Path, mark: &str) -> Result<bool> {
     }
 }
 
-/// Whether the container has a unit or a registration, of whatever deployment.
+/// Whether the container has a unit or a registration, whichever deployment they are derived from.
 pub fn is_there(root: &Root, name: &Name) -> bool {
     root.join(&registration(name)).exists() || root.join(&stub(name)).exists()
 }

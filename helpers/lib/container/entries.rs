@@ -1,4 +1,4 @@
-//! The names in the directory of deployments: one grammar for whoever reads or writes there.
+//! The names in the directory of deployments: one grammar for everything that reads or writes there.
 //!
 //! ```text
 //! NAME                    symlink to the current deployment of a container
@@ -7,10 +7,10 @@
 //! .NAME.N.old             a deployment that is being removed
 //! .NAME.link              the symlink that is about to become NAME
 //! .NAME.reserve           space set aside for reverting a switch
-//! .NAME.scratch           what a payload changes in a root file system that forgets
-//! .NAME.state             what is remembered of a container, besides its deployments
+//! .NAME.scratch           changes to the scratch root file system of a run-once container
+//! .NAME.state             what is remembered about a container, besides its deployments
 //! .host-files.json        what was last written to host files that containers share
-//! .state-directories.json directories that installations made
+//! .state-directories.json directories that installations created
 //! .storage                the image store
 //! ..FILE.new              FILE, being written
 //! ```
@@ -23,9 +23,9 @@ use crate::paths::STORAGE;
 /// An entry of the directory of deployments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The symlink to the current deployment, or what is in its place.
+    /// The symlink to the current deployment, or something else with its name.
     Link(Name),
-    /// A deployment, or something with the name of one.
+    /// A deployment, or something else with the name of one.
     Deployment(Deployment),
     /// A deployment that is being made.
     New(Deployment),
@@ -35,15 +35,15 @@ pub enum Entry {
     NewLink(Name),
     /// Space set aside for reverting a switch.
     Reserve(Name),
-    /// What a payload changes in a root file system that forgets.
+    /// Changes to the scratch root file system of a run-once container.
     Scratch(Name),
-    /// What is remembered of a container, see [`crate::container::state`].
+    /// What is remembered about a container, see [`crate::container::state`].
     State(Name),
     /// A record that all containers share.
     Record(Record),
-    /// A file that is being written; its final name follows.
+    /// A file that is being written, with its final name.
     Unfinished(String),
-    /// The directory that the image store is in.
+    /// The directory of the image store.
     Store,
     /// Anything else.
     Foreign,
@@ -54,14 +54,13 @@ pub enum Entry {
 pub enum Record {
     /// What was last written to host files that containers share.
     HostFiles,
-    /// Directories that installations made, with the containers they were made for.
+    /// Directories that installations created, each with the container that it was created for.
     StateDirectories,
 }
 
 impl Record {
     const ALL: [Record; 2] = [Record::HostFiles, Record::StateDirectories];
 
-    /// The file's name.
     pub fn file_name(self) -> &'static str {
         match self {
             Record::HostFiles => ".host-files.json",
@@ -71,7 +70,7 @@ impl Record {
 }
 
 impl Entry {
-    /// Reads a name.
+    /// Parses the name of an entry; a name outside of the grammar is [`Entry::Foreign`].
     pub fn parse(text: &str) -> Entry {
         if let Some(rest) = text.strip_prefix("..") {
             return rest
@@ -103,7 +102,7 @@ impl Entry {
         entry.unwrap_or(Entry::Foreign)
     }
 
-    /// The container that it belongs to; `None` if it belongs to none.
+    /// The container that the entry belongs to, if any.
     pub fn container(&self) -> Option<&Name> {
         match self {
             Entry::Deployment(deployment) | Entry::New(deployment) | Entry::Old(deployment) => {
@@ -118,7 +117,7 @@ impl Entry {
         }
     }
 
-    /// Whether only a program at work has it: left over, it means nothing and is collected.
+    /// Whether the entry only means something while a program works on it; one that is left over is removed.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Entry::New(_) | Entry::Old(_) | Entry::NewLink(_) | Entry::Reserve(_))
     }
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_another_name_belongs_to_nobody() {
+    fn other_names_are_foreign() {
         for text in [
             "",
             ".",

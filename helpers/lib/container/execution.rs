@@ -1,4 +1,4 @@
-//! How the unit of a container runs its payload: what the deployment records of it and the registration repeats, since
+//! How the unit of a container runs its payload: recorded in the deployment, and repeated in the registration, since
 //! generators cannot read deployments.
 
 use serde::{Deserialize, Serialize};
@@ -17,16 +17,16 @@ pub struct Execution {
     pub runtime: Option<Runtime>,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
-    /// Where the payload's process ID is written, the variable PIDFILE, if the image uses it.
+    /// Where the payload's process ID is written (the variable PIDFILE), if the image uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_file: Option<TreePath>,
     /// Which of EXEC_START, EXEC_STARTPRE, EXEC_STOP and EXEC_STOPPOST the image's unit uses.
     #[serde(default)]
     pub exec_variables: Vec<String>,
-    /// The root file system, where that is not the deployment's own.
+    /// The root file system, if it is not the deployment's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<TreePath>,
-    /// Whether it runs once, and may write to its root file system meanwhile.
+    /// Whether the payload runs once, and may write to its root file system until it ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_once: bool,
     /// Directories that the payload writes to.

@@ -1,7 +1,7 @@
-//! `info` of a deployment: what is known of an installation. JSON, see syscontainers-info(5).
+//! The file `info` of a deployment: what is recorded about an installation. JSON, see syscontainers-info(5).
 //!
-//! The keys of Project Atomic come first, and mean what they meant there: its installations keep running, and are taken over
-//! by their first update. What is ours is below one key of its own, whose absence says that Atomic made the deployment.
+//! The keys of Project Atomic come first, and mean what they meant there: its installations keep running, and are taken
+//! over by their first update. Our own keys are below a single one; where that is absent, Atomic made the deployment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,10 +19,10 @@ use crate::paths::TreePath;
 /// Values of variables by their names.
 pub type Values = BTreeMap<String, String>;
 
-/// The file's name in a deployment.
+/// Name of the file in a deployment.
 pub const FILE: &str = "info";
 
-/// The file's content; the fields are the JSON keys. Each of Atomic's may be missing, since its versions differ.
+/// The file's content; the fields are the JSON keys. Any of Atomic's may be missing, since its versions differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Info {
@@ -35,13 +35,13 @@ pub struct Info {
     /// Commit of the image's tree.
     #[serde(default)]
     pub ostree_commit: String,
-    /// When it was installed, seconds since 1970.
+    /// When the deployment was made, in seconds since 1970.
     #[serde(default)]
     pub created: u64,
     /// Values of all variables.
     #[serde(default, deserialize_with = "values")]
     pub values: Values,
-    /// Whether there is a unit.
+    /// Whether the deployment has a unit.
     #[serde(default = "yes")]
     pub has_container_service: bool,
     /// Host files that belong to the container, and their checksums.
@@ -73,14 +73,14 @@ pub struct Info {
     pub origin: Origin,
 }
 
-/// Host files of a deployment as it recorded them; the fields are JSON keys of Atomic's.
+/// The host files that a deployment recorded; the fields are JSON keys of Atomic's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RecordedFiles {
     /// Paths on the host, directories before what is in them.
     #[serde(default)]
     pub installed_files: Vec<String>,
-    /// Their checksums, see [`crate::host_files::record`].
+    /// Their checksums by path, see [`crate::host_files::record`].
     #[serde(default)]
     pub installed_files_checksum: BTreeMap<String, String>,
 }
@@ -104,7 +104,7 @@ pub enum Origin {
     /// Project Atomic: its unit runs without our help, and stays as it is until the first update.
     #[default]
     Atomic,
-    /// These programs.
+    /// The programs of this package.
     Ours(Box<Ours>),
 }
 
@@ -129,14 +129,14 @@ impl From<Origin> for Option<Ours> {
 pub struct Ours {
     /// Digest of the image's manifest.
     pub digest: Digest,
-    /// The values that the user set, the only ones that outlive an update.
+    /// The values that the user set, which are the only ones that an update keeps.
     pub user_values: Values,
-    /// What `--notify` said.
+    /// The argument of `--notify=`, if it was given.
     #[serde(default)]
     pub user_notify: Option<UserNotify>,
     /// Whether the unit was enabled when it was installed.
     pub enabled: bool,
-    /// Mount points that were made in the root file system.
+    /// Mount points that were created in the root file system.
     #[serde(default)]
     pub mount_points: Vec<PathBuf>,
     /// How the payload is run.
@@ -158,7 +158,7 @@ impl Info {
         serde_json::from_value(value).context(what)
     }
 
-    /// What Atomic did not record; `None` if it made the deployment.
+    /// What Atomic did not record; `None` if Atomic made the deployment.
     pub fn ours(&self) -> Option<&Ours> {
         match &self.origin {
             Origin::Atomic => None,
@@ -167,11 +167,11 @@ impl Info {
     }
 
     /// Whether Project Atomic made the deployment.
-    pub fn is_of_atomic(&self) -> bool {
+    pub fn is_from_atomic(&self) -> bool {
         matches!(self.origin, Origin::Atomic)
     }
 
-    /// Digest of the image's manifest; `None` where Atomic recorded none that is one.
+    /// Digest of the image's manifest; `None` if Atomic recorded something that is not a digest.
     pub fn digest(&self) -> Option<Digest> {
         match &self.origin {
             Origin::Ours(ours) => Some(ours.digest.clone()),
@@ -179,24 +179,23 @@ impl Info {
         }
     }
 
-    /// The root file system, where that is not the deployment's own.
+    /// The root file system, if it is not the deployment's own.
     pub fn rootfs(&self) -> Option<&TreePath> {
         self.ours().and_then(|ours| ours.execution.rootfs.as_ref())
     }
 }
 
-/// As installations are if nothing says otherwise.
 fn yes() -> bool {
     true
 }
 
-/// Atomic wrote null or false where there is none.
+/// Atomic wrote null or false where there was no such directory.
 fn path_or_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(value.as_str().map(PathBuf::from))
 }
 
-/// Values that are not strings read as Python prints them, which is what images were made for.
+/// Reads values that are not strings as Python prints them, which is what images were made for.
 pub fn values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Values, D::Error> {
     let raw = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
     let text = |key: &str, value: Value| match value {

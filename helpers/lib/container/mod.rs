@@ -1,4 +1,4 @@
-//! What is known of a container: its deployments, its registration, its units, and what is remembered of it.
+//! What is known about a container: its deployments, registration, units and state.
 
 pub mod deployment;
 pub mod derived;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// How a container tells that it is ready.
+/// How systemd learns that a container is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Notify {
@@ -16,15 +16,15 @@ pub enum Notify {
     Socket,
 }
 
-/// What the user says of a payload's notifications (`--notify=`); [`Notify`] is what follows from it.
+/// What the user says about a payload's notifications (`--notify=`); [`Notify`] follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UserNotify {
-    /// It sends none.
+    /// The payload sends none.
     No,
-    /// It sends READY.
+    /// The payload sends READY.
     Ready,
-    /// It gets systemd's own socket: it is trusted with what one can do there.
+    /// The payload gets systemd's own socket, and is trusted with everything that can be done there.
     Full,
 }
 

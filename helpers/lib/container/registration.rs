@@ -1,6 +1,6 @@
-//! Registrations: what the generator knows of an installed container.
+//! Registrations: what the generator knows about an installed container.
 //!
-//! A registration is `NAME.json` in one of [`paths::REGISTRATIONS`]. It is derived from a deployment, names it, and lies
+//! A registration is `NAME.json` in one of [`paths::REGISTRATIONS`]. It is derived from a deployment, names it, and is
 //! on the root file system, since generators run before /var is mounted. Mode 0600: a rendered unit may hold secrets.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::paths::{REGISTRATIONS, Root, TreePath};
 /// The format this version writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
-/// What the generator knows of an installed container; the fields are the JSON keys.
+/// What the generator knows about an installed container; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Registration {
@@ -33,16 +33,16 @@ pub struct Registration {
     pub directory: TreePath,
     /// The deployment that this was derived from: `NAME.0`.
     pub deployment: Deployment,
-    /// The image as its name stands in the store.
+    /// Name of the image in the store.
     pub image: String,
     /// Digest of the image's manifest: `sha256:…`.
     pub digest: Digest,
-    /// The image's `service.template`, rendered: unit syntax. Absent where the image brings files for the host only.
+    /// The image's `service.template`, rendered: unit syntax. Absent if the image only brings files for the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// How the unit runs the payload.
     pub execution: Execution,
-    /// Settings of `[Service]` that the runtime configuration's `linux.resources` amount to, in order.
+    /// Settings of `[Service]` that correspond to the runtime configuration's `linux.resources`, in order.
     #[serde(default)]
     pub properties: Vec<(String, String)>,
     /// Host paths whose mounts the container needs.
@@ -51,7 +51,7 @@ pub struct Registration {
     /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
     #[serde(default)]
     pub tmpfiles: bool,
-    /// What tells the deployment from another one of the same name, see [`Deployments::stamp`].
+    /// Distinguishes the deployment from another one of the same name, see [`Deployments::stamp`].
     ///
     /// [`Deployments::stamp`]: crate::container::deployment::Deployments::stamp
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// The symlink that names the current deployment: what DESTDIR is in units.
+    /// The symlink to the current deployment, which is DESTDIR in units.
     pub fn link(&self) -> TreePath {
         self.directory.join(self.name.as_str())
     }
@@ -69,24 +69,24 @@ impl Registration {
         self.directory.join(self.deployment.to_string())
     }
 
-    /// The root file system, read-only.
+    /// The root file system of the image, which is read-only.
     pub fn rootfs(&self) -> TreePath {
         self.execution.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
     }
 
-    /// Where a run-once container's changes to its root file system are while it runs.
+    /// Where changes to the root file system of a run-once container are kept while it runs.
     pub fn scratch(&self) -> TreePath {
         self.directory.join(Entry::Scratch(self.name.clone()).to_string())
     }
 
-    /// The file's text.
+    /// The text of the file.
     pub fn to_json(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("all keys are strings");
         text + "\n"
     }
 }
 
-/// Parses a registration that is to be called `name`; errors begin with `origin`, and the line where there is one.
+/// Parses the registration of `name`; errors begin with `origin`, and the line number where there is one.
 pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration> {
     let (registration, unknown) = deserialize(text).map_err(|e| {
         let (line, column) = (e.line(), e.column());
@@ -113,9 +113,9 @@ pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration
     Ok(registration)
 }
 
-/// The registration, and the keys at any depth that this version does not know. A generator that passed over one might run
-/// a payload with less confinement than it was registered with; what a deployment records has no such readers, and a program
-/// that is older than it passes over them.
+/// Returns the registration, and the keys at any depth that this version does not know. A generator that ignored one
+/// might run a payload with less confinement than it was registered with. The `info` of a deployment has no such
+/// readers: older programs ignore keys that they do not know there.
 fn deserialize(text: &[u8]) -> serde_json::Result<(Registration, Vec<String>)> {
     let (mut json, mut unknown) = (serde_json::Deserializer::from_slice(text), Vec::new());
     // `?` stands for an optional value in a path.
@@ -140,7 +140,7 @@ pub fn read(root: &Root, name: &Name, path: &TreePath) -> Result<Option<Registra
     parse(&fs::read(&file).context(what)?, name, path).map(Some)
 }
 
-/// Reads the registration of `name` where it is found first; `None` where there is none, or where it is masked.
+/// Reads the first registration of `name` that is found; `None` if there is none, or if it is masked.
 pub fn find(root: &Root, name: &Name) -> Result<Option<(TreePath, Registration)>> {
     for directory in REGISTRATIONS {
         let path = TreePath::from(directory).join(format!("{name}.json"));
@@ -154,9 +154,10 @@ pub fn find(root: &Root, name: &Name) -> Result<Option<(TreePath, Registration)>
     Ok(None)
 }
 
-/// Paths of all registrations by name, those that win only; a file that is no registration's is left out.
+/// Paths of all registrations by container name, leaving out those that another one overrides, and files without
+/// `.json`.
 ///
-/// Directories that cannot be read are reported beside what could be.
+/// Also returns what is wrong with directories that cannot be read, and with names that are not valid.
 pub fn list(root: &Root) -> (BTreeMap<Name, TreePath>, Vec<Error>) {
     let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
     for directory in REGISTRATIONS {
@@ -172,9 +173,10 @@ pub fn list(root: &Root) -> (BTreeMap<Name, TreePath>, Vec<Error>) {
         let mut file_names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
         file_names.sort();
         for file_name in file_names {
-            let Some(stem) = Path::new(&file_name).file_stem().filter(|_| has_suffix(&file_name)) else {
+            if !has_suffix(&file_name) {
                 continue;
-            };
+            }
+            let Some(stem) = Path::new(&file_name).file_stem() else { continue };
             match stem.to_string_lossy().parse::<Name>() {
                 Ok(name) => {
                     found.entry(name).or_insert_with(|| TreePath::from(directory).join(&file_name));

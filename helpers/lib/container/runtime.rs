@@ -1,4 +1,4 @@
-//! OCI runtimes: which one is installed, and which of the two it is.
+//! OCI runtimes: which one is installed, and whether it is crun or runc.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,28 @@ use crate::error::{Context, Error, Result};
 use crate::paths::{Root, TreePath};
 use crate::system::command;
 
-/// Which command line a runtime speaks.
+/// Whose command line a runtime has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuntimeKind {
     /// crun, which can leave cgroups alone.
     Crun,
-    /// runc, which always makes one below the unit's.
+    /// runc, which always makes a cgroup below the unit's.
     Runc,
 }
 
 /// An installed OCI runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
-    /// The program.
+    /// Absolute path of the program.
     pub path: PathBuf,
-    /// Which of the two it is.
+    /// Whether it is crun or runc.
     pub kind: RuntimeKind,
 }
 
-/// Where runtimes are looked for.
+/// Directories that are searched for runtimes.
 const DIRECTORIES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/libexec"];
-/// What they are called, in order of preference.
+/// Names of runtimes, in order of preference.
 const PROGRAMS: [&str; 2] = ["crun", "runc"];
 
 impl Runtime {
@@ -64,7 +64,7 @@ impl Runtime {
     }
 }
 
-/// What a program is: by its name, or else by what it says of itself, where it can be run.
+/// Tells crun from runc by the program's name, or else by the output of `--version`, if the program can be run.
 fn kind(root: &Root, path: &Path) -> Result<RuntimeKind> {
     match path.file_name().and_then(OsStr::to_str) {
         Some("crun") => return Ok(RuntimeKind::Crun),

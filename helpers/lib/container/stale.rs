@@ -1,4 +1,4 @@
-//! Notes on registrations whose deployments are gone, for the generator, which does not look for them.
+//! Notes on registrations whose deployments are gone, for the generator, which does not look at deployments.
 
 use std::fs;
 
@@ -9,11 +9,11 @@ use crate::name::Name;
 use crate::paths::{Root, STALE, TreePath};
 use crate::system::files;
 
-/// Notes that the deployments of a registration are gone. Returns whether this is new.
+/// Notes that the deployments of a registration are gone. Returns whether the note is new.
 pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
     let root = deployments.root();
     let path = derived::registration(name);
-    // What cannot be read is the generator's to tell.
+    // The generator reports registrations that cannot be read.
     let Ok(Some(registration)) = registration::read(root, name, &path) else { return Ok(false) };
     if registration.directory != *deployments.directory() {
         return Ok(false);
@@ -39,7 +39,7 @@ pub fn unmark(root: &Root, name: &Name) -> Result<bool> {
     let file = root.join(&note_of(name));
     let was_there = files::remove_file(&file).context(|| format!("cannot remove {}", file.display()))?;
     if was_there {
-        // Others may be in there.
+        // Fails while there are other notes.
         let _ = fs::remove_dir(root.join(STALE));
     }
     Ok(was_there)
@@ -51,7 +51,7 @@ pub fn reason(root: &Root, name: &Name) -> Option<Error> {
     Some(Error::new(note.trim_end().to_owned()))
 }
 
-/// Names of the containers that there are notes on.
+/// Names of the containers that have such a note.
 pub fn names(root: &Root) -> Result<Vec<Name>> {
     let names = files::names(&root.join(STALE))?;
     Ok(names.iter().filter_map(|name| name.parse().ok()).collect())

@@ -1,8 +1,9 @@
-//! What is remembered of a container besides its deployments, in `.NAME.state` beside them: which deployment was current
-//! before, which one is staged, how it is updated, which images failed, and the switch that is under way. JSON, see
+//! What is remembered about a container besides its deployments, in `.NAME.state` next to them: the previous
+//! deployment, the staged one, how the container is updated, which images failed, and the switch under way. JSON, see
 //! syscontainers-state(5).
 //!
-//! The file is replaced as a whole and synced, so one write is one decision. A container without it has nothing to remember.
+//! The file is replaced as a whole and synced, so every write takes effect completely or not at all. Where there is
+//! nothing to remember, there is no file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use crate::system::record;
 
 /// How long a new deployment is watched, unless the user says otherwise.
 const SOAK: Duration = Duration::from_secs(30);
-/// How many deployments are kept, unless the user says otherwise: the current one, and one to go back to.
+/// How many deployments are kept, unless the user says otherwise: the current one, and one to roll back to.
 const KEEP: usize = 2;
 /// How many images that failed are remembered.
 const FAILED_MAX: usize = 8;
@@ -30,13 +31,13 @@ const FAILED_MAX: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct State {
-    /// The deployment that was current before, the one to go back to.
+    /// The previous deployment, which is the one to roll back to.
     #[serde(default)]
     pub previous: Option<Deployment>,
-    /// The deployment that is to be current next. It may not be there yet, or not any more.
+    /// The deployment that the next switch makes current. It may not exist yet, or no longer.
     #[serde(default)]
     pub staged: Option<Deployment>,
-    /// Whether it is not to be updated.
+    /// Whether updates are held.
     #[serde(default)]
     pub hold: bool,
     /// How many deployments are kept, if not [`KEEP`].
@@ -45,13 +46,13 @@ pub struct State {
     /// How many seconds a new deployment is watched, if not [`SOAK`].
     #[serde(default)]
     pub soak: Option<u64>,
-    /// Whether it was enabled when it last had a unit that can be.
+    /// Whether the unit was enabled, when the container last had a unit that can be enabled.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// What failed, oldest first.
+    /// Images that failed, oldest first.
     #[serde(default)]
     pub failed: Vec<Failure>,
-    /// The switch that is under way, or was when its program was killed.
+    /// The switch that is under way, or that was when its program was killed.
     #[serde(default)]
     pub switch: Option<Switch>,
 }
@@ -60,13 +61,13 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failure {
-    /// Digest of its manifest.
+    /// Digest of the image's manifest.
     pub digest: Digest,
-    /// What the user had set.
+    /// The values that the user had set.
     pub user_values: Values,
-    /// What was wrong.
+    /// Why it failed.
     pub reason: String,
-    /// When, seconds since 1970.
+    /// When it failed, in seconds since 1970.
     pub time: u64,
 }
 
@@ -76,49 +77,50 @@ pub struct Failure {
 pub struct Switch {
     /// The deployment that was current.
     pub from: Deployment,
-    /// The deployment that is to be current.
+    /// The deployment that becomes current.
     pub to: Deployment,
-    /// How far it is.
+    /// How far it has got.
     #[serde(flatten)]
     pub phase: Phase,
-    /// What it is for.
+    /// Whether it is an update or a rollback.
     pub purpose: Purpose,
-    /// Whether the new deployment has to prove itself. Otherwise it stays, whatever comes.
+    /// Whether the new deployment is watched, and reverted if it fails. Otherwise it stays in any case.
     pub watched: bool,
-    /// The boot that it happens in.
+    /// ID of the boot that it happens in.
     pub boot: String,
-    /// What was so before it, and is so again if it is reverted.
+    /// What a revert restores.
     pub before: Before,
 }
 
-/// How far a switch is: what whoever finds its note may conclude, and has to do. syscontainer-switch(8) has the table.
+/// How far a switch has got, and so how a program that finds it unfinished goes on: syscontainer-switch(8) has the
+/// table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub enum Phase {
-    /// It is noted, and nothing else may have changed. The link tells: as long as it leads to `from`, nothing has.
+    /// It is recorded, and that may be all: as long as the link leads to `from`, nothing else has changed.
     Switch,
-    /// The link, and what is derived from it, are of `to`. The service is restarted, and watched.
+    /// The link leads to `to`, and the derived files are those of `to`. The service is restarted and watched.
     Watch,
-    /// As [`Phase::Watch`], in the one boot that a deployment gets which was not confirmed in the boot before.
+    /// Like [`Phase::Watch`], in the one boot that a deployment gets if it was not confirmed in the boot before.
     Trial,
-    /// It goes back to `from`, whoever goes on with that.
+    /// It is being reverted: `from` becomes current again, even if another program has to finish that.
     Revert {
-        /// Why.
+        /// Why it is reverted.
         reason: String,
     },
 }
 
-/// What a switch is for; it is reverted in the same way.
+/// What a switch is for; both kinds are reverted in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
-    /// A new deployment.
+    /// An update to a new deployment.
     Update,
-    /// A deployment that was current before, and why `from` is left for it.
+    /// A rollback to an earlier deployment, with its reason.
     Rollback(String),
 }
 
-/// What was so before a switch; the fields are the JSON keys.
+/// How things were before a switch; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Before {
@@ -126,14 +128,14 @@ pub struct Before {
     pub active: bool,
     /// Whether the unit was enabled.
     pub enabled: bool,
-    /// Checksums of host files that other containers have, too.
+    /// Checksums of host files that the container shares with others.
     pub shared_files: BTreeMap<TreePath, String>,
-    /// Units that were active and go down with this one.
+    /// Units that were active and are stopped along with this one.
     pub dependents: Vec<String>,
 }
 
 impl State {
-    /// That of a container that there is nothing to remember of.
+    /// The state of a container that has no state file.
     pub fn empty() -> State {
         State {
             previous: None,
@@ -147,18 +149,18 @@ impl State {
         }
     }
 
-    /// Reads it.
+    /// Reads the state file; without one, the state is empty.
     pub fn load(deployments: &Deployments, name: &Name) -> Result<State> {
         let remedy = "remove it to go on, which forgets what is held and staged";
         Ok(record::load(&path(deployments, name), remedy)?.unwrap_or_else(State::empty))
     }
 
-    /// Writes it, so that it lasts.
+    /// Writes and syncs the state file; an empty state is written by removing it.
     pub fn save(&self, deployments: &Deployments, name: &Name) -> Result<()> {
-        match *self == State::empty() {
-            true => forget(deployments, name),
-            false => record::save(&path(deployments, name), self),
+        if *self == State::empty() {
+            return forget(deployments, name);
         }
+        record::save(&path(deployments, name), self)
     }
 
     /// How long a new deployment is watched.
@@ -166,24 +168,23 @@ impl State {
         self.soak.map_or(SOAK, Duration::from_secs)
     }
 
-    /// How many deployments are kept, two at least.
+    /// How many deployments are kept, at least two.
     pub fn keep(&self) -> usize {
         self.keep.unwrap_or(KEEP).max(KEEP)
     }
 
-    /// The staged deployment, if it is there.
+    /// The staged deployment, if it exists.
     pub fn staged(&self, deployments: &Deployments) -> Option<&Deployment> {
         self.staged.as_ref().filter(|staged| deployments.path_of(staged).is_dir())
     }
 
-    /// What the user wants: what is known of the staged deployment, or of the `current` one.
+    /// The `info` with the latest choices of the user: that of the staged deployment, or else the `current` one.
     pub fn wanted(&self, deployments: &Deployments, current: &Info) -> Info {
         let staged = self.staged(deployments).and_then(|staged| deployments.info(staged).ok());
         staged.unwrap_or_else(|| current.clone())
     }
 
-    /// How an image failed before with these values. This is the one answer to that question: the same image may be good
-    /// with others.
+    /// How an image failed before with these values; the same image may work with others. Nothing else decides this.
     pub fn failed_before(&self, digest: &Digest, user_values: &Values) -> Option<&Failure> {
         self.failed.iter().rev().find(|failure| failure.is_of(digest, user_values))
     }
@@ -202,7 +203,7 @@ impl State {
         self.failed.drain(..excess);
     }
 
-    /// Forgets that it did.
+    /// Forgets that an image failed with these values.
     pub fn forgive(&mut self, digest: &Digest, user_values: &Values) {
         self.failed.retain(|failure| !failure.is_of(digest, user_values));
     }
@@ -214,7 +215,7 @@ impl Failure {
     }
 }
 
-/// Removes the file.
+/// Removes the state file.
 pub fn forget(deployments: &Deployments, name: &Name) -> Result<()> {
     record::remove(&path(deployments, name))
 }
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn lasts_and_leaves_no_file_that_says_nothing() {
+    fn is_saved_and_leaves_no_empty_file() {
         let dir = tempfile::tempdir().unwrap();
         let deployments = Deployments::new(&Root::new(dir.path()));
         deployments.create().unwrap();

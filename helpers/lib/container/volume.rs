@@ -11,8 +11,8 @@ use crate::paths::TreePath;
 pub struct Volume {
     /// The directory on the host.
     pub directory: TreePath,
-    /// Its place in the container.
+    /// Path of the directory in the container.
     pub destination: PathBuf,
-    /// Owner and group where the image has no such directory.
+    /// User and group ID of the owner, if the image has no such directory.
     pub owner: (u32, u32),
 }

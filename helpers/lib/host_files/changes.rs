@@ -109,7 +109,7 @@ impl<'a> Known<'a> {
             for path in &info.host_files.installed_files {
                 let recorded = Recorded {
                     sum: info.host_files.checksum(path).map(str::to_owned),
-                    by_atomic: info.is_of_atomic(),
+                    by_atomic: info.is_from_atomic(),
                     staged: record::staged(&deployments.path_of(&current), path),
                 };
                 others.entry(locate(deployments.root(), &TreePath::new(path))?).or_default().push(recorded);

@@ -28,7 +28,7 @@ pub struct DeploymentFiles {
 impl DeploymentFiles {
     /// Those that the `info` of a deployment names.
     pub fn new(deployment: &Deployment, info: &Info) -> Self {
-        let (files, by_atomic) = (info.host_files.clone(), info.is_of_atomic());
+        let (files, by_atomic) = (info.host_files.clone(), info.is_from_atomic());
         DeploymentFiles { deployment: deployment.clone(), files, by_atomic }
     }
 

@@ -1,7 +1,8 @@
-//! Installations made by Project Atomic's `atomic install --system`: they run as they are, and are taken over by their first
-//! update.
+//! Installations made by Project Atomic's `atomic install --system`: they run as they are, and their first update takes
+//! them over.
 //!
-//! Its unit lies in /etc/systemd/system, with a copy in the deployment. A unit that is not as that copy was changed by the user.
+//! Atomic's unit is in /etc/systemd/system, with a copy in the deployment. If it differs from that copy, the user
+//! changed it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,12 @@ use crate::paths::{Root, TreePath};
 use crate::system::files;
 use crate::system::systemd::manager::Enablement;
 
-/// Where it put units.
+/// Where Atomic put units.
 const UNITS: &str = "/etc/systemd/system";
-/// Variables that it had no defaults of the image for, and of which it never recorded what the user said.
+/// Variables that Atomic set itself: it recorded their values, but these are not the user's.
 const BUILT_IN: [&str; 4] = ["ALL_PROCESS_CAPABILITIES", "RUNTIME", "ATOMIC", "UUID"];
 
-/// The values that the user seems to have set: those that are no defaults of the image they were installed from.
+/// The values that the user seems to have set: those that are neither defaults of the image nor built in.
 pub fn user_values(info: &Info, defaults: &Values) -> Values {
     let run_directory = info.values.get("RUN_DIRECTORY").map_or("", String::as_str);
     let name = info.values.get("NAME").map_or("", String::as_str);
@@ -38,11 +39,11 @@ pub fn user_values(info: &Info, defaults: &Values) -> Values {
     set.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The deployment of a container that Atomic made current, if there is one: its unit is the one on the host. Where that was
-/// changed or removed, the one that was made last.
+/// Finds the deployment that Atomic made current: the one whose unit is on the host or, if that unit was changed or
+/// removed, the latest one.
 pub fn find(deployments: &Deployments, all: &[Deployment]) -> Option<(Deployment, Info)> {
     let read = |deployment: &Deployment| Some((deployment.clone(), deployments.info(deployment).ok()?));
-    let made: Vec<_> = all.iter().rev().filter_map(read).filter(|(_, info)| info.is_of_atomic()).collect();
+    let made: Vec<_> = all.iter().rev().filter_map(read).filter(|(_, info)| info.is_from_atomic()).collect();
     let has_unit = |deployment: &Deployment| {
         let (unit, copy) = &files_of(deployments, deployment)[0];
         unit.exists() && is_unchanged(unit, copy).unwrap_or(false)
@@ -50,7 +51,7 @@ pub fn find(deployments: &Deployments, all: &[Deployment]) -> Option<(Deployment
     made.iter().find(|(deployment, _)| has_unit(deployment)).or(made.first()).cloned()
 }
 
-/// Refuses to take over what the user has changed.
+/// Refuses to take over a deployment whose files the user has changed.
 pub fn check(deployments: &Deployments, deployment: &Deployment, replace_unit: bool) -> Result<()> {
     for (path, copy) in files_of(deployments, deployment) {
         if !replace_unit && !is_unchanged(&path, &copy)? {
@@ -64,7 +65,8 @@ pub fn check(deployments: &Deployments, deployment: &Deployment, replace_unit: b
     Ok(())
 }
 
-/// Removes unit, links and tmpfiles that Atomic made: those of a deployment of ours are there.
+/// Removes the unit, its links and the tmpfiles.d(5) file of Atomic's, once ours are in place. Returns whether there
+/// were any.
 pub fn retire(site: &Site, deployment: &Deployment) -> Result<bool> {
     let (root, name) = (site.root(), deployment.name());
     let outdated = outdated(&site.deployments, deployment)?;
@@ -78,27 +80,28 @@ pub fn retire(site: &Site, deployment: &Deployment) -> Result<bool> {
     Ok(!outdated.is_empty())
 }
 
-/// What [`retire`] removes.
+/// The files that [`retire`] removes.
 pub fn outdated(deployments: &Deployments, deployment: &Deployment) -> Result<Vec<PathBuf>> {
     let (name, mut outdated) = (deployment.name(), Vec::new());
     for (path, copy) in files_of(deployments, deployment) {
-        let goes = match is_unit(deployments.root(), name, &path) {
-            true => path.is_file() && !derived::is_stub(&path, name)?,
-            false => path.exists() && is_unchanged(&path, &copy)?,
+        let is_outdated = if is_unit(deployments.root(), name, &path) {
+            path.is_file() && !derived::is_stub(&path, name)?
+        } else {
+            path.exists() && is_unchanged(&path, &copy)?
         };
-        if goes {
+        if is_outdated {
             outdated.push(path);
         }
     }
     Ok(outdated)
 }
 
-/// Whether a file is where Atomic put units.
+/// Whether `path` is where Atomic put the unit of the container.
 pub fn is_unit(root: &Root, name: &Name, path: &Path) -> bool {
     path == root.join(&TreePath::from(UNITS).join(name.unit()))
 }
 
-/// Its files outside of the deployment, each with the copy in it.
+/// The files outside of a deployment, each with the copy in it.
 fn files_of(deployments: &Deployments, deployment: &Deployment) -> [(PathBuf, PathBuf); 2] {
     let (root, name, copies) = (deployments.root(), deployment.name(), deployments.path_of(deployment));
     [
@@ -107,7 +110,7 @@ fn files_of(deployments: &Deployments, deployment: &Deployment) -> [(PathBuf, Pa
     ]
 }
 
-/// A file that is not there is as good as one that is unchanged.
+/// Whether a file is the same as its copy; one that does not exist counts as unchanged.
 fn is_unchanged(path: &Path, copy: &Path) -> Result<bool> {
     let read = |path: &Path| match fs::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_what_was_set_from_defaults() {
+    fn distinguishes_user_values_from_defaults() {
         let values = [
             ("PORT", "8081"),
             ("RECEIVER", "me"),

@@ -1,4 +1,4 @@
-//! A deployment that is being made: it has a temporary name until it is whole and on disk.
+//! Deployments that are being made: they have a temporary name until they are complete and on disk.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,34 +18,34 @@ use crate::oci::mountpoints::{self, FileMounts};
 use crate::run::bundle;
 use crate::system::{files, record as system_record};
 
-/// What a deployment is made of besides the image's files.
+/// What a deployment consists of besides the image's files.
 pub struct Content {
     /// Rendered templates.
     pub rendered: Checked,
-    /// What becomes of the files for the host.
+    /// Which of the files for the host belong to the container.
     pub host_files: Plan,
 }
 
-/// A deployment that is not there yet.
+/// A deployment that does not exist yet.
 pub struct Draft<'a> {
     deployments: &'a Deployments,
-    /// The name it will have.
+    /// The deployment's name.
     pub deployment: Deployment,
 }
 
 impl<'a> Draft<'a> {
-    /// One that [`Draft::make`] makes.
+    /// A draft for [`Draft::make`].
     pub fn new(deployments: &'a Deployments, deployment: Deployment) -> Self {
         Draft { deployments, deployment }
     }
 
-    /// Checks out `tree`, writes everything else and syncs; then the deployment has its name.
+    /// Checks out `tree`, writes everything else, syncs, and gives the deployment its name.
     pub fn make(&self, tree: &dyn Tree, content: &Content, info: Info) -> Result<()> {
         let temporary = self.deployments.entry(&Entry::New(self.deployment.clone()));
         let what = || format!("cannot make deployment {}", self.deployment);
         let made = self.fill(&temporary, tree, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
-            // The first error is the one to report; recovery collects what is left.
+            // The first error is the one to report; recovery removes what is left.
             let _ = files::remove_tree(&temporary);
             let _ = self.deployments.remove(&self.deployment);
         }
@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
         }
         match &rendered.unit {
             Some(unit) => self.write(directory, &self.deployment.name().unit(), unit)?,
-            // Nothing will run in it.
+            // Nothing runs in it.
             None => files::remove_tree(&rootfs)?,
         }
         if let Some(tmpfiles) = &rendered.tmpfiles {
@@ -83,7 +83,7 @@ impl<'a> Draft<'a> {
         system_record::save_volatile(&directory.join(info::FILE), &info)
     }
 
-    /// All of it may hold values that are nobody's business.
+    /// Mode 0600: any of the files may hold secrets.
     fn write(&self, directory: &Path, file: &str, text: &str) -> Result<()> {
         files::replace_volatile(&directory.join(file), text.as_bytes(), 0o600)
     }
@@ -96,7 +96,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// What of mounts is a file: the notification socket, and what the image itself brings for the host.
+/// The mounts that are files instead of directories: the notification socket, and files that the image brings for the
+/// host.
 pub fn mount_files(rendered: &Checked) -> FileMounts {
     let mut files = FileMounts::default();
     let config = rendered.config.as_ref();

@@ -1,4 +1,4 @@
-//! The first installation of an image: from the store to an enabled unit.
+//! The first installation of a container: from an image in the store to an enabled unit.
 
 use crate::container::info::Info;
 use crate::error::{Context, Error, Result};
@@ -13,12 +13,12 @@ use crate::system::systemd::manager::Enablement;
 
 /// Installs one image as one container; the caller holds the locks of the container and of host files.
 pub struct Installer<'a> {
-    /// What is installed, and where to.
+    /// What is installed, and where.
     pub planner: Planner<'a>,
 }
 
 impl Installer<'_> {
-    /// Makes deployment 0 and all that belongs to it. A failure leaves nothing behind.
+    /// Makes deployment 0 and everything that belongs to it. A failure leaves nothing behind.
     pub fn install(&self) -> Result<()> {
         let Planner { site, name, image, .. } = self.planner;
         let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
@@ -40,7 +40,7 @@ impl Installer<'_> {
         Ok(())
     }
 
-    /// All that [`Installer::install`] would write and do, as text.
+    /// Everything that [`Installer::install`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let Planner { site, name, options, .. } = self.planner;
         if let Some(deployment) = site.deployments.current(name)? {
@@ -56,7 +56,7 @@ impl Installer<'_> {
         preview::show(&self.planner, &planned, !options.no_enable, &[])
     }
 
-    /// The deployment is whole: makes it the container. Each step may be repeated.
+    /// Registers the complete deployment and makes it current. Each step may be repeated.
     fn commit(&self, deployment: &Deployment) -> Result<()> {
         let site = self.planner.site;
         register::register(site, deployment)?;
@@ -79,7 +79,7 @@ impl Installer<'_> {
         site.manager.reload()
     }
 
-    /// The same command as last time completes what was interrupted; another one is refused.
+    /// Completes an interrupted installation, if the command is the same; refuses a different one.
     pub fn finish_again(&self, deployment: &Deployment) -> Result<()> {
         let info = self.planner.site.deployments.info(deployment)?;
         self.check_same(&info)?;
@@ -109,8 +109,8 @@ impl Installer<'_> {
     }
 }
 
-/// What a container is called that nobody gives a name: the last part of the image's name, with the tag unless that is `latest`.
-/// What would be the name of a deployment, as `etcd-3.5` would, gets dashes in its tag.
+/// The default name of a container: the last part of the image's name, with the tag unless that is `latest`. Where this
+/// has the form of a deployment's name, as `etcd-3.5` has, dots in the tag become dashes.
 pub fn default_name(image: &Image) -> Result<Name> {
     let what = || format!("cannot name a container after image {}, use --name=NAME", image.name);
     let base = image.name.rsplit('/').next().unwrap_or_default();

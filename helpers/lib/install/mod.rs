@@ -1,4 +1,4 @@
-//! Installations: from an image to a registered container, and back.
+//! Installing an image as a container, and removing it again.
 
 pub mod atomic;
 pub mod draft;

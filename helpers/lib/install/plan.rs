@@ -1,4 +1,4 @@
-//! Planning a deployment: everything that it will hold, rendered and checked, before anything of it is written.
+//! Planning a deployment: everything that it will contain is rendered and checked before any of it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use crate::oci::{mountpoints, resources};
 use crate::paths::TreePath;
 use crate::program::log;
 
-/// What the user chose.
+/// The user's choices.
 #[derive(Default)]
 pub struct Options {
     /// Values of variables.
@@ -41,30 +41,30 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// A directory with the image's files, to be used instead of a checkout.
     pub rootfs: Option<PathBuf>,
-    /// What the payload notifies, if not what its unit says.
+    /// How the payload notifies systemd, if not as its unit says.
     pub notify: Option<UserNotify>,
-    /// Whether the unit stays as it is, instead of being enabled as its `[Install]` says.
+    /// Whether the unit is not to be enabled.
     pub no_enable: bool,
-    /// Whether another unit of that name is no obstacle.
+    /// Whether the container may take the place of another unit of its name.
     pub replace_unit: bool,
-    /// For an update: variables that are to have their default again.
+    /// For an update: variables to be reset to their defaults.
     pub unset: BTreeSet<String>,
 }
 
-/// A deployment as it will be: rendered, checked, and nothing of it written.
+/// A planned deployment: rendered and checked, but not written.
 pub struct Planned {
-    /// Its name.
+    /// The deployment's name.
     pub deployment: Deployment,
-    /// What it is made of.
+    /// What the deployment consists of.
     pub content: Content,
-    /// What is known of it.
+    /// The deployment's `info`, except for its host files and mount points.
     pub info: Info,
-    /// What the generator will know of it.
+    /// The deployment's registration.
     pub registration: Registration,
 }
 
 impl Planned {
-    /// Says which files of the host stay as they are.
+    /// Warns of files that exist on the host already, and are left alone.
     pub fn warn_of_host_files(&self) {
         for path in &self.content.host_files.left {
             log::warning(&format!("{path} is on this host already, leaving it as it is"));
@@ -74,37 +74,37 @@ impl Planned {
 
 /// Plans deployments of one image as one container.
 pub struct Planner<'a> {
-    /// Where to.
+    /// The tree to install to.
     pub site: &'a Site,
     /// The image's files in the store.
     pub tree: &'a dyn Tree,
-    /// The image.
+    /// The image to install.
     pub image: &'a Image,
-    /// What the container is called.
+    /// Name of the container.
     pub name: &'a Name,
-    /// What the user chose.
+    /// The user's choices.
     pub options: &'a Options,
-    /// What the container is now, if it is installed.
+    /// The container as it is now, if it is installed.
     pub previous: Option<&'a Previous>,
 }
 
-/// A container as it is, before an update.
+/// A container as it is before an update.
 pub struct Previous {
-    /// Its current deployment.
+    /// The current deployment.
     pub deployment: Deployment,
-    /// What is known of that.
+    /// The `info` of the current deployment.
     pub info: Info,
-    /// Whether its unit was enabled when it was installed, or is, where Atomic installed it.
+    /// Whether its unit was enabled when it was installed or, if Atomic installed it, whether it is enabled now.
     pub enabled: bool,
-    /// What is known of the deployment that has the user's choices: of that, or of the one that is staged.
+    /// The `info` with the user's latest choices: that of the staged deployment, or else of the current one.
     wanted: Info,
     /// The values that the user set.
     user_values: Values,
 }
 
 impl Previous {
-    /// Reads the current deployment. What Atomic installed is compared with the defaults of its image, or, where that is not there
-    /// any more, with those of `image`: it recorded neither the user's values nor whether the unit was enabled.
+    /// Reads the current deployment. Atomic did not record which values the user set, so its values are compared with
+    /// the defaults of its image or, if that is gone, of `image`.
     pub fn read(site: &Site, deployment: &Deployment, image: &dyn Tree) -> Result<Previous> {
         let (deployments, name) = (&site.deployments, deployment.name());
         let info = deployments.info(deployment)?;
@@ -130,8 +130,8 @@ impl Previous {
 }
 
 impl Planner<'_> {
-    /// Everything that the deployment will hold, rendered and checked: whatever would fail later fails here, where nothing
-    /// needs to be undone.
+    /// Renders and checks everything that the deployment will contain, so that what would fail later fails here, where
+    /// nothing needs to be undone.
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
@@ -139,10 +139,7 @@ impl Planner<'_> {
         let tree = self.tree(rootfs.as_ref());
         let exports = Exports::read(&*tree, self.image)?;
         let root = self.site.root();
-        let runtime = match exports.needs_runtime() {
-            true => Some(self.find_runtime()?),
-            false => None,
-        };
+        let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
         let (directory, user_values) = (self.site.deployments.directory(), self.user_values());
         let installation = Installation {
             name: self.name,
@@ -171,7 +168,7 @@ impl Planner<'_> {
         self.check(draft, rendered, info)
     }
 
-    /// The files of a deployment: the image's, or those of the directory that the user gives in its place.
+    /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
     pub fn tree(&self, rootfs: Option<&TreePath>) -> Box<dyn Tree + '_> {
         match rootfs {
             Some(directory) => Box::new(Directory(self.site.root().join(directory))),
@@ -179,7 +176,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The runtime of before stays, as long as it is there.
+    /// An update keeps the runtime, as long as it exists.
     fn find_runtime(&self) -> Result<Runtime> {
         let root = self.site.root();
         let before = self.previous.and_then(|previous| previous.wanted.runtime.as_deref());
@@ -191,7 +188,7 @@ impl Planner<'_> {
         self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
     }
 
-    /// What the user set, now or before.
+    /// The values that the user set, now or before.
     fn user_values(&self) -> Values {
         let mut values = self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
         values.retain(|name, _| !self.options.unset.contains(name));
@@ -263,7 +260,7 @@ impl Planner<'_> {
         let what = || format!("cannot install {name}");
         let has_tmpfiles = rendered.tmpfiles.is_some();
         let replace_unit = self.options.replace_unit;
-        match self.previous.filter(|previous| previous.info.is_of_atomic()) {
+        match self.previous.filter(|previous| previous.info.is_from_atomic()) {
             Some(previous) => atomic::check(&site.deployments, &previous.deployment, replace_unit)?,
             None => {
                 let claim = Claim { unit: rendered.unit.is_some(), replace_unit, tmpfiles: has_tmpfiles };
@@ -301,7 +298,7 @@ impl Planner<'_> {
     }
 }
 
-/// The root file system in a directory that the user named: itself, or `rootfs` in it.
+/// The root file system in the directory that `--rootfs=` names: the directory itself, or `rootfs` in it.
 fn find_rootfs(directory: &Path) -> Result<PathBuf> {
     let what = || format!("cannot use the root file system {}", directory.display());
     let directory = directory.canonicalize().context(what)?;
@@ -315,7 +312,8 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
     Err(Error::new("there is neither a directory rootfs nor a directory usr in it")).context(what)
 }
 
-/// Nothing is written to a root file system that is not ours; runtimes make what is missing, if they can.
+/// Checks a root file system that is not ours. Nothing is written to it here; the runtime creates missing mount points,
+/// if it can.
 fn check_mount_points(rootfs: &Path, rendered: &Checked) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
     let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;

@@ -1,6 +1,6 @@
 //! What an installation or an update would write and do, as text: `syscontainer-checkout --dry-run`.
 //!
-//! What becomes of files that are there already is asked where it is decided for those who do it.
+//! What happens to existing files is decided by the same code as in an installation.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,8 +25,8 @@ use crate::paths::{Root, TreePath};
 use crate::system::journal;
 use crate::system::systemd::manager;
 
-/// Every file with its path above it; then what is done. `enable` says whether the unit is to be enabled, and `outdated` which
-/// deployments go then.
+/// Shows every file below a heading with its path, and then the steps. `enable` is whether the unit is to be enabled,
+/// and `outdated` are deployments that are removed at the end.
 pub fn show(planner: &Planner, planned: &Planned, enable: bool, outdated: &[Deployment]) -> Result<String> {
     let Planner { site, name, .. } = *planner;
     let deployments = &site.deployments;
@@ -39,26 +39,26 @@ pub fn show(planner: &Planner, planned: &Planned, enable: bool, outdated: &[Depl
     let link = deployments.directory().join(name.as_str());
     if let Some(previous) = planner.previous {
         let state = deployments.directory().join(Entry::State(name.clone()).to_string());
-        heading(&mut preview.out, &format!("{state}: {} was before", previous.deployment));
+        heading(&mut preview.out, &format!("{state}: previous deployment {}", previous.deployment));
     }
     heading(&mut preview.out, &format!("{link} -> {}", planned.deployment));
     preview.steps(disable, enable)?;
     let mut out = preview.out;
-    deployments_go(&mut out, deployments, outdated);
+    removed_deployments(&mut out, deployments, outdated);
     Ok(out)
 }
 
-/// What is done again of a container that is as it is to be.
+/// The last steps, which are repeated even if nothing else is left to do.
 pub struct LastSteps {
-    /// Whether the unit is enabled.
+    /// Whether to enable the unit.
     pub enable: bool,
-    /// Whether units are loaded.
+    /// Whether to reload units.
     pub reload: bool,
-    /// Deployments that go.
+    /// Deployments to be removed.
     pub outdated: Vec<Deployment>,
 }
 
-/// As [`show`], where the container `is` as it is to be, so that only the last steps are done again.
+/// Like [`show`], for a container on which only the last steps are repeated; `is` says why.
 pub fn unchanged(planner: &Planner, is: &str, last: &LastSteps) -> String {
     let Planner { site, name, .. } = *planner;
     let mut out = String::new();
@@ -69,11 +69,11 @@ pub fn unchanged(planner: &Planner, is: &str, last: &LastSteps) -> String {
     if last.reload {
         load(&mut out, site, name, derived::creates_tmpfiles(site.root(), name));
     }
-    deployments_go(&mut out, &site.deployments, &last.outdated);
+    removed_deployments(&mut out, &site.deployments, &last.outdated);
     out
 }
 
-/// As [`register::load`] does.
+/// The steps of [`register::load`].
 fn load(out: &mut String, site: &Site, name: &Name, creates_tmpfiles: bool) {
     if site.manager.is_running() {
         heading(out, "systemctl daemon-reload");
@@ -83,9 +83,9 @@ fn load(out: &mut String, site: &Site, name: &Name, creates_tmpfiles: bool) {
     }
 }
 
-fn deployments_go(out: &mut String, deployments: &Deployments, outdated: &[Deployment]) {
+fn removed_deployments(out: &mut String, deployments: &Deployments, outdated: &[Deployment]) {
     for deployment in outdated {
-        goes(out, &deployments.inside(deployment));
+        removed(out, &deployments.inside(deployment));
     }
 }
 
@@ -94,8 +94,8 @@ fn heading(out: &mut String, text: &str) {
     let _ = writeln!(out, "# {text}");
 }
 
-fn goes(out: &mut String, path: &TreePath) {
-    heading(out, &format!("{path}: goes"));
+fn removed(out: &mut String, path: &TreePath) {
+    heading(out, &format!("{path}: removed"));
 }
 
 fn file(out: &mut String, path: &TreePath, text: &str) {
@@ -109,7 +109,7 @@ fn layout(planned: &Planned) -> BTreeMap<&str, &HostFile> {
     files.map(|file| (file.path.as_str(), file)).collect()
 }
 
-/// What is shown so far, and of what.
+/// A preview that is being written.
 struct Preview<'a> {
     out: String,
     planner: &'a Planner<'a>,
@@ -121,7 +121,7 @@ struct Preview<'a> {
 }
 
 impl Preview<'_> {
-    /// As it will be recorded.
+    /// The deployment's `info`, as it will be recorded.
     fn info(&self) -> Result<Info> {
         let content = &self.planned.content;
         let mut recorded = RecordedFiles::default();
@@ -135,17 +135,17 @@ impl Preview<'_> {
         Ok(Info { host_files: recorded, ..info.clone() })
     }
 
-    /// With what checkouts add to it.
+    /// The tmpfiles.d(5) file, with its header.
     fn tmpfiles(&self) -> Option<String> {
         let tmpfiles = self.planned.content.rendered.tmpfiles.as_ref();
         tmpfiles.map(|tmpfiles| format!("{}{tmpfiles}", derived::tmpfiles_header(self.name)))
     }
 
-    /// What is in the deployment.
+    /// Shows the content of the deployment.
     fn deployment(&mut self, info: &Info) -> Result<()> {
         let rendered = &self.planned.content.rendered;
         let deployment = self.deployments.inside(&self.planned.deployment);
-        // Where nothing runs, the files do not stay.
+        // Without a unit, the image's files are not kept.
         let rootfs = if rendered.unit.is_some() { deployment.join("rootfs") } else { deployment.clone() };
         let Image { name: image, digest, .. } = self.planner.image;
         heading(&mut self.out, &format!("{rootfs}: {}", journal::shown(image, digest)));
@@ -166,7 +166,7 @@ impl Preview<'_> {
         Ok(())
     }
 
-    /// What becomes of files of the host.
+    /// Shows what happens to host files.
     fn host_files(&mut self, info: &Info) -> Result<()> {
         let previous = self.planner.previous;
         let previous = previous.map(|previous| DeploymentFiles::new(&previous.deployment, &previous.info));
@@ -194,14 +194,14 @@ impl Preview<'_> {
                 None if left.iter().any(|left| left == path) => {
                     heading(&mut self.out, &format!("{path}: is on this host already, stays as it is"));
                 }
-                // A directory of the host.
+                // A directory that exists on the host.
                 None => {}
             }
         }
         for outgoing in departures {
             let path = TreePath::new(&outgoing.path);
             match outgoing.departure {
-                Departure::Goes => goes(&mut self.out, &path),
+                Departure::Goes => removed(&mut self.out, &path),
                 Departure::Changed => {
                     heading(&mut self.out, &format!("{path}: was changed on this host, is left behind"));
                 }
@@ -224,7 +224,7 @@ impl Preview<'_> {
         }
     }
 
-    /// What is derived from the deployment. Returns whether a unit is there that is disabled and goes.
+    /// Shows what is derived from the deployment. Returns whether there is a unit to be disabled and removed.
     fn registered(&mut self) -> Result<bool> {
         let registration = &self.planned.registration;
         let (source, stub) = (derived::registration(self.name), derived::stub(self.name));
@@ -242,23 +242,24 @@ impl Preview<'_> {
         let disable = obsolete.contains(&stub) || outdated.iter().any(is_unit);
         let paths = outdated.iter().map(|path| self.root.inside(path));
         for path in obsolete.iter().cloned().chain(paths) {
-            goes(&mut self.out, &path);
+            removed(&mut self.out, &path);
         }
         if obsolete.contains(&stub) && self.site.manager.is_running() && self.root.join(&body).exists() {
-            goes(&mut self.out, &body);
+            removed(&mut self.out, &body);
         }
         file(&mut self.out, &source, &registration.to_json());
         Ok(disable)
     }
 
     fn replaced(&mut self, path: &TreePath, text: &str) {
-        match register::has(&self.root.join(path), text) {
-            true => heading(&mut self.out, &format!("{path}: stays as it is")),
-            false => file(&mut self.out, path, text),
+        if register::has(&self.root.join(path), text) {
+            heading(&mut self.out, &format!("{path}: stays as it is"));
+        } else {
+            file(&mut self.out, path, text);
         }
     }
 
-    /// What of Atomic's goes; what ours is written to does not.
+    /// Files of Atomic's that are removed, except for those that ours replace.
     fn outdated(&self) -> Result<Vec<PathBuf>> {
         let all = self.deployments.all(self.name)?.deployments;
         let Some((deployment, _)) = atomic::find(self.deployments, &all) else {
@@ -270,7 +271,7 @@ impl Preview<'_> {
         Ok(outdated)
     }
 
-    /// The `[Install]` section that the stub will have; empty where there is none.
+    /// The `[Install]` section that the stub will have; empty if there is none.
     fn install_section(&self) -> Result<String> {
         let registration = &self.planned.registration;
         match registration.unit {
@@ -279,7 +280,7 @@ impl Preview<'_> {
         }
     }
 
-    /// What becomes of the links of `systemctl enable` where a unit stays a unit.
+    /// The verb of systemctl(1) with which an update changes the links of an enabled unit, if it does.
     fn changes_links(&self) -> Result<Option<&'static str>> {
         let before = register::install_section(self.root, self.name)?;
         let is_unit = self.planned.registration.unit.is_some();

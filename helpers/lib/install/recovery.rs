@@ -1,7 +1,8 @@
-//! Brings containers back into one of their two good states, installed or not there, whatever happened meanwhile: a program
-//! was killed half-way, power failed, /etc is from another time than /var.
+//! Brings containers back into one of two consistent states, installed or not installed, whatever happened: a program
+//! was killed, power failed, or /etc and /var are from different points in time.
 //!
-//! Every program that changes a container first calls [`recover`] for it; syscontainer-reconcile does so for all, at boot.
+//! Every program that changes a container first calls [`recover`] for it; syscontainer-reconcile does this for all, at
+//! boot.
 
 use std::collections::BTreeSet;
 
@@ -24,16 +25,16 @@ use crate::system::{files, lock};
 /// What [`recover`] or [`reconcile`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Units are others than before: systemd has to load them again.
+    /// Whether units changed, so that systemd has to reload them.
     pub changed: bool,
-    /// There was no unit and no registration before, and now there are.
+    /// Whether there was neither a unit nor a registration before, and now there is.
     pub created: bool,
 }
 
-/// Brings a container into a good state; the caller holds its lock, and that of host files.
+/// Brings a container into a consistent state; the caller holds its lock, and that of host files.
 ///
-/// The symlink decides: with it, registration, stub and tmpfiles are those of its deployment; without it, there are none,
-/// and no deployment either. Temporary directories go.
+/// The symlink decides: with it, registration, stub and tmpfiles become those of its deployment; without it, they are
+/// removed, as are all deployments. Temporary directories are always removed.
 pub fn recover(site: &Site, name: &Name) -> Result<Recovered> {
     try_recover(site, name).context(|| format!("cannot recover {name}"))
 }
@@ -47,14 +48,14 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
     let (all, had_link) = (found.deployments, deployments.link(name).is_symlink());
     let current = deployments.current(name)?;
     if let Some(current) = current.filter(|current| all.contains(current)) {
-        if deployments.info(&current).is_ok_and(|info| info.is_of_atomic()) {
-            // Nothing of it is derived.
+        if deployments.info(&current).is_ok_and(|info| info.is_from_atomic()) {
+            // It has no derived files.
             return Ok(Recovered::default());
         }
         return make_again(site, &current);
     }
     if let Some(running) = runs_without_link(site, name, had_link, &all)? {
-        // Nothing of ours removes the link before the service is stopped.
+        // None of these programs removes the link before the service is stopped.
         log::warning(&format!(
             "the link {name} is gone, though the service runs from {running}; making it again"
         ));
@@ -62,7 +63,7 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
         return make_again(site, &running);
     }
     match all.last() {
-        // The current one is gone, by nothing that these programs do. What is left is better than nothing.
+        // Something else removed the current deployment. Another one is better than none.
         Some(newest) if had_link => {
             deployments.switch(newest)?;
             make_again(site, newest)
@@ -76,7 +77,7 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
     }
 }
 
-/// Removes all that is left of a container that is not installed.
+/// Removes everything that is left of a container that is not installed.
 fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     let deployments = &site.deployments;
     let mut changed = register::unregister(site, name)?;
@@ -84,7 +85,7 @@ fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     if let Some((deployment, _)) = atomic::find(deployments, &all) {
         changed |= atomic::retire(site, &deployment)?;
     }
-    // Before deployments go: only they know of them.
+    // Before deployments are removed, since only they record these files.
     let outgoing = all.iter().map(|deployment| DeploymentFiles::read(deployments, deployment));
     let outgoing = outgoing.collect::<Result<Vec<_>>>()?;
     host_files::remove(deployments, name, &outgoing.iter().collect::<Vec<_>>(), None)?;
@@ -95,7 +96,7 @@ fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     Ok(Recovered { changed: stale::unmark(site.root(), name)? || changed, created: false })
 }
 
-/// Says what [`recover`] removes for want of a link.
+/// Reports what [`recover`] removes because there is no link.
 pub fn announce(site: &Site, name: &Name) -> Result<()> {
     let has_link = site.deployments.link(name).is_symlink();
     let all = site.deployments.all(name)?.deployments;
@@ -136,7 +137,8 @@ fn report(site: &Site, deployment: &Deployment) {
     journal::tell(site.root(), Event::Mended, &subject, &message);
 }
 
-/// Enables a container whose unit was made again, as it was installed: what became of it since is lost with the links in /etc.
+/// Enables a container whose unit was made again, if it was installed like that: later changes were lost with the links
+/// in /etc.
 pub fn enable(site: &Site, name: &Name) -> Result<()> {
     let Some(current) = site.deployments.current(name)? else { return Ok(()) };
     let info = site.deployments.info(&current)?;
@@ -147,8 +149,8 @@ pub fn enable(site: &Site, name: &Name) -> Result<()> {
     Ok(())
 }
 
-/// As [`recover`], but leaves healthy containers alone after a glance, and removes no unit only because its deployments are
-/// not there: they may be on a /var that was not mounted. Such a unit then says so.
+/// Like [`recover`], but cheap for containers that are in order, and it does not remove a unit because its deployments
+/// are gone: they may be on a /var that was not mounted. Such a unit reports that when it is started.
 pub fn reconcile(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
     if !found.in_var.contains(name) {
         let changed = stale::mark(&site.deployments, name)?;
@@ -164,22 +166,22 @@ pub fn reconcile(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
     recover(site, name)
 }
 
-/// Names of containers that something is there of.
+/// Names of containers of which there is anything.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// All.
+    /// All of them.
     pub names: BTreeSet<Name>,
-    /// Those with a symlink, a deployment or a temporary directory.
+    /// Containers with a symlink, a deployment or a temporary directory.
     in_var: BTreeSet<Name>,
-    /// Those with a temporary directory.
+    /// Containers with a temporary directory.
     temporary: BTreeSet<Name>,
-    /// Those whose deployments were gone before.
+    /// Containers that were noted before as having no deployments.
     stale: BTreeSet<Name>,
-    /// Those with a [`state::State`], which may hold a switch that is not over.
+    /// Containers with a [`state::State`], which may record an unfinished switch.
     pub states: BTreeSet<Name>,
 }
 
-/// Looks for containers, in one pass over each directory.
+/// Finds containers, in one pass over each directory.
 pub fn find(deployments: &Deployments) -> Result<Found> {
     let mut found = Found::default();
     for (_, entry) in deployments.entries()? {

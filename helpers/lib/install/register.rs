@@ -1,6 +1,6 @@
-//! What an installed container has outside of its deployments: registration, stub unit and tmpfiles.
+//! The files of an installed container outside of its deployments: registration, stub unit and tmpfiles.
 //!
-//! All of it is derived from the current deployment, so it can be made again at any time.
+//! All of them are derived from the current deployment, so they can be made again at any time.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -41,28 +41,29 @@ impl Files {
     }
 }
 
-/// What of a deployment goes into its registration, besides its `info`.
+/// What the registration of a deployment is made from, besides `info`.
 pub struct Parts<'a> {
-    /// The rendered unit; `None` where the image brings files for the host only.
+    /// The rendered unit; `None` if the image only brings files for the host.
     pub unit: Option<String>,
     /// The runtime configuration.
     pub config: Option<&'a Normalised>,
-    /// Whether there are rendered tmpfiles.
+    /// Whether there is a rendered tmpfiles.d(5) file.
     pub has_tmpfiles: bool,
 }
 
-/// What the generator is to know of a deployment, read from it.
+/// Makes a registration from a deployment on disk.
 pub fn derive(deployments: &Deployments, deployment: &Deployment) -> Result<Registration> {
     let info = deployments.info(deployment)?;
     let ours = info.ours().ok_or_else(|| {
         Error::new(format!("deployment {deployment} was made by Project Atomic, and has no registration"))
     })?;
     let name = deployment.name();
-    let unit = deployments.read(deployment, &name.unit())?.filter(|_| info.has_container_service);
+    let unit = if info.has_container_service { deployments.read(deployment, &name.unit())? } else { None };
     if unit.is_none() && info.has_container_service {
         return Err(Error::new(format!("deployment {deployment} has no {}", name.unit())));
     }
-    let text = deployments.read(deployment, "config.json")?.filter(|_| ours.execution.runtime.is_some());
+    let uses_runtime = ours.execution.runtime.is_some();
+    let text = if uses_runtime { deployments.read(deployment, "config.json")? } else { None };
     let origin = format!("{deployment}/config.json");
     let config = text.map(|text| config::parse(&text, &origin, ours.execution.run_once)).transpose()?;
     let has_tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.is_some();
@@ -71,7 +72,7 @@ pub fn derive(deployments: &Deployments, deployment: &Deployment) -> Result<Regi
     Ok(Registration { stamp: Some(deployments.stamp(deployment)?), ..registration })
 }
 
-/// What the generator is to know of a deployment of ours that has these parts.
+/// Makes a registration from the parts of a deployment.
 pub fn describe(
     deployments: &Deployments,
     deployment: &Deployment,
@@ -79,7 +80,7 @@ pub fn describe(
     ours: &Ours,
     parts: Parts,
 ) -> Registration {
-    let config = parts.config.filter(|_| ours.execution.runtime.is_some());
+    let config = if ours.execution.runtime.is_some() { parts.config } else { None };
     let mut mounts = config.map(needed_mounts).unwrap_or_default();
     mounts.extend(ours.execution.rootfs.clone());
     Registration {
@@ -98,7 +99,7 @@ pub fn describe(
     }
 }
 
-/// Bind sources that may be on a mount of their own; the kernel's file systems always are there.
+/// Bind sources that may be on a mount of their own; the kernel's file systems are always mounted.
 fn needed_mounts(config: &Normalised) -> Vec<TreePath> {
     let kernel = ["/proc", "/sys", "/dev", "/run"];
     let mut sources: Vec<TreePath> = config
@@ -112,15 +113,16 @@ fn needed_mounts(config: &Normalised) -> Vec<TreePath> {
     sources
 }
 
-/// Writes what belongs to a deployment, if it is not there already. Returns whether anything changed.
+/// Writes the files that belong to a deployment, as far as they are not there already. Returns whether anything
+/// changed.
 ///
-/// The registration is last: as long as it is of another deployment, or missing, all of this is done again.
+/// The registration comes last: as long as it is missing, or that of another deployment, everything is done again.
 pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
     let (root, deployments, name) = (site.root(), &site.deployments, deployment.name());
     let files = Files::of(root, name);
     let registration = derive(deployments, deployment)?;
     if registration.unit.is_some() {
-        // What the generator could not convert must not be registered.
+        // A unit that the generator could not convert must not be registered.
         units::compose(&registration, &derived::registration(name))
             .context(|| format!("cannot convert {deployment}/{}", name.unit()))?;
     }
@@ -150,8 +152,8 @@ pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
     Ok(changed)
 }
 
-/// Those of the deployment that was registered before, or that Atomic made, are replaced. Where this one is registered
-/// already, the user may have changed or removed some since.
+/// Installs host files in place of those of the deployment that was registered before, or that Atomic made. If this
+/// deployment is registered already, it leaves them alone, since the user may have changed or removed some.
 fn install_host_files(
     deployments: &Deployments,
     registration: &Registration,
@@ -172,7 +174,7 @@ fn install_host_files(
     host_files::remove(deployments, name, &[&before], Some(&own))
 }
 
-/// What [`register`] removes, since a deployment has neither tmpfiles nor a service.
+/// Files that [`register`] removes, since the deployment has no tmpfiles or no service any more.
 pub fn obsolete(root: &Root, registration: &Registration) -> Result<Vec<TreePath>> {
     let name = &registration.name;
     let files = Files::of(root, name);
@@ -186,7 +188,7 @@ pub fn obsolete(root: &Root, registration: &Registration) -> Result<Vec<TreePath
     Ok(obsolete)
 }
 
-/// Whether [`register`] would leave a file alone, since this is in it already.
+/// Whether a file has this content already, so that [`register`] would leave it alone.
 pub fn has(path: &Path, text: &str) -> bool {
     fs::read(path).is_ok_and(|old| old == text.as_bytes())
 }
@@ -198,11 +200,11 @@ fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
     files::replace(path, text.as_bytes(), mode).map(|()| true)
 }
 
-/// Removes what [`register`] wrote, the links of `systemctl enable` with it. Returns whether anything was there.
+/// Removes what [`register`] wrote, and the links of `systemctl enable`. Returns whether there was anything.
 pub fn unregister(site: &Site, name: &Name) -> Result<bool> {
     let files = Files::of(site.root(), name);
     for path in [&files.registration, &files.stub, &files.tmpfiles] {
-        // Of a program that was killed while it wrote one.
+        // Left by a program that was killed while it wrote the file.
         remove(&files::temporary(path))?;
     }
     let mut changed = remove_stub(site, name, &files)?;
@@ -211,7 +213,7 @@ pub fn unregister(site: &Site, name: &Name) -> Result<bool> {
     Ok(changed)
 }
 
-/// With the links of `systemctl enable`, those to a stub that was lost, too.
+/// Removes the stub and the links of `systemctl enable`, even those to a stub that was lost.
 fn remove_stub(site: &Site, name: &Name, files: &Files) -> Result<bool> {
     let mut changed = false;
     if derived::is_stub(&files.stub, name)? {
@@ -229,7 +231,7 @@ pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
     Ok(!install_section(root, name)?.is_empty())
 }
 
-/// What `systemctl enable` goes by; empty where it would do nothing, or where there is no service.
+/// The `[Install]` section of the installed stub; empty if there is none, or no service.
 pub fn install_section(root: &Root, name: &Name) -> Result<String> {
     let path = Files::of(root, name).stub;
     let text = match fs::read_to_string(&path) {
@@ -239,13 +241,13 @@ pub fn install_section(root: &Root, name: &Name) -> Result<String> {
     install_section_of(&text).context(|| format!("cannot read {}", path.display()))
 }
 
-/// As [`install_section`], of a stub's text.
+/// Like [`install_section`], for the text of a stub.
 pub fn install_section_of(stub: &str) -> Result<String> {
     let unit = UnitFile::parse(stub).context(|| "invalid unit".into())?;
     Ok(unit.section("Install").map(|(key, value)| format!("{key}={value}\n")).collect())
 }
 
-/// Has the manager load the unit anew, and makes what it needs on the host.
+/// Makes the manager reload units, and applies the tmpfiles.d(5) file.
 pub fn load(site: &Site, name: &Name) -> Result<()> {
     site.manager.reload()?;
     if derived::creates_tmpfiles(site.root(), name) {
@@ -258,7 +260,7 @@ fn remove(path: &Path) -> Result<bool> {
     files::remove_file(path).context(|| format!("cannot remove {}", path.display()))
 }
 
-/// Whether everything seems to be there and of the current deployment; only names and times are looked at.
+/// Whether everything seems to exist and to be that of the current deployment, judging only by names and times.
 pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
     let root = deployments.root();
     let files = Files::of(root, name);
@@ -273,13 +275,13 @@ pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
         && registration.tmpfiles == files.tmpfiles.exists()
 }
 
-/// What an installation needs a name for.
+/// What the name of a container is to be used for.
 pub struct Claim {
-    /// A unit.
+    /// Whether the container has a unit.
     pub unit: bool,
-    /// Another unit of that name is no obstacle, unless it would win.
+    /// Whether the container may take the place of another unit of that name, unless that one has precedence.
     pub replace_unit: bool,
-    /// A file of tmpfiles.d(5).
+    /// Whether the container has a tmpfiles.d(5) file.
     pub tmpfiles: bool,
 }
 
@@ -303,7 +305,7 @@ fn check_units(root: &Root, name: &Name, replace_unit: bool) -> Result<()> {
         if !path.exists() && !path.is_symlink() || derived::is_stub(&path, name).unwrap_or(false) {
             continue;
         }
-        // What systemd looks at before system.attached stays in force whatever we write.
+        // Units in directories before system.attached keep their precedence, whatever we write.
         let position = UNIT_PATH.iter().position(|other| other == directory);
         if position.is_some() && position < ours {
             return Err(Error::new(format!(

@@ -1,4 +1,4 @@
-//! Uninstalling: everything of a container goes, but what it wrote, and what the user changed.
+//! Removing a container: everything goes, except for what it wrote and what the user changed.
 
 use std::collections::BTreeSet;
 
@@ -16,24 +16,25 @@ use crate::system::systemd::dependents::{self, Relation};
 use crate::system::systemd::manager;
 use crate::system::systemd::{links, watch};
 
-/// What the user chose.
+/// The user's choices.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Whether units that need it are no obstacle.
+    /// Whether to remove the container even if active units need it.
     pub force: bool,
-    /// Whether what it wrote goes, too.
+    /// Whether to remove what it wrote, too.
     pub purge: bool,
 }
 
-/// Removes a container, whatever state it is in; the caller holds its lock, and that of host files. Returns what is left, and why.
+/// Removes a container, whatever its state; the caller holds its lock, and that of host files. Returns what is left,
+/// and why.
 ///
-/// Without its symlink a container is not there: killed after that, the same command again, or a boot, completes it.
+/// A container without its symlink counts as removed: if this is killed later, the same command or a boot completes it.
 pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>> {
     let (root, deployments) = (site.root(), &site.deployments);
     let Found { deployments: all, leftovers } = deployments.all(name)?;
     let has_link = deployments.link(name).is_symlink();
     if !has_link && deployments.link(name).exists() {
-        // What is in the place of a symlink is not ours to remove.
+        // Something else with the name of the symlink is not ours to remove.
         let link = deployments.link(name);
         return Err(Error::new(format!(
             "{} is not a symlink to a deployment; remove it by hand",
@@ -46,14 +47,14 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     }
     check_dependents(site, name, options)?;
     let state = state_directories::of(deployments, name, &all)?;
-    // What would fail later fails here, where the service still runs.
+    // What would fail later fails here, while the service still runs.
     all.iter().try_for_each(|deployment| mounts::refuse(&deployments.path_of(deployment)))?;
     if options.purge {
         state_directories::check(deployments, &state.own)?;
     }
     let current = deployments.current(name).ok().flatten();
     stop(site, name, atomic::find(deployments, &all).is_some())?;
-    // As long as the container is there: killed in between, the same command again completes it.
+    // While the container still exists: if this is killed, the same command completes it.
     let nothing = BTreeSet::new();
     state_directories::purge(deployments, name, if options.purge { &state.own } else { &nothing })?;
     if links::disable_updates(root, site.manager(), name)? {
@@ -74,7 +75,7 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     Ok(left(site, name, &state, options.purge))
 }
 
-/// Of a container that was removed before, what it wrote may be left.
+/// Purges what is left of a container that was removed before without `--purge`.
 fn purge_what_is_left(site: &Site, name: &Name, options: Options) -> Result<Vec<String>> {
     let left = state_directories::of(&site.deployments, name, &[])?.own;
     if !options.purge || left.is_empty() {
@@ -90,11 +91,11 @@ fn check_dependents(site: &Site, name: &Name, options: Options) -> Result<()> {
         return Ok(());
     }
     let list = dependents.join(", ");
-    Err(Error::new(format!("{list} needs it and is active; stop that first, or use --force")))
+    Err(Error::new(format!("active units need it: {list}; stop them first, or use --force")))
 }
 
-/// Stops the unit of a container, if it runs, and forgets that it failed. One that is somebody else's is left alone; a unit that
-/// Atomic made is not a stub, but belongs to the container.
+/// Stops the unit of a container, if it runs, and clears its failed state. A unit that is not the container's own is
+/// left alone; one that Atomic made is not a stub, but belongs to the container.
 pub fn stop(site: &Site, name: &Name, is_made_by_atomic: bool) -> Result<()> {
     let Some(status) = manager::status(site.manager(), name)? else { return Ok(()) };
     let is_its_own = is_made_by_atomic || status.is_ours();
@@ -113,7 +114,7 @@ fn subject(site: &Site, current: &Deployment) -> Option<Subject> {
     Some(Subject { deployment: None, previous: Some(current.to_string()), ..Subject::of(current, image) })
 }
 
-/// What stays, and why.
+/// What is left, and why.
 fn left(site: &Site, name: &Name, state: &StateDirectories, is_purged: bool) -> Vec<String> {
     let mut left = Vec::new();
     if !is_purged {

@@ -1,4 +1,4 @@
-//! Whether a deployment is what would be installed: the one answer to that question.
+//! Whether a deployment is what an installation or update would make. Nothing else decides this.
 
 use std::path::Path;
 
@@ -6,24 +6,24 @@ use crate::container::info::{Info, Values};
 use crate::container::readiness::UserNotify;
 use crate::digest::Digest;
 
-/// What an installation or update is to be like.
+/// The deployment that an installation or update is to make.
 pub struct Wanted<'a> {
     /// Name of the image in the store.
     pub image: &'a str,
-    /// Digest of its manifest.
+    /// Digest of the image's manifest.
     pub digest: &'a Digest,
-    /// What the user set.
+    /// The values that the user set.
     pub user_values: &'a Values,
-    /// What `--notify` said.
+    /// The argument of `--notify=`, if it was given.
     pub user_notify: Option<UserNotify>,
-    /// The directory with the files, in place of the image's.
+    /// The directory that `--rootfs=` names, if it was given.
     pub remote: Option<&'a Path>,
-    /// The runtime's path; `None` is any.
+    /// The runtime's path; `None` for any.
     pub runtime: Option<&'a Path>,
 }
 
 impl<'a> Wanted<'a> {
-    /// What a deployment of ours is like.
+    /// What would have to be wanted to get this deployment; `None` if Atomic made it.
     pub fn of(info: &'a Info) -> Option<Wanted<'a>> {
         let ours = info.ours()?;
         Some(Wanted {
@@ -37,7 +37,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Whether a deployment is as it is wanted. One of Atomic's never is.
+/// Whether a deployment is as wanted. One that Atomic made never is.
 pub fn is_same(info: &Info, wanted: &Wanted) -> bool {
     info.ours().is_some_and(|ours| {
         info.image == wanted.image

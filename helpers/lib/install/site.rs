@@ -7,22 +7,22 @@ use crate::paths::Root;
 use crate::system::systemd::host::Systemd;
 use crate::system::systemd::manager::Manager;
 
-/// A tree with what runs there.
+/// A tree with its deployments and its service manager.
 #[derive(Clone)]
 pub struct Site {
-    /// The deployments.
+    /// The deployments in the tree.
     pub deployments: Deployments,
-    /// The service manager; that of an unpacked tree does not run.
+    /// The tree's service manager, which does not run if the tree is unpacked.
     pub manager: Rc<dyn Manager>,
 }
 
 impl Site {
-    /// That of a tree: this host, or an unpacked one.
+    /// The site of this host, or of an unpacked tree.
     pub fn new(root: &Root) -> Site {
         Site { deployments: Deployments::new(root), manager: Rc::new(Systemd::new(root)) }
     }
 
-    /// The tree.
+    /// The root of the tree.
     pub fn root(&self) -> &Root {
         self.deployments.root()
     }

@@ -1,7 +1,8 @@
-//! Directories of the host that containers write to, and which of them an installation made: only those are its own to purge.
+//! Directories of the host that containers write to, and which of them an installation created: a purge only removes
+//! those.
 //!
-//! `.state-directories.json` beside the deployments names those that were not there before, with the container that they are of.
-//! It outlives the container, as the directories do.
+//! `.state-directories.json` next to the deployments lists the directories that did not exist before, with the
+//! container that each was created for. Like the directories, an entry outlives the container.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +17,19 @@ use crate::paths::TreePath;
 use crate::program::log;
 use crate::system::{files, mounts, record};
 
-/// Containers by the directories that were made for them. Whoever changes it holds [`crate::system::lock::host_files`].
+/// Containers by the directories that were created for them. Changes require [`crate::system::lock::host_files`].
 type Made = BTreeMap<TreePath, Name>;
 
-/// What a container writes to.
+/// The directories that a container writes to.
 #[derive(Debug, Default)]
 pub struct StateDirectories {
-    /// What was made for it, and so goes with a purge; none of them is below another.
+    /// Directories that were created for it, which a purge removes; none of them is below another.
     pub own: BTreeSet<TreePath>,
-    /// What was there before.
+    /// Directories that existed before.
     pub found: BTreeSet<TreePath>,
 }
 
-/// Notes which directories of a deployment are not there yet; to be called before anything makes them.
+/// Records which directories of a deployment do not exist yet; to be called before anything creates them.
 pub fn record(deployments: &Deployments, deployment: &Deployment, info: &Info) -> Result<()> {
     let candidates = candidates(deployments, deployment, info)?;
     if candidates.is_empty() {
@@ -44,13 +45,13 @@ pub fn record(deployments: &Deployments, deployment: &Deployment, info: &Info) -
     if made == before { Ok(()) } else { save(deployments, made) }
 }
 
-/// Those of all deployments of a container, and what earlier installations of it left.
+/// The directories of all deployments of a container, and those that its earlier installations left.
 pub fn of(deployments: &Deployments, name: &Name, all: &[Deployment]) -> Result<StateDirectories> {
     let made = load(deployments)?;
     let mut paths: BTreeSet<TreePath> =
         made.iter().filter(|(_, owner)| *owner == name).map(|(path, _)| path.clone()).collect();
     for deployment in all {
-        // Of what cannot be read, nothing is known.
+        // If `info` cannot be read, nothing is known about the deployment.
         if let Ok(info) = deployments.info(deployment) {
             paths.extend(candidates(deployments, deployment, &info)?);
         }
@@ -67,7 +68,7 @@ pub fn of(deployments: &Deployments, name: &Name, all: &[Deployment]) -> Result<
     Ok(StateDirectories { own: own.iter().filter(|path| !is_below(path)).cloned().collect(), found })
 }
 
-/// Refuses what [`purge`] could not remove.
+/// Fails if [`purge`] would: a mount point is at or below one of the directories.
 pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
         mounts::refuse(&deployments.root().join(path)).context(|| format!("cannot purge {path}"))?;
@@ -75,7 +76,7 @@ pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()
     Ok(())
 }
 
-/// Removes directories with all in them, and forgets those of the container that are not there.
+/// Removes directories with everything in them, and the records of directories that do not exist.
 pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
         files::remove_tree(&deployments.root().join(path)).context(|| format!("cannot purge {path}"))?;
@@ -83,7 +84,7 @@ pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<TreePath>)
     }
     let mut made = load(deployments)?;
     let before = made.clone();
-    // What was never made is not to be taken for its own later.
+    // A directory that was never created must not count as the container's own later.
     made.retain(|path, owner| owner != name || deployments.root().join(path).exists());
     if made == before { Ok(()) } else { save(deployments, made) }
 }
@@ -108,8 +109,8 @@ fn save(deployments: &Deployments, made: Made) -> Result<()> {
     record::save(&path, &made)
 }
 
-/// What a deployment writes to: its volumes, and directories of its tmpfiles, strictly below the directory of all states; and the
-/// directory of its name there that these are in.
+/// What a deployment writes to below STATE_DIRECTORY: its volumes, directories of its tmpfiles, and sources of its bind
+/// mounts in the directory of its name; and that directory, if any of these are in it.
 fn candidates(deployments: &Deployments, deployment: &Deployment, info: &Info) -> Result<BTreeSet<TreePath>> {
     let name = deployment.name();
     let above = TreePath::new(info.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
@@ -118,7 +119,7 @@ fn candidates(deployments: &Deployments, deployment: &Deployment, info: &Info) -
     let tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.unwrap_or_default();
     found.extend(tmpfiles.lines().filter_map(directory));
     let own = above.join(name.as_str());
-    // What is there before the installation is no line of tmpfiles.
+    // Sources that exist before the installation have no line in tmpfiles.
     found.extend(bind_sources(deployments, deployment)?.into_iter().filter(|path| path.starts_with(&own)));
     if found.iter().any(|path| path.starts_with(&own)) {
         found.insert(own);
@@ -133,7 +134,7 @@ fn bind_sources(deployments: &Deployments, deployment: &Deployment) -> Result<Ve
     Ok(config.mounts().filter_map(|mount| mount.bind_source()).map(TreePath::new).collect())
 }
 
-/// The directory that a plain line of tmpfiles.d(5) makes.
+/// The directory that a line of tmpfiles.d(5) creates, if its path needs no unescaping.
 fn directory(line: &str) -> Option<TreePath> {
     let mut words = line.split_whitespace();
     let (kind, path) = (words.next()?, words.next()?);
@@ -141,7 +142,7 @@ fn directory(line: &str) -> Option<TreePath> {
     (matches!(kind, "d" | "D" | "v" | "q" | "Q") && is_plain).then(|| TreePath::new(path))
 }
 
-/// What other containers bind or make.
+/// Directories that other containers write to.
 fn of_others(deployments: &Deployments, name: &Name) -> Result<Vec<TreePath>> {
     let mut paths = Vec::new();
     for (current, info) in deployments.others(name)? {

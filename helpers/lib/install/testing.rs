@@ -1,4 +1,4 @@
-//! A host for unit tests: a tree in a temporary directory, images in directories, and a service manager that does as it is told.
+//! A host for unit tests: a tree in a temporary directory, images in directories, and a fake service manager.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,20 +21,20 @@ use crate::system::lock;
 use crate::system::systemd::fake::{Fake, Fate};
 use crate::system::systemd::manager::Manager;
 
-/// The unit of images.
+/// The unit of the images.
 const SERVICE: &str =
     "[Unit]\nDescription=$NAME\n[Service]\nExecStart=$EXEC_START\n[Install]\nWantedBy=multi-user.target\n";
 const CONFIG: &str = r#"{"ociVersion": "1.0.2", "process": {"args": ["/bin/true"], "cwd": "/", "env": ["A=$A"]},
     "root": {"path": "rootfs", "readonly": true}}"#;
 
-/// The host.
+/// A host with one container.
 pub struct TestHost {
     directory: tempfile::TempDir,
-    /// What programs get to see of it.
+    /// The host's site.
     pub site: Site,
-    /// Its service manager.
+    /// The host's service manager.
     pub manager: Rc<Fake>,
-    /// The container that is worked on.
+    /// Name of the container.
     pub name: Name,
 }
 
@@ -47,7 +47,7 @@ impl Default for TestHost {
 impl TestHost {
     /// A host without containers.
     pub fn new() -> TestHost {
-        // In memory, where there is such a directory: a disk would be synced thousands of times.
+        // In memory, if there is such a directory: a disk would be synced thousands of times.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let root = Root::new(directory.path().join("root"));
         fs::create_dir_all(root.path().join("usr/bin")).unwrap();
@@ -60,7 +60,7 @@ impl TestHost {
         host
     }
 
-    /// As syscontainer-prepare does: what is started runs the current deployment.
+    /// Makes starts write a bundle of the current deployment, as syscontainer-prepare does.
     fn prepare_on_start(&self) {
         let (deployments, name) = (self.site.deployments.clone(), self.name.clone());
         self.manager.on_start(move |unit| {
@@ -77,7 +77,7 @@ impl TestHost {
         });
     }
 
-    /// Says how starts of a deployment go; those of others succeed.
+    /// Sets how starts of a deployment go; starts of other deployments succeed.
     pub fn decide(&self, deployment: &Deployment, fate: Fate) {
         let (deployments, deployment) = (self.site.deployments.clone(), deployment.clone());
         self.manager.decide(move |unit| {
@@ -107,7 +107,7 @@ impl TestHost {
         (Directory(files), image)
     }
 
-    /// As [`TestHost::image`], of an image that is no service.
+    /// Like [`TestHost::image`], for an image without a service.
     pub fn image_without_service(&self, number: u32) -> (Directory, Image) {
         let (files, image) = self.image(number);
         fs::write(
@@ -149,7 +149,8 @@ impl TestHost {
         self.site.deployments.current(&self.name).unwrap().map(|deployment| deployment.number())
     }
 
-    /// What of the container is outside of its deployments, as `path: content`, by path; registration and host files included.
+    /// The files of the container outside of its deployments, as `path: content`: registration, unit, tmpfiles and host
+    /// files.
     pub fn derived(&self) -> Vec<String> {
         let paths = [
             derived::registration(&self.name),
@@ -164,7 +165,7 @@ impl TestHost {
         paths.iter().filter_map(shown).collect()
     }
 
-    /// Entries of the directory of deployments.
+    /// Names of the entries of the directory of deployments.
     pub fn entries(&self) -> Vec<String> {
         let mut names: Vec<_> =
             self.site.deployments.entries().unwrap().into_iter().map(|(name, _)| name).collect();
@@ -172,7 +173,7 @@ impl TestHost {
         names
     }
 
-    /// Fails unless all that belongs to the container is of its current deployment.
+    /// Fails unless everything that belongs to the container is that of its current deployment.
     pub fn check_consistent(&self) {
         let current = self.site.deployments.current(&self.name).unwrap().expect("it is installed");
         let path = derived::registration(&self.name);
@@ -187,7 +188,7 @@ impl TestHost {
         }
     }
 
-    /// The deployment that the service runs, by its number; `None` if it is down.
+    /// Number of the deployment that the service runs; `None` if it is down.
     pub fn running(&self) -> Option<u32> {
         if self.manager.state_of(&self.name.unit()) != "active" {
             return None;

@@ -158,7 +158,7 @@ fn describe(
     if !info.has_container_service {
         row.state = "no service".into();
     }
-    if !info.is_of_atomic() {
+    if !info.is_from_atomic() {
         row.problems.extend(problem_of_registration(deployments, current));
     }
     row.image = Some(info.image.clone());

@@ -112,7 +112,7 @@ impl Updater<'_> {
     /// What there is to stage.
     fn outlook(&self, planned: &Planned, state: &State, force: bool) -> Result<Outlook> {
         let Planner { site, name, .. } = self.planner;
-        if self.previous.info.is_of_atomic() {
+        if self.previous.info.is_from_atomic() {
             return Err(Error::new(format!(
                 "it was installed by Project Atomic's tools, and there would be no way back; update it once with 'syscontainer-checkout --update {name}'"
             )));
@@ -185,7 +185,7 @@ impl Updater<'_> {
     /// Where there was no unit, or one of Atomic's, links of `systemctl enable` are made again.
     fn is_enabled_anew(&self, planned: &Planned) -> bool {
         let before = &self.previous.info;
-        let had_unit = before.has_container_service && !before.is_of_atomic();
+        let had_unit = before.has_container_service && !before.is_from_atomic();
         planned.info.ours().is_some_and(|ours| ours.enabled)
             && planned.registration.unit.is_some()
             && !had_unit

@@ -63,9 +63,9 @@ impl Switcher<'_> {
         // One that failed may be mended by what comes.
         let is_failed = status.is_some_and(|status| status.active_state == "failed");
         let old = self.info(from);
-        let old_is_of_atomic = old.as_ref().is_some_and(Info::is_of_atomic);
+        let old_is_from_atomic = old.as_ref().is_some_and(Info::is_from_atomic);
         // A unit of Atomic's is where its author put it, and not a stub.
-        let enabled = if old_is_of_atomic || register::is_installable(site.root(), self.name)? {
+        let enabled = if old_is_from_atomic || register::is_installable(site.root(), self.name)? {
             site.manager.is_enabled(self.name)?
         } else {
             let recorded = old.as_ref().and_then(Info::ours).is_some_and(|ours| ours.enabled);
@@ -96,8 +96,8 @@ impl Switcher<'_> {
         if register::derive(&self.site.deployments, &to)?.unit.is_none() {
             // With its unit gone, nobody could stop it properly. Of a deployment that cannot be read it is not known whose
             // unit it has: then systemd is asked.
-            let is_of_atomic = self.info(&from).is_some_and(|info| info.is_of_atomic());
-            remover::stop(self.site, self.name, is_of_atomic)?;
+            let is_from_atomic = self.info(&from).is_some_and(|info| info.is_from_atomic());
+            remover::stop(self.site, self.name, is_from_atomic)?;
         }
         self.site.deployments.switch(&to)?;
         self.derive(&to, was_enabled)
