@@ -1,5 +1,5 @@
-//! What becomes of the host's files when a deployment comes or goes: decided here both for those who do it and for those who only
-//! tell.
+//! What happens to host files when a deployment replaces another one or is removed. Installations and previews both use
+//! these decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::paths::TreePath;
 use crate::system::files;
 
-/// Owner and permissions; a symlink has none of the latter.
+/// Owner and, except for symlinks, mode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     uid: u32,
@@ -23,7 +23,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of a file.
+    /// The facts of a file with this owner and mode.
     pub fn new(uid: u32, gid: u32, mode: u32, is_symlink: bool) -> Self {
         Facts { uid, gid, mode: (!is_symlink).then_some(mode & 0o7777) }
     }
@@ -32,61 +32,61 @@ impl Facts {
         Facts::new(metadata.uid(), metadata.gid(), metadata.mode(), metadata.is_symlink())
     }
 
-    /// Those of the file at `path`, if there is one.
+    /// Reads the facts of the file at `path`, if it exists.
     pub fn read(path: &Path) -> Option<Self> {
         fs::symlink_metadata(path).ok().as_ref().map(Facts::of)
     }
 }
 
-/// A file that a deployment recorded, as it has it.
+/// A host file of the incoming deployment.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    /// Its path on the host.
+    /// Path on the host.
     pub path: String,
-    /// Its checksum as recorded.
+    /// Checksum that the deployment recorded.
     pub recorded: Option<String>,
-    /// Owner and mode that it is to have.
+    /// Owner and mode that the file is to have.
     pub facts: Option<Facts>,
 }
 
-/// What a deployment that comes does to a file.
+/// What an incoming deployment does to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It was not there.
+    /// The file does not exist, and is created.
     Created,
-    /// It was there, and is ours.
+    /// The file exists and is ours, and is replaced.
     Replaced,
-    /// It only gets another owner or mode.
+    /// Only the owner or mode is changed.
     Adjusted,
-    /// It is as it is to be.
+    /// The file is up to date, and is left alone.
     Kept,
-    /// The user changed it.
+    /// The user changed the file, and it is left alone.
     Changed,
 }
 
-/// What a deployment that goes does to a file.
+/// What the removal of a deployment does to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// It goes.
+    /// The file is removed.
     Goes,
-    /// The user changed it.
+    /// The user changed the file, and it is left behind.
     Changed,
-    /// It is not there, or a directory with something else in it.
+    /// The file does not exist, or is a directory that is still needed.
     Stays,
 }
 
-/// A file of a deployment that goes.
+/// A host file of an outgoing deployment.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Its path on the host.
+    /// Path on the host.
     pub path: String,
-    /// The same as this process sees it.
+    /// The same path as this process sees it.
     pub target: PathBuf,
-    /// What becomes of it.
+    /// What happens to the file.
     pub departure: Departure,
 }
 
-/// What another container recorded of a file.
+/// What another container recorded about a file.
 #[derive(Clone, Debug)]
 struct Recorded {
     sum: Option<String>,
@@ -94,7 +94,7 @@ struct Recorded {
     staged: PathBuf,
 }
 
-/// What is known of the host's files besides what the container in question recorded.
+/// What is known about host files, except for what the container in question recorded.
 pub struct Known<'a> {
     deployments: &'a Deployments,
     others: BTreeMap<PathBuf, Vec<Recorded>>,
@@ -123,14 +123,14 @@ impl<'a> Known<'a> {
         self.others.contains_key(target)
     }
 
-    /// Whether a file is as another container recorded it, or as it was last written.
+    /// Whether a file is as another container recorded it, or as these programs last wrote it.
     pub fn is_ours(&self, target: &Path, found: &str) -> bool {
         let mut recorded = self.others.get(target).into_iter().flatten();
         recorded.any(|file| is_as_recorded(target, found, file.sum.as_deref(), file.by_atomic))
             || self.written.contains(&self.deployments.root().inside(target), found)
     }
 
-    /// A file with this content that another container has for this place.
+    /// Finds a file of another container with this path and content.
     pub fn source(&self, target: &Path, sum: &str) -> Result<Option<PathBuf>> {
         for file in self.others.get(target).into_iter().flatten() {
             if checksum(&file.staged)?.is_some_and(|staged| staged == sum) {
@@ -140,7 +140,7 @@ impl<'a> Known<'a> {
         Ok(None)
     }
 
-    /// What becomes of each file, in order, when a deployment comes in place of `previous`.
+    /// What happens to each file, in order, when a deployment replaces `previous`.
     pub fn arrivals(
         &self,
         incoming: &[Incoming],
@@ -150,11 +150,9 @@ impl<'a> Known<'a> {
         let mut arrivals = Vec::new();
         for file in incoming {
             let target = locate(self.deployments.root(), &TreePath::new(&file.path))?;
-            // By another path it is in the list already.
-            let arrival = match seen.insert(target.clone()) {
-                true => self.arrival(file, &target, previous)?,
-                false => Arrival::Kept,
-            };
+            // It may be in the list already, with another path.
+            let is_first = seen.insert(target.clone());
+            let arrival = if is_first { self.arrival(file, &target, previous)? } else { Arrival::Kept };
             arrivals.push((target, arrival));
         }
         Ok(arrivals)
@@ -166,7 +164,7 @@ impl<'a> Known<'a> {
         if Some(&found) == file.recorded.as_ref() {
             let old = before.map(|before| self.deployments.path_of(&before.deployment));
             let old = old.and_then(|old| Facts::read(&record::staged(&old, &file.path)));
-            // As long as the user did not change them, either.
+            // Only if the user did not change owner or mode.
             let is_as_before = old.is_some() && Facts::read(target) == old;
             let is_other = is_as_before && file.facts.is_some() && file.facts != old;
             return Ok(if is_other { Arrival::Adjusted } else { Arrival::Kept });
@@ -179,13 +177,13 @@ impl<'a> Known<'a> {
         if !is_as_before && !self.is_ours(target, &found) {
             return Ok(Arrival::Changed);
         }
-        // Of another container, and newer than what this one brings.
+        // Another container brought it, and it is newer than what this one brings.
         let is_newer = !is_as_before && recorded.is_none_or(|sum| file.recorded.as_deref() == Some(sum));
         Ok(if is_newer { Arrival::Kept } else { Arrival::Replaced })
     }
 
-    /// Notes what is going to be written to a file, where a deployment that stays recorded something else. `recorded` is the
-    /// checksum in the incoming deployment. Returns whether a note was needed.
+    /// Notes what is about to be written to a file, if this differs from what any deployment recorded that is kept.
+    /// `recorded` is the checksum in the incoming deployment. Returns whether a note was needed.
     pub fn note(&mut self, target: &Path, sum: &str, recorded: Option<&str>) -> bool {
         let others = self.others.get(target).into_iter().flatten();
         let is_other = sum != DIRECTORY
@@ -196,12 +194,12 @@ impl<'a> Known<'a> {
         is_other
     }
 
-    /// Makes notes last.
+    /// Saves the notes.
     pub fn save(&mut self) -> Result<()> {
         self.written.save()
     }
 
-    /// Drops notes that nobody needs any more, and makes that last: `own` is what the container itself has now.
+    /// Drops notes that are not needed any more, and saves the rest. `own` are the files that the container has now.
     pub fn settle(mut self, own: Option<&DeploymentFiles>) -> Result<()> {
         for path in self.written.paths() {
             let target = self.deployments.root().join(&path);
@@ -230,7 +228,8 @@ impl<'a> Known<'a> {
         Ok(false)
     }
 
-    /// What becomes of each file, those in a directory before it, when deployments of the container go and `kept` stays.
+    /// What happens to each file when deployments of the container are removed and `kept` is not. Files come before the
+    /// directory that they are in.
     pub fn departures(
         &self,
         outgoing: &[&DeploymentFiles],
@@ -249,7 +248,7 @@ impl<'a> Known<'a> {
                 continue;
             }
             let departure = self.departure(path, &target, outgoing, &going)?;
-            // What is left of a copy that was killed goes, too.
+            // The rest of an interrupted copy is removed, too.
             going.insert(files::temporary(&target));
             if departure == Departure::Goes {
                 going.insert(target.clone());

@@ -1,9 +1,9 @@
-//! Host files of containers: what deployments recorded of them, and what is there.
+//! Host files of containers: what deployments recorded about them, and what is on the host.
 //!
-//! A deployment has its host files below `hostfs/` as they are to be on the host, and records in `info` those that are its
-//! own, with the SHA-256 of their content (of a symlink's target; `0` for a directory). A file that is not as any deployment
-//! recorded it, nor as [`written`] says, was changed by the user and is never touched; one that several containers recorded
-//! goes with the last of them.
+//! A deployment has its host files below `hostfs/`, laid out as on the host, and records in `info` which of them are
+//! its own, with the SHA-256 of their content (of the target for a symlink; `0` for a directory). A file that is
+//! neither as any deployment recorded it nor as noted by [`written`] was changed by the user, and is never touched. A
+//! file that several containers recorded is removed along with the last of them.
 
 pub mod changes;
 pub mod plan;
@@ -25,8 +25,8 @@ use crate::paths::TreePath;
 use crate::program::log;
 use crate::system::files;
 
-/// Makes the host's files those of a deployment: creates what it recorded, in place of what the deployment `previous` did,
-/// after which [`remove`] is to follow.
+/// Installs the host files of a deployment, in place of those of `previous`. If there is a previous deployment,
+/// [`remove`] has to follow.
 pub fn install(
     deployments: &Deployments,
     incoming: &DeploymentFiles,
@@ -59,11 +59,11 @@ pub fn install(
         }
     }
     write(&mut known, &copies).context(|| format!("cannot install files of {}", incoming.deployment))?;
-    // Of what goes, it is still to be said whose it is.
+    // With a previous deployment, its files still need the notes until they are removed.
     if previous.is_none() { known.settle(Some(incoming)) } else { Ok(()) }
 }
 
-/// The files that a deployment recorded, where it has them and as they are to be.
+/// The files that a deployment recorded, each with its path in the deployment.
 fn sources(deployments: &Deployments, incoming: &DeploymentFiles) -> Vec<(PathBuf, Incoming)> {
     let directory = deployments.path_of(&incoming.deployment);
     let source = |path: &String| {
@@ -75,8 +75,8 @@ fn sources(deployments: &Deployments, incoming: &DeploymentFiles) -> Vec<(PathBu
     incoming.files.installed_files.iter().map(source).collect()
 }
 
-/// Copies files to where they are to be. What is not as recorded then is noted first: until it is copied, the file is the old one,
-/// which somebody recorded or which was noted before.
+/// Copies files to the host. A file that will differ from what deployments recorded is noted first; until it is copied,
+/// it is the old one, which a deployment recorded or which was noted before.
 fn write(known: &mut Known, copies: &[(&Path, PathBuf, Option<&str>)]) -> Result<()> {
     for (source, target, recorded) in copies {
         if let Some(sum) = checksum(source)? {
@@ -95,7 +95,7 @@ fn write(known: &mut Known, copies: &[(&Path, PathBuf, Option<&str>)]) -> Result
 /// Checksums of files that a container shares with others.
 pub type Shared = BTreeMap<TreePath, String>;
 
-/// What is in the files that a deployment recorded, and other containers did, too.
+/// Checksums of the host files of a deployment that other containers recorded, too.
 pub fn shared(deployments: &Deployments, own: &DeploymentFiles) -> Result<Shared> {
     let mut shared = Shared::new();
     if own.is_empty() {
@@ -111,7 +111,7 @@ pub fn shared(deployments: &Deployments, own: &DeploymentFiles) -> Result<Shared
     Ok(shared)
 }
 
-/// Puts back what other containers had written to files; [`remove`] is to follow.
+/// Restores the content of shared files from other containers; [`remove`] has to follow.
 pub fn restore(deployments: &Deployments, name: &Name, shared: &Shared) -> Result<()> {
     let mut known = Known::read(deployments, name)?;
     let mut copies = Vec::new();
@@ -122,13 +122,14 @@ pub fn restore(deployments: &Deployments, name: &Name, shared: &Shared) -> Resul
             copies.extend(known.source(&target, sum)?.map(|source| (source, target)));
         }
     }
-    // As of another: the container itself recorded something else.
+    // Without a recorded checksum: the container itself recorded something else.
     let copies: Vec<_> =
         copies.iter().map(|(source, target)| (source.as_path(), target.clone(), None)).collect();
     write(&mut known, &copies)
 }
 
-/// Removes what deployments of a container recorded, unless its deployment `kept` or another container did, too.
+/// Removes host files that deployments of a container recorded, except for those that its deployment `kept` or another
+/// container recorded, too.
 pub fn remove(
     deployments: &Deployments,
     name: &Name,
@@ -142,11 +143,11 @@ pub fn remove(
     let mut changed = Vec::new();
     for Outgoing { path, target, departure } in known.departures(outgoing, kept)? {
         let what = || format!("cannot remove {path}, a host file of {name}");
-        // Of a copy that was killed.
+        // Left by an interrupted copy.
         files::remove_file(&files::temporary(&target)).context(what)?;
         match departure {
             Departure::Goes if target.is_dir() && !target.is_symlink() => match fs::remove_dir(&target) {
-                // What else is in it is not ours.
+                // Other files in it are not ours.
                 Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => continue,
                 Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => continue,
                 result => result.context(what)?,
@@ -166,14 +167,14 @@ pub fn remove(
     known.settle(kept)
 }
 
-/// Directories that were removed meanwhile have nothing to sync.
+/// Syncs directories; those that were removed meanwhile are skipped.
 fn sync(mut directories: Vec<PathBuf>) -> Result<()> {
     directories.sort();
     directories.dedup();
     directories.iter().filter(|directory| directory.exists()).try_for_each(|d| files::sync_directory(d))
 }
 
-/// Copies one file with mode and owner, whole or not at all.
+/// Copies one file with mode and owner, completely or not at all.
 fn copy(source: &Path, target: &Path) -> Result<()> {
     let metadata = fs::symlink_metadata(source).context(|| format!("cannot read {}", source.display()))?;
     if metadata.is_dir() {
@@ -184,7 +185,7 @@ fn copy(source: &Path, target: &Path) -> Result<()> {
     let copied = copy_file(source, &temporary, &metadata)
         .and_then(|()| files::rename(&temporary, target).context(|| "cannot rename it".into()));
     if copied.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = files::remove_file(&temporary);
     }
     copied

@@ -1,4 +1,4 @@
-//! Which files of the host are a container's: decided before anything is written.
+//! Deciding which files on the host belong to a container, before anything is written.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,17 +16,17 @@ use crate::paths::{Root, TreePath};
 /// What an installation does with the files of a [`Layout`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Paths that the container owns, alone or with others, in order.
+    /// Paths that the container owns, alone or along with others, in order.
     pub owned: Vec<String>,
-    /// Of these, the ones whose content is what the image brings.
+    /// Those of them whose content comes from the image.
     pub brought: BTreeSet<String>,
-    /// Files that are on the host already, which are left alone.
+    /// Files that exist on the host already, and are left alone.
     pub left: Vec<String>,
 }
 
 impl Plan {
-    /// Decides which are the container's: `previous` is what it has now, `known` what other containers have. Nothing is written,
-    /// but whatever would fail later fails here.
+    /// Makes a plan: `previous` is what the container has now, `known` what other containers have. Nothing is written,
+    /// but what would fail later fails here.
     pub fn new(layout: &Layout, root: &Root, previous: Option<&Info>, known: &Known) -> Result<Plan> {
         let mut plan = Plan::default();
         for file in layout.files() {
@@ -57,7 +57,7 @@ impl Plan {
                     plan.owned.push(file.path.clone());
                 }
                 true if known.is_shared(&path) => {
-                    // What the user made of it is not recorded: it would go with the last container.
+                    // A file that the user changed is not recorded: it would be removed with the last container.
                     let found = checksum(&path)?;
                     if !is_directory && !found.is_some_and(|found| known.is_ours(&path, &found)) {
                         plan.brought.insert(file.path.clone());
@@ -71,8 +71,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Records files and checksums: of what the image brings, as `brought` says, and of what another container brought
-    /// already.
+    /// Records files and checksums: for files from the image, the result of `brought`, and for files of another
+    /// container what is on the host.
     pub fn record(
         &self,
         root: &Root,
@@ -80,9 +80,10 @@ impl Plan {
         brought: impl Fn(&str) -> Result<Option<String>>,
     ) -> Result<()> {
         for path in &self.owned {
-            let sum = match self.brought.contains(path) {
-                true => brought(path)?,
-                false => checksum(&locate(root, &TreePath::new(path))?)?,
+            let sum = if self.brought.contains(path) {
+                brought(path)?
+            } else {
+                checksum(&locate(root, &TreePath::new(path))?)?
             };
             recorded.installed_files.push(path.clone());
             recorded.installed_files_checksum.extend(sum.map(|sum| (path.clone(), sum)));
@@ -91,13 +92,13 @@ impl Plan {
     }
 }
 
-/// Asks the directory that exists, below which the file will be.
+/// Fails if the closest existing directory above the file is not writable.
 fn check_writable(root: &Root, path: &Path, shown: &str) -> Result<()> {
     let above = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok());
     let above = above.unwrap_or(root.path());
     let what = || format!("cannot create {shown}, which the image brings for the host");
     if !above.is_dir() {
-        return Err(Error::new(format!("{} is no directory", above.display()))).context(what);
+        return Err(Error::new(format!("{} is not a directory", above.display()))).context(what);
     }
     access(above, AccessFlags::W_OK)
         .context(|| format!("cannot write {}", above.display()))

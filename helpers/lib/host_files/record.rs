@@ -1,4 +1,4 @@
-//! Host files as deployments record them, and whether a file is as it was recorded.
+//! Host files as deployments record them, and whether a file still is as recorded.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -19,20 +19,21 @@ use crate::system::files;
 pub struct DeploymentFiles {
     /// The deployment.
     pub deployment: Deployment,
-    /// What it recorded.
+    /// Paths and checksums of the files.
     pub files: RecordedFiles,
-    /// Whether Project Atomic recorded it, which treated symlinks in another way.
+    /// Whether Project Atomic recorded them, which treated symlinks differently.
     pub by_atomic: bool,
 }
 
 impl DeploymentFiles {
-    /// Those that the `info` of a deployment names.
+    /// The files that the `info` of a deployment names.
     pub fn new(deployment: &Deployment, info: &Info) -> Self {
         let (files, by_atomic) = (info.host_files.clone(), info.is_from_atomic());
         DeploymentFiles { deployment: deployment.clone(), files, by_atomic }
     }
 
-    /// Those of a deployment. Where its `info` cannot be read, what it has for the host counts as recorded, with a warning.
+    /// The files of a deployment. If its `info` cannot be read, warns and takes the files below its `hostfs/` as
+    /// recorded.
     pub fn read(deployments: &Deployments, deployment: &Deployment) -> Result<Self> {
         match deployments.info(deployment) {
             Ok(info) => Ok(DeploymentFiles::new(deployment, &info)),
@@ -55,40 +56,40 @@ impl DeploymentFiles {
         Ok(DeploymentFiles { deployment: deployment.clone(), files, by_atomic: false })
     }
 
-    /// Whether there are none.
+    /// Whether the deployment has no host files.
     pub fn is_empty(&self) -> bool {
         self.files.installed_files.is_empty()
     }
 
-    /// Whether a file on the host is as it was recorded here.
+    /// Whether a file on the host, with the checksum `found`, is as it was recorded here.
     pub fn is_as_recorded(&self, path: &str, target: &Path, found: &str) -> bool {
         is_as_recorded(target, found, self.files.checksum(path), self.by_atomic)
     }
 }
 
-/// Directory of a deployment with its host files.
+/// Name of the directory in a deployment that holds its host files.
 pub const STAGED: &str = "hostfs";
-/// In place of a checksum, for directories.
+/// What is recorded for a directory in place of a checksum.
 pub const DIRECTORY: &str = "0";
 
-/// Where a deployment in `directory` has the host file `path`.
+/// Path of the host file `path` in the deployment `directory`.
 pub fn staged(directory: &Path, path: &str) -> PathBuf {
     directory.join(STAGED).join(path.trim_start_matches('/'))
 }
 
-/// The path on the host as this process sees it; symlinks of its directories are followed inside the tree.
+/// The path on the host as this process sees it; symlinks among its directories are resolved inside the tree.
 pub fn locate(root: &Root, path: &TreePath) -> Result<PathBuf> {
     let path = path.as_path();
     let parent = files::resolve_inside(root.path(), path.parent().unwrap_or(path))?;
     Ok(root.join(&TreePath::new(parent)).join(path.file_name().unwrap_or_default()))
 }
 
-/// Whether a path is a directory on the host, or leads to one there.
+/// Whether a path on the host is a directory, or a symlink to one.
 pub fn is_directory(root: &Root, path: &TreePath) -> Result<bool> {
     Ok(root.join(&TreePath::new(files::resolve_inside(root.path(), path.as_path())?)).is_dir())
 }
 
-/// What would be recorded of a file; `None` where there is none.
+/// The checksum that would be recorded for a file; `None` if it does not exist.
 pub fn checksum(path: &Path) -> Result<Option<String>> {
     let what = || format!("cannot read {}", path.display());
     let metadata = match fs::symlink_metadata(path) {
@@ -102,13 +103,13 @@ pub fn checksum(path: &Path) -> Result<Option<String>> {
     } else if metadata.is_file() {
         content_checksum(path).context(what)?
     } else {
-        // Nothing that any container brings.
+        // No image brings such a file.
         "-".to_owned()
     };
     Ok(Some(found))
 }
 
-/// What is recorded of content.
+/// The checksum that is recorded for content.
 pub fn sum(content: &[u8]) -> String {
     Digest::of(content).hex().to_owned()
 }
@@ -117,8 +118,8 @@ fn content_checksum(path: &Path) -> std::io::Result<String> {
     Ok(Digest::of_reader(File::open(path)?)?.hex().to_owned())
 }
 
-/// Whether a file is as a deployment recorded it. Atomic recorded what symlinks lead to, and `0` for those that lead
-/// nowhere.
+/// Whether a file, with the checksum `found`, is as a deployment recorded it. For symlinks, Atomic recorded the content
+/// of the file that they lead to, or `0` if they are dangling.
 pub fn is_as_recorded(path: &Path, found: &str, recorded: Option<&str>, by_atomic: bool) -> bool {
     let Some(recorded) = recorded else { return false };
     if found == recorded {

@@ -1,4 +1,4 @@
-//! Host files that come from an image: laying them out in a deployment, and what will be recorded of them.
+//! Host files that come from an image: laying them out in a deployment, and what will be recorded about them.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -50,7 +50,7 @@ fn link(source: &Path, target: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Returns the checksum that will be recorded of a file of the image `tree`.
+/// Returns the checksum that will be recorded for a file of the image `tree`.
 pub fn checksum(file: &HostFile, tree: &dyn Tree) -> Result<Option<String>> {
     Ok(match (&file.kind, &file.content, file.source()) {
         (FileKind::Directory, ..) => Some(DIRECTORY.to_owned()),

@@ -1,8 +1,9 @@
-//! What these programs last wrote to files of the host that are not as every deployment recorded them: `.host-files.json`
-//! beside the deployments.
+//! What these programs last wrote to host files that differ from what some deployment recorded: `.host-files.json` next
+//! to the deployments.
 //!
-//! What a deployment recorded never changes. Where containers share a file and one of them is updated, the file is not as the others
-//! recorded it any more, and when that one is gone, as nobody did. What is in here was not changed by the user.
+//! The records of a deployment never change. If containers share a file and one of them is updated, the file differs
+//! from what the others recorded, and once the updated one is removed, from all records. A checksum in here says that
+//! these programs wrote the file, not the user.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,21 +15,22 @@ use crate::paths::TreePath;
 use crate::program::log;
 use crate::system::{files, record};
 
-/// Checksums by path in the tree. There are several only while a file is replaced, or where that was cut short: the last of them
-/// may not be there yet.
+/// Checksums by path in the tree. A file has several only while it is replaced, or if that was interrupted: the last of
+/// them may not have been written yet.
 type Sums = BTreeMap<TreePath, Vec<String>>;
 
-/// The record of one tree; whoever changes it holds [`crate::system::lock::host_files`].
+/// The record of one tree. Changes require [`crate::system::lock::host_files`].
 #[derive(Debug, Default)]
 pub struct Written {
     file: PathBuf,
     sums: Sums,
-    /// `None` if it cannot be read.
+    /// What was read or saved last; `None` if the file cannot be read.
     on_disk: Option<Sums>,
 }
 
 impl Written {
-    /// What is recorded. A record that cannot be read is as good as none: files are left alone then.
+    /// Reads the record. If it cannot be read, warns and takes it as empty: files that it would name are left alone
+    /// then.
     pub fn read(deployments: &Deployments) -> Result<Written> {
         let file = deployments.entry(&Entry::Record(Record::HostFiles));
         let on_disk =
@@ -42,48 +44,48 @@ impl Written {
         Ok(Written { file, sums: on_disk.clone().unwrap_or_default(), on_disk })
     }
 
-    /// Paths in the tree that something is recorded of.
+    /// Paths of all files that are recorded.
     pub fn paths(&self) -> Vec<TreePath> {
         self.sums.keys().cloned().collect()
     }
 
-    /// Whether this was written to a file.
+    /// Whether these programs wrote this content to a file.
     pub fn contains(&self, path: &TreePath, sum: &str) -> bool {
         self.sums.get(path).is_some_and(|sums| sums.iter().any(|written| written == sum))
     }
 
-    /// What is going to be written to a file; what is there stays recorded until then.
+    /// Records what is about to be written to a file, in addition to what was recorded before.
     pub fn add(&mut self, path: &TreePath, sum: &str) {
         let sums = self.sums.entry(path.clone()).or_default();
         sums.retain(|written| written != sum);
         sums.push(sum.to_owned());
     }
 
-    /// The checksum that counts of a file as it is found.
+    /// The recorded checksum that applies to a file with the checksum `found`: the same, or else the last one.
     pub fn last(&self, path: &TreePath, found: &str) -> Option<&str> {
         let sums = self.sums.get(path)?;
         sums.iter().find(|written| *written == found).or(sums.last()).map(String::as_str)
     }
 
-    /// Keeps one checksum of a file.
+    /// Records a single checksum for a file.
     pub fn set(&mut self, path: &TreePath, sum: String) {
         self.sums.insert(path.clone(), vec![sum]);
     }
 
-    /// Forgets a file.
+    /// Removes a file from the record.
     pub fn forget(&mut self, path: &TreePath) {
         self.sums.remove(path);
     }
 
-    /// Whether it is another by now than on disk.
+    /// Whether the record differs from the one on disk.
     fn is_changed(&self) -> bool {
         self.on_disk.as_ref() != Some(&self.sums)
     }
 
-    /// Makes it last; there is no file where nothing is recorded.
+    /// Saves the record; an empty one is saved by removing the file.
     pub fn save(&mut self) -> Result<()> {
         if self.sums.is_empty() {
-            // Of a program that was killed.
+            // Left by a program that was killed.
             let rest = files::temporary(&self.file);
             files::remove_file(&rest).context(|| format!("cannot remove {}", rest.display()))?;
         }
