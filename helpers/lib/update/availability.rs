@@ -1,4 +1,4 @@
-//! Whether an update of a container would do anything, and what.
+//! Whether an update of a container would change anything, and what.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::name::{Deployment, Name};
 
-/// A container, as far as its updates go.
+/// What decides about updates of a container.
 pub struct Updates {
-    /// Name of its image in the store.
+    /// Name of the container's image in the store.
     pub image: String,
-    /// The digest of the image that it has; Atomic may have recorded none.
+    /// Digest of the current deployment's image, unless Atomic recorded none.
     digest: Option<Digest>,
-    /// What the user set, for the next deployment.
+    /// The values that the user set, for the next deployment.
     user_values: Values,
     /// The staged deployment, and the digest of its image.
     staged: Option<(Deployment, Option<Digest>)>,
@@ -25,20 +25,20 @@ pub struct Updates {
 /// What an update would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prospect {
-    /// Nothing: it has what is there.
+    /// Nothing: the container has that image.
     Current,
-    /// Nothing: it is held.
+    /// Nothing: updates are held.
     Held,
-    /// Nothing: what is there failed before with these values, and why.
+    /// Nothing: the image failed before with these values, for this reason.
     Failed(String),
-    /// Make a staged deployment current.
+    /// Switch to a deployment that is staged already.
     Staged(Deployment),
-    /// Pull, stage and make current.
+    /// Pull the image, stage a deployment and switch to it.
     Newer,
 }
 
 impl Updates {
-    /// Reads what is known here.
+    /// Reads the state of a container.
     pub fn of(deployments: &Deployments, name: &Name) -> Result<Updates> {
         let info = deployments.info(&deployments.installed(name)?)?;
         let state = State::load(deployments, name)?;
@@ -51,12 +51,12 @@ impl Updates {
         Ok(Updates { image: wanted.image, digest: info.digest(), user_values, staged, state })
     }
 
-    /// Whether nothing is to be done, whatever there is.
+    /// Whether updates of the container are held.
     pub fn is_held(&self) -> bool {
         self.state.hold
     }
 
-    /// What an update would do if its image has this digest where it comes from.
+    /// What an update would do if the image has this digest at its source.
     pub fn prospect(&self, digest: &Digest) -> Prospect {
         if self.is_held() {
             return Prospect::Held;

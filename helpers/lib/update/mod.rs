@@ -1,4 +1,4 @@
-//! Updates: which deployments there are, and which is current.
+//! Updates: making deployments, switching between them, and deciding which ones are kept.
 
 pub mod availability;
 pub mod retention;

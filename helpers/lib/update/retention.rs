@@ -1,4 +1,4 @@
-//! Who uses what: deployments, and the images that they were made of.
+//! Which deployments are needed and what for, and which images they were made from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,24 +16,24 @@ use crate::system::journal::{self, Event, Subject};
 use crate::system::mounts;
 use crate::system::systemd::manager;
 
-/// What a deployment is for.
+/// Why a deployment is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Its container's link leads to it.
+    /// The container's link leads to it.
     Current,
-    /// The one that was current before, to go back to.
+    /// It is the previous deployment, which the user can roll back to.
     Previous,
-    /// It is to be current next.
+    /// It is staged.
     Staged,
-    /// A switch that is not over may end with it.
+    /// It is part of an unfinished switch.
     Switching,
-    /// The user wants more than two.
+    /// It is one of the additional deployments that `--keep` asks for.
     Kept,
-    /// A service was started with it, and runs.
+    /// The service runs, and was started with it.
     Running,
-    /// Something is mounted in it.
+    /// Something is mounted at this path in it.
     Mounted(PathBuf),
-    /// Nobody can tell, so it stays.
+    /// This cannot be decided, for this reason.
     Unclear(String),
 }
 
@@ -41,10 +41,10 @@ impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Use::Current => f.write_str("it is current"),
-            Use::Previous => f.write_str("it is the one to go back to"),
+            Use::Previous => f.write_str("it is the one to roll back to"),
             Use::Staged => f.write_str("it is staged"),
-            Use::Switching => f.write_str("it is part of a switch that is not over"),
-            Use::Kept => f.write_str("it is one of as many as are to be kept"),
+            Use::Switching => f.write_str("it is part of an unfinished switch"),
+            Use::Kept => f.write_str("it is within the number of deployments to keep"),
             Use::Running => f.write_str("it runs"),
             Use::Mounted(path) => write!(f, "{} is a mount point; unmount that first", path.display()),
             Use::Unclear(why) => f.write_str(why),
@@ -52,10 +52,10 @@ impl fmt::Display for Use {
     }
 }
 
-/// Deployments, oldest first, each with what it is for; `None` is nothing.
+/// Deployments, oldest first, each with the reason to keep it; `None` if there is none.
 pub type Uses = Vec<(Deployment, Option<Use>)>;
 
-/// All deployments of an installed container. This decides what stays, whoever removes the others.
+/// All deployments of an installed container, and which of them are kept. Nothing else decides this.
 pub fn of_container(site: &Site, name: &Name) -> Result<Uses> {
     let deployments = &site.deployments;
     let all = deployments.all(name)?.deployments;
@@ -89,7 +89,7 @@ fn decide(
         } else if state.staged.as_ref() == Some(deployment) {
             Some(Use::Staged)
         } else {
-            previous.as_ref().filter(|previous| *previous == deployment).map(|_| Use::Previous)
+            (previous.as_ref() == Some(deployment)).then_some(Use::Previous)
         }
     };
     // The newest first.
@@ -106,7 +106,7 @@ fn decide(
     all.iter().map(one).collect()
 }
 
-/// The deployment to go back to: the one that was current before, or the newest one that is no other's.
+/// The deployment to roll back to: the previous one or, if that is gone, the newest other one that is not staged.
 pub fn previous(all: &[Deployment], current: &Deployment, state: &State) -> Option<Deployment> {
     let is_one =
         |deployment: &&Deployment| *deployment != current && state.staged.as_ref() != Some(*deployment);
@@ -114,17 +114,17 @@ pub fn previous(all: &[Deployment], current: &Deployment, state: &State) -> Opti
     known.or_else(|| all.iter().rev().find(is_one)).cloned()
 }
 
-/// What is going to be.
+/// An update that is about to happen.
 pub struct Next<'a> {
     /// The deployment that is current now.
     pub from: &'a Deployment,
-    /// The one that will be.
+    /// The deployment that will be current.
     pub to: &'a Deployment,
-    /// Whether the service goes on running meanwhile.
+    /// Whether the service keeps running meanwhile.
     pub runs: bool,
 }
 
-/// Deployments of a container that nothing needs any more then.
+/// Deployments of a container that are not needed any more after an update.
 pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>> {
     let mut state = State::load(&site.deployments, name)?;
     state.staged = None;
@@ -137,7 +137,7 @@ pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>
     Ok(unused(decide(&site.deployments, &all, next.to, &state, &busy)?))
 }
 
-/// Removes the deployments that nothing needs.
+/// Removes the deployments that are not needed.
 pub fn collect(site: &Site, name: &Name) -> Result<()> {
     for deployment in unused(of_container(site, name)?) {
         site.deployments.remove(&deployment)?;
@@ -156,18 +156,18 @@ fn unused(uses: Uses) -> Vec<Deployment> {
     uses.into_iter().filter(|(_, used)| used.is_none()).map(|(deployment, _)| deployment).collect()
 }
 
-/// Which deployments of a container cannot go now, whatever they are for.
+/// Which deployments of a container are in use now and so cannot be removed.
 pub enum Busy {
-    /// A service runs the deployment that it was started with, however many updates ago.
+    /// The one that the service was started with, however many updates ago.
     One(Deployment),
-    /// It may be Atomic's, which runs from any.
+    /// Possibly any of them: the service may be one of Atomic's, of which this is not recorded.
     All,
-    /// Nothing runs.
+    /// None: the service does not run.
     None,
 }
 
 impl Busy {
-    /// Looks what runs; on a tree that is not this host, nothing does.
+    /// Finds out what runs; in an unpacked tree, nothing does.
     pub fn find(site: &Site, name: &Name) -> Result<Busy> {
         Ok(match Bundle::new(site.root(), name).deployment()? {
             Some(running) => Busy::One(running),
@@ -176,7 +176,7 @@ impl Busy {
         })
     }
 
-    /// Why a deployment cannot go.
+    /// Why a deployment cannot be removed now, if so.
     pub fn with(&self, deployments: &Deployments, deployment: &Deployment) -> Result<Option<Use>> {
         let path = deployments.path_of(deployment);
         let runs = match self {
@@ -197,22 +197,22 @@ impl Busy {
     }
 }
 
-/// Which deployments were made of which images.
+/// Which deployments were made from which images.
 #[derive(Debug, Default)]
 pub struct Users {
     commits: BTreeMap<String, Vec<String>>,
     names: BTreeMap<String, Vec<String>>,
-    /// Those that do not say what they were made of, each with the reason.
+    /// Deployments whose `info` cannot be read, each with the error.
     pub unreadable: Vec<(String, String)>,
 }
 
 impl Users {
-    /// Looks at all deployments, and those that came with the system.
+    /// Reads all deployments, including those that came with the operating system.
     pub fn find(deployments: &Deployments) -> Result<Users> {
         let mut users = Users::default();
         for (file_name, entry) in deployments.entries()? {
             let Entry::Deployment(deployment) = entry else { continue };
-            // What only has such a name uses nothing.
+            // Something else with the name of a deployment uses no image.
             if !deployments.is_deployment(&deployment) {
                 continue;
             }
@@ -223,7 +223,7 @@ impl Users {
         }
         let preinstalled = Deployments::preinstalled(deployments.root());
         for (file_name, _) in preinstalled.entries()? {
-            // One that was preinstalled needs no number.
+            // The name of a preinstalled deployment need not end in a number.
             if let Ok(info) = Info::read(&preinstalled.path(&file_name)) {
                 users.add(preinstalled.directory().join(file_name).to_string(), info);
             }
@@ -236,14 +236,14 @@ impl Users {
         self.names.entry(info.image).or_default().push(deployment);
     }
 
-    /// Deployments of a commit.
+    /// Deployments that were made from a commit.
     pub fn of_commit(&self, commit: &str) -> &[String] {
         self.commits.get(commit).map_or(&[], Vec::as_slice)
     }
 
-    /// Deployments of an image: of its commit, or of another that had its name.
+    /// Deployments that were made from an image: from its commit, or from another one that had its name.
     pub fn of_image(&self, name: &str, commit: &str) -> Vec<String> {
-        // Atomic left out the tag where that was the default.
+        // Atomic left out the default tag.
         let short = name.strip_suffix(":latest").filter(|short| !short.is_empty());
         let by_name = [Some(name), short].into_iter().flatten().filter_map(|name| self.names.get(name));
         let mut all: Vec<String> = self.of_commit(commit).iter().chain(by_name.flatten()).cloned().collect();

@@ -1,6 +1,6 @@
-//! An update: another deployment of an installed container, made current or staged.
+//! Updates: another deployment of an installed container is made, and becomes current or is staged.
 //!
-//! The deployment that was current stays as it is; so does the service, until it is restarted.
+//! The previous deployment stays as it is, and the service keeps running it until it is restarted.
 
 use crate::container::info::Info;
 use crate::container::registration::Registration;
@@ -19,16 +19,17 @@ use crate::system::systemd::manager;
 use crate::update::retention;
 use crate::update::switcher::Switcher;
 
-/// Updates one container; the caller holds its lock and that of host files, and has it recovered.
+/// Updates one container; the caller holds its lock and that of host files, and has recovered it.
 pub struct Updater<'a> {
-    /// What it is updated to.
+    /// What the container is updated to.
     pub planner: Planner<'a>,
-    /// What it is now.
+    /// What the container is now.
     pub previous: &'a Previous,
 }
 
 impl Updater<'_> {
-    /// Makes the next deployment current, if it is another than the one that is. A failure leaves that one as it is.
+    /// Makes the next deployment and makes it current, unless it would be the same as the current one. If this fails,
+    /// nothing is changed.
     pub fn update(&self) -> Result<()> {
         let Planner { site, name, image, .. } = self.planner;
         let draft = self.draft()?;
@@ -54,7 +55,7 @@ impl Updater<'_> {
         Ok(())
     }
 
-    /// Makes the next deployment, for [`Switcher::switch`], unless there is a reason not to.
+    /// Makes the next deployment for [`Switcher::switch`], unless it is not needed or failed before.
     pub fn stage(&self, force: bool) -> Result<()> {
         let Planner { site, name, .. } = self.planner;
         let draft = self.draft()?;
@@ -80,7 +81,7 @@ impl Updater<'_> {
         }
         check_unit(site, &planned.registration)?;
         planned.warn_of_host_files();
-        // First, so that one that is whole is never taken for one to go back to.
+        // First, so that a complete deployment is never taken for one to roll back to.
         state.staged = Some(draft.deployment.clone());
         if let Some(ours) = planned.info.ours() {
             state.forgive(&ours.digest, &ours.user_values);
@@ -93,7 +94,7 @@ impl Updater<'_> {
         Ok(())
     }
 
-    /// All that [`Updater::stage`] would write and do, and [`Switcher::switch`] then, as text.
+    /// Everything that [`Updater::stage`], and then [`Switcher::switch`], would write and do, as text.
     pub fn preview_stage(&self, force: bool) -> Result<String> {
         let Planner { site, name, .. } = self.planner;
         let planned = self.planner.plan(&self.draft()?)?;
@@ -109,7 +110,7 @@ impl Updater<'_> {
         ))
     }
 
-    /// What there is to stage.
+    /// Decides whether there is anything to stage.
     fn outlook(&self, planned: &Planned, state: &State, force: bool) -> Result<Outlook> {
         let Planner { site, name, .. } = self.planner;
         if self.previous.info.is_from_atomic() {
@@ -120,7 +121,8 @@ impl Updater<'_> {
         if self.is_same(planned) {
             return Ok(Outlook::Same);
         }
-        if let Some(reason) = failed_before(state, &planned.info).filter(|_| !force) {
+        let failed_before = if force { None } else { failed_before(state, &planned.info) };
+        if let Some(reason) = failed_before {
             return Ok(Outlook::Failed(reason));
         }
         let staged = state.staged(&site.deployments);
@@ -130,7 +132,7 @@ impl Updater<'_> {
         Ok(staged.filter(is_it).map_or(Outlook::New, |staged| Outlook::Staged(staged.clone())))
     }
 
-    /// What was staged is not wanted any more.
+    /// Removes the staged deployment, which is not wanted any more.
     fn unstage(&self, state: &mut State) -> Result<()> {
         let Planner { site, name, .. } = self.planner;
         if state.staged.take().is_some() {
@@ -150,7 +152,7 @@ impl Updater<'_> {
         journal::tell(self.planner.site.root(), event, &subject, message);
     }
 
-    /// All that [`Updater::update`] would write and do, as text.
+    /// Everything that [`Updater::update`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let Planner { site, name, .. } = self.planner;
         let planned = self.planner.plan(&self.draft()?)?;
@@ -166,13 +168,14 @@ impl Updater<'_> {
         preview::show(&self.planner, &planned, self.is_enabled_anew(&planned), &outdated)
     }
 
-    /// Deployments that go once `next` is current; a service that is no more is stopped before.
+    /// Deployments that are removed once `to` is current. `runs` is whether the service keeps running: if its unit is
+    /// removed, it is stopped first.
     fn outdated(&self, to: &Deployment, runs: bool) -> Result<Vec<Deployment>> {
         let Planner { site, name, .. } = self.planner;
         retention::outdated(site, name, &retention::Next { from: &self.previous.deployment, to, runs })
     }
 
-    /// A number that no deployment has had: what is to be rolled back to is never written to.
+    /// The next deployment has a new number, so that one to roll back to is never overwritten.
     fn draft(&self) -> Result<Draft<'_>> {
         let Planner { site, name, .. } = self.planner;
         Ok(Draft::new(&site.deployments, site.deployments.next(name)?))
@@ -182,7 +185,7 @@ impl Updater<'_> {
         is_same(&self.previous.info, &planned.info)
     }
 
-    /// Where there was no unit, or one of Atomic's, links of `systemctl enable` are made again.
+    /// Whether the unit is enabled again: only if there was no unit before, or one of Atomic's.
     fn is_enabled_anew(&self, planned: &Planned) -> bool {
         let before = &self.previous.info;
         let had_unit = before.has_container_service && !before.is_from_atomic();
@@ -191,7 +194,7 @@ impl Updater<'_> {
             && !had_unit
     }
 
-    /// What an update that was killed at its end has left undone.
+    /// Does what an update that was killed near its end left undone.
     fn complete(&self) -> Result<()> {
         let Planner { site, name, .. } = self.planner;
         if manager::needs_reload(site.manager(), name)? {
@@ -203,16 +206,16 @@ impl Updater<'_> {
     }
 }
 
-/// What staging an update comes to.
+/// The outcome of staging an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outlook {
-    /// Nothing: the container is so already.
+    /// Nothing to do: the current deployment is the same.
     Same,
-    /// Nothing: it failed before, and why.
+    /// Nothing to do: it failed before, for this reason.
     Failed(String),
-    /// Nothing: this deployment is it.
+    /// Nothing to do: this deployment is staged already, and is the same.
     Staged(Deployment),
-    /// Another deployment.
+    /// A new deployment.
     New,
 }
 
@@ -233,19 +236,20 @@ impl Outlook {
     }
 }
 
-/// Why a deployment that would be made so is not to be tried again.
+/// Why an earlier deployment with the same image and values failed, if it did.
 fn failed_before(state: &State, planned: &Info) -> Option<String> {
     let ours = planned.ours()?;
     state.failed_before(&ours.digest, &ours.user_values).map(|failure| failure.reason.clone())
 }
 
-/// A root file system of the user's may be another by now, so that one of these is never the same.
+/// Whether two deployments are the same. With a root file system of the user's they never are, since that may have
+/// changed.
 fn is_same(old: &Info, new: &Info) -> bool {
     let wanted = Wanted::of(new).filter(|wanted| wanted.remote.is_none());
     wanted.is_some_and(|wanted| same::is_same(old, &wanted))
 }
 
-/// Refuses a registration whose unit systemd would not load, and warns of what it would ignore.
+/// Refuses a registration whose unit systemd would not load, and warns about what systemd would ignore.
 fn check_unit(site: &Site, registration: &Registration) -> Result<()> {
     let name = &registration.name;
     if registration.unit.is_none() {

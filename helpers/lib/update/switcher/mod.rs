@@ -1,8 +1,8 @@
-//! Switches: from one deployment of a container to another, and back if the new one does not prove itself.
+//! Switches from one deployment of a container to another, which are reverted if the new one fails.
 //!
-//! The symlink is the one moment at which a container changes. A note of the switch is in the container's [`State`] from before
-//! it until the end, with the [`Phase`] that it is in, so that whoever comes after a program that was killed, or a boot, knows what
-//! to finish or to revert:
+//! A container changes in a single moment, when its symlink does. From before that moment until it is confirmed, the
+//! switch is recorded in the container's [`State`] along with its [`Phase`], so that a program that finds it
+//! interrupted, or the next boot, knows what to finish or to revert:
 //!
 //! ```text
 //! stage ─→ switch ─→ watch ─→ confirm
@@ -30,21 +30,21 @@ use steps::{Fault, reverted};
 
 pub use steps::Switcher;
 
-/// Reason of a revert if the watching program died.
+/// Reason for reverting if the watching program was killed.
 const INTERRUPTED: &str = "the update was interrupted";
 
-/// What was found of a switch whose program was killed.
+/// The result of recovering an interrupted switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// None, or one that is complete now.
+    /// There was none, or it is complete now.
     Complete,
-    /// One that is reverted now, and why.
+    /// It is reverted now, for this reason.
     Reverted(String),
 }
 
 impl Switcher<'_> {
-    /// Makes `to` current in place of `from`, has the service run it, and returns when it has proved itself. If it does not,
-    /// everything is as before, and the error is one of [`Kind::Reverted`].
+    /// Makes `to` current in place of `from`, restarts the service, watches it, and confirms the switch. If the service
+    /// fails, the switch is reverted and the error is one of [`Kind::Reverted`].
     pub fn switch(
         &self,
         from: &Deployment,
@@ -56,7 +56,7 @@ impl Switcher<'_> {
         self.manager().hold_signals()?;
         let mut state = self.state()?;
         let soak = soak.unwrap_or(state.soak());
-        // What runs has proved itself, whatever was made current since.
+        // The running deployment is known to work, whatever was made current since it was started.
         let from = self.running()?.filter(|running| running != to).unwrap_or_else(|| from.clone());
         let switch = self.note(&from, to, purpose)?;
         let committed = {
@@ -75,7 +75,7 @@ impl Switcher<'_> {
         self.conclude(&mut state, judged)
     }
 
-    /// Completes or reverts a switch whose program was killed, and brings the container into a good state otherwise.
+    /// Completes or reverts an interrupted switch. Without one, only brings the container into a consistent state.
     pub fn recover(&self) -> Result<Recovery> {
         let mut state = self.state()?;
         let mend = || {
@@ -119,8 +119,8 @@ impl Switcher<'_> {
         }
     }
 
-    /// As [`Switcher::recover`] before services are started: what is not confirmed gets this boot, and no other one. Returns
-    /// whether somebody has to watch it.
+    /// Like [`Switcher::recover`], but before services are started: an unconfirmed switch gets a trial in this boot,
+    /// and only in this one. Returns whether it has to be watched.
     pub fn recover_at_boot(&self) -> Result<bool> {
         let mut state = self.state()?;
         let Some(mut switch) = state.switch.clone().filter(|switch| switch.watched) else {
@@ -151,8 +151,8 @@ impl Switcher<'_> {
         Ok(false)
     }
 
-    /// Makes a new deployment current that the service runs from its next start on; if that fails, it goes. The caller holds the
-    /// lock of host files, too.
+    /// Makes a new deployment current, which the service runs from its next start on. If that fails, the deployment is
+    /// removed. The caller holds the lock of host files, too.
     pub fn replace(&self, from: &Deployment, to: &Deployment) -> Result<()> {
         if let Err(e) = self.try_replace(from, to) {
             let removed = self.site.deployments.remove(to);
@@ -167,7 +167,7 @@ impl Switcher<'_> {
         let switch = Switch { watched: false, ..self.note(from, to, Purpose::Update)? };
         state.staged = None;
         if let Err(e) = self.commit(&mut state, switch) {
-            self.undo(&mut state).context(|| format!("{e}; then it failed to go back"))?;
+            self.undo(&mut state).context(|| format!("{e}; then it failed to revert the switch"))?;
             return Err(e);
         }
         if let Err(e) = self.confirm(&mut state) {
@@ -176,7 +176,7 @@ impl Switcher<'_> {
         Ok(())
     }
 
-    /// Reverts what no service runs yet.
+    /// Reverts a switch whose deployment no service runs yet.
     fn undo(&self, state: &mut State) -> Result<()> {
         self.begin_revert(state, "it could not be made current", Fault::Circumstances)?;
         self.restore(state)?;
@@ -194,22 +194,22 @@ impl Switcher<'_> {
             return Ok(ready);
         }
         if !dependents.is_empty() {
-            // They went down with the service; some come back with it, the others do not.
+            // They were stopped along with the service; some are started along with it, but not all.
             manager::queue_anew(self.manager(), Verb::Start, dependents)?;
         }
         log::info(&format!("{} is ready, watching it for {} s", self.name, soak.as_secs()));
         watch::watch(self.manager(), &self.unit(), soak, dependents)
     }
 
-    /// In the boot after: what the boot started is watched.
+    /// Watches the service in the boot after the switch, as far as that boot started it.
     fn watch_trial(&self, switch: &Switch, soak: Duration) -> Result<Verdict> {
         let status = show_one(self.manager(), &self.unit())?;
         if !status.was_started && !status.has_job {
-            // Nobody started it, so it says nothing of itself.
+            // It was not started, so there is nothing to watch.
             return Ok(Verdict::Good);
         }
         let ready = watch::await_ready(self.manager(), &self.unit())?;
-        // Those that this boot did not start were not to be.
+        // Dependents that this boot did not start are not supposed to run.
         let dependents = self.manager().show(&switch.before.dependents)?.into_iter();
         let started = dependents.filter(|status| status.active_state != "inactive");
         let started: Vec<_> = started.map(|status| status.id).collect();
@@ -234,9 +234,9 @@ impl Switcher<'_> {
         Err(reverted(&switch, &reason))
     }
 
-    /// Goes back. Killed on the way, [`Switcher::recover`] goes on with it.
+    /// Reverts a switch. If this is interrupted, [`Switcher::recover`] continues it.
     fn revert(&self, state: &mut State, reason: &str, fault: Fault) -> Result<()> {
-        let what = || format!("cannot go back from what failed ({reason})");
+        let what = || format!("cannot revert the switch, which failed ({reason})");
         let Some(switch) = state.switch.clone() else { return Ok(()) };
         let is_running = self.manager().is_running();
         let mut dependents = switch.before.dependents.clone();
@@ -247,7 +247,7 @@ impl Switcher<'_> {
                 watch::stop(self.manager(), &self.unit()).context(what)?;
             }
         }
-        // Now that nothing fills the disk any more.
+        // Now that the service cannot fill the disk any more.
         self.release();
         self.begin_revert(state, reason, fault).context(what)?;
         {
@@ -257,7 +257,7 @@ impl Switcher<'_> {
         if is_running && switch.before.active {
             if let Verdict::Bad(why) = self.run_old(&switch).context(what)? {
                 log::error(&format!("{} does not start either: {why}", switch.from));
-                // Then it is not the image's fault.
+                // Then the new image is not to blame.
                 self.forgive(state, &switch.to);
             }
             if !dependents.is_empty() {
@@ -267,7 +267,8 @@ impl Switcher<'_> {
         self.end_revert(state, reason)
     }
 
-    /// Has the service run the old deployment again. Another unit may have had it started before its own unit was the old one.
+    /// Starts the old deployment again. If another unit caused a start before the old unit was restored, the service is
+    /// restarted.
     fn run_old(&self, switch: &Switch) -> Result<Verdict> {
         let verdict = watch::start(self.manager(), Verb::Start, &self.unit())?;
         if verdict != Verdict::Good || self.running()?.is_none_or(|running| running == switch.from) {
@@ -293,5 +294,7 @@ impl Switcher<'_> {
 }
 
 fn going_down(name: &Name) -> String {
-    format!("the system goes down before the update of {name} is confirmed; the next boot does that")
+    format!(
+        "the system is shutting down, and the update of {name} is not confirmed yet; the next boot continues it"
+    )
 }

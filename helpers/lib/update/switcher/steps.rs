@@ -1,4 +1,4 @@
-//! The steps of a switch. Each may be repeated by whoever finds the note of it.
+//! The steps of a switch. Each may be repeated by a program that finds the switch interrupted.
 
 use crate::container::derived;
 use crate::container::entries::Entry;
@@ -18,23 +18,23 @@ use crate::system::systemd::dependents::{self, Relation};
 use crate::system::systemd::manager::{self, Enablement, Manager};
 use crate::update::retention;
 
-/// For the container's state, unit, registration and the like, of some kilobytes each.
+/// Bytes reserved for the container's state, unit, registration and the like, of some kilobytes each.
 const RESERVE: usize = 512 << 10;
 
 /// Switches one container; the caller holds its lock.
 pub struct Switcher<'a> {
-    /// Where it is.
+    /// Where the container is installed.
     pub site: &'a Site,
-    /// Which one it is.
+    /// Name of the container.
     pub name: &'a Name,
 }
 
-/// What a deployment failed of.
+/// Why a deployment failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The deployment itself: it is not tried again.
+    /// It failed by itself, and is not tried again.
     Own,
-    /// What happened meanwhile.
+    /// Something else happened meanwhile.
     Circumstances,
 }
 
@@ -47,24 +47,24 @@ impl Switcher<'_> {
         self.name.unit()
     }
 
-    /// Whether anything but the note was changed.
+    /// Whether anything but the record of the switch was changed.
     pub(super) fn has_begun(&self, switch: &Switch) -> Result<bool> {
         let current = self.site.deployments.current(self.name)?;
         let is_reverting = matches!(switch.phase, Phase::Revert { .. });
         Ok(current.as_ref() == Some(&switch.to) || is_reverting && current.as_ref() == Some(&switch.from))
     }
 
-    /// What is as it was, before anything of it changes.
+    /// Describes a switch, and how things are before it.
     pub(super) fn note(&self, from: &Deployment, to: &Deployment, purpose: Purpose) -> Result<Switch> {
         let (site, deployments) = (self.site, &self.site.deployments);
         let has_unit = register::derive(deployments, to)?.unit.is_some();
         let status = manager::status(self.manager(), self.name)?;
         let active = status.as_ref().is_some_and(|status| !status.is_down());
-        // One that failed may be mended by what comes.
+        // The new deployment may fix a failed service.
         let is_failed = status.is_some_and(|status| status.active_state == "failed");
         let old = self.info(from);
         let old_is_from_atomic = old.as_ref().is_some_and(Info::is_from_atomic);
-        // A unit of Atomic's is where its author put it, and not a stub.
+        // A unit of Atomic's is not a stub.
         let enabled = if old_is_from_atomic || register::is_installable(site.root(), self.name)? {
             site.manager.is_enabled(self.name)?
         } else {
@@ -84,18 +84,18 @@ impl Switcher<'_> {
         })
     }
 
-    /// The note, the link, and what is derived from it. Each step may be repeated.
+    /// Records the switch, changes the link, and installs what is derived from it. Each step may be repeated.
     pub(super) fn commit(&self, state: &mut State, switch: Switch) -> Result<()> {
         let (from, to, was_enabled) = (switch.from.clone(), switch.to.clone(), switch.before.enabled);
         state.switch = Some(switch);
         if let Err(e) = self.save(state) {
-            // Nothing is noted, so there is nothing to undo.
+            // The switch is not recorded, so there is nothing to undo.
             state.switch = None;
             return Err(e);
         }
         if register::derive(&self.site.deployments, &to)?.unit.is_none() {
-            // With its unit gone, nobody could stop it properly. Of a deployment that cannot be read it is not known whose
-            // unit it has: then systemd is asked.
+            // Without its unit, the service could not be stopped properly. If `info` of the old deployment cannot be
+            // read, it is unknown who made its unit: then systemd decides whether it is ours.
             let is_from_atomic = self.info(&from).is_some_and(|info| info.is_from_atomic());
             remover::stop(self.site, self.name, is_from_atomic)?;
         }
@@ -103,7 +103,8 @@ impl Switcher<'_> {
         self.derive(&to, was_enabled)
     }
 
-    /// From here on the new deployment is on trial: whoever finds the note knows that the service may run it.
+    /// Begins the watch: a program that finds the switch interrupted now knows that the service may run the new
+    /// deployment.
     pub(super) fn begin_watch(&self, state: &mut State) -> Result<()> {
         if let Some(switch) = &mut state.switch {
             switch.phase = Phase::Watch;
@@ -111,7 +112,7 @@ impl Switcher<'_> {
         self.save(state)
     }
 
-    /// Unit, registration, host files, tmpfiles and links of `systemctl enable`.
+    /// Installs unit, registration, host files, tmpfiles and links of `systemctl enable` of a deployment.
     fn derive(&self, deployment: &Deployment, was_enabled: bool) -> Result<()> {
         let (site, root) = (self.site, self.site.root());
         let before = register::install_section(root, self.name)?;
@@ -128,7 +129,7 @@ impl Switcher<'_> {
         register::load(site, self.name)
     }
 
-    /// The new deployment stays.
+    /// Confirms the switch: the new deployment stays.
     pub(super) fn confirm(&self, state: &mut State) -> Result<()> {
         let Some(switch) = state.switch.clone() else { return Ok(()) };
         let unconfirmed = state.clone();
@@ -156,7 +157,7 @@ impl Switcher<'_> {
         Ok(())
     }
 
-    /// Where the new deployment has no unit that can be enabled, whether the old one was is not to be lost.
+    /// Whether the unit was enabled, to be remembered if the new deployment has no unit that can be enabled.
     fn enablement_to_remember(&self, switch: &Switch) -> Result<Option<bool>> {
         if register::is_installable(self.site.root(), self.name)? {
             return Ok(None);
@@ -168,20 +169,20 @@ impl Switcher<'_> {
     fn report_confirmed(&self, switch: &Switch) {
         let is_up = manager::is_active(self.manager(), self.name).unwrap_or(false);
         let message = if is_up {
-            format!("{} runs {} and stays with it", self.name, switch.to)
+            format!("confirmed {}, which {} runs", switch.to, self.name)
         } else {
-            format!("{} stays with {}, which does not run now", self.name, switch.to)
+            format!("confirmed {}, though {} does not run now", switch.to, self.name)
         };
         self.tell(Event::Confirmed, &switch.to, &switch.from, &message);
     }
 
-    /// Whether a process may be there that is not of the deployment `from`.
+    /// Whether the service may run another deployment than `from`.
     pub(super) fn runs_other(&self, from: &Deployment) -> Result<bool> {
         let running = Bundle::new(self.site.root(), self.name).deployment()?;
         Ok(running.is_none_or(|running| running != *from))
     }
 
-    /// From here on it goes back, whoever goes on.
+    /// Begins to revert: a program that finds the switch interrupted now continues that.
     pub(super) fn begin_revert(&self, state: &mut State, reason: &str, fault: Fault) -> Result<()> {
         let Some(switch) = state.switch.as_mut() else { return Ok(()) };
         switch.phase = Phase::Revert { reason: reason.to_owned() };
@@ -192,14 +193,14 @@ impl Switcher<'_> {
         self.save(state)
     }
 
-    /// The link and all that is derived from it are of the old deployment again.
+    /// Makes the link, and everything that is derived from it, that of the old deployment again.
     pub(super) fn restore(&self, state: &State) -> Result<()> {
         let Some(switch) = &state.switch else { return Ok(()) };
         let deployments = &self.site.deployments;
         let old = DeploymentFiles::read(deployments, &switch.from)?;
         let new = DeploymentFiles::read(deployments, &switch.to)?;
         deployments.switch(&switch.from)?;
-        // As long as the old deployment is registered, recovery takes its host files for the user's.
+        // While the old deployment is registered, recovery leaves its host files alone, as changed by the user.
         if !old.by_atomic {
             host_files::install(deployments, &old, Some(&new))?;
         }
@@ -211,7 +212,7 @@ impl Switcher<'_> {
         self.derive(&switch.from, switch.before.enabled)
     }
 
-    /// The note goes; the old deployment stays.
+    /// Ends a revert: the switch is not recorded any more, and the old deployment stays.
     pub(super) fn end_revert(&self, state: &mut State, reason: &str) -> Result<()> {
         let Some(switch) = state.switch.take() else { return Ok(()) };
         let was_staged = state.staged.as_ref() == Some(&switch.to);
@@ -227,20 +228,20 @@ impl Switcher<'_> {
             reason: Some(reason.to_owned()),
             ..Subject::of(&switch.to, image)
         };
-        // Whoever asked for the switch says it.
+        // The caller reports it on stderr.
         let message = reverted(&switch, reason).to_string();
         journal::record(self.site.root(), Event::Reverted, &subject, &message);
-        // What was there before stays, whatever becomes of what failed.
+        // A deployment that existed before the update, as in a rollback, is kept even if it failed.
         if was_staged { self.site.deployments.remove(&switch.to) } else { Ok(()) }
     }
 
-    /// The deployment that the service runs.
+    /// The deployment that the service was started with, if it still exists.
     pub(super) fn running(&self) -> Result<Option<Deployment>> {
         let running = Bundle::new(self.site.root(), self.name).deployment()?;
         Ok(running.filter(|running| self.site.deployments.path_of(running).is_dir()))
     }
 
-    /// Reverting writes a few small files; a new version may fill the disk meanwhile.
+    /// Reserves space for reverting, which writes a few small files, since the new deployment may fill the disk.
     pub(super) fn reserve(&self, switch: &Switch) -> Result<()> {
         if !switch.watched {
             return Ok(());
@@ -249,11 +250,11 @@ impl Switcher<'_> {
     }
 
     pub(super) fn release(&self) {
-        // What is left of it is collected with what killed programs leave.
+        // If this fails, it is removed later, as are the rests that killed programs leave.
         let _ = files::remove_file(&self.site.deployments.entry(&Entry::Reserve(self.name.clone())));
     }
 
-    /// Brings unit, registration and the like into a good state, as recovery does.
+    /// Brings unit, registration and the like into a consistent state, as recovery does.
     pub(super) fn mend(&self) -> Result<()> {
         recovery::announce(self.site, self.name)?;
         let recovered = recovery::recover(self.site, self.name)?;
@@ -273,21 +274,21 @@ impl Switcher<'_> {
         journal::tell(self.site.root(), event, &subject, message);
     }
 
-    /// Remembers that a deployment failed. One whose `info` cannot be read cannot be told from others.
+    /// Remembers that a deployment failed, if its `info` can be read: otherwise it could not be recognised.
     fn remember(&self, state: &mut State, deployment: &Deployment, reason: &str) {
         if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
             state.remember(&ours.digest, &ours.user_values, reason);
         }
     }
 
-    /// Forgets that it did.
+    /// Forgets that a deployment failed.
     pub(super) fn forgive(&self, state: &mut State, deployment: &Deployment) {
         if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
             state.forgive(&ours.digest, &ours.user_values);
         }
     }
 
-    /// What is known of a deployment; `None` where its `info` cannot be read.
+    /// The `info` of a deployment; `None` if it cannot be read.
     pub(super) fn info(&self, deployment: &Deployment) -> Option<Info> {
         self.site.deployments.info(deployment).ok()
     }
@@ -301,7 +302,7 @@ impl Switcher<'_> {
     }
 }
 
-/// What whoever asked for a switch gets to know.
+/// The error for the caller of a switch that was reverted.
 pub(super) fn reverted(switch: &Switch, reason: &str) -> Error {
     Error::reverted(format!("{} failed: {reason}; {} is current again", switch.to, switch.from))
 }

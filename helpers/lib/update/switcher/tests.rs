@@ -73,7 +73,7 @@ fn recover(host: &TestHost) -> Recovery {
     Switcher { site: &host.site, name: &host.name }.recover().unwrap()
 }
 
-/// As a boot does: reconcile, the service, and then confirm@ if somebody has to watch.
+/// Does what a boot does: reconcile, start the service, and then confirm@ if there is something to watch.
 fn boot(host: &TestHost) {
     host.manager.reboot();
     let is_unconfirmed = {
@@ -92,7 +92,7 @@ fn state(host: &TestHost) -> State {
     State::load(&host.site.deployments, &host.name).unwrap()
 }
 
-/// The container is as a finished switch leaves it, and runs what is current.
+/// Checks that the container is as a finished switch leaves it, and runs the current deployment.
 fn check(host: &TestHost, when: &str) {
     host.check_consistent();
     assert_eq!(state(host).switch, None, "{when}");
@@ -210,7 +210,7 @@ fn what_is_not_confirmed_in_two_boots_is_reverted() {
     let host = staged();
     host.manager.interrupt_at(Duration::ZERO, SystemState::Stopping);
     update(&host).unwrap_err();
-    // Nobody watches in the first boot after.
+    // Nothing watches in the first boot after the switch.
     host.manager.reboot();
     let switcher = Switcher { site: &host.site, name: &host.name };
     assert!(switcher.recover_at_boot().unwrap());
@@ -280,7 +280,7 @@ fn an_update_killed_after_any_step_is_reverted_or_complete() {
 }
 
 #[test]
-fn an_update_cut_short_by_a_power_cut_gets_one_boot() {
+fn an_update_interrupted_by_a_power_failure_gets_one_boot() {
     for fate in [Fate::Runs, Fate::Fails] {
         let host = || {
             let host = staged();
@@ -300,8 +300,8 @@ fn an_update_cut_short_by_a_power_cut_gets_one_boot() {
 }
 
 #[test]
-fn a_revert_killed_after_any_step_goes_on() {
-    // The first step at which the update is watched already.
+fn a_revert_killed_after_any_step_is_continued() {
+    // The first step at which the update is already being watched.
     let is_watched = |steps: &u32| {
         let host = staged();
         kill_after(*steps, || update(&host));
@@ -351,7 +351,7 @@ fn an_update_at_once_killed_after_any_step_is_there_or_not() {
         recover(host);
         host.check_consistent();
         assert_eq!(state(host).switch, None, "{when}");
-        // The service goes on with what it was started with.
+        // The service keeps running the deployment that it was started with.
         assert_eq!(host.running(), Some(0), "{when}");
         update(host);
         host.check_consistent();
