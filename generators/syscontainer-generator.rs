@@ -1,7 +1,7 @@
-//! Writes the units of installed containers, systemd.generator(7).
+//! Writes the units of installed containers, see systemd.generator(7).
 //!
-//! Reads registrations below /run, /etc and /usr, and never looks below /var: at boot it is not mounted yet. A registration
-//! that cannot be converted becomes a unit that says so, and is no reason to leave out another.
+//! Reads registrations below /run, /etc and /usr, and nothing below /var, which is not mounted yet at boot. A
+//! registration that cannot be converted becomes a unit that reports this, and does not affect the others.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -38,15 +38,15 @@ const PROGRAM: Program = Program {
 struct Args {
     root: Root,
     output: Output,
-    /// The only container to look at.
+    /// The only container to write units for, if given.
     only: Option<Name>,
 }
 
-/// Where units go to.
+/// Where units are written to.
 enum Output {
     /// The directory NORMAL.
     Directory(PathBuf),
-    /// Standard output, with a name above each.
+    /// Standard output, with the path above each unit.
     Print,
 }
 
@@ -62,7 +62,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     }
     if dry_run {
         if values.len() > 1 {
-            return Err("expected one NAME at most".into());
+            return Err("expected at most one NAME".into());
         }
         let only = values.pop().map(|name| name.parse()).transpose()?;
         return Ok(Args { root, output: Output::Print, only });
@@ -102,9 +102,9 @@ fn run(args: Args) -> Result<()> {
 enum Fragment {
     /// The stub.
     Ours,
-    /// Someone else's unit: it stays as it is.
+    /// A unit that is not ours, which is left alone.
     Foreign(TreePath),
-    /// Nowhere: the stub was lost.
+    /// There is none: the stub was lost.
     None,
 }
 
@@ -148,7 +148,7 @@ fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
     for directory in UNIT_PATH {
         let unit = TreePath::from(directory).join(name.unit());
         match fs::metadata(root.join(&unit)) {
-            // Masked, by an empty file or a link to /dev/null: the body changes nothing then.
+            // Masked by an empty file or a link to /dev/null: then the body has no effect.
             Ok(metadata) if metadata.len() == 0 => return Ok(Fragment::Ours),
             Ok(_) => {
                 let ours = derived::is_stub(&root.join(&unit), name)?;
@@ -170,7 +170,7 @@ impl Output {
     }
 }
 
-/// Other generators write to the same directory: what is there is theirs.
+/// Writes a file. Other generators write to the same directory, so a file that exists is left alone.
 fn write(path: &Path, text: &str) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
     if let Some(parent) = path.parent() {

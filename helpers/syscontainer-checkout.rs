@@ -1,6 +1,6 @@
-//! Installs an image of the store as a container: deployment, registration, unit.
+//! Installs an image from the store as a container: deployment, registration, unit.
 //!
-//! It does not start the service. Killed at any point, the same command again completes it.
+//! The service is not started. If this is killed at any point, the same command completes the installation.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,22 +27,23 @@ const PROGRAM: Program = Program {
     synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME"],
     about: "Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service is enabled \
             as the image says, but not started.\n\n\
-            With --update, makes what was pulled since, or other values, the current deployment of the \
-            container NAME; its service is not restarted. With --stage, syscontainer-switch makes it current \
-            later.",
+            With --update, updates the container NAME to the image that was pulled since, or to other values; \
+            its service is not restarted. With --stage, the new deployment only becomes current with \
+            syscontainer-switch.",
     options: &[
         Opt::flag("update", "update the container NAME").operands(Completes::Container),
-        Opt::valued("name", "NAME", "call the container NAME instead of what the image is called"),
+        Opt::valued("name", "NAME", "call the container NAME instead of naming it after the image"),
         Opt::valued("set", "NAME=VALUE", "set a variable of the image's templates; may be repeated"),
-        Opt::valued("runtime", "PATH", "use this OCI runtime, a crun or a runc").completes(Completes::File),
+        Opt::valued("runtime", "PATH", "use the OCI runtime PATH, which is crun or runc")
+            .completes(Completes::File),
         Opt::valued("notify", "WHAT", "how the payload notifies systemd: no, ready or full")
             .completes(Completes::Words(&["no", "ready", "full"])),
         Opt::valued("rootfs", "DIR", "use the files in DIR instead of checking out the image")
             .completes(Completes::Directory),
         Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
         Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
-        Opt::flag("stage", "with --update: only make the deployment, for syscontainer-switch"),
-        Opt::flag("force", "with --stage: even if the same deployment failed before"),
+        Opt::flag("stage", "with --update: make the deployment, but leave the switch to syscontainer-switch"),
+        Opt::flag("force", "with --stage: stage it even if the same deployment failed before"),
         Opt::flag("dry-run", "print everything that would be written and done, but do nothing"),
         Opt::flag("no-enable", "do not enable the service"),
         Opt::flag("replace-unit", "install even if there is another unit of this name, and take its place"),
@@ -124,7 +125,7 @@ fn run(args: Args) -> Result<()> {
         Action::Install { image, name } => install(&args, image, name.as_ref())?,
         Action::Update { name, rebase, how } => update(&args, name, rebase.as_deref(), *how)?,
     };
-    // What a dry run says is printed already.
+    // A dry run has printed its output already.
     if args.dry_run { Ok(()) } else { cli::print(&format!("{name}\n")) }
 }
 
@@ -196,12 +197,12 @@ fn try_update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Resul
     }
 }
 
-/// A dry run does not even make an image that Atomic pulled one of ours.
+/// Finds an image. A dry run does not even adopt one that Atomic pulled.
 fn find(args: &Args, store: &Store, image: &str) -> Result<Image> {
     if args.dry_run { store.find(image) } else { store.find_or_adopt(image) }
 }
 
-/// Takes the locks of whoever changes a container, and has it recovered.
+/// Takes the locks that changing a container requires, and recovers it.
 fn prepare(site: &Site, name: &Name) -> Result<(Lock, Lock)> {
     site.deployments.create()?;
     let container = lock::container(site.root(), name)?;

@@ -53,7 +53,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         }
     }
     if args.quiet && (args.json || args.image.is_some()) {
-        return Err("--quiet prints the names of all images, and nothing else".into());
+        return Err("--quiet cannot be combined with --json or IMAGE".into());
     }
     Ok(args)
 }
@@ -61,7 +61,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn run(args: Args) -> Result<()> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
     if args.quiet {
-        // No lock: names are read at once, and a prune would keep a shell's completion waiting.
+        // Without a lock: names are read in one go, and a prune would block the completion of a shell.
         return catalog::names(&store)?
             .iter()
             .try_for_each(|name| cli::print(&format!("{}\n", log::printable(name))));
@@ -71,10 +71,12 @@ fn run(args: Args) -> Result<()> {
     let (entries, broken) = catalog::list(&store)?;
     let Some(wanted) = &args.image else {
         broken.iter().for_each(|b| log::warning(&format!("cannot show {}: {}", b.name, b.problem)));
-        return cli::print(&match args.json {
-            true => pretty(&entries.iter().map(|entry| images::to_json(entry, &users)).collect()),
-            false => images::table(&entries, &users),
-        });
+        let text = if args.json {
+            pretty(&entries.iter().map(|entry| images::to_json(entry, &users)).collect())
+        } else {
+            images::table(&entries, &users)
+        };
+        return cli::print(&text);
     };
     let image = store.find(wanted)?;
     let entry = entries.iter().find(|entry| entry.image.name == image.name);

@@ -1,4 +1,4 @@
-//! Checks the sources of an image, or an image, for what goes wrong once it is installed.
+//! Checks an image, or its sources, for mistakes that would only show after the installation.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,13 +17,13 @@ const PROGRAM: Program = Program {
     name: "syscontainer-lint",
     synopsis: &["[OPTION...] TARGET", "--list"],
     about: "Checks TARGET: a directory with the sources of an image, an image in the image store, or an \
-            image reference as of syscontainer-pull(8), which is pulled to a temporary store. Prints what is \
-            wrong, one line each, and changes nothing.",
+            image reference as for syscontainer-pull(8), which is pulled to a temporary store. Prints one line \
+            for each problem, and changes nothing.",
     options: &[
         Opt::flag("list", "print all rules with the reasons for them").operands(Completes::Nothing),
         Opt::valued("skip", "RULE", "leave out a rule; may be repeated")
             .completes(Completes::Listed(|| RULES.iter().map(|rule| rule.id).collect())),
-        Opt::flag("strict", "fail for warnings, too"),
+        Opt::flag("strict", "fail on warnings, too"),
         Opt::flag("json", "print the findings as JSON"),
         Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
             .completes(ARCHITECTURES),
@@ -93,12 +93,11 @@ fn run(args: Args) -> Result<Outcome> {
     for note in &report.notes {
         log::info(note);
     }
-    let text: String = match args.json {
-        true => {
-            let findings: Vec<_> = report.findings.iter().map(|finding| finding.to_json()).collect();
-            format!("{:#}\n", serde_json::Value::from(findings))
-        }
-        false => report.findings.iter().map(|finding| format!("{finding}\n")).collect(),
+    let text: String = if args.json {
+        let findings: Vec<_> = report.findings.iter().map(|finding| finding.to_json()).collect();
+        format!("{:#}\n", serde_json::Value::from(findings))
+    } else {
+        report.findings.iter().map(|finding| format!("{finding}\n")).collect()
     };
     cli::print(&text)?;
     let is_bad = report.findings.iter().any(|finding| args.strict || finding.is_error());
@@ -111,7 +110,7 @@ fn report(args: &Args, target: &Path) -> Result<LintReport> {
     }
     let text = target.to_str().ok_or_else(|| Error::usage(format!("{target:?} is not UTF-8")))?;
     if target.exists() || text.starts_with(['.', '/']) {
-        // What is no directory cannot be opened as one, and the kernel says why.
+        // Opening a path that is not a directory fails, and the kernel gives the reason.
         std::fs::read_dir(target).context(|| format!("cannot check {text}"))?;
     }
     remote::check_reference(text, &args.root, args.repo.as_deref(), &args.access)

@@ -1,4 +1,4 @@
-//! Shows the containers that are installed.
+//! Shows the installed containers.
 
 use std::process::ExitCode;
 
@@ -15,17 +15,17 @@ use syscontainers::store::Store;
 const PROGRAM: Program = Program {
     name: "syscontainer-list",
     synopsis: &["[OPTION...]"],
-    about: "Shows the containers that are installed, their states, and what is wrong with them.",
+    about: "Shows the installed containers, their states and their problems.",
     options: &[
         Opt::flag("quiet", "print names only").short('q'),
         Opt::flag("json", "print JSON"),
         Opt::valued(
             "filter",
             "KEY=VALUE",
-            "show only those whose name, state, image, digest or problem contains VALUE; may be repeated",
+            "show only containers whose name, state, image, digest or problem contains VALUE; may be repeated",
         )
         .completes(Completes::Words(&["name=", "state=", "image=", "digest=", "problem="])),
-        Opt::root("show those of the tree below DIR"),
+        Opt::root("show the containers of the tree below DIR"),
     ],
     operands: Completes::Nothing,
     statuses: &[0, 1, 2],
@@ -54,7 +54,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 
 fn run(args: Args) -> Result<()> {
     let site = Site::new(&args.root);
-    // Without a store nothing is pending.
+    // Without a store, nothing is pending.
     let store = Store::open(&args.root, None).ok();
     let mut rows = containers::list(&site, store.as_ref()).context(|| "cannot list containers".into())?;
     rows.retain(|row| args.filters.iter().all(|filter| filter.accepts(row)));
@@ -86,7 +86,7 @@ fn to_cells(row: &ContainerRow) -> [String; 8] {
     ]
 }
 
-/// What is nearest to being current.
+/// What an update would make current: the staged deployment, or else the digest of an image; and whether it is held.
 fn pending(row: &ContainerRow, digest: Option<String>) -> Option<String> {
     let pending = row.staged.as_ref().map(|staged| format!("{staged} (staged)")).or(digest);
     if row.held { Some(pending.map_or("held".into(), |pending| format!("{pending}, held"))) } else { pending }

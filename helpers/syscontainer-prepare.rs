@@ -1,7 +1,7 @@
-//! Prepares a system container to be started: `ExecStartPre=` of every generated unit.
+//! Prepares the start of a container: `ExecStartPre=` of every generated unit.
 //!
 //! Makes the runtime bundle in /run/syscontainers/NAME from the deployment, and removes what a crash left behind. With
-//! `--cleanup`, `ExecStopPost=`, only the latter. It may be killed and run again at any time.
+//! `--cleanup`, in `ExecStopPost=`, it only does the latter. It may be killed and run again at any time.
 
 use std::fs;
 use std::process::ExitCode;
@@ -22,8 +22,8 @@ use syscontainers::system::{files, record};
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
     synopsis: &["[--cleanup] NAME"],
-    about: "Makes the runtime bundle of the container NAME in /run/syscontainers/NAME. Its unit does so \
-            before every start.",
+    about: "Makes the runtime bundle of the container NAME in /run/syscontainers/NAME. The container's unit \
+            runs this before every start.",
     options: &[Opt::flag("cleanup", "remove the bundle and the runtime's state instead")],
     operands: Completes::Container,
     statuses: &[0, 1, 2],
@@ -58,7 +58,7 @@ fn run(args: Args) -> Result<()> {
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let invocation = std::env::var("INVOCATION_ID").unwrap_or_default();
     if !invocation.is_empty() && fs::read_to_string(bundle.invocation()).is_ok_and(|i| i == invocation) {
-        // The template calls it too, perhaps as another user; this start is prepared already.
+        // The image's unit calls this, too, perhaps as another user, but this start is prepared already.
         return Ok(());
     }
     let root = Root::default();
@@ -69,7 +69,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     check_deployment(&root, &registration)?;
     bundle.remove(name)?;
     let Some(runtime) = &registration.execution.runtime else { return Ok(()) };
-    // A crash may have left another kind of state than the bundle tells of.
+    // A crash may have left state of a runtime that no bundle names.
     runtime::delete(runtime, name)?;
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
@@ -77,7 +77,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let stop_signal = config.stop_signal();
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     for dropped in Host::look()?.adapt(&mut config) {
-        log::warning(&format!("this host cannot give {name} {dropped}, starting it without"));
+        log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
     }
     let launch = Launch {
         runtime: runtime.clone(),
@@ -95,7 +95,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     record::save_volatile(&bundle.config(), &config)?;
     record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
-        // What a power cut left.
+        // Left by a power failure.
         let scratch = root.join(scratch);
         files::remove_tree(&scratch)?;
         scratch::make(&root.join(&registration.rootfs()), &scratch, &bundle.scratch_rootfs())?;
@@ -103,7 +103,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)
 }
 
-/// systemd runs what the registration says, so both must be of one deployment.
+/// systemd runs the registered deployment, so the link must lead to the same one.
 fn check_deployment(root: &Root, registration: &Registration) -> Result<()> {
     let link = root.join(&registration.link());
     let target = fs::read_link(&link).context(|| format!("cannot read {}", link.display()))?;
@@ -111,7 +111,7 @@ fn check_deployment(root: &Root, registration: &Registration) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "its unit is of deployment {}, but {} is current; mend the unit with 'systemctl restart syscontainers-reconcile.service'",
+        "its unit belongs to deployment {}, but {} is current; mend the unit with 'systemctl restart syscontainers-reconcile.service'",
         registration.deployment,
         target.display()
     )))

@@ -1,4 +1,4 @@
-//! Removes deployments, images and objects that nothing uses, and what killed programs left.
+//! Removes deployments, images and objects that are not used, and what killed programs left behind.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use syscontainers::prune::{self, PruneOptions};
 const PROGRAM: Program = Program {
     name: "syscontainer-prune",
     synopsis: &["[OPTION...] [IMAGE...]"],
-    about: "Removes deployments and images that nothing uses, what killed programs left, and objects of the \
-            store that are part of nothing. With IMAGE, removes only these images, however new they are, and \
-            no deployments.",
+    about: "Removes deployments and images that are not used, what killed programs left behind, and objects \
+            in the store that belong to nothing. With IMAGE, removes only these images, however new they \
+            are, and no deployments.",
     options: &[
         Opt::valued(
             "keep-for",
             "TIME",
-            "keep images that nothing uses for this long after they were pulled, 7d by default",
+            "keep unused images for this long after they were pulled, 7d by default",
         ),
-        Opt::flag("dry-run", "remove nothing, but say what would be removed"),
-        Opt::flag("explain", "say of everything else why it is kept"),
+        Opt::flag("dry-run", "remove nothing, but print what would be removed"),
+        Opt::flag("explain", "print why everything else is kept"),
         Opt::flag("json", "print JSON"),
         Opt::root("prune the tree below DIR"),
         Opt::repo("prune the image store in DIR"),
@@ -33,7 +33,7 @@ const PROGRAM: Program = Program {
     statuses: &[0, 1, 2, 3],
 };
 
-/// How long images are kept that nothing uses: pulled on one day, they may be installed on another.
+/// How long unused images are kept: they may be pulled on one day and installed on another.
 const KEEP_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 struct Args {
@@ -69,9 +69,10 @@ fn run(args: Args) -> Result<()> {
     } else {
         cli::print(&report.to_text(args.explain))?;
     }
-    match report.failed.is_empty() {
-        true => Ok(()),
-        false => Err(Error::new("cannot remove everything that nothing uses, see the messages above")),
+    if report.failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new("cannot remove everything that is not used, see the messages above"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pulls an image into the store.
 //!
-//! Layers that are there already are not fetched again. Killed at any point, the same command again goes on.
+//! Layers that are in the store already are not fetched again. If this is killed at any point, the same command
+//! continues.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,15 +30,15 @@ const PROGRAM: Program = Program {
     about: "Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG|@DIGEST], where docker:// \
             may be left out, or another of skopeo's image names: docker-daemon:, containers-storage:, oci:, \
             oci-archive:, docker-archive:, dir:.\n\n\
-            With --container, pulls the image of an installed container from where it came from. Prints the \
-            name of the image in the store and its digest.",
+            With --container, pulls the image of an installed container again from its source. Prints the name \
+            of the image in the store and its digest.",
     options: &[
         Opt::valued("container", "NAME", "pull the image of the container NAME")
             .completes(Completes::Container)
             .operands(Completes::Nothing),
         Opt::flag(
             "check",
-            "pull nothing, only say whether there is another image; the exit status is 5 if there is",
+            "pull nothing, only print whether there is another image; the exit status is 5 if there is",
         ),
         Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
             .completes(ARCHITECTURES),
@@ -90,7 +91,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     }
     let what = what.ok_or("missing IMAGE")?;
     if check && json {
-        return Err("--check prints no JSON".into());
+        return Err("--check cannot be combined with --json".into());
     }
     Ok(Args { what, check, access, root, repo, json, quiet })
 }
@@ -138,21 +139,22 @@ fn pull(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
     let outcome = pull::pull(&store, reference, &args.access, &Progress::new(args.quiet))?;
     let image = &outcome.image;
     if outcome.changed {
-        // What is printed says so, too.
+        // Not on stderr, since the printed result says the same.
         let subject = Subject::of_image(&image.name, &image.digest);
         let message = format!("pulled {}", journal::shown(&image.name, &image.digest));
         journal::record(&args.root, Event::Pulled, &subject, &message);
     } else if !args.quiet {
         log::info(&format!("{} is unchanged", image.name));
     }
-    match args.json {
-        true => cli::print(&format!("{:#}\n", to_json(&outcome, begin.elapsed().as_secs_f64())))?,
-        false => cli::print(&format!("{} {}\n", image.name, image.digest))?,
+    if args.json {
+        cli::print(&format!("{:#}\n", to_json(&outcome, begin.elapsed().as_secs_f64())))?;
+    } else {
+        cli::print(&format!("{} {}\n", image.name, image.digest))?;
     }
     Ok(cli::Outcome::Success)
 }
 
-/// The result; syscontainer-pull(8) has its schema.
+/// The result as JSON, see syscontainer-pull(8).
 fn to_json(outcome: &Pulled, seconds: f64) -> serde_json::Value {
     json!({
         "image": outcome.image.name,

@@ -1,8 +1,8 @@
 //! Mends the units of all containers, once per boot: syscontainers-reconcile.service.
 //!
-//! Units and registrations are on the root file system, deployments on /var, and each may be from another time: after a
-//! rollback of the host, a factory reset, a power cut. Units of containers are ordered after this, and so are started as
-//! they are mended.
+//! Units and registrations are on the root file system and deployments on /var, and the two may be from different
+//! points in time: after a rollback of the host, a factory reset or a power failure. Units of containers are ordered
+//! after this, and so only start once they are mended.
 
 use std::process::ExitCode;
 
@@ -22,8 +22,8 @@ use syscontainers::update::switcher::Switcher;
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",
     synopsis: &["[--root=DIR]"],
-    about: "Makes the units of all containers those of their current deployments, and has systemd reload \
-            them if any was another. Runs once per boot.",
+    about: "Makes the units of all containers match their current deployments, and makes systemd reload \
+            them if any changed. Runs once per boot.",
     options: &[Opt::root("work on the tree below DIR")],
     operands: Completes::Nothing,
     statuses: &[0, 1, 2],
@@ -64,13 +64,13 @@ fn run(root: Root) -> Result<()> {
     }
     let is_booting = || Ok::<_, Error>(site.manager.system_state()? == SystemState::Starting);
     if total.created && site.manager.is_running() && is_booting()? {
-        // The boot goes on with units that were not there when it began, and with what requires them.
+        // Adds units to the boot that did not exist when it began, and units that require them.
         site.manager.queue(Verb::Start, &["default.target".to_owned()])?;
     }
     if failed { Err(Error::new("cannot mend all containers, see the messages above")) } else { Ok(()) }
 }
 
-/// What an update that power cut short left behind. Where the update is under way, it is nobody else's affair.
+/// Recovers from an update that was interrupted, by a power failure for example. One that is under way is left alone.
 fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String>) -> Result<()> {
     if !found.states.contains(name) || !site.manager.is_running() {
         return Ok(());

@@ -16,7 +16,7 @@ const PROGRAM: Program = Program {
     name: "syscontainer-remove",
     synopsis: &["[OPTION...] NAME"],
     about: "Stops the container NAME and removes its unit, its deployments and its host files. What it wrote \
-            stays, and so does what was changed on the host.",
+            is kept, and so are host files that were changed.",
     options: &[
         Opt::flag("purge", "remove what it wrote, too"),
         Opt::flag("force", "remove it even if active units need it"),

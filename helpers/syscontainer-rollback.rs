@@ -1,4 +1,4 @@
-//! Goes back to a deployment that was current before.
+//! Rolls a container back to an earlier deployment.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use syscontainers::update::switcher::{Recovery, Switcher};
 const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
     synopsis: &["[OPTION...] NAME [NUMBER]"],
-    about: "Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and restarts \
-            its service. The same command again returns to where it was.",
+    about: "Rolls the container NAME back to its previous deployment, or to NAME.NUMBER, and restarts its \
+            service. Without NUMBER, a second rollback undoes the first one.",
     options: &[
         Opt::valued("soak", "SECONDS", "watch the service for this long"),
         Opt::flag("if-failed", "only if the service failed, and never to a deployment that failed itself"),
@@ -67,12 +67,12 @@ fn roll_back(args: &Args, site: &Site) -> Result<()> {
     let switcher = Switcher { site, name };
     match switcher.recover() {
         Ok(Recovery::Reverted(why)) => {
-            // That is what was asked for.
+            // This is what the user wants.
             log::info(&why);
             return Ok(());
         }
         Ok(Recovery::Complete) => {}
-        // What is broken may be what is left.
+        // The rollback may repair what is broken.
         Err(e) => log::warning(&e.to_string()),
     }
     let current = site.deployments.installed(name)?;
@@ -96,16 +96,16 @@ fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Resul
         Some(number) => Some(Deployment::new(&args.name, number)).filter(|target| all.contains(target)),
         None => retention::previous(&all, current, &state),
     };
-    let others = || match all
-        .iter()
-        .filter(|other| *other != current)
-        .map(Deployment::to_string)
-        .collect::<Vec<_>>()
-    {
-        others if others.is_empty() => format!("{current} is the only deployment"),
-        others => format!("there are {}, and {current}, which is current", others.join(", ")),
+    let others = || {
+        let others = all.iter().filter(|other| *other != current).map(Deployment::to_string);
+        let others: Vec<_> = others.collect();
+        if others.is_empty() {
+            return format!("{current} is the only deployment");
+        }
+        format!("there are {}, and {current}, which is current", others.join(", "))
     };
-    let target = target.ok_or_else(|| Error::new(format!("there is nothing to go back to: {}", others())))?;
+    let target =
+        target.ok_or_else(|| Error::new(format!("there is nothing to roll back to: {}", others())))?;
     if target == *current {
         return Err(Error::new(format!("{target} is current already")));
     }
@@ -116,8 +116,7 @@ fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Resul
             info.image
         )));
     };
-    let failure = state.failed_before(&ours.digest, &ours.user_values);
-    if let Some(failure) = failure.filter(|_| args.if_failed) {
+    if let (true, Some(failure)) = (args.if_failed, state.failed_before(&ours.digest, &ours.user_values)) {
         return Err(Error::new(format!("{target} failed before, too: {}", failure.reason)));
     }
     Ok(target)

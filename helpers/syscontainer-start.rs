@@ -1,11 +1,11 @@
 //! Starts a prepared container: what `$EXEC_START` expands to.
 //!
-//! Creates the container, hands the unit over to its payload (`MAINPID=`), starts it and is gone. Run from a shell, it
-//! stays in the foreground instead.
+//! Creates the container, makes its payload the main process of the unit (`MAINPID=`), starts it and exits. Run from a
+//! shell, it stays in the foreground instead.
 //!
-//! Between hand-over and start this process may be killed, and the unit would be active with nothing running in it. So a
-//! second one, `--finish`, waits at a pipe: once it is told that the hand-over began, it starts the payload when the
-//! pipe closes, whatever closed it.
+//! If this process were killed between hand-over and start, the unit would be active with nothing running in it. So a
+//! second process, `--finish`, reads from a pipe: once it knows that the hand-over began, it starts the payload when
+//! the pipe is closed, whatever closed it.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
@@ -27,9 +27,9 @@ use syscontainers::system::notify::{self, Proxy};
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
     synopsis: &["NAME"],
-    about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd it ends once \
-            the payload is the unit's main process; run from a shell, it waits for the payload and ends with \
-            its exit status.",
+    about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd, it exits once \
+            the payload is the unit's main process; run from a shell, it waits for the payload and exits \
+            with its exit status.",
     options: &[Opt::flag("finish", "start the payload once standard input ends").hidden()],
     operands: Completes::Container,
     statuses: &[0, 1, 2],
@@ -80,20 +80,20 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
     if launch.runtime.kind == RuntimeKind::Runc {
         set_cgroup(bundle)?;
     }
-    // Before the container, so that its start-up costs no time.
+    // Before the container is created, so that the start does not wait for this process.
     let mut finisher = spawn_finisher(name)?;
     let payload = match create(name, bundle, launch) {
         Ok(payload) => payload,
         Err(e) => {
             end(&mut finisher)?;
-            // What is left must not look like a container.
+            // The rest of it must not look like a container.
             runtime::delete(&launch.runtime, name)?;
             return Err(e);
         }
     };
     let handed_over = hand_over(launch, payload.id(), finisher);
     if let Err(e) = handed_over {
-        // Ours again, so that the unit fails with our exit status instead of the payload's death.
+        // This is the main process again, so that the unit fails with its exit status instead of the payload's.
         notify::send(&format!("MAINPID={}", std::process::id()))?;
         runtime::delete(&launch.runtime, name)?;
         return Err(e);
@@ -114,14 +114,14 @@ fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers
     Ok(payload)
 }
 
-/// Makes the payload the unit's main process, then has it started.
+/// Makes the payload the unit's main process, then lets the second process start it.
 fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
     let ready = if launch.notify == Notify::Created { "\nREADY=1" } else { "" };
     let mut pipe = finisher.stdin.take();
     if let Some(pipe) = &mut pipe {
         pipe.write_all(b"1").context(|| "cannot reach the second process".into())?;
     }
-    // READY before the start: later it would come too late for a payload that ends at once.
+    // READY comes before the start, since afterwards it would be too late for a payload that ends at once.
     if let Err(e) = notify::send(&format!("MAINPID={pid}{ready}")) {
         end(&mut finisher)?;
         return Err(e);
@@ -147,12 +147,12 @@ fn end(finisher: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// The second process: starts the payload when the first is done or dead.
+/// The second process: starts the payload when the first process is done or dead.
 fn finish(name: &Name, launch: &Launch) -> Result<()> {
     let mut told = Vec::new();
     std::io::stdin().read_to_end(&mut told).context(|| "cannot read standard input".into())?;
     if told.is_empty() {
-        // Nothing was handed over: the unit fails with the first process.
+        // There was no hand-over: the unit fails with the first process.
         return Ok(());
     }
     foreground::succeed(&mut runtime::start(&launch.runtime, name))

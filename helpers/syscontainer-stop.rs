@@ -1,7 +1,7 @@
 //! Stops a container: what `$EXEC_STOP` expands to.
 //!
-//! Sends the stop signal and waits for the payload to end; systemd limits how long, with `TimeoutStopSec=`. It always
-//! succeeds: systemd stops what is left of the unit whatever happens here.
+//! Sends the stop signal and waits for the payload to end; systemd limits the wait with `TimeoutStopSec=`. This always
+//! succeeds: whatever happens here, systemd stops what is left of the unit.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Makes the staged deployment of a container current, and goes back if it does not prove itself.
+//! Switches a container to its staged deployment, and reverts the switch if that fails.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,17 +18,17 @@ use syscontainers::update::switcher::{Recovery, Switcher};
 const PROGRAM: Program = Program {
     name: "syscontainer-switch",
     synopsis: &["[OPTION...] NAME"],
-    about: "Makes the staged deployment of the container NAME current and restarts its service. If that does \
-            not get ready, or does not stay so, the old deployment is made current again and the exit status \
-            is 4.",
+    about: "Makes the staged deployment of the container NAME current and restarts its service. If the \
+            service does not become ready, or does not stay up, the old deployment is made current again \
+            and the exit status is 4.",
     options: &[
         Opt::valued("soak", "SECONDS", "watch the service for this long"),
         Opt::flag("force", "switch even if the container is held"),
-        Opt::flag("recover", "finish or undo a switch that was killed, and nothing else"),
-        Opt::flag("hold", "switch nothing; leave the container out of updates from now on"),
-        Opt::flag("no-hold", "switch nothing; include it in updates again"),
-        Opt::valued("keep", "NUMBER", "switch nothing; keep this many deployments from now on, at least 2"),
-        Opt::valued("set-soak", "SECONDS", "switch nothing; watch updates for this long from now on"),
+        Opt::flag("recover", "only finish or revert an interrupted switch"),
+        Opt::flag("hold", "do not switch; hold updates of the container from now on"),
+        Opt::flag("no-hold", "do not switch; allow updates of the container again"),
+        Opt::valued("keep", "NUMBER", "do not switch; keep this many deployments from now on, at least 2"),
+        Opt::valued("set-soak", "SECONDS", "do not switch; watch updates for this long from now on"),
         Opt::root("work on the tree below DIR"),
     ],
     operands: Completes::Container,
@@ -47,7 +47,7 @@ enum Action {
     Configure(Settings),
 }
 
-/// What holds from now on.
+/// Settings that are changed; `None` leaves one as it is.
 #[derive(Default, PartialEq, Eq)]
 struct Settings {
     hold: Option<bool>,
@@ -74,14 +74,18 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     }
     let name = name.ok_or("missing NAME")?;
     let switches = soak.is_some() || force;
-    let action = match settings == Settings::default() {
-        true if recover && switches => return Err("--recover stands alone".into()),
-        true if recover => Action::Recover,
-        true => Action::Switch { soak, force },
-        false if recover || switches => {
+    let action = if settings != Settings::default() {
+        if recover || switches {
             return Err("--hold, --no-hold, --keep and --set-soak cannot be combined with a switch".into());
         }
-        false => Action::Configure(settings),
+        Action::Configure(settings)
+    } else if recover {
+        if switches {
+            return Err("--recover cannot be combined with --soak or --force".into());
+        }
+        Action::Recover
+    } else {
+        Action::Switch { soak, force }
     };
     Ok(Args { name, root, action })
 }
@@ -89,7 +93,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn parse_keep(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number >= 2 => Ok(number),
-        _ => Err("expected a number from 2 on: the current deployment, and one to go back to".into()),
+        _ => Err("expected a number of at least 2: the current deployment, and one to roll back to".into()),
     }
 }
 
@@ -99,7 +103,7 @@ fn run(args: Args) -> Result<()> {
     let switcher = Switcher { site: &site, name };
     match args.action {
         Action::Configure(settings) => {
-            configure(&site, name, &settings).context(|| format!("cannot set what holds for {name}"))
+            configure(&site, name, &settings).context(|| format!("cannot configure {name}"))
         }
         Action::Recover => match switcher.recover().context(|| format!("cannot recover {name}"))? {
             Recovery::Complete => Ok(()),
