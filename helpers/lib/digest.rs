@@ -1,4 +1,4 @@
-//! SHA-256 digests, by which images, layers and files are known: `sha256:` and 64 hexadecimal digits.
+//! SHA-256 digests of images, layers and files: `sha256:` and 64 hexadecimal digits.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
-/// How many hexadecimal digits people see.
+/// How many hexadecimal digits a short form has.
 const SHORT: usize = 12;
 
-/// A digest of the OCI image specification whose algorithm is SHA-256, the only one that is used.
+/// A digest as in the OCI image specification, with SHA-256 as its only algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "image::Digest", try_from = "String")]
 pub struct Digest(image::Digest);
@@ -24,7 +24,7 @@ impl Digest {
         Sha256::new_with_prefix(bytes).into()
     }
 
-    /// The digest of all that can be read.
+    /// The digest of everything that `reader` yields.
     pub fn of_reader(mut reader: impl Read) -> io::Result<Digest> {
         let mut hasher = Sha256::new();
         io::copy(&mut reader, &mut hasher)?;
@@ -36,7 +36,7 @@ impl Digest {
         self.0.digest()
     }
 
-    /// The first hexadecimal digits, as people see them in tables: see [`shorten`].
+    /// The first 12 hexadecimal digits, for tables; see [`shorten`].
     pub fn short(&self) -> &str {
         shorten(self.0.as_ref())
     }
@@ -99,13 +99,13 @@ fn invalid(text: &str) -> Error {
     Error::new(format!("invalid digest {text:?}: expected 'sha256:' and 64 hexadecimal digits"))
 }
 
-/// What people see of a digest: the first 12 hexadecimal digits. Text that is not a digest is cut off as well.
+/// The short form of a digest: its first 12 hexadecimal digits. Text that is not a digest is truncated, too.
 pub fn shorten(text: &str) -> &str {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     digits.char_indices().nth(SHORT).map_or(digits, |(end, _)| &digits[..end])
 }
 
-/// Bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_off() {
+    fn text_is_truncated() {
         for (text, short) in [("sha256:12", "12"), ("", ""), ("ääääääääääääää", "ääääääääääää")]
         {
             assert_eq!(shorten(text), short);

@@ -1,6 +1,6 @@
-//! The one error type: what was attempted, and why it failed.
+//! The error type of this package: what was attempted, and why it failed.
 //!
-//! Causes are boxed, so that no program links the libraries of another one's errors.
+//! Causes are boxed, so that programs do not link libraries only for the types of their errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -18,7 +18,7 @@ pub struct Error {
     kind: Kind,
 }
 
-/// What a caller may want to tell from other failures, by the exit status of the program.
+/// Kinds of failures that callers can distinguish by the exit status of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Something failed: 1.
@@ -26,14 +26,14 @@ pub enum Kind {
     Failure,
     /// The program was called in a way that can never work: 2.
     Usage,
-    /// What was named is not there: 3.
+    /// What the caller named does not exist: 3.
     NotFound,
-    /// A new deployment did not prove itself, and the old one is current again: 4.
+    /// A new deployment failed, and the old one is current again: 4.
     Reverted,
 }
 
 impl Error {
-    /// An error that is explained by its own words.
+    /// An error without a further cause.
     pub fn new(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Failure }
     }
@@ -43,22 +43,22 @@ impl Error {
         Error { what: what.into(), cause: None, kind: Kind::Usage }
     }
 
-    /// What the caller named is not there.
+    /// What the caller named does not exist.
     pub fn not_found(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::NotFound }
     }
 
-    /// A new deployment failed, and everything is as before.
+    /// A new deployment failed, and the switch to it was reverted.
     pub fn reverted(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Reverted }
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Whether the program was called wrongly, as opposed to having failed.
+    /// Whether the program was called wrongly, rather than failed.
     pub fn is_usage(&self) -> bool {
         self.kind == Kind::Usage
     }
@@ -83,9 +83,9 @@ impl StdError for Error {
     }
 }
 
-/// Adds what was being attempted to any error.
+/// Adds what was being attempted to an error.
 pub trait Context<T> {
-    /// `what` reads as `cannot VERB OBJECT`.
+    /// `what` has the form `cannot VERB OBJECT`.
     fn context(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 

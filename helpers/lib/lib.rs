@@ -1,25 +1,25 @@
-//! What the programs of this package share. Programs are verbs and stay thin; the modules here are nouns.
+//! The code that the programs of this package share. Programs are verbs and stay thin; the modules here are nouns.
 //!
-//! A folder says what its modules may know of. Each may import its own modules and those of the folders named here, none
-//! else, and never in a circle; `tests/imports.rs` reads this table and holds it against every `use`.
+//! Folders are layers. The modules of a folder may import each other and those of the folders listed here, no others,
+//! and never in a circle; `tests/imports.rs` checks every `use` against this table.
 //!
 //! | folder | what it is about | it may import |
 //! |---|---|---|
 //! | root | errors, names, digests, paths | |
 //! | program | the frame of every program: options, messages, tables | root |
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
-//! | oci | the OCI runtime configuration, as text and as it is normalised | root, system::files |
+//! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
 //! | unit | the syntax of unit files, and how values are escaped in them | root |
-//! | container | what is known of a container: deployments, registration, units, state | root, program, system, unit |
-//! | image | an image, and what its `/exports` become: pure | root, program, oci, unit, container |
+//! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit |
+//! | image | an image, and rendering its `/exports`: no side effects | root, program, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |
-//! | run | a start and a stop: bundle, runtime, volumes, scratch | root, program, system, oci, container |
-//! | store | the OSTree repository of images, and pulls; all that uses libostree | root, program, system, image::Image, image::tree |
+//! | run | starting and stopping: bundle, runtime, volumes, scratch | root, program, system, oci, container |
+//! | store | the OSTree repository of images, and pulls; everything that uses libostree | root, program, system, image::Image, image::tree |
 //! | install | from an image to a registered container, and back; recovery | root, program, system, oci, unit, container, image, host_files, run |
-//! | update | which deployments there are, and which is current | all of install, install |
-//! | prune | what nothing uses goes | all of update, update, store |
-//! | list | what there is, as text and JSON | all of update, update, store |
-//! | lint | what is wrong with an image before anybody installs it | all of install, install, store |
+//! | update | making deployments, switching between them, and which ones are kept | all of install, install |
+//! | prune | removing what is not used | all of update, update, store |
+//! | list | showing containers and images, as text and JSON | all of update, update, store |
+//! | lint | finding mistakes in an image before it is installed | all of install, install, store |
 //!
 //! ARCHITECTURE.md says how these work together.
 

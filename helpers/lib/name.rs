@@ -1,4 +1,4 @@
-//! Names of containers and of their deployments: the only way to build paths and unit names from what a person typed.
+//! Names of containers and of their deployments: paths and unit names are only ever built from these.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use crate::error::Error;
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-/// Longest name, in bytes: leaves room for suffixes in file names and in unit names (255).
+/// Maximum length of a name in bytes, which leaves room for suffixes in file names and unit names (255).
 pub const MAX: usize = 200;
 
 impl Name {
@@ -45,15 +45,15 @@ impl FromStr for Name {
             return invalid("use letters, digits, '_', '.' and '-', and begin with a letter or digit");
         }
         if text.ends_with('-') {
-            // A drop-in directory of that name would be for every unit that begins with it.
-            return invalid("it ends in '-', by which systemd means all units that begin so");
+            // A drop-in directory of that name would apply to every unit that begins with it.
+            return invalid("it ends in '-', which systemd takes for all units that begin with it");
         }
         if text.ends_with(".service") {
             return invalid("name the container, not its unit: leave out '.service'");
         }
         match text.rsplit_once('.') {
             Some((_, end)) if end.bytes().all(|b| b.is_ascii_digit()) => {
-                invalid("names ending in '.' or in '.' and a number are those of deployments")
+                invalid("names that end in '.', or in '.' and a number, are reserved for deployments")
             }
             _ => Ok(Name(text.to_owned())),
         }
@@ -80,7 +80,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// One deployment of a container, `NAME.N`: the name of its directory, and how people call it.
+/// The name of a deployment, `NAME.N`, which is also that of its directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Deployment {
@@ -94,12 +94,12 @@ impl Deployment {
         Deployment { name: name.clone(), number }
     }
 
-    /// The container that it belongs to.
+    /// The container that the deployment belongs to.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Its number: the higher, the later it was made.
+    /// The number of the deployment: later ones have higher numbers.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -113,7 +113,7 @@ impl FromStr for Deployment {
             let number: u32 = number.parse().ok()?;
             Some(Deployment { name: name.parse().ok()?, number })
         });
-        // One deployment has one name: `web.01` or `web.+1` are not those of web.1.
+        // Every deployment has only one name: neither `web.01` nor `web.+1` is web.1.
         parts
             .filter(|deployment| deployment.to_string() == text)
             .ok_or_else(|| Error::usage(format!("invalid deployment {text:?}: expected NAME.NUMBER")))

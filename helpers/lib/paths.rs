@@ -1,6 +1,6 @@
-//! Every directory and program path, and the root they are below.
+//! All paths of directories and programs, and the root that they are below.
 //!
-//! The build may move them: `meson.build` passes `SYSCONTAINERS_LIBEXECDIR` and `SYSCONTAINERS_UNITDIR`.
+//! The build can change some: `meson.build` passes `SYSCONTAINERS_LIBEXECDIR` and `SYSCONTAINERS_UNITDIR`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,41 +10,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 
-/// Where the programs that only units run are installed.
+/// Directory of the programs that only units run.
 pub const LIBEXECDIR: &str = match option_env!("SYSCONTAINERS_LIBEXECDIR") {
     Some(dir) => dir,
     None => "/usr/libexec/syscontainers",
 };
-/// Where packages put units.
+/// Directory of units that packages install.
 pub const UNITDIR: &str = match option_env!("SYSCONTAINERS_UNITDIR") {
     Some(dir) => dir,
     None => "/usr/lib/systemd/system",
 };
-/// Deployments, unless the environment says otherwise.
+/// Default directory of deployments, see [`deployments`].
 pub const DEPLOYMENTS: &str = "/var/lib/containers/atomic";
-/// The directory beside deployments that the image store is in.
+/// Name of the image store's directory, which is in that of deployments.
 pub const STORAGE: &str = ".storage";
-/// Deployments that came with the system.
+/// Directory of deployments that came with the operating system.
 pub const PREINSTALLED: &str = "/usr/lib/containers/atomic";
-/// Everything that lasts one boot: bundles and locks.
+/// Directory for everything that lasts until the next boot, such as bundles and locks.
 pub const RUN: &str = "/run/syscontainers";
-/// Registrations, the first directory that has a name wins.
+/// Directories of registrations; for each container, the first one that has it takes precedence.
 pub const REGISTRATIONS: [&str; 3] =
     ["/run/syscontainers/attached", "/etc/syscontainers/attached", "/usr/lib/syscontainers/attached"];
-/// Notes on registrations whose deployments are gone, one file each.
+/// Directory of notes on registrations whose deployments are gone.
 pub const STALE: &str = "/run/syscontainers/stale";
-/// Where an installation on this host registers.
+/// Directory of the registrations that installations on this host write.
 pub const ATTACHED: &str = "/etc/syscontainers/attached";
-/// Stub units of installed containers.
+/// Directory of the stub units of installed containers.
 pub const STUBS: &str = "/etc/systemd/system.attached";
-/// Rendered tmpfiles of installed containers.
+/// Directory of the rendered tmpfiles.d(5) files of installed containers.
 pub const TMPFILES: &str = "/etc/tmpfiles.d";
-/// Where systemd has generated units, by which name `systemctl cat` shows them.
+/// Directory that systemd has generators write units to, as `systemctl cat` shows it.
 pub const GENERATED: &str = "/run/systemd/generator";
-/// The drop-in with the body of a unit, below its directory: those of administrators, and of `systemctl set-property`, sort after
-/// it.
+/// File name of the drop-in with the body of a unit. Drop-ins of administrators, and of `systemctl set-property`, sort
+/// after it.
 pub const DROP_IN: &str = "00-syscontainer.conf";
-/// Where systemd finds units, highest precedence first; the directories of generators are left out.
+/// Directories that systemd loads units from, highest precedence first, without those of generators.
 pub const UNIT_PATH: [&str; 10] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
@@ -57,29 +57,30 @@ pub const UNIT_PATH: [&str; 10] = [
     UNITDIR,
     "/lib/systemd/system",
 ];
-/// Where systemd-tmpfiles finds its configuration, highest precedence first.
+/// Directories that systemd-tmpfiles reads its configuration from, highest precedence first.
 pub const TMPFILES_PATH: [&str; 3] = ["/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/lib/tmpfiles.d"];
-/// systemd's own programs.
+/// Path of systemctl(1).
 pub const SYSTEMCTL: &str = "/usr/bin/systemctl";
-/// Shows the journal.
+/// Path of journalctl(1).
 pub const JOURNALCTL: &str = "/usr/bin/journalctl";
-/// Creates what tmpfiles.d describes.
+/// Path of systemd-tmpfiles(8).
 pub const SYSTEMD_TMPFILES: &str = "/usr/bin/systemd-tmpfiles";
 
 /// An absolute path as programs inside a tree see it, which is not a path of this process unless that tree is `/`.
 ///
-/// Registrations, units and records hold such paths. [`Root::join`] makes one usable here, and there is no other way.
+/// Registrations, units and records contain such paths. Only [`Root::join`] turns one into a path of this process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TreePath(PathBuf);
 
 impl TreePath {
-    /// The path `path`, with neither doubled nor trailing slashes; what is relative is taken to be relative to the tree's `/`.
+    /// Normalises `path`: double and trailing slashes are removed, and a relative path is taken as relative to the
+    /// tree's `/`.
     pub fn new(path: impl AsRef<Path>) -> Self {
         TreePath(Path::new("/").join(path).components().collect())
     }
 
-    /// A path below this one.
+    /// Appends a relative path.
     pub fn join(&self, below: impl AsRef<Path>) -> Self {
         TreePath(self.0.join(below))
     }
@@ -89,12 +90,12 @@ impl TreePath {
         &self.0
     }
 
-    /// The directory that it is in.
+    /// The directory that the path is in; `None` for `/`.
     pub fn parent(&self) -> Option<TreePath> {
         self.0.parent().map(|parent| TreePath(parent.to_path_buf()))
     }
 
-    /// Whether it is `above`, or below that.
+    /// Whether the path is `above`, or below it.
     pub fn starts_with(&self, above: &TreePath) -> bool {
         self.0.starts_with(&above.0)
     }
@@ -112,7 +113,7 @@ impl fmt::Display for TreePath {
     }
 }
 
-/// What names a place inside a tree: a [`TreePath`], or one of the constants here.
+/// A path inside a tree: a [`TreePath`], or one of the constants here.
 pub trait InTree {
     /// The path as programs inside the tree see it.
     fn as_inside(&self) -> &Path;
@@ -168,17 +169,17 @@ impl Root {
     }
 }
 
-/// Where deployments are.
+/// Directory of deployments: the one that the environment names, or else [`DEPLOYMENTS`].
 pub fn deployments() -> TreePath {
     from_env("ATOMIC_OSTREE_CHECKOUT_PATH").map_or(TreePath::from(DEPLOYMENTS), TreePath::new)
 }
 
-/// A path from the environment; empty and relative ones count as unset.
+/// A path from an environment variable; empty and relative ones count as unset.
 pub fn from_env(key: &str) -> Option<PathBuf> {
     std::env::var_os(key).map(PathBuf::from).filter(|p| p.is_absolute())
 }
 
-/// A helper's path, as units call it.
+/// Path of a helper program, for units.
 pub fn helper(program: &str) -> String {
     format!("{LIBEXECDIR}/{program}")
 }
@@ -188,7 +189,7 @@ pub fn bundle(name: &Name) -> TreePath {
     TreePath::from(RUN).join(name.as_str())
 }
 
-/// `PATH` of the programs that helpers run, without trust in the caller's.
+/// `PATH` for the programs that helpers run, since the caller's is not trusted.
 pub fn search_path() -> OsString {
     OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }

@@ -1,9 +1,9 @@
-//! Sizes for people.
+//! Human-readable sizes.
 
-/// Units, each 1024 times the one before.
+/// Units, each 1024 times the previous one.
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/// A size with a unit: `12.3 MiB`, or `512 B`.
+/// Formats a size with a unit: `12.3 MiB`, or `512 B`.
 pub fn shown(count: u64) -> String {
     let mut unit = 0;
     let mut size = count as f64;

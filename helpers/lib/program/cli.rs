@@ -8,14 +8,14 @@ use crate::program::options::{Argument, Request};
 
 pub use crate::program::options::{Completes, Opt, Program};
 
-/// How a run ended that did not fail.
+/// The outcome of a run that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With nothing more to tell: 0.
+    /// Nothing more to report: 0.
     Success,
-    /// What was checked is not as it should be, and what was printed says why: 1.
+    /// A check found problems, which were printed: 1.
     Findings,
-    /// There is an update, which was only asked about: 5.
+    /// An update is available; the user only asked whether there is one: 5.
     UpdateAvailable,
 }
 
@@ -25,8 +25,8 @@ impl From<()> for Outcome {
     }
 }
 
-/// Parses, runs, reports: 0 is done, 1 is failed, 2 is called wrongly, 3 is not found, 4 is
-/// reverted, 5 is that there is an update. The only place that prints an error.
+/// Parses arguments, runs the program, reports errors, and returns the exit status: see [`Outcome`] and [`Kind`]. Only
+/// this prints errors.
 pub fn main<A, O: Into<Outcome>>(
     program: &Program,
     parse: impl FnOnce(Vec<Argument>) -> Result<A, lexopt::Error>,
@@ -40,7 +40,7 @@ pub fn main<A, O: Into<Outcome>>(
             status(e.kind())
         }
     };
-    // The man page has the same statuses, which tests/programs.rs checks.
+    // The man page lists the same statuses, which tests/programs.rs checks.
     debug_assert!(program.statuses.contains(&status), "{} does not say what {status} means", program.name);
     ExitCode::from(status)
 }
@@ -79,7 +79,7 @@ fn status(kind: Kind) -> u8 {
 /// Prints data on stdout.
 pub fn print(text: &str) -> Result<()> {
     use std::io::Write;
-    // A reader that went away (`--help | head`) is no failure of ours.
+    // It is not an error if the reader is gone (`--help | head`).
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(format!("cannot print: {e}"))),
         _ => Ok(()),

@@ -1,8 +1,8 @@
-//! Messages, one line each, to where the reader is.
+//! Log messages of one line each, to stderr or to the kernel.
 //!
-//! The sink is chosen once: `SYSTEMD_LOG_TARGET=console` means stderr as a person reads it; a generator
-//! (`SYSTEMD_SCOPE` is set) writes to /dev/kmsg, since the journal may not run yet; under a unit
-//! (`JOURNAL_STREAM` is set) stderr lines carry `<N>` priorities, see sd-daemon(3); else `name: message`.
+//! The sink is chosen once. `SYSTEMD_LOG_TARGET=console` means plain lines on stderr. A generator (`SYSTEMD_SCOPE` is
+//! set) writes to /dev/kmsg, since the journal may not run yet. In a unit (`JOURNAL_STREAM` is set), lines on stderr
+//! have `<N>` priorities, see sd-daemon(3). Otherwise, lines are plain: `name: message`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,10 +16,10 @@ enum Sink {
 
 static STATE: OnceLock<(&'static str, Sink)> = OnceLock::new();
 
-/// The kernel refuses longer records.
+/// Maximum length of a record in bytes; the kernel refuses longer ones.
 const KMSG_MAX: usize = 960;
 
-/// Sets the identifier and chooses the sink; later calls change nothing.
+/// Sets the identifier and chooses the sink; further calls have no effect.
 pub fn init(name: &'static str) {
     let set = |key| std::env::var_os(key).is_some_and(|v| !v.is_empty());
     let sink = if std::env::var_os("SYSTEMD_LOG_TARGET").is_some_and(|v| v == "console") {
@@ -34,27 +34,27 @@ pub fn init(name: &'static str) {
     STATE.get_or_init(|| (name, sink));
 }
 
-/// Someone must act.
+/// Logs a failure that somebody has to act on.
 pub fn error(message: &str) {
     write(3, message);
 }
 
-/// Something was skipped or is not as it should be; the rest went on.
+/// Logs that something was skipped or is wrong, while the program continues.
 pub fn warning(message: &str) {
     write(4, message);
 }
 
-/// What was done, where the reader asked for it.
+/// Logs what the program does.
 pub fn info(message: &str) {
     write(6, message);
 }
 
-/// What messages are known by.
+/// The identifier of messages: the name of the program.
 pub fn identifier() -> &'static str {
     STATE.get().map_or("syscontainers", |(name, _)| name)
 }
 
-/// A message as it is written: text from images must not forge a line of its own.
+/// Replaces control characters, so that text from images cannot forge further lines.
 pub fn printable(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -70,7 +70,7 @@ fn write(priority: u8, message: &str) {
 }
 
 fn stderr(line: &str) {
-    // Nothing is left to tell about a stderr that cannot be written.
+    // An error cannot be reported if stderr is not writable.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 

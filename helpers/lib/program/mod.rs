@@ -1,4 +1,4 @@
-//! What every program has: its frame, its table of options, messages, and forms of data for people.
+//! What all programs have in common: the frame of `main`, options, messages, and formatting for people.
 
 pub mod bytes;
 pub mod cli;

@@ -1,66 +1,67 @@
-//! A program's command line as a table: what it takes, what `--help` says of it, and how shells complete it.
+//! The command line of a program as a table: its options, their help, and how shells complete them.
 //!
-//! The table is the only list of a program's options. Arguments are read by it, so an option that is not in it is refused, and
-//! one that takes a value always has one; `--help`, `--version` and `--help=table`, which the completions in
-//! `helpers/completions` ask for, are answered from it; `tests/programs.rs` compares it with the man page.
+//! The table is the only list of a program's options. Arguments are read according to it: an option that is not in it
+//! is refused, and one that takes a value always has one. `--help`, `--version` and `--help=table`, which the
+//! completions in `helpers/completions` use, are generated from it, and `tests/programs.rs` compares it with the man
+//! page.
 
 use std::ffi::OsString;
 use std::fmt::Write;
 
-/// What a `parse` function needs.
+/// Imports for `parse` functions.
 pub mod prelude {
     pub use super::Argument::{self, Flag, Operand, Valued};
     pub use lexopt::ValueExt;
 }
 
-/// Usage texts are narrower than this.
+/// Lines of usage texts are shorter than this.
 const WIDTH: usize = 90;
-/// Names of options that are longer than this have their help on a line of its own.
+/// If the names of an option are longer than this, its help is on the next line.
 const COLUMN: usize = 20;
 
-/// Architectures by the names that images have for them.
+/// Names of architectures in images.
 pub const ARCHITECTURES: Completes =
     Completes::Words(&["386", "amd64", "arm", "arm64", "ppc64le", "riscv64", "s390x"]);
 
-/// What a program says about itself.
+/// The description of a program and its command line.
 pub struct Program {
-    /// File name, man page and log identifier.
+    /// Name of the program, its man page and its log identifier.
     pub name: &'static str,
-    /// What follows the name, one for each way to call it.
+    /// The arguments, one string for each way to call the program.
     pub synopsis: &'static [&'static str],
-    /// What it does: paragraphs with an empty line between them.
+    /// What the program does: paragraphs separated by empty lines.
     pub about: &'static str,
-    /// All options but `--help` and `--version`, which every program has.
+    /// All options except for `--help` and `--version`, which every program has.
     pub options: &'static [Opt],
-    /// What operands are, unless an option says otherwise.
+    /// How operands are completed, unless an option says otherwise.
     pub operands: Completes,
-    /// The exit statuses that it may have.
+    /// All exit statuses of the program.
     pub statuses: &'static [u8],
 }
 
-/// An option.
+/// An option of a program.
 #[derive(Clone, Copy)]
 pub struct Opt {
-    /// Its name, without dashes.
+    /// Long name, without dashes.
     pub long: &'static str,
-    /// A letter that means the same.
+    /// Short name, if it has one.
     pub short: Option<char>,
-    /// What its value is called, if it takes one.
+    /// Name of its value in the usage text, if it takes one.
     pub value: Option<&'static str>,
-    /// What it does, as a part of a sentence.
+    /// What the option does, in lower case and without a full stop.
     pub help: &'static str,
-    /// What its value is.
+    /// How its value is completed.
     pub completes: Completes,
-    /// What operands are beside it, if not what they are otherwise.
+    /// How operands are completed when the option is given, if differently.
     pub operands: Option<Completes>,
-    /// Whether it is for own use, and shown to nobody.
+    /// Whether the option is for internal use, and not shown.
     pub hidden: bool,
 }
 
-/// What a value or an operand is, for completion.
+/// How a value or an operand is completed.
 #[derive(Clone, Copy)]
 pub enum Completes {
-    /// Something that only the user knows.
+    /// Not at all.
     Nothing,
     /// A path.
     File,
@@ -70,14 +71,14 @@ pub enum Completes {
     Container,
     /// The name of an image in the store.
     Image,
-    /// One of these, or something that begins with one of them that ends in `=`, `:` or `/`.
+    /// One of these words; those that end in `=`, `:` or `/` only begin a value.
     Words(&'static [&'static str]),
-    /// The same, where there is another list already.
+    /// Like [`Completes::Words`], with a list from elsewhere.
     Listed(fn() -> Vec<&'static str>),
 }
 
 impl Opt {
-    /// One without a value.
+    /// An option without a value.
     pub const fn flag(long: &'static str, help: &'static str) -> Opt {
         Opt {
             long,
@@ -90,37 +91,37 @@ impl Opt {
         }
     }
 
-    /// One with a value.
+    /// An option with a value.
     pub const fn valued(long: &'static str, value: &'static str, help: &'static str) -> Opt {
         Opt { value: Some(value), ..Opt::flag(long, help) }
     }
 
-    /// `--root=DIR`.
+    /// The option `--root=DIR`.
     pub const fn root(help: &'static str) -> Opt {
         Opt::valued("root", "DIR", help).completes(Completes::Directory)
     }
 
-    /// `--repo=DIR`.
+    /// The option `--repo=DIR`.
     pub const fn repo(help: &'static str) -> Opt {
         Opt::valued("repo", "DIR", help).completes(Completes::Directory)
     }
 
-    /// With a letter that means the same.
+    /// Adds a short name.
     pub const fn short(self, short: char) -> Opt {
         Opt { short: Some(short), ..self }
     }
 
-    /// With a value that can be completed.
+    /// Sets how the value is completed.
     pub const fn completes(self, completes: Completes) -> Opt {
         Opt { completes, ..self }
     }
 
-    /// With other operands.
+    /// Sets how operands are completed when the option is given.
     pub const fn operands(self, operands: Completes) -> Opt {
         Opt { operands: Some(operands), ..self }
     }
 
-    /// For own use.
+    /// Hides the option, which is for internal use.
     pub const fn hidden(self) -> Opt {
         Opt { hidden: true, ..self }
     }
@@ -132,23 +133,23 @@ impl Opt {
     }
 }
 
-/// What every program has besides its table.
+/// Options of every program.
 const COMMON: [Opt; 2] =
     [Opt::flag("help", "show this help").short('h'), Opt::flag("version", "show the version")];
 
-/// A part of a command line.
+/// An argument of a command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Argument {
     /// An option without a value, by its long name.
     Flag(&'static str),
     /// An option with its value.
     Valued(&'static str, OsString),
-    /// Anything else.
+    /// Any other argument.
     Operand(OsString),
 }
 
 impl Argument {
-    /// The error where it does not belong.
+    /// The error about an argument that is not allowed here.
     pub fn unexpected(self) -> lexopt::Error {
         match self {
             Argument::Flag(long) | Argument::Valued(long, _) => {
@@ -161,14 +162,14 @@ impl Argument {
 
 /// What a command line asks for.
 pub enum Request {
-    /// To do the program's job.
+    /// Run the program with these arguments.
     Run(Vec<Argument>),
-    /// To print this.
+    /// Print this text.
     Print(String),
 }
 
 impl Program {
-    /// Reads a command line by the table.
+    /// Reads a command line according to the table.
     pub fn read(&self, mut parser: lexopt::Parser) -> Result<Request, lexopt::Error> {
         let mut arguments = Vec::new();
         while let Some(argument) = parser.next()? {
@@ -207,7 +208,7 @@ impl Program {
         }
     }
 
-    /// All that is shown.
+    /// All options that are shown.
     fn shown(&self) -> impl Iterator<Item = &Opt> {
         self.options.iter().filter(|option| !option.hidden).chain(&COMMON)
     }
@@ -242,9 +243,9 @@ impl Program {
         out
     }
 
-    /// The text of `--help=table`: a line for each option, with its names, what its value is called and what it is, what
-    /// operands are beside it, and the help, between tabs; what it does not have is a dash. The last line is that of
-    /// operands, with the exit statuses in place of a help.
+    /// The text of `--help=table`: a line for each option with fields that are separated by tabs: long name, short
+    /// name, name of the value, how that is completed, how operands are completed, and the help. A dash stands for an
+    /// absent field. The last line is about operands, with the exit statuses in place of the help.
     fn table(&self) -> String {
         let mut out = String::new();
         for option in self.shown() {
@@ -274,7 +275,7 @@ impl std::fmt::Display for Completes {
     }
 }
 
-/// Adds words and line breaks to `out`, whose last line is `begin` wide; further lines are indented.
+/// Appends words and line breaks to `out`, whose last line is `begin` wide; further lines are indented.
 fn wrap(out: &mut String, text: &str, indent: usize, begin: usize) {
     let mut width = begin;
     for word in text.split_whitespace() {
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_read_by_the_table() {
+    fn arguments_are_read_according_to_the_table() {
         let Ok(Request::Run(arguments)) = read(&["-qwx", "--with=y", "--own", "--", "--list"]) else {
             panic!("refused")
         };
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_of_the_table() {
+    fn help_is_generated_from_the_table() {
         let usage = "\
 Usage: frobnicate [OPTION...] THING
        frobnicate --list

@@ -1,10 +1,10 @@
-//! Tables for people.
+//! Human-readable tables.
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::program::log;
 
-/// Rows of cells as lines, with the columns aligned as they are wide on a terminal.
+/// Formats rows of cells as lines with aligned columns, by their width on a terminal.
 pub fn format<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let rows: Vec<[String; COLUMNS]> =
         rows.iter().map(|row| row.each_ref().map(|cell| log::printable(cell))).collect();

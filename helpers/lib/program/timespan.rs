@@ -1,10 +1,10 @@
-//! Spans of time, as systemd.time(7) writes them: `7d`, `1h 30min`, `infinity`.
+//! Time spans in the format of systemd.time(7): `7d`, `1h 30min`, `infinity`.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Units with their names, in microseconds.
+/// Units in microseconds, with their names.
 const UNITS: [(f64, &[&str]); 7] = [
     (604_800e6, &["w", "week", "weeks"]),
     (86_400e6, &["d", "day", "days"]),
@@ -15,7 +15,7 @@ const UNITS: [(f64, &[&str]); 7] = [
     (1.0, &["us", "usec", "µs"]),
 ];
 
-/// Reads numbers with units, as people and `systemctl show` write them; a number alone is of seconds.
+/// Parses a time span as written by people or `systemctl show`; a number without a unit means seconds.
 pub fn parse(text: &str) -> Result<Duration> {
     let text = text.trim();
     if text == "infinity" {
@@ -42,13 +42,13 @@ pub fn parse(text: &str) -> Result<Duration> {
     if text.is_empty() { Err(usage()) } else { Ok(total) }
 }
 
-/// About how long it is, for people: `3 days`.
+/// Formats a time span roughly: `3 days`.
 pub fn about(span: Duration) -> String {
     if span == Duration::MAX {
         return "ever".into();
     }
     let seconds = span.as_secs();
-    // Weeks would be too rough, and what is less than two of a unit is told in smaller ones.
+    // Weeks would be too rough. Less than two of a unit are shown in a smaller one.
     let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
     let unit = units.iter().find(|(unit, _)| seconds >= 2 * unit);
     let (unit, name) = unit.unwrap_or(&(1, "seconds"));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn for_people() {
+    fn rough_time_spans() {
         for (seconds, text) in [
             (0, "0 seconds"),
             (119, "119 seconds"),
