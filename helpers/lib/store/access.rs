@@ -8,7 +8,7 @@ use containers_image_proxy::ImageProxyConfig;
 use super::failure::{Failure, SKOPEO};
 use crate::system::command;
 
-/// Options of skopeo. For what is not given its own configuration holds.
+/// Options of skopeo, whose own configuration applies to everything that is not given.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// File with credentials, see containers-auth.json(5).
@@ -58,13 +58,13 @@ impl Access {
     }
 }
 
-/// Runs skopeo to its end, and returns what it printed.
+/// Runs skopeo until it ends, and returns what it printed.
 pub fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
     let output = command::finish(command).map_err(Failure::not_started)?;
     if output.status.success() { Ok(output.stdout) } else { Err(Failure::from_stderr(&output.stderr)) }
 }
 
-/// A pull that is killed leaves no skopeo behind.
+/// Makes skopeo end along with this process, so that a killed pull leaves none behind.
 fn end_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     let set = || nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).map_err(Into::into);

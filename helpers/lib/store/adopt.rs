@@ -1,4 +1,4 @@
-//! Images that containers/image wrote to the repository for Atomic: their layers are merged as a pull would do it.
+//! Adopting images that containers/image wrote to the repository for Atomic: their layers are merged as in a pull.
 //!
 //! Nothing is fetched. An image that lacks a layer or the configuration has to be pulled again.
 
@@ -14,12 +14,12 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 
-/// The file in the commit of a configuration.
+/// Name of the file in the commit of a configuration.
 const CONTENT: &str = "content";
 
-/// Makes an image that Atomic pulled one of ours, under the same name.
+/// Turns an image that Atomic pulled into one of ours, under the same name.
 pub fn adopt(store: &Store, name: &str) -> Result<Image> {
-    let what = || format!("cannot use image {name} as Atomic pulled it; pull it again");
+    let what = || format!("cannot adopt image {name}, which Atomic pulled; pull it again");
     write(store, name).context(what)
 }
 

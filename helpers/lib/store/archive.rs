@@ -1,7 +1,8 @@
 //! Tar archives, read one member after the other: ustar, long names as GNU tar writes them, and PAX records.
 //!
-//! Headers are parsed by the crate tar. What is between them is read here, as container engines read it: that crate splits
-//! PAX records at newlines, which values may contain (capabilities are binary), and reads names of any length into memory.
+//! The crate tar parses headers. Everything else is read here, in the same way as by container engines: that crate
+//! splits PAX records at newlines, which values may contain (capabilities are binary), and reads names of any length
+//! into memory.
 
 use std::io::{self, Read};
 
@@ -9,14 +10,14 @@ use tar::{EntryType, Header};
 
 use crate::error::{Context, Error, Result};
 
-/// Size of a header, and of what content is padded to.
+/// Size of a header in bytes; content is padded to a multiple of it.
 const BLOCK: usize = 512;
-/// Longest name or set of PAX records.
+/// Maximum size in bytes of a name or a set of PAX records.
 const EXTENSION_MAX: u64 = 1 << 20;
-/// How much of a path is shown in messages.
+/// How many bytes of a path are shown in messages.
 const SHOWN_MAX: usize = 128;
 
-/// A member of an archive: what its header and the records before that say.
+/// A member of an archive, as described by its header and the records before that.
 pub struct Member {
     /// Type of the file.
     pub kind: EntryType,
@@ -28,7 +29,7 @@ pub struct Member {
     pub uid: u64,
     /// Group ID.
     pub gid: u64,
-    /// Permissions, and whatever else the field holds.
+    /// Permissions, and whatever else the field contains.
     pub mode: u32,
     /// Length of the content that follows.
     pub size: u64,
@@ -44,7 +45,7 @@ pub struct Archive<R> {
     padding: u64,
 }
 
-/// What is said of a member before its header.
+/// What the records before a header say about a member.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
@@ -68,7 +69,7 @@ impl<R: Read> Archive<R> {
         Archive { inner, left: 0, padding: 0 }
     }
 
-    /// The part that was not read.
+    /// The part that has not been read.
     pub fn into_inner(self) -> R {
         self.inner
     }
@@ -103,7 +104,7 @@ impl<R: Read> Archive<R> {
         let target = before.target.or(pax.target);
         let target = target.or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
         let kind = match header.entry_type() {
-            // Old archives have no type for directories.
+            // Old archives do not have a type for directories.
             EntryType::Regular if header.as_bytes()[156] == 0 && path.ends_with(b"/") => EntryType::Directory,
             other => other,
         };
@@ -137,7 +138,7 @@ impl<R: Read> Archive<R> {
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
-    /// Reads the next header; `None` at the end, which a block of zeros marks, or nothing does.
+    /// Reads the next header; `None` at the end, with or without a block of zeros.
     fn header(&mut self) -> Result<Option<Header>> {
         let what = || "cannot read a header".to_string();
         io::copy(self, &mut io::sink()).context(what)?;
@@ -219,7 +220,8 @@ impl Pax {
     }
 }
 
-/// The first record, `LENGTH KEY=VALUE\n` where the length counts itself, as key and value; and the records behind it.
+/// The key and the value of the first record, `LENGTH KEY=VALUE\n` where the length counts itself, and the records
+/// after it.
 fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = records.iter().position(|byte| *byte == b' ')?;
     let length: usize = std::str::from_utf8(&records[..blank]).ok()?.parse().ok()?;
@@ -228,7 +230,7 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((&text[..equals], &text[equals + 1..], &records[length..]))
 }
 
-/// A path as it is shown in messages: quoted, and cut off if it is long.
+/// A path as it is shown in messages: quoted, and truncated if it is long.
 pub fn shown(path: &[u8]) -> String {
     match path.get(..SHOWN_MAX) {
         Some(start) if path.len() > SHOWN_MAX => format!("{:?}...", String::from_utf8_lossy(start)),

@@ -1,4 +1,4 @@
-//! Attributes of files in layers, as objects of the repository hold them.
+//! Attributes of files in layers, in the form of the repository's objects.
 
 use ostree::glib::Variant;
 use ostree::prelude::ToVariant;
@@ -31,7 +31,7 @@ impl Attributes {
         Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member) })
     }
 
-    /// Mode of a regular file, with its type.
+    /// Mode of a regular file, including the type.
     pub fn file_mode(&self) -> u32 {
         nix::libc::S_IFREG | self.mode
     }

@@ -1,4 +1,4 @@
-//! Blobs of layers: decompressing them, and measuring what is read of them.
+//! Blobs of layers: decompressing them, and measuring what is read.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
-/// How much of a blob is read at once.
+/// How many bytes of a blob are read at once.
 const BUFFER: usize = 256 << 10;
 /// Largest window of zstd, as a power of two: a larger one would take more memory than a pull may.
 const WINDOW: u32 = 25;
@@ -24,7 +24,7 @@ pub enum Unpacked<R: BufRead> {
     Zstd(Box<zstd::Decoder<'static, R>>),
 }
 
-/// Decompresses a blob by what it begins with: media types are not always true.
+/// Decompresses a blob according to its first bytes, since media types are not always right.
 pub fn decompress<R: Read>(blob: R) -> io::Result<Unpacked<BufReader<R>>> {
     let mut blob = BufReader::with_capacity(BUFFER, blob);
     match blob.fill_buf()? {
@@ -63,7 +63,7 @@ impl<R: BufRead> Read for Unpacked<R> {
 #[derive(Clone, Default)]
 pub struct Meter(Rc<RefCell<(Sha256, u64)>>);
 
-/// A reader whose content is measured.
+/// A reader that measures what is read through it.
 pub struct Metered<R> {
     inner: R,
     meter: Meter,

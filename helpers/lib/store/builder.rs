@@ -1,7 +1,7 @@
 //! The tree of one layer, built from the members of its archive.
 //!
-//! Nothing is unpacked to anywhere: a name is a key in a tree object and never a path on this host, so none can lead out
-//! of the repository. What a tree cannot hold is refused, or skipped and counted.
+//! Nothing is unpacked: a name is a key in a tree object and never a path on this host, so no name can lead out of the
+//! repository. What a tree cannot contain is refused, or skipped and counted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
@@ -21,15 +21,15 @@ use super::repository::NEVER;
 use crate::digest;
 use crate::error::{Context, Error, Result};
 
-/// Longest path, as the kernel has it.
+/// Maximum length of a path, the same as the kernel's.
 const PATH_MAX: usize = 4096;
-/// Longest name in a path, as the kernel has it.
+/// Maximum length of a name in a path, the same as the kernel's.
 const NAME_MAX: usize = 255;
-/// Largest file that is read into memory as a whole.
+/// Maximum size in bytes of files that are read into memory as a whole.
 const WHOLE: u64 = 1 << 20;
-/// How much of larger ones is read at once.
+/// How many bytes of larger files are read at once.
 const CHUNK: usize = 256 << 10;
-/// How many entries of trees, of some 200 bytes each, are in memory before what is built is written.
+/// How many entries of trees, of some 200 bytes each, are kept in memory before the tree is written.
 const ENTRIES: usize = 50_000;
 
 /// The tree of a layer, being built.
@@ -45,7 +45,7 @@ pub struct Builder<'a> {
     skipped: usize,
 }
 
-/// A tree that was built.
+/// A complete tree.
 pub struct BuiltTree {
     /// The tree, which has been written.
     pub root: RepoFile,
@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
         Ok(BuiltTree { root, implicit: self.implicit, skipped: self.skipped })
     }
 
-    /// Writes what has been built so far, so that memory does not grow with the layer: libostree reads again what it needs.
+    /// Writes what has been built so far, so that memory does not grow with the layer; libostree rereads what it needs.
     fn write_out(&mut self) -> Result<()> {
         let root = commit::write_tree(self.repo, &self.root)?;
         let content = root.tree_get_contents_checksum().unwrap_or_default();
@@ -134,8 +134,8 @@ impl<'a> Builder<'a> {
         self.write_object(object).context(|| "cannot write its object".into())
     }
 
-    /// Writes a file's object, unless it exists. Its checksum is computed here, with the CPU's own instructions; libostree
-    /// would write the file first and look then.
+    /// Writes a file's object, unless it exists. Its checksum is computed here, with the CPU's own instructions;
+    /// libostree would write the file before it checks whether the object exists.
     fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
         let checksum = digest::hex(&Sha256::digest(&object));
         if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? {
@@ -203,8 +203,8 @@ impl<'a> Builder<'a> {
         Some(directory)
     }
 
-    /// Returns the directory that a path is in. Archives may lack members for directories, so they are created; but nothing
-    /// is put through a symlink.
+    /// Returns the directory that a path is in. Archives may lack members for directories, so these are created; but
+    /// symlinks are never followed.
     fn parent(&mut self, path: &[String]) -> Result<MutableTree> {
         let mut directory = self.root.clone();
         for (depth, name) in path.iter().enumerate() {

@@ -20,9 +20,9 @@ pub struct CatalogEntry {
     pub created: Option<String>,
     /// Size of its objects in the store, in bytes.
     pub size: u64,
-    /// Size of those objects that no other image has.
+    /// Size in bytes of those objects that no other image has.
     pub unique: u64,
-    /// Who had to sign it, if the signature policy demanded anything.
+    /// Who had to sign it, if the signature policy required a signature.
     pub signer: Option<String>,
     /// Its layers, lowest first.
     pub layers: Vec<LayerBlob>,
@@ -48,7 +48,7 @@ pub struct BrokenImage {
     pub problem: String,
 }
 
-/// Names of all images, and of what has the name of one, in order.
+/// Names of all images, and of other refs with the name of one, in order.
 pub fn names(store: &Store) -> Result<Vec<String>> {
     let refs = store.repo.list_refs(None, NEVER);
     let refs = refs.context(|| format!("cannot list the images in {}", store.path.display()))?;

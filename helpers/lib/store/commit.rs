@@ -1,8 +1,8 @@
 //! Commits, written in such an order that a commit never exists without all of its trees.
 //!
-//! A transaction of libostree ends with objects being renamed into place one by one, in no particular order. If it is killed
-//! meanwhile, it may have moved a commit but not its trees, and then `ostree fsck` fails for good. So trees are written in a
-//! transaction, and the commit after it.
+//! A transaction of libostree ends with objects being renamed into place one by one, in no particular order. If it is
+//! killed meanwhile, it may have moved a commit but not its trees, and `ostree fsck` fails from then on. So trees are
+//! written in a transaction, and the commit after it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use ostree::{MutableTree, RepoFile, ffi, glib};
 use super::repository::NEVER;
 use crate::error::{Context, Error, Result};
 
-/// What a commit is made of.
+/// The parts of a commit.
 pub struct CommitContent<T> {
     /// Its tree, which has been written.
     pub root: RepoFile,
     /// Its metadata.
     pub metadata: Variant,
-    /// What else the caller of [`publish`] is to get.
+    /// An additional result for the caller of [`publish`].
     pub result: T,
 }
 
@@ -38,8 +38,8 @@ pub fn publish<T>(
     let transaction = repo.auto_transaction(NEVER).context(what)?;
     let CommitContent { root, metadata, result } = write()?;
     transaction.commit(NEVER).context(what)?;
-    // Outside of a transaction: that would sync the whole file system and every directory once more for one object. What it
-    // leaves if it is killed would also be taken up by a later one, when the trees may have been pruned.
+    // Not in a transaction, which would sync the whole file system and every directory once more for one object. Also,
+    // if it were killed, a later transaction would take up the rest of it, when the trees may have been pruned.
     let commit = repo.write_commit(None, None, None, Some(&metadata), &root, NEVER).context(what)?;
     sync(repo, &commit).context(what)?;
     repo.set_ref_immediate(None, reference, Some(&commit), NEVER).context(what)?;
@@ -75,7 +75,8 @@ impl<'a> SharedLock<'a> {
     #[allow(unsafe_code)]
     fn take(repo: &'a ostree::Repo) -> Result<SharedLock<'a>, glib::Error> {
         let mut error = ptr::null_mut();
-        // SAFETY: the repository is borrowed and open, and a null cancellable is allowed; the crate has no safe function for this.
+        // SAFETY: the repository is borrowed and open, and a null cancellable is allowed; the crate has no safe
+        // function for this.
         unsafe {
             ffi::ostree_repo_lock_push(
                 repo.to_glib_none().0,

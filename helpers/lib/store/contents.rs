@@ -16,7 +16,7 @@ use crate::image::tree::{FileKind, Tree, TreeEntry};
 /// File attributes that a walk needs.
 const ATTRIBUTES: &str =
     "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
-/// Largest file of an image that is read into memory.
+/// Maximum size in bytes of an image's file that is read into memory.
 const READ_MAX: u64 = 16 << 20;
 
 /// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links.
@@ -24,7 +24,7 @@ const READ_MAX: u64 = 16 << 20;
 pub struct Stored<'a> {
     /// The store that holds the image.
     pub store: &'a Store,
-    /// One of its images.
+    /// The image.
     pub image: &'a Image,
 }
 
@@ -51,7 +51,7 @@ impl Tree for Stored<'_> {
         let what = || format!("cannot check out {} to {}", self.image.name, destination.display());
         let parent = File::open(destination.parent().unwrap_or(destination)).context(what)?;
         let name = destination.file_name().ok_or_else(|| Error::new("it has no name")).context(what)?;
-        // Copies would take as much space as the image, and would differ from the store's files once those are repaired.
+        // Copies would need as much space as the image, and would differ from the store's files if those are repaired.
         let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
         let repo = &self.store.repo;
         repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &self.image.commit, NEVER).context(what)

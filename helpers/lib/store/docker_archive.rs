@@ -1,4 +1,4 @@
-//! Archives that `docker save` writes: what the image in one is called.
+//! The name of the image in an archive that `docker save` wrote.
 
 use std::error::Error;
 use std::fs::File;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-/// Largest manifest.json that is read.
+/// Maximum size in bytes of a manifest.json.
 const MANIFEST_MAX: u64 = 4 << 20;
 
-/// The first tag of the last image in an archive, which is the one that Atomic took; `None` if it has no tag.
+/// The first tag of the last image in an archive, which is the one that Atomic used; `None` if it has no tag.
 pub fn first_tag(file: &Path) -> Result<Option<String>, Box<dyn Error + Send + Sync>> {
     let mut reader = BufReader::new(File::open(file)?);
     let is_gzip = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);

@@ -1,6 +1,7 @@
-//! The HTTP interface of the local engine, for what skopeo cannot ask it: which of its images a digest means.
+//! The HTTP interface of the local engine, for a question that skopeo cannot ask: which of its images has a digest.
 //!
-//! An engine keeps the digests that its images were pulled by, but no manifests. skopeo makes one up, which has another digest.
+//! An engine keeps the digests that its images were pulled by, but no manifests. skopeo makes one up, with a different
+//! digest.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
-/// The socket that skopeo uses, too.
+/// The socket of the engine, the same that skopeo uses.
 const SOCKET: &str = "/var/run/docker.sock";
-/// Longest answer.
+/// Maximum size of an answer in bytes.
 const ANSWER_MAX: u64 = 4 << 20;
-/// How long an answer may take.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the ID of the image that is called `name`, which may contain a digest.

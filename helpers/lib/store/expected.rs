@@ -1,4 +1,4 @@
-//! What the layers of an image must be, as its manifest and its configuration say.
+//! What the layers of an image must be, according to its manifest and its configuration.
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 

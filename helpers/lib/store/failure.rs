@@ -1,7 +1,7 @@
 //! Why skopeo failed.
 //!
-//! skopeo gives text, and before version 1.19 nothing else. The text is looked at here, once, where it comes in; everywhere
-//! else a failure has a [`Reason`].
+//! skopeo returns text, and before version 1.19 nothing else. The text is only examined here; everywhere else, a
+//! failure has a [`Reason`].
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,7 +11,7 @@ use containers_image_proxy::Error as ProxyError;
 
 /// The program that reaches sources.
 pub const SKOPEO: &str = "skopeo";
-/// What is said of networks, and by servers that are overloaded.
+/// Texts about failures of networks and overloaded servers.
 const TRANSIENT: [&str; 19] = [
     "connection refused",
     "connection reset",
@@ -33,9 +33,9 @@ const TRANSIENT: [&str; 19] = [
     "service unavailable",
     "gateway timeout",
 ];
-/// What is said if whoever reads from a pipe has closed it.
+/// Texts about a pipe whose reader has closed it.
 const BROKEN_PIPE: [&str; 2] = ["broken pipe", "epipe"];
-/// What is said of an image that the signature policy does not allow.
+/// Texts about an image that the signature policy does not allow.
 const REJECTED: [&str; 1] = ["source image rejected"];
 
 /// A failure of skopeo.
@@ -45,21 +45,21 @@ pub struct Failure {
     message: String,
 }
 
-/// What a failure means for whoever called skopeo.
+/// What a failure means for the caller of skopeo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The network failed, or a server was overloaded: the same may succeed a little later.
+    /// The network failed, or a server was overloaded: a later attempt may succeed.
     Transient,
     /// The blob was not read to its end.
     BrokenPipe,
     /// The signature policy does not allow the image.
     Rejected,
-    /// Anything else, which will not pass.
+    /// Anything else, for which another attempt would be pointless.
     Other,
 }
 
 impl Failure {
-    /// The failure of a skopeo that could not be started.
+    /// A failure to start skopeo.
     pub fn not_started(error: impl fmt::Display) -> Failure {
         Failure { reason: Reason::Other, message: format!("{error}; install the package skopeo") }
     }
@@ -90,7 +90,7 @@ impl Failure {
         Failure { reason, message }
     }
 
-    /// What it means.
+    /// What the failure means.
     pub fn reason(&self) -> Reason {
         self.reason
     }
@@ -103,7 +103,7 @@ impl From<ProxyError> for Failure {
             ProxyError::SkopeoSpawnError(e) => {
                 return Failure::not_started(format_args!("cannot run {SKOPEO}: {e}"));
             }
-            // What the proxy's protocol says around skopeo's own words is left out.
+            // Leaves out what the proxy's protocol adds to skopeo's message.
             ProxyError::RequestInitiationFailure { error, .. }
             | ProxyError::RetryableRequestFailure { error, .. }
             | ProxyError::RequestReturned(error) => error.to_string(),
@@ -127,7 +127,7 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// Whether an error comes from a failure that may pass: of skopeo, or of a connection of our own.
+/// Whether an error comes from a temporary failure, of skopeo or of a connection of our own.
 pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! Images in the repository: commits of merged trees, and what their metadata says.
+//! Images in the repository: commits of merged trees, and their metadata.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -77,12 +77,12 @@ pub fn source(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(metadata.lookup::<String>(SOURCE).ok().flatten().filter(|source| !source.is_empty()))
 }
 
-/// The fingerprint of the policy that allowed an image, as [`set_policy`] recorded it.
+/// The fingerprint of the policy that allowed an image, according to [`set_policy`].
 pub fn policy(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(detached(repo, image)?.lookup(POLICY).ok().flatten())
 }
 
-/// Who had to sign an image, as [`set_policy`] recorded it.
+/// Who had to sign an image, according to [`set_policy`].
 pub fn signer(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(detached(repo, image)?.lookup(SIGNER).ok().flatten())
 }
@@ -126,7 +126,7 @@ fn ref_file(store: &Store, name: &str) -> PathBuf {
     store.path.join("refs/heads").join(refs::image_ref(name))
 }
 
-/// The manifest of any image, also of one that Atomic pulled.
+/// The manifest of any image, including those that Atomic pulled.
 pub fn manifest(repo: &ostree::Repo, commit: &str) -> Result<String> {
     let (variant, _) = repo.load_commit(commit).context(|| format!("commit {commit}"))?;
     let manifest = VariantDict::new(Some(&variant.child_value(0))).lookup::<String>(MANIFEST).ok().flatten();

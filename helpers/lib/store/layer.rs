@@ -1,4 +1,4 @@
-//! Layers: tar archives, streamed into commits that hold them as they were packed, markers of whiteouts included.
+//! Layers: tar archives, streamed into commits that contain them as they were packed, including markers of whiteouts.
 
 use std::io::{self, Read};
 
@@ -37,7 +37,7 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLay
     let metadata = VariantDict::new(Some(&variant.child_value(0)));
     let diff_id = metadata.lookup::<String>(UNCOMPRESSED_DIGEST).ok().flatten();
     if diff_id.as_deref() != Some(expected.diff_id.as_ref()) {
-        // Incomplete, or not what it is called: it is fetched again.
+        // It is incomplete, or does not match its name: it is fetched again.
         return Ok(None);
     }
     let implicit = metadata.lookup::<Vec<String>>(IMPLICIT).ok().flatten().unwrap_or_default();

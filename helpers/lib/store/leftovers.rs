@@ -1,5 +1,5 @@
-//! What killed pulls left in the repository's directory for temporary files, and among its objects. libostree removes its own
-//! after a day, or after a boot; a full disk cannot wait for that.
+//! What killed pulls left behind in the repository's directory for temporary files, and among its objects. libostree
+//! removes its own leftovers after a day, or after a boot; a full disk cannot wait for that.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -17,25 +17,25 @@ use crate::error::{Context, Result};
 use crate::system::files;
 use crate::system::mounts;
 
-/// Prefix of the names of transactions' directories. Beside each is a lock of that name and [`LOCK`].
+/// Prefix of the names of transactions' directories. Next to each is its lock, whose name has the suffix [`LOCK`].
 const TRANSACTION: &str = "staging-";
-/// Suffix of their locks.
+/// Suffix of the names of locks.
 const LOCK: &str = "-lock";
 /// Prefix of the names of objects that are being written.
 const TEMPORARY: &str = "tmp.";
 /// The age after which libostree removes temporary files itself.
 const EXPIRY: Duration = Duration::from_secs(86_400);
-/// Why a transaction's directory is left.
+/// Why the directory of a transaction was left behind.
 const INTERRUPTED: &str = "a pull was killed or failed while it wrote objects";
 
-/// Removes what no program uses. The caller has locked the store, so that no pull is at work. `tell` gets the path and the
-/// outcome of each leftover.
+/// Removes what no program uses. The caller has locked the store, so no pull is running. `tell` receives the path and
+/// the outcome of each leftover.
 pub fn prune(store: &Store, dry_run: bool, tell: &mut dyn FnMut(&Path, Outcome)) {
     temporary_files(store, dry_run, tell);
     objects(store, dry_run, tell);
 }
 
-/// Removes a file or directory that nobody needs, unless anything is mounted in it.
+/// Removes a file or directory that is not needed, unless anything is mounted in it.
 pub fn remove(path: &Path, reason: &str, dry_run: bool) -> Outcome {
     if let Err(e) = mounts::refuse(path) {
         return Outcome::Kept(e.to_string());
@@ -81,7 +81,7 @@ fn objects(store: &Store, dry_run: bool, tell: &mut dyn FnMut(&Path, Outcome)) {
     }
 }
 
-/// Removes the directory of a transaction, unless its lock is held: in a shared repository, other programs may be at work.
+/// Removes the directory of a transaction, unless its lock is held: other programs may be using a shared repository.
 fn transaction(path: &Path, dry_run: bool) -> Result<Outcome> {
     let mut lock = path.as_os_str().to_owned();
     lock.push(LOCK);
@@ -91,7 +91,7 @@ fn transaction(path: &Path, dry_run: bool) -> Result<Outcome> {
     }
     let held = try_lock(lock).context(|| format!("cannot lock {}", lock.display()))?;
     let Some(_held) = held else {
-        return Ok(Outcome::Kept("another program is at work in it".into()));
+        return Ok(Outcome::Kept("another program is using it".into()));
     };
     let outcome = remove(path, INTERRUPTED, dry_run);
     if !dry_run {

@@ -1,4 +1,4 @@
-//! The place of the store, and how it is found.
+//! Where the store is.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -14,13 +14,13 @@ use crate::system::files;
 const HOST: &str = "/ostree/repo";
 /// Our own repository, below the directory of deployments.
 const OWN: &str = "ostree";
-/// Prefix of the names of files that are linked to see whether that works.
+/// Prefix of the names of probes: files that are linked to find out whether that works.
 const PROBE: &str = ".syscontainers-probe-";
-/// Such files exist for moments only; older ones were left behind.
+/// Maximum age of a probe that is in use, which exists for moments only; older ones were left behind.
 const PROBE_AGE: Duration = Duration::from_secs(86_400);
 
-/// Returns the repository to use: the one that was chosen, else our own if it exists, else the host's if its files can be
-/// linked into deployments, else our own.
+/// Returns the repository to use: the one that was chosen, or our own if it exists, or the host's if its files can be
+/// linked into deployments, or else our own.
 pub fn find(root: &Root, repo: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = repo {
         return Ok(path.to_path_buf());
@@ -36,7 +36,8 @@ pub fn find(root: &Root, repo: Option<&Path>) -> Result<PathBuf> {
     Ok(if use_host { host } else { own })
 }
 
-/// Whether files of `repo` can be linked into `deployments`. It is tried, since that depends on mounts and file systems.
+/// Whether files of `repo` can be linked into `deployments`. It is tried, since that depends on mounts and file
+/// systems.
 fn links_into(repo: &Path, deployments: &Path) -> bool {
     let name = format!("{PROBE}{}", std::process::id());
     let (from, to) = (repo.join("tmp").join(&name), deployments.join(&name));
@@ -44,7 +45,7 @@ fn links_into(repo: &Path, deployments: &Path) -> bool {
         .and_then(|()| File::create_new(&from))
         .and_then(|_| fs::hard_link(&from, &to));
     for path in [from, to] {
-        // It may not exist.
+        // The repository may not exist.
         let _ = fs::remove_file(path);
     }
     match linked {

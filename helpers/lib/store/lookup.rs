@@ -1,4 +1,4 @@
-//! Finding images in the store by the names that people give.
+//! Finding images in the store by the names that users type.
 
 use super::adopt;
 use super::image;
@@ -25,7 +25,7 @@ impl Store {
         image::load(&self.repo, name).context(|| format!("cannot read image {name}"))
     }
 
-    /// As [`Store::find`]; an image that Atomic pulled becomes one of ours.
+    /// Like [`Store::find`], but adopts an image that Atomic pulled.
     pub fn find_or_adopt(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;

@@ -11,20 +11,21 @@ use crate::error::{Context, Error, Result};
 
 /// Prefix of markers for files of lower layers that were removed.
 const WHITEOUT: &str = ".wh.";
-/// Prefix of markers for whole directories, and of what aufs left behind.
+/// Prefix of markers for whole directories, and of files that aufs left behind.
 const SPECIAL: &str = ".wh..wh.";
 /// Marker for a directory that hides everything of lower layers.
 const OPAQUE: &str = ".wh..wh..opq";
 
 /// A layer in the repository.
 pub struct StoredLayer {
-    /// The commit that holds it as it was packed.
+    /// The commit that contains the layer as it was packed.
     pub commit: String,
-    /// Directories without an entry of their own in the archive. If a lower layer has them, they keep its owner and mode.
+    /// Directories without an entry of their own in the archive. If a lower layer has them, they keep its owner and
+    /// mode.
     pub implicit: BTreeSet<String>,
 }
 
-/// A dirtree object: files with checksums, directories with those of their content and metadata.
+/// A dirtree object: files with their checksums, directories with those of their content and metadata.
 type DirTree = (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>, Vec<u8>)>);
 
 /// Merges layers, lowest first.
@@ -66,7 +67,7 @@ impl Merge<'_> {
             if name == OPAQUE {
                 clear(target)?;
             } else if name.starts_with(SPECIAL) {
-                // It says nothing about files.
+                // It does not hide any file.
             } else if let Some(gone) = name.strip_prefix(WHITEOUT) {
                 remove(target, gone)?;
             }
@@ -81,7 +82,7 @@ impl Merge<'_> {
             let (content, metadata) = (digest::hex(content), digest::hex(metadata));
             let is_new = !matches!(target.lookup(name), Ok((_, Some(_))));
             let below = ensure_directory(target, name)?;
-            // Most are. Then what is in it is read only if a layer above changes it.
+            // Most are. Then its content is only read if a layer above changes it.
             let is_whole = is_new && !self.has_markers(&content)?;
             if !(is_whole && below.fill_empty_from_dirtree(self.repo, &content, &metadata)) {
                 self.directory(&below, is_new, &content, &metadata, &format!("{path}/{name}"))?;
@@ -119,7 +120,7 @@ pub fn replace_file(directory: &MutableTree, name: &str, checksum: &str) -> Resu
     directory.replace_file(name, checksum).context(|| format!("cannot add {name:?}"))
 }
 
-/// Returns the directory called `name`; creates it, and replaces a file of that name, if need be.
+/// Returns the directory `name`; if there is none, creates it, and replaces a file of that name.
 pub fn ensure_directory(directory: &MutableTree, name: &str) -> Result<MutableTree> {
     if let Ok((Some(_), _)) = directory.lookup(name) {
         remove(directory, name)?;

@@ -1,8 +1,9 @@
 //! The image store: an OSTree repository with layers, and the merged tree of each image.
 //!
-//! Only the modules here use libostree. Refs have the names that containers/image's ostree transport gives them, so that
-//! layers which Project Atomic's programs pulled are found: `ociimage/<hex digest>` is a layer, `ociimage/<encoded name>`
-//! an image. The commit of an image is ours: it holds the merged tree, with manifest and configuration in its metadata.
+//! Only the modules here use libostree. Refs have the names that containers/image's ostree transport gives them, so
+//! that layers which Project Atomic's programs pulled are found: `ociimage/<hex digest>` is a layer, `ociimage/<encoded
+//! name>` an image. The commit of an image is ours: it holds the merged tree, with manifest and configuration in its
+//! metadata.
 
 pub mod access;
 mod adopt;

@@ -1,8 +1,8 @@
-//! What a prune does to the store, as data: each thing that it looks at has one outcome.
+//! What a prune does to the store, as data: each thing that it examines has one outcome.
 
 use crate::error::Error;
 
-/// What something in the store is.
+/// The kind of something in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreItem {
     /// An image, by its name.
@@ -11,25 +11,25 @@ pub enum StoreItem {
     Layer,
     /// A ref of another program.
     Ref,
-    /// A file or directory that a killed program left, or its ref.
+    /// A file, directory or ref that a killed program left behind.
     Leftover,
     /// Objects that no ref leads to, by the path of the store.
     Objects,
 }
 
-/// What became of something.
+/// The outcome for one thing.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It stays, for this reason.
+    /// It is kept, for this reason.
     Kept(String),
     /// It was removed for this reason, or would be.
     Removed {
-        /// Why.
+        /// Why it was removed.
         reason: String,
-        /// How many bytes are free now.
+        /// How many bytes this freed.
         bytes: u64,
     },
-    /// It should have been removed.
+    /// It could not be removed.
     Failed(Error),
 }
 

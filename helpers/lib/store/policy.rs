@@ -1,7 +1,8 @@
-//! Signature policies, containers-policy.json(5): whether one demands anything, and which of its rules applies to an image.
+//! Signature policies, containers-policy.json(5): whether one has requirements, and which of its rules applies to an
+//! image.
 //!
-//! Nothing is enforced here, skopeo does that. But the image proxy of older versions lets everything through, so images are
-//! fetched by `skopeo copy`, which does not, if the policy demands anything of their transport.
+//! Nothing is enforced here; skopeo does that. But the image proxy of older versions allows everything, so if the
+//! policy has requirements for their transport, images are fetched with `skopeo copy`, which does not.
 
 use std::path::{Path, PathBuf};
 
@@ -23,12 +24,12 @@ const OWN: &str = ".config/containers/policy.json";
 /// A policy file.
 pub struct SignaturePolicy {
     path: PathBuf,
-    /// `None` if it cannot be read: skopeo says why.
+    /// `None` if it cannot be read: skopeo reports why.
     content: Option<Value>,
 }
 
 impl SignaturePolicy {
-    /// Reads the policy that skopeo uses: the one that was chosen, else the user's, else the system's.
+    /// Reads the policy that skopeo uses: the one that was chosen, or the user's, or else the system's.
     pub fn find(access: &Access) -> SignaturePolicy {
         let own =
             std::env::var_os("HOME").map(|home| Path::new(&home).join(OWN)).filter(|path| path.exists());
@@ -42,7 +43,8 @@ impl SignaturePolicy {
         &self.path
     }
 
-    /// Whether it demands anything of any image of a transport. A policy that cannot be read does.
+    /// Whether the policy has requirements for any image of a transport. A policy that cannot be read counts as having
+    /// some.
     pub fn demands(&self, transport: &Transport) -> bool {
         let Some(content) = &self.content else { return true };
         let scopes = content.pointer(&format!("/transports/{}", transport.name)).and_then(Value::as_object);
@@ -52,7 +54,7 @@ impl SignaturePolicy {
         rules.peek().is_none() || rules.any(|rule| !is_anything(rule))
     }
 
-    /// A digest of the policy and of all files that it names, which are its keys. `None` if it cannot be read.
+    /// A digest of the policy and of all files that it names, which are keys; `None` if the policy cannot be read.
     pub fn fingerprint(&self) -> Option<String> {
         let content = self.content.as_ref()?;
         let mut digest = Sha256::new_with_prefix(content.to_string());
@@ -63,7 +65,7 @@ impl SignaturePolicy {
         Some(digest::hex(&digest.finalize()))
     }
 
-    /// Who had to sign an image, by the keys of the rule that applies; `None` if nobody had to.
+    /// Who had to sign an image, by the keys of the rule that applies; `None` if no signature was required.
     pub fn signer(&self, reference: &Reference) -> Option<String> {
         let content = self.content.as_ref()?;
         let scopes = content.get("transports").and_then(|t| t.get(reference.transport().name));
@@ -114,7 +116,7 @@ fn types(rule: &Value) -> String {
     types.collect::<Vec<_>>().join(", ")
 }
 
-/// Scopes that contain an image, the narrowest first, as skopeo looks them up.
+/// Scopes that contain an image, narrowest first, in the order in which skopeo looks them up.
 fn scopes_of(reference: &Reference) -> Vec<String> {
     let (location, kind) = (reference.location(), reference.transport().scopes);
     let mut scopes = vec![location.to_owned()];

@@ -1,7 +1,7 @@
-//! What people, and the service manager, see of a pull.
+//! The progress of a pull, for users and for the service manager.
 //!
-//! On a terminal each layer has a progress bar, elsewhere a line. The service manager gets `STATUS=`, and is told to extend
-//! its timeout for as long as bytes arrive.
+//! On a terminal, each layer has a progress bar, elsewhere a line. The service manager gets `STATUS=`, and is asked to
+//! extend its timeout for as long as bytes arrive.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::program::bytes;
 use crate::program::log;
 use crate::system::notify::is_expected;
 
-/// How long the service manager is to wait after the last sign of life.
+/// How long the service manager is asked to wait after the last sign of life.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Shortest time between two signs of life.
+/// Minimum time between two signs of life.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows what a pull is doing.
@@ -28,7 +28,7 @@ pub struct Progress {
     quiet: bool,
     /// Whether there are progress bars.
     bars: bool,
-    /// Whether a service manager listens.
+    /// Whether there is a service manager to notify.
     managed: bool,
 }
 
@@ -50,7 +50,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(layer.size()), target);
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        // As everywhere else, where indicatif would choose its own form.
+        // In the same format as everywhere else, instead of indicatif's own.
         let style = style.with_key("bytes", |state: &ProgressState, text: &mut dyn Write| {
             let _ = text.write_str(&bytes::shown(state.pos()));
         });
@@ -102,13 +102,13 @@ impl PullObserver for Progress {
     }
 }
 
-/// The digest of a layer as people see it.
+/// The short form of a layer's digest.
 fn short(layer: &Descriptor) -> &str {
     digest::shorten(layer.digest().as_ref())
 }
 
 fn tell_manager(status: &str) {
     let patience = format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros());
-    // The pull goes on whether the service manager listens or not.
+    // The pull continues whether the service manager is reached or not.
     let _ = notify(false, &[NotifyState::Status(status.to_owned()), NotifyState::Other(patience)]);
 }

@@ -1,7 +1,7 @@
-//! Pruning the store: refs of images and layers that nobody needs, what killed pulls left, and then objects.
+//! Pruning the store: refs of images and layers that are not needed, what killed pulls left behind, and then objects.
 //!
-//! Which images stay is for the caller to decide. The repository may be shared with the host's own system: refs of others are
-//! left alone, and what they lead to stays. The caller holds [`Store::lock_exclusive`].
+//! The caller decides which images are kept. The repository may be shared with the host's own system: refs of other
+//! programs are left alone, and what they lead to is kept. The caller holds [`Store::lock_exclusive`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -20,39 +20,39 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::system::files;
 
-/// Depth of history that counts as used: all of it, since it is for its owner to shorten.
+/// Depth of history that counts as used: all of it, since only its owner may shorten it.
 const ALL: i32 = -1;
 
-/// An image of any program, which stays or not.
+/// An image, written by any program, that may be removed.
 pub struct Candidate {
-    /// Its name in the store.
+    /// Name of the image in the store.
     pub name: String,
-    /// The commit that its ref names.
+    /// The commit that the image's ref names.
     pub commit: String,
-    /// How long ago it was pulled.
+    /// How long ago the image was pulled.
     pub age: Duration,
 }
 
-/// Whether an image stays, and why.
+/// Whether an image is kept, and why.
 pub enum ImageVerdict {
-    /// It stays.
+    /// It is kept, for this reason.
     Keep(String),
-    /// It is removed.
+    /// It is removed, for this reason.
     Remove(String),
 }
 
 /// How much was removed, or would be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Objects {
-    /// Number of objects.
+    /// Number of objects that were removed.
     pub count: u64,
-    /// Their size.
+    /// Size of these objects in bytes.
     pub bytes: u64,
 }
 
-/// Who decides on images, and who is told what became of everything.
+/// The caller of a prune, which decides on images and receives the outcomes.
 pub trait PruneCaller {
-    /// Decides whether an image stays.
+    /// Decides whether an image is kept.
     fn judge(&self, image: &Candidate) -> ImageVerdict;
     /// Receives the outcome for something in the store, by its name, digest or path.
     fn tell(&mut self, item: StoreItem, name: &str, outcome: Outcome);
@@ -75,7 +75,7 @@ pub fn commit_of(store: &Store, name: &str) -> Result<Option<String>> {
     Ok(commit.context(|| format!("cannot read the ref of image {name}"))?.map(|commit| commit.to_string()))
 }
 
-/// Removes refs, leftovers and objects that nobody needs. Returns how many objects were removed.
+/// Removes refs, leftovers and objects that are not needed. Returns how many objects were removed.
 pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Result<Objects> {
     let what = || format!("cannot list the refs in {}", store.path.display());
     let refs: BTreeMap<_, _> = store.repo.list_refs(None, NEVER).context(what)?.into_iter().collect();
@@ -85,7 +85,7 @@ pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Resu
     let kept = prune.images(&images);
     prune.layers(&kept, refs.keys());
     prune.other_refs(refs.keys());
-    // Before objects: a later pull takes up what was left of them, and relies on what they refer to.
+    // Before objects: a later pull takes up leftovers, and relies on what they refer to.
     let caller = &mut prune.caller;
     leftovers::prune(store, dry_run, &mut |path, outcome| {
         caller.tell(StoreItem::Leftover, &path.to_string_lossy(), outcome);
@@ -106,7 +106,7 @@ pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Resu
     Ok(Objects::default())
 }
 
-/// Refs of ours that do not name a commit, as after a power cut on some file systems.
+/// Refs of ours that do not name a commit, as after a power failure on some file systems.
 fn damaged_refs(store: &Store) -> Result<Vec<PathBuf>> {
     let directory = store.path.join(refs::DIRECTORY);
     let names = files::names(&directory)?.into_iter().filter(|name| !name.starts_with("tmp."));
@@ -143,7 +143,7 @@ struct Prune<'a> {
 }
 
 impl Prune<'_> {
-    /// Removes refs of images. Returns the images that stay.
+    /// Removes refs of images. Returns the images that are kept.
     fn images<'i>(&mut self, images: &'i [Candidate]) -> Vec<&'i Candidate> {
         let mut kept = Vec::new();
         for image in images {
@@ -163,7 +163,7 @@ impl Prune<'_> {
         kept
     }
 
-    /// Removes refs of layers that no image has any more. If an image cannot be read, it may have any of them.
+    /// Removes refs of layers that no image has any more. An image that cannot be read may have any of them.
     fn layers<'r>(&mut self, images: &[&Candidate], refs: impl Iterator<Item = &'r String>) {
         let (mut needed, mut unclear) = (HashMap::<Digest, Vec<&str>>::new(), None);
         for image in images {
@@ -189,7 +189,7 @@ impl Prune<'_> {
         }
     }
 
-    /// Of refs that belong to no image and no layer, removes only those that are ours and temporary.
+    /// Removes those refs that belong to neither an image nor a layer, but only if they are ours and temporary.
     fn other_refs<'r>(&mut self, refs: impl Iterator<Item = &'r String>) {
         for name in refs.filter(|name| refs::image_name(name).is_none() && layer_digest(name).is_none()) {
             let why = if refs::is_temporary(name) {
@@ -220,8 +220,8 @@ impl Prune<'_> {
 
     /// Removes objects that no ref leads to.
     ///
-    /// The removal of refs is synced before commits are removed, and that of commits before the rest: wherever this is killed,
-    /// or the power fails, no ref is there without its commit, and no commit without its trees.
+    /// The removal of refs is synced before commits are removed, and that of commits before the rest: no matter where
+    /// this is killed, or the power fails, there is no ref without its commit, and no commit without its trees.
     fn objects(&self) -> Result<Objects> {
         let what = || format!("cannot remove objects from {}", self.store.path.display());
         if self.dry_run {
@@ -258,7 +258,7 @@ impl Prune<'_> {
     }
 }
 
-/// Digests of everything that a manifest names, the configuration included. Docker's schema 1 is understood as well.
+/// Digests of everything that a manifest names, including the configuration. Docker's schema 1 is supported as well.
 fn blobs(manifest: &str) -> Result<HashSet<Digest>> {
     let manifest: serde_json::Value =
         serde_json::from_str(manifest).context(|| "its manifest is not valid JSON".into())?;
@@ -266,7 +266,7 @@ fn blobs(manifest: &str) -> Result<HashSet<Digest>> {
     let layers = list("layers").into_iter().map(|layer| layer["digest"].clone());
     let layers = layers.chain(list("fsLayers").into_iter().map(|layer| layer["blobSum"].clone()));
     let all = layers.chain([manifest["config"]["digest"].clone()]);
-    // The store has no blobs with other digests.
+    // The store does not have blobs with other digests.
     Ok(all.filter_map(|digest| digest.as_str()?.parse().ok()).collect())
 }
 

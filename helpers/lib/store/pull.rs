@@ -1,7 +1,7 @@
 //! A pull: from a source to an image in the store.
 //!
-//! Layers first, each a commit with a ref of its own; then the merged tree and the image's ref. If it is killed in between,
-//! the store holds layers that the next pull uses, but never half an image.
+//! Layers come first, each as a commit with a ref of its own; then the merged tree and the image's ref. If this is
+//! killed in between, the store has layers that the next pull uses, but never half an image.
 
 use nix::sys::statvfs::statvfs;
 use oci_spec::image::Descriptor;
@@ -24,14 +24,14 @@ use crate::image::Image;
 pub trait PullObserver {
     /// A layer is in the store already.
     fn present(&self, layer: &Descriptor);
-    /// A layer is being fetched, perhaps not for the first time. The function that is returned is called with the size of
-    /// every read.
+    /// A layer is being fetched, perhaps not for the first time. The returned function is called with the size of every
+    /// read.
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send>;
-    /// A layer was fetched as a whole.
+    /// A layer was fetched completely.
     fn fetched(&self, layer: &Descriptor);
     /// Something failed and will be tried again.
     fn retrying(&self, text: &str);
-    /// Something is not as it should be, but the pull goes on.
+    /// Something is wrong, but the pull continues.
     fn warning(&self, text: &str);
 }
 
@@ -45,7 +45,7 @@ pub struct Pulled {
     pub fetched: usize,
     /// How many layers were in the store already.
     pub reused: usize,
-    /// Size of the blobs that were fetched.
+    /// Size of the fetched blobs in bytes.
     pub bytes: u64,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Pull<'a> {
     }
 
     fn run(&self) -> Result<Pulled> {
-        // One that cannot be read is replaced.
+        // An image that cannot be read is replaced.
         let existing = image::load(&self.store.repo, self.name).ok().flatten();
         if let Some(image) = &existing {
             if self.is_known_to_be_current(image)? {
@@ -112,8 +112,8 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// Whether an image is the one at its source, and the policy is the one that allowed it. This is asked only if it saves
-    /// a copy, which is all that a policy can be enforced on.
+    /// Whether an image is the same as at its source, and was allowed by the same policy. This is only checked to avoid
+    /// a copy, which is needed to enforce a policy.
     fn is_known_to_be_current(&self, image: &Image) -> Result<bool> {
         if !source::needs_copy(self.reference, &self.policy)
             || image::policy(&self.store.repo, image)?.as_ref() != Some(&self.fingerprint)
@@ -166,8 +166,8 @@ impl<'a> Pull<'a> {
         Ok(Pulled { image, changed: true, fetched: layers.len() - reused, reused, bytes })
     }
 
-    /// How large layers are when they are unpacked is not known. What cannot fit is refused, and what may not fit is warned
-    /// of.
+    /// Refuses layers that cannot fit on the disk, and warns about those that may not. Their unpacked size is not
+    /// known.
     fn check_space(&self, bytes: u64) -> Result<()> {
         let place = self.store.path.display();
         let stat = statvfs(&self.store.path);

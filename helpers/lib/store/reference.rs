@@ -1,4 +1,4 @@
-//! Image references: where an image comes from, and what it is called in the store.
+//! Image references: where an image comes from, and its name in the store.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -34,7 +34,7 @@ fn parse(text: &str) -> Result<Reference, String> {
         return Err("it is empty".into());
     }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("it holds blanks or control characters".into());
+        return Err("it contains blanks or control characters".into());
     }
     let (transport, rest) = match (transports::of(text), text.split_once("://")) {
         (Some(found), _) => found,
@@ -72,7 +72,7 @@ fn parse(text: &str) -> Result<Reference, String> {
 }
 
 impl Reference {
-    /// How the image is reached.
+    /// The transport of the image.
     pub(super) fn transport(&self) -> &'static Transport {
         self.transport
     }
@@ -82,7 +82,7 @@ impl Reference {
         &self.location
     }
 
-    /// The name in the store. An archive is opened if nothing else says what its image is called.
+    /// The name in the store. If only an archive itself has the name of its image, it is opened.
     pub fn name(&self) -> Result<String> {
         match self.transport.location {
             Location::Name => Ok(self.location.clone()),
@@ -101,7 +101,7 @@ impl Reference {
         let Some(tag) = docker_archive::first_tag(Path::new(&self.location)).context(what)? else {
             return Ok(format!("{}:latest", self.stem()));
         };
-        // It is printed, and may become the name of a container.
+        // The name is printed, and may become that of a container.
         check_name(&tag).map_err(|why| format!("its name {tag:?} is invalid: {why}")).context(what)?;
         Ok(with_tag(&tag))
     }
@@ -123,7 +123,7 @@ impl Reference {
         format!("{}{}{image}", self.transport.prefix(), self.location)
     }
 
-    /// The same image for whoever is in another directory.
+    /// The same image, independent of the working directory.
     pub fn absolute(&self) -> Reference {
         let mut reference = self.clone();
         if !self.transport.has_names() {
@@ -134,7 +134,7 @@ impl Reference {
         reference
     }
 
-    /// The same image by the digest of its manifest, if its source serves images so.
+    /// The same image by the digest of its manifest, if its source supports that.
     pub fn with_digest(&self, digest: &Digest) -> Option<Reference> {
         match self.transport.digests {
             Digests::Served => {}
@@ -144,7 +144,7 @@ impl Reference {
         Some(Reference { transport: self.transport, location, image: None })
     }
 
-    /// Whether it names an image by the digest of its manifest.
+    /// Whether the reference names an image by the digest of its manifest.
     pub fn has_digest(&self) -> bool {
         self.transport.has_names() && self.location.contains('@')
     }
@@ -170,7 +170,7 @@ pub(super) fn repository(name: &str) -> &str {
     }
 }
 
-/// The part behind the last slash, where tag and digest are: a registry's port is before it.
+/// The part after the last slash, which has the tag and digest; a registry's port is before it.
 fn last_part(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

@@ -4,7 +4,7 @@ use crate::digest::Digest;
 
 /// Prefix of the refs of images and layers.
 const PREFIX: &str = "ociimage/";
-/// Their directory in a repository.
+/// Directory of these refs in a repository.
 pub const DIRECTORY: &str = "refs/heads/ociimage";
 
 /// The ref of an image. Bytes other than letters, digits, `.` and `-` become `_` and two hexadecimal digits.
@@ -49,8 +49,8 @@ pub fn layer_digest(reference: &str) -> Option<Digest> {
     format!("sha256:{}", reference.strip_prefix(PREFIX)?).parse().ok()
 }
 
-/// Whether a ref has such a name as libostree writes refs under before it renames them. One that stays was left by a
-/// program that was killed.
+/// Whether a ref has a temporary name, under which libostree writes refs before it renames them. A killed program may
+/// leave one behind.
 pub fn is_temporary(reference: &str) -> bool {
     let random = reference.strip_prefix(PREFIX).and_then(|name| name.strip_prefix("tmp."));
     random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))

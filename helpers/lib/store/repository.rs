@@ -1,4 +1,4 @@
-//! The repository itself: opening it, creating it and locking it.
+//! Opening, creating and locking the repository.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::paths::Root;
 use crate::system::files;
 use crate::system::lock::{self, Lock};
 
-/// No operation on the store is ever cancelled: it ends, or the process does.
+/// Operations on the store are never cancelled: they end, or the process does.
 pub const NEVER: Option<&Cancellable> = Cancellable::NONE;
 /// Directories of every repository.
 const DIRECTORIES: [&str; 7] =
@@ -38,18 +38,18 @@ impl Store {
         Store::at(path)
     }
 
-    /// As [`Store::open`], but returns `None` if there is no store.
+    /// Like [`Store::open`], but returns `None` if there is no store.
     pub fn open_existing(root: &Root, repo: Option<&Path>) -> Result<Option<Store>> {
         let path = location::find(root, repo)?;
         if exists(&path)? { Store::at(path).map(Some) } else { Ok(None) }
     }
 
-    /// As [`Store::open`], but creates the store if there is none.
+    /// Like [`Store::open`], but creates the store if there is none.
     pub fn open_or_create(root: &Root, repo: Option<&Path>) -> Result<Store> {
         let path = location::find(root, repo)?;
         if !exists(&path)? {
             let what = || format!("cannot create the image store {}", path.display());
-            // Files in it have the owners and modes that they have in containers, setuid among them.
+            // Files in it have the owners and modes that they have in containers, including setuid.
             files::make_directory(path.parent().unwrap_or(&path), 0o700).context(what)?;
             files::make_directory(&path, 0o700).context(what)?;
             ostree::Repo::new_for_path(&path).create(RepoMode::Bare, NEVER).context(what)?;
@@ -84,12 +84,12 @@ impl Store {
         self.path.join("tmp")
     }
 
-    /// Keeps prunes from running while the lock is held, so that nothing that was found goes away.
+    /// Prevents prunes while the lock is held, so that nothing that was found is removed.
     pub fn lock_shared(&self) -> Result<Lock> {
         lock::lock_shared(&self.path)
     }
 
-    /// Keeps pulls, checkouts and other prunes from running while the lock is held.
+    /// Prevents pulls, checkouts and other prunes while the lock is held.
     pub fn lock_exclusive(&self) -> Result<Lock> {
         lock::lock_exclusive(&self.path)
     }

@@ -1,4 +1,4 @@
-//! Attempts that are repeated if they fail for a reason that may pass.
+//! Repeating attempts after temporary failures.
 
 use std::thread;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::failure;
 use crate::error::Result;
 
-/// Waits before the second and the third attempt. Registries that ask for longer ones (429, Retry-After) are obeyed by
-/// skopeo itself.
+/// Waits before the second and the third attempt. skopeo itself honours registries that ask for longer ones (429,
+/// Retry-After).
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
-/// Runs `attempt` up to three times, as long as it fails for a reason that may pass. `tell` is called before each wait.
+/// Runs `attempt` up to three times, as long as its failures are temporary. `tell` is called before each wait.
 pub fn with_retries<T>(tell: &dyn Fn(&str), mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     for wait in WAITS {
         match attempt() {
@@ -31,7 +31,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn what_may_pass_is_tried_again_and_nothing_else() {
+    fn only_temporary_failures_are_tried_again() {
         let run = |error: &dyn Fn() -> Error| {
             let mut count = 0;
             let result = with_retries(&|_| {}, || {

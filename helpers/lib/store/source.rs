@@ -1,7 +1,7 @@
-//! Fetching images from their sources, through skopeo's image proxy. This is the only asynchronous code: one thread, and one
-//! for whoever consumes a blob.
+//! Fetching images from their sources, through skopeo's image proxy. This is the only asynchronous code: it has one
+//! thread, and another one for the consumer of a blob.
 //!
-//! skopeo speaks to registries and reads archives, with credentials, mirrors and proxies as its own configuration says.
+//! skopeo talks to registries and reads archives; its own configuration has credentials, mirrors and proxies.
 
 use std::io::Read;
 use std::path::Path;
@@ -29,18 +29,18 @@ pub struct ImageSource {
     reference: Reference,
     access: Access,
     runtime: Runtime,
-    /// The reference that a copy was made of.
+    /// The reference of the original, if this is a copy.
     original: Option<Reference>,
     _staging: Option<Staging>,
 }
 
 /// The manifest of an image at its source.
 pub struct FetchedManifest {
-    /// Its digest as the source serves it.
+    /// Digest of the manifest as the source serves it.
     pub digest: Digest,
-    /// Its content, converted to OCI's form.
+    /// Content of the manifest, converted to OCI's format.
     pub oci: ImageManifest,
-    /// Its text in either form.
+    /// Text of the manifest in either format.
     text: Vec<u8>,
 }
 
@@ -58,7 +58,7 @@ impl ImageSource {
         }
         let staging = Staging::copy(reference, access, policy, temporary)?;
         let copy = staging.reference();
-        // The policy was for the original, and may know nothing of copies.
+        // The policy applied to the original, and may not allow copies.
         let source = ImageSource::connect(&copy, &Access::default(), Some(staging))?;
         Ok(ImageSource { original: Some(reference.clone()), ..source })
     }
@@ -93,8 +93,8 @@ impl ImageSource {
         Ok(FetchedManifest { digest: digest.parse().context(what)?, oci, text: converted })
     }
 
-    /// Returns the manifest's text as the source serves it. The proxy converts to OCI's form, but what a registry signed and
-    /// what digests name is the original, which takes another request.
+    /// Returns the manifest's text as the source serves it. The proxy converts manifests to OCI's format, but
+    /// signatures and digests are about the original, which takes another request.
     pub fn original_text(&self, manifest: &FetchedManifest) -> Result<String> {
         let what = || format!("cannot fetch the manifest of {}", self.reference.to_skopeo());
         let mut text = manifest.text.clone();
@@ -131,7 +131,7 @@ impl ImageSource {
             let consumed = consumer.join().unwrap_or_else(|_| Err(Error::new("the import panicked")));
             match (consumed, driven) {
                 (consumed, Ok(())) => consumed,
-                // The consumer stopped reading, and knows why.
+                // The consumer stopped reading, and its error is the cause.
                 (Err(e), Err(failure)) if failure.reason() == Reason::BrokenPipe => Err(e),
                 (_, Err(failure)) => Err(failure).context(what),
             }
@@ -149,7 +149,7 @@ fn resolve(reference: &Reference) -> Result<Reference> {
     }
 }
 
-/// Whether skopeo has to copy an image before anything of it is used.
+/// Whether skopeo has to copy an image before any of it is used.
 pub fn needs_copy(reference: &Reference, policy: &SignaturePolicy) -> bool {
     match reference.transport().layers {
         Layers::Original => policy.demands(reference.transport()),
@@ -157,7 +157,7 @@ pub fn needs_copy(reference: &Reference, policy: &SignaturePolicy) -> bool {
     }
 }
 
-/// Fetches the digest of an image's manifest. The policy is not asked: nothing else of the image is used.
+/// Fetches the digest of an image's manifest. The policy does not apply, since nothing else of the image is used.
 pub fn peek(reference: &Reference, access: &Access) -> Result<Digest> {
     match reference.transport().layers {
         Layers::Original => Ok(ImageSource::connect(reference, access, None)?.manifest()?.digest),

@@ -1,5 +1,5 @@
-//! Copies of images that skopeo makes: if the signature policy demands anything, since that is what `skopeo copy` enforces, or
-//! if layers at the source are not as the manifest names them.
+//! Copies of images, made by skopeo if the signature policy has requirements, which `skopeo copy` enforces, or if
+//! layers at the source are not as the manifest names them.
 
 use std::path::Path;
 
@@ -13,10 +13,11 @@ use super::transports::Layers;
 use crate::error::{Context, Error, Result};
 use crate::system::files;
 
-/// Prefix of the names of directories with copies, by which a prune knows them.
+/// Prefix of the names of directories with copies, by which a prune recognises them.
 pub const PREFIX: &str = "syscontainers-";
 
-/// A directory with one image, removed when it is dropped. What a killed pull leaves, a prune removes.
+/// A directory with one image, which is removed when this is dropped. If a killed pull leaves one behind, a prune
+/// removes it.
 pub struct Staging {
     directory: TempDir,
 }

@@ -1,20 +1,21 @@
-//! The ways to reach an image, containers-transports(5): everything in which they differ.
+//! Transports of images, containers-transports(5), and all properties in which they differ.
 //!
-//! To add a transport, describe it in a static of its own and add that to [`ALL`]. The compiler asks for each property, and
-//! for a branch wherever a property gets a new value; the test below names the documents that do not mention it yet.
+//! To add a transport, describe it in a static of its own and add that to [`ALL`]. The compiler requires each property,
+//! and a branch wherever a property gets a new value; the test below names the documents that do not mention the
+//! transport yet.
 
-/// A way to reach an image.
+/// A transport.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Transport {
-    /// Its name in policy.json.
+    /// Name in policy.json.
     pub name: &'static str,
-    /// What references begin with. The first prefix is skopeo's; the others are accepted as well.
+    /// Prefixes of references. The first one is skopeo's; the others are accepted as well.
     pub prefixes: &'static [&'static str],
     /// What follows the prefix.
     pub location: Location,
     /// How images are found by the digests of their manifests.
     pub digests: Digests,
-    /// In what form layers are there.
+    /// The form of layers at the source.
     pub layers: Layers,
     /// How the scopes of policy.json are made from a location.
     pub scopes: Scopes,
@@ -34,11 +35,11 @@ pub enum Location {
 /// What follows a path, to choose from several images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// Nothing: there is one image.
+    /// Nothing: there is only one image.
     None,
     /// A tag. With the last part of the path it is the name in the store.
     Tag,
-    /// A name, which is the name in the store. Without one the archive says what its image is called.
+    /// A name, which is the name in the store. Without one, it is read from the archive.
     Name,
 }
 
@@ -55,12 +56,13 @@ pub enum Digests {
     None,
 }
 
-/// In what form layers are at the source.
+/// The form of layers at the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layers {
     /// As the manifest names them.
     Original,
-    /// Unpacked: the image proxy cannot serve what the manifest names, so skopeo has to make a copy, with other digests.
+    /// Unpacked: the image proxy cannot serve what the manifest names, so skopeo has to make a copy, with other
+    /// digests.
     Unpacked,
 }
 
@@ -83,7 +85,7 @@ pub static REGISTRY: Transport = Transport {
     scopes: Scopes::Registry,
 };
 
-/// The local engine with docker's interface. Nobody but Atomic calls it `docker:`.
+/// The local engine with docker's interface. Only Atomic calls it `docker:`.
 pub static DAEMON: Transport = Transport {
     name: "docker-daemon",
     prefixes: &["docker-daemon:", "docker:"],
@@ -93,7 +95,7 @@ pub static DAEMON: Transport = Transport {
     scopes: Scopes::Path,
 };
 
-/// The local storage of podman and its kin.
+/// The local storage of podman and related tools.
 static STORAGE: Transport = Transport {
     name: "containers-storage",
     prefixes: &["containers-storage:"],
@@ -123,7 +125,7 @@ static LAYOUT_ARCHIVE: Transport = Transport {
     scopes: Scopes::Path,
 };
 
-/// What `docker save` writes: `docker-archive:FILE[:NAME]`. `dockertar:` is Atomic's.
+/// An archive that `docker save` wrote: `docker-archive:FILE[:NAME]`. `dockertar:` is Atomic's prefix.
 static DOCKER_ARCHIVE: Transport = Transport {
     name: "docker-archive",
     prefixes: &["docker-archive:", "dockertar:"],
@@ -148,12 +150,12 @@ pub static ALL: [&Transport; 7] =
     [&REGISTRY, &DAEMON, &STORAGE, &LAYOUT, &LAYOUT_ARCHIVE, &DOCKER_ARCHIVE, &DIRECTORY];
 
 impl Transport {
-    /// The prefix that skopeo takes.
+    /// The prefix that skopeo uses.
     pub fn prefix(&self) -> &'static str {
         self.prefixes.first().expect("every transport has a prefix")
     }
 
-    /// Whether a location is a name, and not a path.
+    /// Whether a location is a name rather than a path.
     pub fn has_names(&self) -> bool {
         match self.location {
             Location::Name => true,
@@ -191,7 +193,7 @@ mod tests {
             }
         }
         let usage = read("helpers/syscontainer-pull.rs");
-        // Completions are made of the table of options, and offer what usages mention.
+        // Completions are generated from the table of options, and offer what usage texts mention.
         for prefix in ALL.map(Transport::prefix) {
             assert!(usage.contains(prefix), "the usage of syscontainer-pull does not mention {prefix}");
         }
