@@ -1,7 +1,8 @@
-//! Fourth step from an image to a deployment: everything that was rendered is parsed, so that what would fail later fails here.
+//! Fourth step from an image to a deployment: everything that was rendered is parsed, so that what would fail later
+//! fails here.
 //!
-//! What the image left out is made here, too: a configuration from the image's own, and tmpfiles from the bind sources that the
-//! host lacks.
+//! What the image left out is made here, too: a configuration from the image's own, and tmpfiles from the bind sources
+//! that the host lacks.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,13 +24,13 @@ use crate::paths::{Root, TreePath};
 use crate::unit::escape;
 use crate::unit::syntax::UnitFile;
 
-/// What a deployment will hold besides the image's files, rendered and valid.
+/// What a deployment will contain besides the image's files, rendered and valid.
 pub struct Checked {
-    /// The unit as the image has it; `None` where the image is not a service.
+    /// The unit as the image has it; `None` if the image is not a service.
     pub unit: Option<String>,
-    /// tmpfiles.d(5); `None` where nothing needs to be created.
+    /// tmpfiles.d(5); `None` if nothing needs to be created.
     pub tmpfiles: Option<String>,
-    /// The runtime configuration as written, and as runtimes take it; `None` where no payload runs.
+    /// The runtime configuration as written and as normalised; `None` if there is no payload.
     pub config: Option<(String, Normalised)>,
     /// Files for the host.
     pub layout: Layout,
@@ -37,7 +38,7 @@ pub struct Checked {
     pub placed: Vec<String>,
     /// Names of all variables that are used.
     pub used: BTreeSet<String>,
-    /// Who says that the service is ready.
+    /// Who tells systemd that the service is ready.
     pub notify: Notify,
     /// Directories that the payload writes to.
     pub volumes: Vec<Volume>,
@@ -122,14 +123,14 @@ fn generate(
 }
 
 impl Checked {
-    /// Mode of the deployment's directory. Users of the host must not get at setuid programs below it; a runtime in a user
-    /// namespace, and a unit with a user of its own, must pass.
+    /// Mode of the deployment's directory. Users of the host must have no access to setuid programs below it, but a
+    /// runtime in a user namespace and a unit with `User=` must.
     pub fn mode(&self) -> u32 {
         if self.is_for_others { 0o711 } else { 0o700 }
     }
 }
 
-/// Returns who says that the service is ready: what the user chose, or else what the unit says.
+/// Returns who tells systemd that the service is ready, as the user chose, or else as the unit says.
 fn notify_mode(unit: &UnitFile, config: Option<&Normalised>, chosen: Option<UserNotify>) -> Notify {
     match chosen {
         Some(UserNotify::No) => Notify::Created,
@@ -144,14 +145,15 @@ fn readiness(config: Option<&Normalised>) -> Notify {
     if config.is_some_and(|config| config.has_pid_namespace() && !config.has_user_namespace()) {
         Notify::Ready
     } else {
-        // From a user namespace the payload cannot name foreign processes; without a PID namespace it sees those of the host
-        // anyway.
+        // From a user namespace, the payload cannot name processes outside; without a PID namespace, it sees those of
+        // the host anyway.
         Notify::Socket
     }
 }
 
-/// Returns tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories that only the payload's user
-/// can enter. A directory that is there keeps its mode and owner. What the image itself brings for the host is left out.
+/// Returns tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories that only the
+/// payload's user can enter. A directory that exists keeps its mode and owner. What the image itself brings for the
+/// host is left out.
 fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
     let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
     let is_wanted = |source: &PathBuf| {
@@ -164,7 +166,7 @@ fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String 
     let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
     let mut lines = String::new();
     for source in missing {
-        // systemd-tmpfiles could not create what cannot be written down; the start of the container says so.
+        // A path that cannot be written in tmpfiles cannot be created; the start of the container will report that.
         if let Ok(path) = escape::tmpfiles_value("d ", &source.to_string_lossy()) {
             lines.push_str(&format!("d {path} :0700 :{uid} :{gid} - -\n"));
         }
@@ -172,7 +174,7 @@ fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String 
     lines
 }
 
-/// Returns whether a directory that is there now may be gone after the next boot.
+/// Returns whether a directory that exists now may be gone after the next boot.
 fn is_volatile(path: &Path) -> bool {
     ["/run", "/var/run", "/tmp"].iter().any(|above| path.starts_with(above) && path != Path::new(above))
 }
@@ -235,7 +237,7 @@ mod tests {
         "mounts": [{"type": "bind", "source": "${STATE_DIRECTORY}/web", "destination": "/data"}]}"#;
 
     #[test]
-    fn an_image_becomes_what_a_deployment_holds() {
+    fn an_image_becomes_the_content_of_a_deployment() {
         let files = [
             ("exports/config.json.template", CONFIG),
             ("exports/service.template", "[Service]\nType=notify\nUser=web\nExecStart=$EXEC_START\n"),
@@ -288,7 +290,7 @@ mod tests {
             ),
             (
                 vec![("exports/service.template", "A=1")],
-                "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= stands before any section",
+                "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= is not in any section",
             ),
             (
                 vec![("exports/hostfs/a", ""), ("exports/manifest.json", r#"{"renameFiles": {"/a": "b"}}"#)],

@@ -1,7 +1,8 @@
 //! First step from an image to a deployment: reading `/exports`.
 //!
-//! Everything there is optional. An image without a unit gets a default one, and its configuration is made from its OCI image
-//! configuration. An image with the label `atomic.run=once` runs once, and may write to its root file system meanwhile.
+//! Everything there is optional. An image without a unit gets a default one, and its configuration is made from its OCI
+//! image configuration. An image with the label `atomic.run=once` runs once, and may write to its root file system
+//! meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::image::template;
 use crate::image::tree::Tree;
 use crate::image::variables::{self, COMMANDS};
 
-/// The unit of an image that brings none, as Atomic had it.
+/// The unit of an image that brings none, the same as Atomic's.
 const SERVICE: &str = "
 [Unit]
 Description=$NAME
@@ -44,13 +45,13 @@ ExecStop=$EXEC_STOP
 WorkingDirectory=$DESTDIR
 ";
 
-/// The runtime configuration, taken as it is.
+/// Path of the runtime configuration that is used verbatim.
 pub const CONFIG: &str = "exports/config.json";
-/// The runtime configuration, with variables.
+/// Path of the template of the runtime configuration.
 pub const CONFIG_TEMPLATE: &str = "exports/config.json.template";
-/// The unit.
+/// Path of the template of the unit.
 pub const SERVICE_TEMPLATE: &str = "exports/service.template";
-/// What the host needs, tmpfiles.d(5).
+/// Path of the template of the tmpfiles.d(5) file, with what the payload needs on the host.
 pub const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
 
 /// The text files of `/exports`, as they are in the image.
@@ -126,14 +127,14 @@ impl Exports {
         self.run_once
     }
 
-    /// Template of the unit, the image's or the default one; `None` where the image is not a service.
+    /// Template of the unit, the image's or the default one; `None` if the image is not a service.
     pub fn service(&self) -> Option<&str> {
         let default = if self.run_once { RUN_ONCE } else { SERVICE };
         let template = self.texts.service.as_deref().unwrap_or(default);
         if self.manifest.no_container_service { None } else { Some(template) }
     }
 
-    /// Template of the configuration; `None` where there is none, or where a configuration without variables wins over it.
+    /// Template of the configuration; `None` if there is none, or where a configuration without variables wins over it.
     pub fn config_template(&self) -> Option<&str> {
         if self.texts.config.is_some() { None } else { self.texts.config_template.as_deref() }
     }

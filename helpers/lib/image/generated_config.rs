@@ -29,7 +29,7 @@ pub struct GeneratedConfig {
     pub volumes: Vec<Volume>,
 }
 
-/// Makes a configuration. `environment` adds to the image's environment, and wins over it; `values` say where volumes are.
+/// Makes a configuration. `environment` extends and overrides the image's environment; `values` say where volumes are.
 pub fn generate(
     tree: &dyn Tree,
     image: &Image,
@@ -87,7 +87,7 @@ fn stop_signal(signal: Option<&str>) -> Result<Option<&str>> {
     }
 }
 
-/// Returns the image's environment, in which the user's values win.
+/// Returns the image's environment, overridden by the user's values.
 fn env(image: Option<&[String]>, values: &Values) -> Vec<String> {
     let key = |entry: &str| entry.split_once('=').map_or(entry, |(key, _)| key).to_owned();
     let mut env: Vec<String> = image.unwrap_or_default().to_vec();

@@ -1,4 +1,5 @@
-//! What the pipeline from an image to a deployment is told of the installation: by the host, and by its user.
+//! What the pipeline from an image to a deployment knows about the installation: facts of the host, and choices of the
+//! user.
 
 use std::path::Path;
 
@@ -24,14 +25,15 @@ pub struct Installation<'a> {
     pub deployment: TreePath,
     /// Path of the OCI runtime; empty where the image needs none.
     pub runtime: &'a Path,
-    /// User that installs.
+    /// ID of the user who installs.
     pub uid: u32,
-    /// Group that installs.
+    /// ID of that user's group.
     pub gid: u32,
     /// UUID of the container, if it has one from an earlier deployment.
     pub uuid: Option<&'a str>,
-    /// Values that the user set. Those that no template uses become the environment of an image without a configuration.
+    /// Values that the user set. Those that no template uses become the environment of an image without a
+    /// configuration.
     pub user_values: &'a Values,
-    /// What the payload notifies, if the user decided that.
+    /// How the payload notifies systemd, if the user decided that.
     pub user_notify: Option<UserNotify>,
 }

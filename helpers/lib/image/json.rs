@@ -46,8 +46,8 @@ impl Scanner {
     }
 }
 
-/// Escapes a value that stands behind the text `before`. Inside a string any value may stand; elsewhere it is spliced as it is,
-/// if it can neither close nor name anything.
+/// Escapes a value that follows the text `before`. Inside a string, any value is allowed; elsewhere it is inserted
+/// verbatim, if it can neither close nor name anything.
 pub fn value(before: &str, value: &str) -> Result<String, &'static str> {
     let mut scanner = Scanner::default();
     for byte in before.bytes() {
@@ -61,7 +61,7 @@ pub fn value(before: &str, value: &str) -> Result<String, &'static str> {
     Ok(value.to_owned())
 }
 
-/// Outside of strings a value may add elements (`,{…}`), but not close what it stands in, nor add a key to it.
+/// Outside of strings, a value may add elements (`,{…}`), but may neither close what it is in, nor add a key to it.
 fn check_splice(value: &str) -> Result<(), &'static str> {
     let (mut scanner, mut open) = (Scanner::default(), Vec::new());
     for byte in value.bytes() {

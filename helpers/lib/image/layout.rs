@@ -1,7 +1,7 @@
-//! Files that an image brings for the host, `/exports/hostfs`: which there are, and where they go.
+//! Files that an image brings for the host, `/exports/hostfs`: which ones there are, and where they go.
 //!
-//! The manifest may rename files and directories, and name files that are templates. Directories that the host has keep their
-//! mode and owner; those that are created get the image's.
+//! The manifest may rename files and directories, and name files that are templates. Directories that the host has keep
+//! their mode and owner; those that are created get the image's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::image::manifest::{self, Manifest};
 use crate::image::template::{self, Format, Problem};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 
-/// Directory of the image that holds them.
+/// Directory of the image that contains them.
 pub const HOSTFS: &str = "exports/hostfs";
 
 /// A file, directory or symlink for the host.
@@ -40,7 +40,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Finds out where everything goes, and renders names and templates; problems with placeholders are added to `problems`.
+    /// Finds out where everything goes, and renders names and templates; problems with placeholders are added to
+    /// `problems`.
     pub fn read(
         tree: &dyn Tree,
         manifest: &Manifest,
@@ -119,8 +120,8 @@ fn renames(
     Ok(renames)
 }
 
-/// Returns the files at their places, and the directories that they need. A directory whose content all went elsewhere is left
-/// out.
+/// Returns the files at their places, and the directories that they need. A directory whose content all went elsewhere
+/// is left out.
 fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<HostFile>> {
     let mut placed: BTreeMap<PathBuf, HostFile> = BTreeMap::new();
     let mut directories: BTreeMap<PathBuf, &TreeEntry> = BTreeMap::new();

@@ -30,7 +30,7 @@ pub struct Manifest {
     /// New names of host files and directories, in which variables are replaced.
     #[serde(deserialize_with = "or_default")]
     pub rename_files: BTreeMap<String, String>,
-    /// Whether host files below /usr may be hard links into the store. Recorded only: they never are, since whoever edits one
+    /// Whether host files below /usr may be hard links into the store. Only recorded: they never are, since editing one
     /// would change every image that has it.
     #[serde(deserialize_with = "or_true")]
     pub use_links: bool,

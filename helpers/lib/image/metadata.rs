@@ -1,4 +1,4 @@
-//! An image as far as it is known without its files.
+//! What is known about an image without its files.
 
 use std::collections::BTreeMap;
 

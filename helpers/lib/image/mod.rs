@@ -1,13 +1,14 @@
-//! Images: from what one says about its installation to what a deployment will hold.
+//! Images: from what an image says about its installation to the content of a deployment.
 //!
-//! That is a pipeline of four steps, which install a real image for a host and its user, and lint for a host that it makes up.
-//! None of them writes anything, and none asks systemd:
+//! This is a pipeline of four steps, which installations run for a host and its user, and lint for an imaginary host.
+//! None of the steps writes anything or asks systemd:
 //!
 //! 1. [`exports`] reads `/exports` of a [`tree::Tree`]: `Exports`, templates and [`manifest`].
 //! 2. [`variables`] completes the values that the user set for an [`installation::Installation`]: `Values`.
-//! 3. [`render`] fills the templates with them: `Rendered`, texts with every problem in them. [`template`] knows the syntax,
-//!    [`json`] and [`crate::unit::escape`] what may stand where; [`layout`] finds out where files for the host go.
-//! 4. [`check`] parses the texts, and makes what the image left out: `Checked`. [`generated_config`] makes a configuration.
+//! 3. [`render`] fills the templates with them: `Rendered`, texts with all problems in them. [`template`] knows the syntax,
+//!    [`json`] and [`crate::unit::escape`] which values are allowed where; [`layout`] finds out where host files go.
+//! 4. [`check`] parses the texts, and makes up for what the image left out: `Checked`. [`generated_config`] makes a
+//!    configuration.
 //!
 //! An image is described by [`Image`].
 

@@ -1,6 +1,6 @@
 //! Third step from an image to a deployment: templates and values become files.
 //!
-//! Whatever is wrong with a placeholder in any of them is collected, so that all of it is one error.
+//! Problems with placeholders in all of them are collected and reported as one error.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ use crate::image::variables;
 
 /// What the templates of an image become.
 pub struct Rendered {
-    /// The unit; `None` where the image is not a service.
+    /// The unit; `None` if the image is not a service.
     pub unit: Option<RenderedText>,
-    /// The tmpfiles; `None` where the image brings none.
+    /// The tmpfiles; `None` if the image brings none.
     pub tmpfiles: Option<RenderedText>,
-    /// The configuration; `None` where it is not a template.
+    /// The configuration; `None` if it is not a template.
     pub config: Option<RenderedText>,
     /// The files for the host, or why they cannot be laid out.
     pub layout: Result<Layout>,
@@ -29,7 +29,7 @@ pub struct Rendered {
     pub used: BTreeSet<String>,
 }
 
-/// Renders everything; `stand_in` is used in place of values that are missing, which are problems all the same.
+/// Renders everything; `stand_in` replaces missing values, which are problems nevertheless.
 pub fn render(
     exports: &Exports,
     tree: &dyn Tree,
@@ -54,7 +54,7 @@ pub fn render(
     }
 }
 
-/// Renders only the configuration; `None` where it is not a template.
+/// Renders only the configuration; `None` if it is not a template.
 pub fn config(
     exports: &Exports,
     installation: &Installation,

@@ -1,7 +1,7 @@
 //! Templates: Python's `string.Template` syntax, with values escaped for the file they end up in.
 //!
-//! `$NAME`, `${NAME}` and `$$` mean what they mean in Python (longest ASCII identifier, no recursion); a dollar sign before
-//! anything else is an error. Every problem of a file is found in one pass, with line and column.
+//! `$NAME`, `${NAME}` and `$$` have the same meaning as in Python (longest ASCII identifier, no recursion); a dollar
+//! sign before anything else is an error. All problems of a file are found in one pass, with line and column.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,8 @@ use crate::unit::escape;
 /// The format of a file, which decides how values are escaped in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// JSON: values are escaped inside strings. Elsewhere they are spliced, unless they would close or name something.
+    /// JSON: values are escaped inside strings. Elsewhere they are inserted verbatim, unless they would close or name
+    /// something.
     Json,
     /// A unit file: specifiers, and in command lines quotes and variables, are taken literally.
     Unit,
@@ -26,7 +27,7 @@ pub enum Format {
 /// What is wrong with one placeholder, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Path of the template in the image, as `exports/service.template`.
+    /// Path of the template in the image, like `exports/service.template`.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
@@ -40,7 +41,7 @@ pub struct Problem {
 pub enum PlaceholderFault {
     /// The variable of this name has no value.
     NoValue(String),
-    /// The value of a variable cannot stand where it is used.
+    /// The value of a variable is not allowed where it is used.
     Unescapable { name: String, why: &'static str },
     /// The dollar sign does not begin a placeholder.
     Invalid,
@@ -51,7 +52,7 @@ impl fmt::Display for PlaceholderFault {
         match self {
             PlaceholderFault::NoValue(name) => write!(f, "no value for {name}"),
             PlaceholderFault::Unescapable { name, why } => {
-                write!(f, "the value of {name} cannot stand here: {why}")
+                write!(f, "the value of {name} cannot be used here: {why}")
             }
             PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
         }
@@ -75,9 +76,9 @@ enum Piece<'a> {
 /// A template with its variables replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedText {
-    /// The result; a placeholder with a problem leaves nothing in it.
+    /// The result, in which placeholders with a problem are empty.
     pub text: String,
-    /// Every problem, in order. The result is what the image meant only if there is none.
+    /// All problems, in order. Only without any is the result valid.
     pub problems: Vec<Problem>,
     parts: Vec<Part>,
 }
@@ -109,8 +110,8 @@ impl RenderedText {
     }
 }
 
-/// Renders the template `text`, which is called `file` in problems. `stand_in` is used in place of values that are missing, which
-/// are problems all the same.
+/// Renders the template `text`, which problems refer to as `file`. `stand_in` replaces missing values, which are
+/// problems nevertheless.
 pub fn render(
     file: &str,
     text: &str,
@@ -200,7 +201,7 @@ pub fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// Escapes `value` for the place behind `before`, which is what is rendered already.
+/// Escapes `value` for the place after `before`, the text that is rendered already.
 fn escape(format: Format, before: &str, value: &str) -> Result<String, &'static str> {
     if value.contains('\0') {
         return Err("it contains a NUL character");
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(ok(Format::Json, "[\"$NAME\" $EMPTY]"), "[\"n\" ]");
         assert_eq!(
             bad(Format::Unit, "[Service]\n$LINE"),
-            ["t:2:1: the value of LINE cannot stand here: it would add a line or a setting to the unit"]
+            ["t:2:1: the value of LINE cannot be used here: it would add a line or a setting to the unit"]
         );
     }
 

@@ -1,4 +1,4 @@
-//! The files of an image, wherever they are: in the store, in a directory (`--rootfs=`), or as sources.
+//! The files of an image, which may be in the store, in a directory (`--rootfs=`), or in the form of sources.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,15 +9,15 @@ use walkdir::WalkDir;
 
 use crate::error::{Context, Error, Result};
 
-/// The files of an image. Paths are relative to the image's root, as `exports/manifest.json`.
+/// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
-    /// Returns the content of a regular file, or `None` where there is no file; symlinks are not followed.
+    /// Returns the content of a regular file, or `None` if there is no file; symlinks are not followed.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
 
     /// Lists everything below a directory, sorted by path; nothing where there is no such directory.
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>>;
 
-    /// Makes the files appear at `destination`, which must not exist yet; its parent must.
+    /// Makes the files appear at `destination`, which must not exist yet, while its parent must.
     fn checkout(&self, destination: &Path) -> Result<()>;
 }
 
@@ -40,7 +40,7 @@ impl<T: Tree + ?Sized> Tree for &T {
 pub enum FileKind {
     Directory,
     Regular,
-    /// With its target.
+    /// A symlink, with its target.
     Symlink(PathBuf),
     /// A device, a FIFO or a socket.
     Special,
@@ -58,7 +58,7 @@ pub struct TreeEntry {
     pub gid: u32,
 }
 
-/// A directory that is the root of an image, as `--rootfs=` names one. It is used where it is: a checkout is a symlink.
+/// A directory that is the root of an image, as for `--rootfs=`. It is used in place: a checkout is a symlink to it.
 pub struct Directory(pub PathBuf);
 
 impl Tree for Directory {

@@ -1,7 +1,7 @@
 //! Second step from an image to a deployment: the values of variables.
 //!
-//! A value that the user set wins over the manifest's default, which wins over the built-in one. Forced variables describe the
-//! installation and cannot be set.
+//! A value that the user set overrides the manifest's default, which overrides the built-in one. Forced variables
+//! describe the installation and cannot be set.
 
 use crate::container::info::Values;
 use crate::container::units;
@@ -70,7 +70,7 @@ pub fn is_forced(name: &str) -> bool {
     FORCED.contains(&name) || COMMANDS.contains(&name)
 }
 
-/// Returns what people are shown as the built-in value of a variable; `None` where it has none, or is forced.
+/// Returns the built-in value of a variable as it is shown to users; `None` if it has none, or is forced.
 pub fn built_in(name: &str) -> Option<&'static str> {
     if COMPUTED.contains(&name) {
         return Some("(built in)");

@@ -1,7 +1,7 @@
 //! The OCI runtime configuration of a deployment, `config.json`.
 //!
-//! There are two types of it. [`Config`] is what the image wrote, and what deployments keep; [`Normalised`] is what runtimes
-//! of today take, and what everything reads that acts on a configuration.
+//! There are two types. [`Config`] is what the image wrote and what deployments keep. [`Normalised`] is what today's
+//! runtimes accept, and what all code that acts on a configuration reads.
 
 use std::fmt;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::oci::signal;
 /// Annotation with the image's stop signal, see conversion.md of the OCI image specification.
 pub const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 
-/// Parses, checks and normalises a configuration; errors name `origin`. `run_once` containers may have a writable root file
-/// system, since theirs is a scratch one.
+/// Parses, checks and normalises a configuration; errors name `origin`. `run_once` containers may have a writable root
+/// file system, since theirs is a scratch one.
 pub fn parse(text: &str, origin: &str, run_once: bool) -> Result<Normalised> {
     let config = Config::parse(text).context(|| format!("invalid JSON in {origin}, after substitution"))?;
     config.check(run_once).context(|| format!("invalid configuration in {origin}"))
@@ -85,7 +85,7 @@ impl Config {
         Normalised(value)
     }
 
-    /// Checks all that an installation insists on.
+    /// Checks everything that an installation insists on.
     pub fn check(&self, run_once: bool) -> Result<Normalised, InvalidConfig> {
         if let Some(invalid) = self.invalid_root(run_once).into_iter().next() {
             return Err(invalid);
@@ -112,7 +112,7 @@ impl Config {
     }
 }
 
-/// A configuration as runtimes of today take it.
+/// A configuration that today's runtimes accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalised(Value);
 
@@ -154,7 +154,7 @@ impl Normalised {
         namespaces.is_some_and(|list| list.iter().any(|n| n.get("type").is_some_and(|t| t == kind)))
     }
 
-    /// `linux.resources`.
+    /// The object `linux.resources`, if there is one.
     pub fn resources(&self) -> Option<&Map<String, Value>> {
         self.0.pointer("/linux/resources").and_then(Value::as_object)
     }

@@ -1,4 +1,5 @@
-//! The OCI runtime configuration: parsing, upgrading and what follows from it. Nothing here asks systemd or runs a process.
+//! The OCI runtime configuration: parsing it, upgrading it, and deriving settings from it. Nothing here asks systemd or
+//! runs a process.
 
 pub mod capabilities;
 pub mod config;

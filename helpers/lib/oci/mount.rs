@@ -34,7 +34,7 @@ impl<'a> Mount<'a> {
         (self.is_bind() && source.is_absolute()).then_some(source)
     }
 
-    /// Returns whether runtimes make a bind mount of it: they go by the options, whatever the type says.
+    /// Returns whether runtimes make it a bind mount: they only look at the options, whatever the type says.
     pub fn is_bind(&self) -> bool {
         self.has_bind_type() || self.has_bind_option()
     }

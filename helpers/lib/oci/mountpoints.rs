@@ -1,7 +1,7 @@
 //! Mount points inside a root file system.
 //!
-//! Runtimes would create missing ones at every start, in a tree whose files are the store's. So checkout creates them once and
-//! records them. Symlinks are followed as the container sees them, never out of the root file system.
+//! Runtimes would create missing ones at every start, in a tree whose files belong to the store. So checkout creates
+//! them once and records them. Symlinks are followed as the container sees them, never out of the root file system.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ enum PointKind {
     File,
 }
 
-/// Mount points that are files, which a configuration does not tell.
+/// Mount points that are files, which the configuration alone does not show.
 #[derive(Debug, Default)]
 pub struct FileMounts {
     /// Further files in the container that something is mounted on.
@@ -29,8 +29,8 @@ pub struct FileMounts {
     pub sources: BTreeSet<PathBuf>,
 }
 
-/// Creates the missing mount points of `config`, and its working directory. Returns what was created, as the container sees it,
-/// in order.
+/// Creates the missing mount points of `config`, and its working directory. Returns what was created, as the container
+/// sees it, in order.
 pub fn create(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<PathBuf>> {
     let mut created = Vec::new();
     for (path, kind) in needed(rootfs, config, files)? {
@@ -57,7 +57,7 @@ fn needed(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<
     let mut needed: Vec<(PathBuf, PointKind)> = Vec::new();
     for (path, kind) in wanted {
         let path = files::resolve_inside(rootfs, &path)?;
-        // What is below a mount point is not in the root file system.
+        // A path below a mount point is not in the root file system.
         if !needed.iter().any(|(above, _)| path.starts_with(above)) {
             needed.push((path, kind));
         }

@@ -1,4 +1,4 @@
-//! The upgrade of old configurations: what runtimes took before OCI 1.0 becomes what crun and runc of today take.
+//! The upgrade of old configurations: what runtimes accepted before OCI 1.0 becomes what today's crun and runc accept.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::oci::mount::Mount;
 
-/// Returns whether runtimes of today accept a configuration of this version.
+/// Returns whether today's runtimes accept a configuration of this version.
 pub fn is_released(version: &str) -> bool {
     version.starts_with("1.") && !version.contains('-')
 }
@@ -18,7 +18,7 @@ pub(super) fn normalise(config: &mut Value) {
     if !config.get("ociVersion").and_then(Value::as_str).is_some_and(is_released) {
         config.insert("ociVersion".into(), json!("1.0.2"));
     }
-    // Gone since 1.0; no runtime reads it.
+    // Removed in 1.0; no runtime reads it.
     config.remove("platform");
     let mut linux = take_object(config, "linux");
     let mut process = take_object(config, "process");
@@ -91,8 +91,8 @@ fn normalise_mounts(config: &mut Map<String, Value>) {
     }
     let is_dev = |mount: &Value| Mount::new(mount).destination().is_some_and(|d| d == Path::new("/dev"));
     if !mounts.iter().any(is_dev) {
-        // Otherwise runtimes would create device nodes in the root file system, whose files are the store's. It is the
-        // first mount, since others may be below it.
+        // Otherwise runtimes would create device nodes in the root file system, whose files belong to the store. It is
+        // the first mount, since others may be below it.
         let options = ["nosuid", "strictatime", "mode=755", "size=65536k"];
         mounts.insert(
             0,

@@ -1,14 +1,14 @@
 //! `linux.resources` of a runtime configuration as settings of the unit.
 //!
-//! The payload lives in the unit's cgroup, so systemd sets limits and device rules. Two places must not decide about them, and
-//! crun without its cgroup manager silently ignores them anyway. Values of cgroups version 1 are converted as runtimes do:
-//! shares 2..262144 to weight 1..10000, block weight 10..1000 to 1..10000.
+//! The payload is in the unit's cgroup, so systemd sets limits and device rules. They must not be set in two places,
+//! and crun without its cgroup manager silently ignores them anyway. Values of cgroups version 1 are converted as
+//! runtimes do: shares 2..262144 to weight 1..10000, block weight 10..1000 to 1..10000.
 
 use serde_json::Value;
 
 use crate::oci::config::Normalised;
 
-/// The settings that resources become.
+/// The settings that resources are converted to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ResourceSettings {
     /// Settings of `[Service]`, see systemd.resource-control(5).
@@ -170,8 +170,8 @@ fn unified(unified: &Value, out: &mut ResourceSettings) {
     }
 }
 
-/// Converts device rules, which apply in order, as in runtimes, starting from one that denies everything. The standard pseudo
-/// devices are always allowed.
+/// Converts device rules, which apply in order, as in runtimes, starting from one that denies everything. The standard
+/// pseudo devices are always allowed.
 fn devices(rules: Option<&Value>, out: &mut ResourceSettings) {
     let mut open = false;
     let mut allowed: Vec<(String, String)> = Vec::new();

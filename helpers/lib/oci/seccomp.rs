@@ -1,17 +1,18 @@
-//! The seccomp profile of the host's container tools, containers/common's seccomp.json, converted for a runtime configuration.
+//! The seccomp profile of the host's container tools, containers/common's seccomp.json, converted for a runtime
+//! configuration.
 //!
-//! Neither crun nor runc has a profile of its own. Engines derive theirs from this file, in which rules depend on architecture,
-//! capabilities and kernel.
+//! Neither crun nor runc has a profile of its own. Engines derive theirs from this file, in which rules depend on
+//! architecture, capabilities and kernel.
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Result};
 use crate::paths::Root;
 
-/// Where administrators and packages put the profile; the first file wins.
+/// Where administrators and packages put the profile; the first file that exists is used.
 const FILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
 
-/// Returns `linux.seccomp` for a payload with these capabilities; `None` where the host has no profile.
+/// Returns `linux.seccomp` for a payload with these capabilities; `None` if the host has no profile.
 pub fn profile(root: &Root, capabilities: &[&str]) -> Result<Option<Value>> {
     let Some(path) = FILES.into_iter().find(|path| root.join(*path).is_file()) else {
         return Ok(None);
@@ -41,7 +42,7 @@ fn convert(profile: &Value, arch: &str, capabilities: &[&str]) -> Value {
             arches && caps
         };
         let empty = |key| rule.get(key).and_then(Value::as_object).is_none_or(Map::is_empty);
-        // Rules also name a minimal kernel version, which is older than what systemd requires.
+        // Rules also name a minimum kernel version, which is older than what systemd requires.
         (empty("includes") || meets(&rule["includes"])) && (empty("excludes") || !meets(&rule["excludes"]))
     };
     let syscalls = list(profile, "syscalls").filter(applies).map(syscall);

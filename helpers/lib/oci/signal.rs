@@ -1,9 +1,9 @@
-//! Signals as images name them.
+//! Numbers of signals by the names that images use.
 
 use nix::libc;
 use nix::sys::signal::Signal;
 
-/// Returns the number of a signal, named as images name one: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
+/// Returns the number of a signal with a name as in images: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
 pub fn number(text: &str) -> Option<i32> {
     let number = match text.parse() {
         Ok(number) => number,

@@ -1,7 +1,7 @@
-//! Values in unit files and tmpfiles.d(5) that an image wrote, escaped for the place where they stand.
+//! Escapes values for their places in unit files and tmpfiles.d(5) files of an image.
 //!
-//! A value never adds a line, a setting, a command or a field. `before` is the text in front of it, in which earlier values are
-//! escaped already. An error says why a value cannot stand there.
+//! A value never adds a line, a setting, a command or a field. `before` is the text in front of it, in which earlier
+//! values are escaped already. An error says why a value cannot be used there.
 
 use super::lines;
 
@@ -38,7 +38,7 @@ pub fn unit_value(before: &str, value: &str) -> Result<String, &'static str> {
             '%' => out.push_str("%%"),
             '$' if is_command => out.push_str("$$"),
             '\\' | '"' | '\'' if has_words => out.extend(['\\', c]),
-            // Alone between spaces it would begin another command.
+            // Alone between spaces, it would begin another command.
             ';' if is_command && !is_quoted => out.push_str("\\x3b"),
             _ => out.push(c),
         }
@@ -79,7 +79,7 @@ pub fn tmpfiles_value(before: &str, value: &str) -> Result<String, &'static str>
             '\\' => out.push_str("\\\\"),
             ' ' if fields == TMPFILES_FIELDS => out.push_str("\\x20"),
             '\t' if fields == TMPFILES_FIELDS => out.push_str("\\t"),
-            // Before version 254 systemd knows no escapes of other characters here, but quotes may open anywhere.
+            // Before version 254, systemd does not know escapes of other characters here, but quotes may open anywhere.
             ' ' | '\t' if !is_quoted => out.extend(['"', c, '"']),
             '"' | '\'' if fields < TMPFILES_FIELDS => out.extend(['\\', c]),
             _ => out.push(c),

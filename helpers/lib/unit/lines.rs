@@ -1,11 +1,11 @@
-//! Lines of unit files, systemd.syntax(7): which are comments, and which continue in the next line.
+//! Lines of unit files, systemd.syntax(7): which ones are comments, and which ones continue on the next line.
 
-/// Returns whether a line is a comment. Comments may stand between continued lines.
+/// Returns whether a line is a comment. Comments may be between continued lines.
 pub fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with(['#', ';'])
 }
 
-/// Returns what stands behind the last line break.
+/// Returns what follows the last line break.
 pub fn last_line(text: &str) -> &str {
     text.rsplit('\n').next().expect("splitting yields at least one part")
 }
@@ -15,8 +15,8 @@ fn is_continued(line: &str) -> bool {
     line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
 }
 
-/// Returns lines with their continuations, joined by a space, and the number of the line that each begins at. Comments and
-/// blank lines are left out.
+/// Returns lines with their continuations, joined by a space, and the number of the line that each begins at. Comments
+/// and blank lines are left out.
 pub fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut open: Option<(usize, String)> = None;
@@ -39,7 +39,7 @@ pub fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Returns the line that `text` breaks off in, with the lines that it continues.
+/// Returns the line that `text` ends in, joined with the lines that it continues.
 pub fn last_logical_line(text: &str) -> String {
     let mut before = text.rsplit('\n');
     let mut lines = vec![before.next().expect("splitting yields at least one part")];

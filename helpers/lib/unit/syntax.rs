@@ -1,7 +1,7 @@
 //! Unit files, systemd.syntax(7): reading what an image brings, and writing ours.
 //!
-//! The kind of a value decides how it is escaped, so callers cannot forget it. Quoting everything would be wrong: systemd
-//! ignores quoted paths in settings that take one path.
+//! The kind of a value decides how it is escaped, so callers cannot forget to. Quoting everything would be wrong:
+//! systemd ignores quoted paths in settings that take a single path.
 
 use std::fmt;
 use std::path::Path;
@@ -55,10 +55,10 @@ impl fmt::Display for SyntaxErrorKind {
         match self {
             SyntaxErrorKind::ControlCharacter => f.write_str("control characters are not allowed in a unit"),
             SyntaxErrorKind::UnknownSection(name) => write!(f, "unknown section [{name}]"),
-            SyntaxErrorKind::OpenSection(text) => write!(f, "section header {text:?} lacks its ']'"),
+            SyntaxErrorKind::OpenSection(text) => write!(f, "section header {text:?} has no ']' at the end"),
             SyntaxErrorKind::Unknown(text) => write!(f, "{text:?} is neither an assignment nor a section"),
             SyntaxErrorKind::SettingName(key) => write!(f, "{key:?} is not the name of a setting"),
-            SyntaxErrorKind::NoSection(key) => write!(f, "{key}= stands before any section"),
+            SyntaxErrorKind::NoSection(key) => write!(f, "{key}= is not in any section"),
         }
     }
 }
@@ -75,7 +75,7 @@ impl std::error::Error for SyntaxError {}
 const SECTIONS: [&str; 3] = ["Unit", "Service", "Install"];
 
 impl UnitFile {
-    /// Parses unit syntax. Of most errors systemd only warns, and runs the unit without what was meant.
+    /// Parses unit syntax. systemd only warns about most errors, and runs the unit without the lines in question.
     pub fn parse(text: &str) -> Result<UnitFile, SyntaxError> {
         let mut unit = UnitFile::default();
         let mut section = None;
@@ -137,7 +137,7 @@ impl UnitFile {
         set.map(|(_, a)| (a.key.as_str(), a.value.as_str()))
     }
 
-    /// As [`UnitFile::section`], each with the number of the line that it begins at.
+    /// Like [`UnitFile::section`], each with the number of the line that it begins at.
     pub fn lines<'a, 'n>(
         &'a self,
         name: &'n str,
@@ -189,7 +189,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts a file with `header` as a comment, which says whose file it is.
+    /// Starts a file with `header` as a comment, which says where the file comes from.
     pub fn new(header: &str) -> Writer {
         Writer { text: format!("# {header}\n"), section: String::new() }
     }
@@ -284,11 +284,11 @@ mod tests {
     #[test]
     fn errors_name_the_line() {
         for (text, error) in [
-            ("A=1", "line 1: A= stands before any section"),
+            ("A=1", "line 1: A= is not in any section"),
             ("[Unit]\n\n[Sock]", "line 3: unknown section [Sock]"),
             ("[Unit]\nfoo", "line 2: \"foo\" is neither an assignment nor a section"),
             ("[Unit]\na b=1", "line 2: \"a b\" is not the name of a setting"),
-            ("[Unit\n", "line 1: section header \"[Unit\" lacks its ']'"),
+            ("[Unit\n", "line 1: section header \"[Unit\" has no ']' at the end"),
             ("[Unit]\nA=\\\n1\nB=\u{1b}", "line 4: control characters are not allowed in a unit"),
         ] {
             assert_eq!(UnitFile::parse(text).unwrap_err().to_string(), error);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_would_be_another_line() {
+    fn refuses_values_that_would_add_a_line() {
         let mut writer = Writer::new("h");
         for value in [
             Value::Path(Path::new("/a\nb")),
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(writer.finish(), "# h\n");
     }
 
-    /// What is written is read back as it was.
+    /// Lines that are written are read back unchanged.
     #[test]
     fn raw_lines_round_trip() {
         let text = "[Unit]\nA=1\nB=x \"y\" %n\n\n[Service]\nC=\\\\\n";
