@@ -34,38 +34,32 @@ impl Plan {
             let was_ours = previous.is_some_and(|info| info.host_files.contains(&file.path));
             let is_there = path.symlink_metadata().is_ok();
             let is_directory = file.kind == FileKind::Directory;
-            match is_there {
-                false => {
-                    check_writable(root, &path, &file.path)?;
+            if !is_there {
+                check_writable(root, &path, &file.path)?;
+                plan.brought.insert(file.path.clone());
+                plan.owned.push(file.path.clone());
+            } else if is_directory && !record::is_directory(root, &TreePath::new(&file.path))? {
+                return Err(Error::new(format!(
+                    "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
+                    file.path
+                )));
+            } else if was_ours && !is_directory && path.is_dir() && !path.is_symlink() {
+                return Err(Error::new(format!(
+                    "cannot replace the directory {}, which the image brings as a file now; remove it first",
+                    file.path
+                )));
+            } else if was_ours {
+                plan.brought.insert(file.path.clone());
+                plan.owned.push(file.path.clone());
+            } else if known.is_shared(&path) {
+                // A file that the user changed is not recorded: it would be removed with the last container.
+                let found = checksum(&path)?;
+                if !is_directory && !found.is_some_and(|found| known.is_ours(&path, &found)) {
                     plan.brought.insert(file.path.clone());
-                    plan.owned.push(file.path.clone());
                 }
-                true if is_directory && !record::is_directory(root, &TreePath::new(&file.path))? => {
-                    return Err(Error::new(format!(
-                        "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
-                        file.path
-                    )));
-                }
-                true if was_ours && !is_directory && path.is_dir() && !path.is_symlink() => {
-                    return Err(Error::new(format!(
-                        "cannot replace the directory {}, which the image brings as a file now; remove it first",
-                        file.path
-                    )));
-                }
-                true if was_ours => {
-                    plan.brought.insert(file.path.clone());
-                    plan.owned.push(file.path.clone());
-                }
-                true if known.is_shared(&path) => {
-                    // A file that the user changed is not recorded: it would be removed with the last container.
-                    let found = checksum(&path)?;
-                    if !is_directory && !found.is_some_and(|found| known.is_ours(&path, &found)) {
-                        plan.brought.insert(file.path.clone());
-                    }
-                    plan.owned.push(file.path.clone());
-                }
-                true if is_directory => {}
-                true => plan.left.push(file.path.clone()),
+                plan.owned.push(file.path.clone());
+            } else if !is_directory {
+                plan.left.push(file.path.clone());
             }
         }
         Ok(plan)

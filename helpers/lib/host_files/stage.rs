@@ -35,7 +35,8 @@ pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a hard link, or a copy where the image is on another file system, as with `--rootfs=`. Returns whether it is a link.
+/// Makes a hard link, or a copy where the image is on another file system, as with `--rootfs=`. Returns whether it is a
+/// link.
 fn link(source: &Path, target: &Path) -> io::Result<bool> {
     match fs::hard_link(source, target) {
         Ok(()) => return Ok(true),

@@ -204,10 +204,12 @@ impl Planner<'_> {
         rootfs: Option<TreePath>,
     ) -> Info {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let pid_file = values.get("PIDFILE").filter(|_| rendered.used.contains("PIDFILE")).map(TreePath::new);
+        let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
+        let pid_file = pid_file.map(TreePath::new);
         let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
+        let runs_payload = rendered.placed.iter().any(|variable| variable == "EXEC_START");
         let execution = Execution {
-            runtime: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
+            runtime: if runs_payload { runtime } else { None },
             notify: rendered.notify,
             pid_file,
             exec_variables: rendered.placed.clone(),

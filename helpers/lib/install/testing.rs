@@ -65,7 +65,7 @@ impl TestHost {
         let (deployments, name) = (self.site.deployments.clone(), self.name.clone());
         self.manager.on_start(move |unit| {
             let current = deployments.current(&name).ok().flatten();
-            if let Some(current) = current.filter(|_| unit == name.unit()) {
+            if let (Some(current), true) = (current, unit == name.unit()) {
                 let bundle =
                     deployments.root().join(&TreePath::from("/run/syscontainers").join(name.as_str()));
                 fs::create_dir_all(&bundle).unwrap();

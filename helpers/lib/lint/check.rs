@@ -1,4 +1,4 @@
-//! The pipeline of an installation, with all rules applied to what comes of it.
+//! The pipeline of an installation, with all rules applied to its results.
 
 use super::finding::LintReport;
 use super::inspection::{ImaginaryHost, Inspection, NO_VALUE};

@@ -14,11 +14,11 @@ use crate::oci::config::{self, Normalised};
 
 /// A configuration that is JSON.
 pub struct LintedConfig<'a> {
-    /// As it was written.
+    /// The configuration as it was written.
     pub written: config::Config,
-    /// As runtimes of today take it.
+    /// The configuration in the form that today's runtimes accept.
     pub normalised: Normalised,
-    /// The file that it is in, or the image that it was made from.
+    /// The file that contains it, or the image that it was made from.
     pub file: String,
     text: Option<ConfigText<'a>>,
 }
@@ -27,9 +27,9 @@ pub struct LintedConfig<'a> {
 struct ConfigText<'a> {
     /// What was parsed.
     parsed: &'a str,
-    /// The file that it is, or is rendered from.
+    /// The file that contains it, or that it is rendered from.
     file: &'a str,
-    /// How the file became the text; `None` where it is the text.
+    /// How the file became the text; `None` if it is the text.
     rendered: Option<&'a RenderedText>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> LintedConfig<'a> {
         LintedConfig { normalised: written.normalised(), written, file, text }
     }
 
-    /// Where the value at `pointer` is, or what is around it.
+    /// The place of the value at `pointer`, or of the innermost value around it.
     pub fn place(&self, pointer: &str) -> Place {
         match &self.text {
             Some(text) => text.place(&self.file, json::offset(text.parsed, pointer)),
@@ -65,7 +65,7 @@ impl<'a> LintedConfig<'a> {
     }
 }
 
-/// Loads the configuration; `None` where there is none that could be looked at.
+/// Loads the configuration; `None` if there is none that could be looked at.
 pub fn load<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
     let texts = inspection.exports.texts();
     if let Some(text) = &texts.config {
@@ -91,7 +91,7 @@ fn parse<'a>(file: String, text: ConfigText<'a>, report: &mut LintReport) -> Opt
     }
 }
 
-/// A value that is missing may be anything; where none of a few gives JSON, nothing is said.
+/// Renders a template. A missing value may be anything: if none of a few gives JSON, there is no finding.
 fn from_template<'a>(
     inspection: &Inspection<'a>,
     template: &'a str,
@@ -105,7 +105,7 @@ fn from_template<'a>(
     }
     let texts = ["", "0"].into_iter().filter_map(|other| render(inspection, inspection.values, other));
     let written = texts.into_iter().find_map(|text| config::Config::parse(&text).ok())?;
-    // The places are those of another text.
+    // The places would be those of another text.
     Some(LintedConfig::new(written, file, None))
 }
 
@@ -114,12 +114,13 @@ fn render(inspection: &Inspection, values: &Values, stand_in: &str) -> Option<St
     rendered.map(|rendered| rendered.text)
 }
 
-/// Returns the configuration that the template becomes with other values; `None` where that is not JSON, or not a template.
+/// Returns the configuration that the template becomes with other values; `None` if that is not JSON, or not a
+/// template.
 pub fn with_values(inspection: &Inspection, values: &Values) -> Option<config::Config> {
     config::Config::parse(&render(inspection, values, NO_VALUE)?).ok()
 }
 
-/// Makes the configuration of an image that brings none. Sources do not tell what the image's own will be.
+/// Makes the configuration of an image that brings none. For sources, the image's own configuration is unknown.
 fn generate<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
     let files = [CONFIG_TEMPLATE, CONFIG].map(|file| inspection.target.shown(file));
     if !inspection.exports.runs_payload() || files.iter().any(|file| report.mentions(file)) {

@@ -13,7 +13,7 @@ use crate::oci::capabilities;
 use crate::oci::config::{self, InvalidConfig};
 use crate::oci::normalise::is_released;
 
-/// Applies them.
+/// Applies the rules for runtime configurations.
 pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let run_once = inspection.exports.is_run_once();
     root(config, run_once, report);
@@ -41,7 +41,7 @@ fn root(config: &LintedConfig, run_once: bool, report: &mut LintReport) {
     }
 }
 
-/// What an installation refuses, except root file system and capabilities, which have rules of their own.
+/// Checks what an installation refuses, except for root file system and capabilities, which have rules of their own.
 fn types(config: &LintedConfig, report: &mut LintReport) {
     let mut value = config.written.value().clone();
     if let Some(object) = value.as_object_mut() {
@@ -105,7 +105,7 @@ fn capabilities(config: &LintedConfig, report: &mut LintReport) {
     }
 }
 
-/// Keeps what is a capability, and what is of a wrong type.
+/// Drops unknown capabilities. Values of a wrong type are kept.
 fn drop_unknown(value: &mut Value) {
     match value {
         Value::Array(list) => list.retain(|name| name.as_str().is_none_or(is_capability)),

@@ -9,7 +9,7 @@ use super::target::{Dockerfile, Sources, Target};
 /// One instruction, with continued lines joined.
 struct Instruction {
     line: usize,
-    /// In upper case.
+    /// Name of the instruction in upper case.
     keyword: String,
     rest: String,
 }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::rules::{Rule, Severity};
 use crate::program::log;
 
-/// Where a finding is.
+/// The place of a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file: a path of this host, `exports/…` in an image, or the name of an image.
     pub file: String,
-    /// Line and column, from 1, where they are known.
+    /// Line and column, from 1, if they are known.
     pub position: Option<(usize, usize)>,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Finding {
         };
         let severity = self.rule.severity.as_str();
         let line = format!("{}{position}: {severity}: {} [{}]", self.place.file, self.message, self.rule.id);
-        // Text of an image must not forge a line of its own.
+        // Text from an image must not forge further lines.
         f.write_str(&log::printable(&line))
     }
 }

@@ -1,4 +1,4 @@
-//! Whether git has the sources as the image will contain them.
+//! Whether git has the same sources that the image will contain.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::finding::{LintReport, Place};
 use super::rules;
 use super::target::Sources;
 
-/// Applies the rules for git. If git cannot tell, a note says so.
+/// Applies the rules for git. If git fails, a note says so.
 pub fn check(source: &Sources, report: &mut LintReport) {
     let directory = source.directory();
     match git(directory, &["rev-parse", "--is-inside-work-tree"]) {

@@ -1,4 +1,4 @@
-//! What all rules look at: the image, and what the pipeline of an installation turns it into.
+//! What all rules examine: the image, and the results of the pipeline of an installation.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::image::template::{PlaceholderFault, RenderedText};
 use crate::name::Name;
 use crate::paths::Root;
 
-/// What variables without a value are rendered as: a path and a word.
+/// The text that stands for missing values: a path and a word at once.
 pub const NO_VALUE: &str = "/no-value";
 
 /// A host that does not exist, on which lint installs images.
@@ -63,13 +63,13 @@ pub struct Inspection<'a> {
     pub target: &'a Target<'a>,
     /// Its exports, as far as they can be read.
     pub exports: &'a Exports,
-    /// Whether a file of `/exports` that is missing is worth a finding: in sources, and in images that have others.
+    /// Whether a missing file of `/exports` is worth a finding: in sources, and in images that have others.
     pub expects_files: bool,
     /// The installation on an imaginary host.
     pub installation: &'a Installation<'a>,
     /// The values that variables have if the user sets none.
     pub values: &'a Values,
-    /// What the templates become; [`NO_VALUE`] stands for values that are missing.
+    /// The rendered templates, in which [`NO_VALUE`] stands for missing values.
     pub rendered: &'a Rendered,
 }
 
@@ -79,7 +79,8 @@ pub fn is_open(rendered: &RenderedText, line: usize) -> bool {
     rendered.problems.iter().any(|problem| problem.line == line && is_missing(&problem.fault))
 }
 
-/// Returns whether anything but missing values is wrong with a template. What follows from that is not worth another finding.
+/// Returns whether anything but missing values is wrong with a template. What follows from that is not worth another
+/// finding.
 pub fn is_broken(rendered: &RenderedText) -> bool {
     rendered.problems.iter().any(|problem| !matches!(problem.fault, PlaceholderFault::NoValue(_)))
 }

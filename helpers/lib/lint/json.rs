@@ -2,8 +2,8 @@
 
 use crate::image::json::{Scanner, Token};
 
-/// Returns the byte at which the value at `pointer` (RFC 6901) begins or, where there is none, the innermost value around it.
-/// The text must be valid JSON.
+/// Returns the byte at which the value at `pointer` (RFC 6901) begins or, where there is none, the innermost value
+/// around it. The text must be valid JSON.
 pub fn offset(text: &str, pointer: &str) -> usize {
     let mut at = skip_whitespace(text, 0);
     for segment in pointer.split('/').skip(1) {
@@ -32,7 +32,7 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
             next = skip_whitespace(text, skip_whitespace(text, end) + 1);
         }
         if is_it {
-            // Of several with the same key the last one counts.
+            // Of several members with the same key, the last one counts.
             found = Some(next);
         }
         next = skip_whitespace(text, end(text, next));

@@ -17,7 +17,7 @@ const OLD_NAMES: [(&str, &str); 6] = [
     ("BlockIOWriteBandwidth", "IOWriteBandwidthMax"),
 ];
 
-/// Looks for settings of the unit that the `linux.resources` of the configuration become, too.
+/// Looks for settings of the unit that `linux.resources` of the configuration are converted to, too.
 pub fn check(config: &LintedConfig, unit: &Unit, report: &mut LintReport) {
     let of_config = resources::settings(&config.normalised).settings;
     let devices = allows_devices(&config.normalised);
@@ -27,7 +27,7 @@ pub fn check(config: &LintedConfig, unit: &Unit, report: &mut LintReport) {
         let counts = if name.starts_with("Device") { devices } else { true };
         if counts && of_config.iter().any(|(setting, _)| setting == name) {
             let message =
-                format!("{key}={value} limits what linux.resources of the configuration limits, too");
+                format!("{key}={value} limits the same resource as linux.resources of the configuration");
             report.add(&rules::DOUBLE_LIMIT, Place::at(&unit.file, line, 1), message);
         }
     }

@@ -47,7 +47,7 @@ fn keys(file: &str, text: &str, value: &Value, report: &mut LintReport) {
     };
     let Some(object) = value.as_object() else { return };
     for key in object.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        let message = format!("the key {key:?} means nothing; the keys are {}", KEYS.join(", "));
+        let message = format!("unknown key {key:?}; the keys are {}", KEYS.join(", "));
         report.add(&rules::MANIFEST_KEY, place(&[key]), message);
     }
     let Some(defaults) = value.get("defaultValues").and_then(Value::as_object) else { return };

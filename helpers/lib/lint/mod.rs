@@ -1,8 +1,8 @@
 //! What is wrong with an image, or with the sources of one, before it is installed.
 //!
-//! The image goes through the pipeline of [`crate::image`], as in an installation, but on an imaginary host. Each module applies
-//! the rules for one part of the result. Nothing is changed, nothing of the image is run, and whatever an image contains is a
-//! finding, never a failure.
+//! The image goes through the pipeline of [`crate::image`], as in an installation, but on an imaginary host. Each
+//! module applies the rules for one part of the result. Nothing is changed and nothing of the image is run. Whatever is
+//! wrong with an image is a finding, never a failure.
 //!
 //! A new rule is an entry of [`rules`], a call of [`LintReport::add`] with it, and two fixtures in `tests/lint`.
 

@@ -9,9 +9,9 @@ use super::rules;
 use super::unit::Unit;
 use crate::image::layout::Layout;
 
-/// Directories that every host has, with all that is in them.
+/// Directories that every host has, along with everything in them.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
-/// Files and directories that every host has; directories without what may be in them.
+/// Files and directories that every host has, but not what is in these directories.
 const PATHS: [&str; 34] = [
     "/",
     "/boot",
@@ -48,7 +48,7 @@ const PATHS: [&str; 34] = [
     "/etc/machine-id",
     "/etc/ssl",
 ];
-/// Settings of units that create directories, and where they do.
+/// Settings of units that create directories, and the directories that these are in.
 const SETTINGS: [(&str, &str); 5] = [
     ("RuntimeDirectory", "/run"),
     ("StateDirectory", "/var/lib"),
@@ -57,7 +57,8 @@ const SETTINGS: [(&str, &str); 5] = [
     ("ConfigurationDirectory", "/etc"),
 ];
 
-/// Looks for bind sources that may be missing. Where the image brings no tmpfiles, missing directories are created anyway.
+/// Looks for bind sources that may be missing. Where the image brings no tmpfiles, missing directories are created
+/// anyway.
 pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
     let Some(tmpfiles) = &inspection.rendered.tmpfiles else { return };
     let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
@@ -68,7 +69,7 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>
         let Some(source) = mount.bind_source() else { continue };
         let shown = source.display().to_string();
         let is_there = is_everywhere(source) || shown.contains(NO_VALUE);
-        // Whatever is created below it creates it, too.
+        // Something that is created below it creates it, too.
         let is_made = made.iter().any(|path| path.starts_with(source));
         let by_command = unit.is_some_and(|unit| commands(unit).any(|command| command.contains(&shown)));
         if !is_there && !is_made && !by_command {

@@ -1,4 +1,4 @@
-//! Images by reference, in the store or not yet in it.
+//! Checking images by reference, whether they are in the store or not.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::store::pull;
 use crate::store::reference::Reference;
 use crate::system::files;
 
-/// Checks an image of the store; one that is not there is pulled to a temporary store first.
+/// Checks an image in the store. An image that is not in the store is pulled to a temporary one first.
 pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<LintReport> {
     let reference: Reference = text.parse()?;
     let name = reference.name()?;

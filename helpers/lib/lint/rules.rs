@@ -10,7 +10,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The name that is printed.
+    /// The name of the severity as it is printed.
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",
@@ -58,7 +58,7 @@ rules! {
     NOT_COPIED Warning "not-copied"
     "There is a file for /exports, but no instruction copies it into the image."
     NO_GIT Warning "no-git"
-    "The directory is not in a git repository, so there is no telling which sources an image was built from."
+    "The directory is not in a git repository, so nobody can tell which sources an image was built from."
     UNSTAGED Warning "unstaged"
     "A file has changes that are not staged: the image will contain what the next commit does not."
     UNREADABLE Error "unreadable"
@@ -68,7 +68,7 @@ rules! {
     MANIFEST_INVALID Error "manifest-invalid"
     "The manifest is not a JSON object, or one of its keys has a value of the wrong type. An installation refuses it."
     MANIFEST_KEY Warning "manifest-key"
-    "The manifest has a key that means nothing, perhaps because it is misspelt. The keys are version, defaultValues, noContainerService, installedFilesTemplate, renameFiles and useLinks."
+    "The manifest has an unknown key, perhaps because it is misspelt. The keys are version, defaultValues, noContainerService, installedFilesTemplate, renameFiles and useLinks."
     FORCED_DEFAULT Warning "forced-default"
     "The manifest has a default for a variable that describes the installation, such as NAME. It is never used."
     NO_DEFAULT Warning "no-default"
@@ -76,13 +76,13 @@ rules! {
     PLACEHOLDER Error "placeholder"
     "A dollar sign is not followed by a variable. Write '$$' for a dollar sign, and '$$$$' for one that systemd must not expand either."
     UNESCAPABLE Error "unescapable"
-    "The default value of a variable cannot stand where the variable is used, however it is escaped: it contains a line break in a unit or in tmpfiles, or JSON that closes more than it opens."
+    "The default value of a variable cannot be used where the variable is, however it is escaped: it contains a line break in a unit or in tmpfiles, or JSON that closes more than it opens."
     READABLE_VARIABLE Warning "readable-variable"
     "The unit uses a variable that the user sets. Every user of the host can read units (systemctl cat), so it must not hold a secret. Only root can read config.json."
     CONFIG_MISSING Warning "config-missing"
     "There is no config.json.template. A runtime configuration is made from the image's Entrypoint, Cmd, Env, User and WorkingDir."
     CONFIG_NOT_TEMPLATE Error "config-not-template"
-    "There is a config.json. It is taken as it is, without variables, and wins over a template. Rename it to config.json.template."
+    "There is a config.json. It is used as it is, without variables, and takes precedence over a template. Rename it to config.json.template."
     CONFIG_SYNTAX Error "config-syntax"
     "The runtime configuration is not JSON once its variables have their default values."
     CONFIG_INVALID Error "config-invalid"
@@ -126,7 +126,7 @@ rules! {
     WORKING_DIRECTORY Warning "working-directory"
     "There is no WorkingDirectory=, or it is not $DESTDIR, the directory of the container."
     DOUBLE_LIMIT Warning "double-limit"
-    "The unit and linux.resources in the configuration both limit the same resource. Limits of the configuration become settings of the unit, over which the unit's own lines win. Keep only one of them."
+    "The unit and linux.resources in the configuration both limit the same resource. Limits of the configuration become settings of the unit, over which the unit's own lines take precedence. Keep only one of them."
     HOSTFS Error "hostfs"
     "The files for the host cannot be laid out as the manifest says: a new name is not an absolute path, two files get the same name, or there are device nodes among them."
     IMAGE_CONFIG Error "image-config"

@@ -13,7 +13,7 @@ use crate::install::installer;
 use crate::name::Name;
 use crate::store::Store;
 
-/// What an installation looks for in an image.
+/// The files that an installation looks for in an image.
 pub const FILES: [&str; 6] =
     [CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE, manifest::FILE, HOSTFS];
 const DOCKERFILES: [&str; 2] = ["Dockerfile", "Containerfile"];
@@ -36,7 +36,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Looks for a Dockerfile and files for /exports; an error where there is neither.
+    /// Looks for a Dockerfile and files for /exports; it is an error if there is neither.
     pub fn open(directory: &Path) -> Result<Sources> {
         let what = || format!("cannot check {}", directory.display());
         fs::read_dir(directory).context(what)?;

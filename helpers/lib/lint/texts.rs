@@ -7,14 +7,14 @@ use crate::error::Result;
 use crate::image::exports::ExportedTexts;
 use crate::image::layout::HOSTFS;
 
-/// Larger files were not written by hand, and would take long to check.
+/// Maximum size in bytes of files that are checked: larger ones were not written by hand, and would take long to check.
 const LARGE: usize = 256 << 10;
 
-/// What was found in /exports.
+/// The files that were found in /exports.
 pub struct FoundTexts {
     /// The files that are text.
     pub exported: ExportedTexts,
-    /// Whether a file that is missing is worth a finding: in sources, and in images that have others.
+    /// Whether a missing file is worth a finding: in sources, and in images that have others.
     pub expects_files: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The unit: as the image wrote it, and as systemd will have it.
+//! The unit: as the image wrote it, and as systemd will load it.
 
 use super::config::LintedConfig;
 use super::finding::{LintReport, Place};
@@ -29,7 +29,7 @@ pub struct Unit<'a> {
     rendered: &'a RenderedText,
 }
 
-/// Applies the rules for units; returns `None` where there is none that could be looked at.
+/// Applies the rules for units; returns `None` if there is none that could be looked at.
 pub fn check<'a>(
     inspection: &Inspection<'a>,
     config: Option<&LintedConfig>,
@@ -62,7 +62,7 @@ pub fn check<'a>(
     Ok(Some(unit))
 }
 
-/// Looks for what Atomic expects in every unit.
+/// Looks for the commands that every unit should have, as with Atomic.
 fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
     let (name, link) = (inspection.installation.name, &inspection.installation.link);
     let start = units::expansion("EXEC_START", name);
@@ -131,7 +131,7 @@ fn composed(
     Ok(())
 }
 
-/// Returns what the generator would know of the deployment.
+/// Returns the registration that the deployment would have.
 fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConfig>) -> Registration {
     let (installation, exports) = (inspection.installation, inspection.exports);
     let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: RuntimeKind::Crun };

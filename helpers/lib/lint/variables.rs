@@ -1,4 +1,4 @@
-//! Variables: whether they have values, whether these can stand where they are used, and who can read them.
+//! Variables: whether they have values, whether these can be used where the variables are, and who can read them.
 
 use std::collections::BTreeSet;
 

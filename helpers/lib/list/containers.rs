@@ -1,6 +1,6 @@
 //! The list of containers: what is installed, what systemd says about it, and what is wrong with it.
 //!
-//! A broken container does not keep the others from being shown: it gets a row with its problem.
+//! A broken container does not prevent the others from being shown: it gets a row with its problem.
 
 use serde::Serialize;
 
@@ -16,29 +16,30 @@ use crate::name::{Deployment, Name};
 use crate::store::Store;
 use crate::system::systemd::status::UnitStatus;
 
-/// A container, or something that is in the way of one; the fields are the JSON keys.
+/// A container, or something in the way of one; the fields are the JSON keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ContainerRow {
-    /// Its name, or that of a file that belongs to no container.
+    /// Name of the container, or of a file that belongs to no container.
     pub name: String,
-    /// State of its unit, as `active (running)`; `no service` if it has no unit, and empty if systemd is not running.
+    /// State of the unit, like `active (running)`; `no service` if there is no unit, and empty if systemd is not
+    /// running.
     pub state: String,
-    /// Name of its current deployment.
+    /// Name of the current deployment.
     pub deployment: Option<String>,
-    /// The image that the deployment was made of.
+    /// Name of the image that the deployment was made from.
     pub image: Option<String>,
     /// Digest of the image's manifest.
     pub digest: Option<String>,
     /// Time of the last change of state, as systemd writes it.
     pub since: Option<String>,
-    /// Digest of its image in the store, if that is a different one.
+    /// Digest of the image in the store, if that is a different one.
     pub pending: Option<String>,
     /// Name of the deployment that is staged for the next switch.
     pub staged: Option<String>,
-    /// Whether updates skip it.
+    /// Whether updates are held.
     pub held: bool,
-    /// What is wrong with it.
+    /// What is wrong with the container.
     pub problems: Vec<String>,
 }
 
@@ -58,7 +59,7 @@ pub fn list(site: &Site, store: Option<&Store>) -> Result<Vec<ContainerRow>> {
     Ok(rows)
 }
 
-/// What systemd says of all units at once; nothing where it does not run.
+/// The status of all units, from a single call of systemctl; none if systemd is not running.
 fn statuses(site: &Site, names: &[Name]) -> Result<Vec<Option<UnitStatus>>> {
     if !site.manager.is_running() {
         return Ok(vec![None; names.len()]);
@@ -212,7 +213,7 @@ impl std::str::FromStr for Filter {
 }
 
 impl Filter {
-    /// Whether the value is part of what a row has for the key.
+    /// Whether a row's value for the key contains the filter's.
     pub fn accepts(&self, row: &ContainerRow) -> bool {
         let has = |text: &str| text.contains(&self.value);
         match self.key {

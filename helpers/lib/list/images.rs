@@ -12,7 +12,7 @@ use crate::program::table;
 use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
 
-/// An image as JSON; syscontainer-images(8) has the schema.
+/// An image as JSON, see syscontainer-images(8).
 pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     let (name, tag) = split(&entry.image.name);
     json!({
@@ -49,7 +49,7 @@ pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
     table::format(&rows)
 }
 
-/// Everything about one image, for people.
+/// Everything about one image, as text.
 pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {

@@ -33,7 +33,8 @@ pub fn parse(text: &str) -> Result<Duration> {
         let after = after.trim_start();
         let (unit, after) = after.split_at(after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len()));
         let unit = UNITS.iter().find(|(_, names)| names.contains(&unit)).map(|(unit, _)| *unit);
-        let number = number.parse::<f64>().ok().filter(|_| number.starts_with(|c: char| c.is_ascii_digit()));
+        let begins_with_digit = number.starts_with(|c: char| c.is_ascii_digit());
+        let number = if begins_with_digit { number.parse::<f64>().ok() } else { None };
         let part =
             number.zip(unit).and_then(|(number, unit)| Duration::try_from_secs_f64(number * unit / 1e6).ok());
         total = part.and_then(|part| total.checked_add(part)).ok_or_else(usage)?;

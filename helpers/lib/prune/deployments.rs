@@ -1,4 +1,4 @@
-//! The part of a prune that is about deployments, and about what killed programs left beside them.
+//! Pruning deployments, and what killed programs left next to them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::system::lock;
 use crate::system::mounts;
 use crate::update::retention::{self, Busy};
 
-/// Files that are being written are no older than this.
+/// Maximum age of files that are being written.
 const WRITING: Duration = Duration::from_secs(3600);
 
-/// Removes deployments that nothing uses, and leftovers. Returns whether units have changed.
+/// Removes unused deployments, and leftovers. Returns whether units have changed.
 pub fn prune(site: &Site, report: &mut PruneReport) -> Result<bool> {
     let deployments = &site.deployments;
     let mut names = BTreeSet::new();
@@ -97,7 +97,8 @@ fn installed(site: &Site, name: &Name, report: &mut PruneReport) -> Result<()> {
     Ok(())
 }
 
-/// What is left of a container that is not installed is removed as a whole, as its host files have to be, or not at all.
+/// Removes the rest of a container that is not installed: all of it, since its host files have to go as a whole, or
+/// nothing.
 fn not_installed(site: &Site, name: &Name, in_the_way: bool, report: &mut PruneReport) -> Result<bool> {
     let deployments = &site.deployments;
     let Found { deployments: all, mut leftovers } = deployments.all(name)?;
@@ -147,7 +148,7 @@ fn obstacle(
             return Ok(Some(format!("deployment {deployment}: {used}")));
         }
     }
-    // A service that is run once, without an installation, has a scratch directory but no deployment here.
+    // A run-once service without an installation has a scratch directory, but no deployment here.
     if !matches!(busy, Busy::None) {
         return Ok(Some(format!("{name} runs")));
     }
@@ -165,7 +166,7 @@ fn other(path: &Path, entry: &Entry, report: &mut PruneReport) {
         return leftover(path, "a program was killed while it looked for the store", report);
     }
     let why = match entry {
-        // A file that is being written gets its name within moments.
+        // A file that is being written gets its final name within moments.
         Entry::Unfinished(_) if files::is_older(path, WRITING) => {
             return leftover(path, "a program was killed while it wrote it", report);
         }

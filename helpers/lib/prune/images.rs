@@ -1,4 +1,4 @@
-//! The part of a prune that is about the store: which images stay. The store removes the others.
+//! Deciding which images a prune keeps. The store removes the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::prune::{self, Candidate, ImageVerdict, PruneCaller};
 use crate::store::reference::Reference;
 use crate::update::retention::Users;
 
-/// Which images stay.
+/// Decides which images are kept.
 pub struct ImageSelection<'a> {
     users: &'a Users,
     keep_for: Duration,
@@ -22,7 +22,7 @@ pub struct ImageSelection<'a> {
 }
 
 impl<'a> ImageSelection<'a> {
-    /// Refuses to remove images that are not in the store, or are used.
+    /// Refuses to remove images that are not in the store, or that are used.
     pub fn new(
         store: &Store,
         users: &'a Users,
@@ -47,7 +47,7 @@ impl<'a> ImageSelection<'a> {
         }
     }
 
-    /// Warns of deployments because of which all images stay.
+    /// Warns about deployments because of which all images are kept.
     pub fn warn(&self) {
         for (deployment, why) in &self.users.unreadable {
             log::warning(&format!(
@@ -86,9 +86,9 @@ impl<'a> ImageSelection<'a> {
     }
 }
 
-/// What the store asks, and tells, while it is pruned.
+/// Answers the store's questions while it is pruned, and collects the outcomes.
 pub struct ImagePruner<'a> {
-    /// Which images stay.
+    /// Decides which images are kept.
     pub selection: ImageSelection<'a>,
     /// Where outcomes are noted.
     pub report: &'a mut PruneReport,

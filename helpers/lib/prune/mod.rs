@@ -1,7 +1,7 @@
-//! A prune: what nobody uses is removed, and everything that stays has a reason.
+//! Pruning: what is not used is removed, and everything that is kept has a reason.
 //!
-//! Deployments first, since they use images; then, with the store locked, refs, and objects that no ref leads to. None of
-//! this needs space. If it is killed at any point, the next prune does the rest.
+//! Deployments come first, since they use images; then, with the store locked, refs, and objects that no ref leads to.
+//! None of this needs disk space. If it is killed at any point, the next prune does the rest.
 
 mod deployments;
 mod images;
@@ -22,19 +22,19 @@ use images::{ImagePruner, ImageSelection};
 
 pub use report::{PruneItem, PruneKind, PruneReport};
 
-/// What the user chose.
+/// The user's choices.
 pub struct PruneOptions {
     /// Whether to remove nothing, but to report what would be removed.
     pub dry_run: bool,
-    /// How long images that nothing uses are kept after they were pulled.
+    /// How long unused images are kept after they were pulled.
     pub keep_for: Duration,
-    /// Images to remove now. No other images, and no deployments, are removed then.
+    /// Images to remove now. If there are any, no other images and no deployments are removed.
     pub images: Vec<String>,
-    /// The store, if not the usual one.
+    /// The store, if not the default one.
     pub repo: Option<PathBuf>,
 }
 
-/// Removes what nobody uses. What cannot be removed is in the report; the rest is done nevertheless.
+/// Removes what is not used. What cannot be removed is in the report, and does not prevent the rest.
 pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     let mut report = PruneReport::new(options.dry_run);
     if options.images.is_empty() {
@@ -65,7 +65,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     Ok(report)
 }
 
-/// Records the removal of each image and each deployment, but not of what they were made of.
+/// Records the removal of each image and each deployment in the journal, but not that of their layers and objects.
 fn record(root: &Root, report: &PruneReport) {
     for PruneItem { kind, name, reason } in &report.removed {
         let mut subject = Subject { reason: Some(reason.clone()), ..Subject::default() };

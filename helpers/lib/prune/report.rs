@@ -9,11 +9,11 @@ use crate::program::bytes;
 use crate::program::log;
 use crate::store::outcome::{Outcome, StoreItem};
 
-/// What something that a prune decided on is; in JSON, and for people, the name of the variant in lower case.
+/// The kind of something that a prune decided on; shown, also in JSON, as the name of the variant in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PruneKind {
-    /// A container, which could not be looked at as a whole.
+    /// A container, of which nothing could be examined.
     Container,
     /// A deployment.
     Deployment,
@@ -23,9 +23,9 @@ pub enum PruneKind {
     Layer,
     /// A ref of another program in the store's repository.
     Ref,
-    /// What a killed program left.
+    /// Something that a killed program left behind.
     Leftover,
-    /// A file beside the deployments.
+    /// A file next to the deployments.
     File,
     /// Objects of the store, which could not be removed.
     Objects,
@@ -36,23 +36,23 @@ pub enum PruneKind {
 /// Something that a prune decided on; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PruneItem {
-    /// What it is.
+    /// The kind of the thing.
     pub kind: PruneKind,
-    /// Its name, digest or path.
+    /// The name, digest or path of the thing.
     pub name: String,
-    /// Why it is removed or stays, or could not be removed.
+    /// Why it is removed or kept, or could not be removed.
     pub reason: String,
 }
 
-/// All that a prune decided on; the fields are the JSON keys.
+/// Everything that a prune decided on; the fields are the JSON keys.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PruneReport {
-    /// Whether nothing was removed.
+    /// Whether this was a dry run, which removes nothing.
     pub dry_run: bool,
     /// What was removed, or would be.
     pub removed: Vec<PruneItem>,
-    /// What stays.
+    /// What is kept.
     pub kept: Vec<PruneItem>,
     /// What could not be removed.
     pub failed: Vec<PruneItem>,
@@ -96,7 +96,7 @@ impl PruneReport {
         PruneReport { dry_run, ..PruneReport::default() }
     }
 
-    /// Notes something that stays.
+    /// Notes something that is kept.
     pub fn kept(&mut self, kind: PruneKind, name: impl Into<String>, reason: impl Into<String>) {
         self.kept.push(PruneItem { kind, name: name.into(), reason: reason.into() });
     }
@@ -112,7 +112,7 @@ impl PruneReport {
         self.failed.push(PruneItem { kind, name: name.into(), reason: error.to_string() });
     }
 
-    /// Notes what became of something in the store.
+    /// Notes the outcome for something in the store.
     pub fn note(&mut self, kind: PruneKind, name: &str, outcome: Outcome) {
         match outcome {
             Outcome::Kept(reason) => self.kept(kind, name, reason),
@@ -124,7 +124,7 @@ impl PruneReport {
         }
     }
 
-    /// Lines for people; with `explain`, also for what stays.
+    /// The report as lines of text; with `explain`, also about what is kept.
     pub fn to_text(&self, explain: bool) -> String {
         let (removed, freed) =
             if self.dry_run { ("would remove", "would free") } else { ("removed", "freed") };

@@ -34,7 +34,8 @@ fn directory(cgroup: &Path) -> PathBuf {
 fn own() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").context(|| "cannot read /proc/self/cgroup".into())?;
     // Hosts with a hybrid hierarchy have version 2 elsewhere, and without the controllers that are needed here.
-    let path = unified(&text).filter(|_| Path::new(MOUNT).join("cgroup.controllers").exists());
+    let is_unified = Path::new(MOUNT).join("cgroup.controllers").exists();
+    let path = if is_unified { unified(&text) } else { None };
     let path = path.ok_or_else(|| {
         Error::new("cannot find this unit's cgroup: cgroup version 2 is required, see systemd.unified_cgroup_hierarchy in kernel-command-line(7)")
     })?;
