@@ -21,10 +21,10 @@ const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
     synopsis: &["[OPTION...] NAME [NUMBER]"],
     about: "Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and restarts \
-            its service. The same command again returns to where it was.",
+            its service. Running the command again returns to where it was.",
     options: &[
-        Opt::valued("soak", "SECONDS", "watch the service for this long"),
-        Opt::flag("if-failed", "only if the service failed, and never to a deployment that failed itself"),
+        Opt::valued("soak", "SECONDS", "watch the service for this long, in this switch only"),
+        Opt::flag("if-failed", "only if the service failed, and never to a deployment that itself failed"),
         Opt::root("work on the tree below DIR"),
     ],
     operands: Completes::Container,

@@ -18,37 +18,37 @@ pub struct Error {
     kind: Kind,
 }
 
-/// What a caller may want to tell from other failures, by the exit status of the program.
+/// Kinds of failures that callers distinguish, by the exit status of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Something failed: 1.
     #[default]
     Failure,
-    /// The program was called in a way that can never work: 2.
+    /// A usage error, a call that can never work: 2.
     Usage,
-    /// What was named is not there: 3.
+    /// What was named does not exist: 3.
     NotFound,
-    /// A new deployment did not prove itself, and the old one is current again: 4.
+    /// A new deployment failed, and the switch was reverted: 4.
     Reverted,
 }
 
 impl Error {
-    /// An error that is explained by its own words.
+    /// An error without a cause.
     pub fn new(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Failure }
     }
 
-    /// The caller asked for something that can never work: exit status 2 instead of 1.
+    /// A usage error: exit status 2 instead of 1.
     pub fn usage(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Usage }
     }
 
-    /// What the caller named is not there.
+    /// What the caller named does not exist.
     pub fn not_found(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::NotFound }
     }
 
-    /// A new deployment failed, and everything is as before.
+    /// A new deployment failed, and the switch was reverted.
     pub fn reverted(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Reverted }
     }
@@ -58,7 +58,7 @@ impl Error {
         self.kind
     }
 
-    /// Whether the program was called wrongly, as opposed to having failed.
+    /// Whether it is a usage error.
     pub fn is_usage(&self) -> bool {
         self.kind == Kind::Usage
     }
