@@ -25,7 +25,7 @@ const PROGRAM: Program = Program {
             "show only those whose name, state, image, digest or problem contains VALUE; may be repeated",
         )
         .completes(Completes::Words(&["name=", "state=", "image=", "digest=", "problem="])),
-        Opt::root("show those of the tree below DIR"),
+        Opt::root("show the containers of the tree below DIR"),
     ],
     operands: Completes::Nothing,
     statuses: &[0, 1, 2],

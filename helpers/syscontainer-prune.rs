@@ -14,17 +14,16 @@ use syscontainers::prune::{self, PruneOptions};
 const PROGRAM: Program = Program {
     name: "syscontainer-prune",
     synopsis: &["[OPTION...] [IMAGE...]"],
-    about: "Removes deployments and images that nothing uses, what killed programs left, and objects of the \
-            store that are part of nothing. With IMAGE, removes only these images, however new they are, and \
-            no deployments.",
+    about: "Removes unused deployments and images, what killed programs left behind, and unreferenced objects \
+            of the store. With IMAGE, removes only these images, however recent they are, and no deployments.",
     options: &[
         Opt::valued(
             "keep-for",
             "TIME",
-            "keep images that nothing uses for this long after they were pulled, 7d by default",
+            "keep unused images for this long after they were pulled, 7d by default",
         ),
-        Opt::flag("dry-run", "remove nothing, but say what would be removed"),
-        Opt::flag("explain", "say of everything else why it is kept"),
+        Opt::flag("dry-run", "remove nothing, but print what would be removed"),
+        Opt::flag("explain", "also print why everything else is kept"),
         Opt::flag("json", "print JSON"),
         Opt::root("prune the tree below DIR"),
         Opt::repo("prune the image store in DIR"),

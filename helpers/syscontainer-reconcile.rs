@@ -22,8 +22,8 @@ use syscontainers::update::switcher::Switcher;
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",
     synopsis: &["[--root=DIR]"],
-    about: "Makes the units of all containers those of their current deployments, and has systemd reload \
-            them if any was another. Runs once per boot.",
+    about: "Repairs the units of all containers that do not match their current deployments, and makes \
+            systemd reload them. Runs once per boot.",
     options: &[Opt::root("work on the tree below DIR")],
     operands: Completes::Nothing,
     statuses: &[0, 1, 2],
