@@ -71,7 +71,7 @@ fn run(args: Args) -> Result<()> {
     }
     match report.failed.is_empty() {
         true => Ok(()),
-        false => Err(Error::new("cannot remove all that nothing uses, see the messages above")),
+        false => Err(Error::new("cannot remove everything that nothing uses, see the messages above")),
     }
 }
 

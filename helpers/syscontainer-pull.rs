@@ -19,6 +19,7 @@ use syscontainers::store::access::Access;
 use syscontainers::store::progress::Progress;
 use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
+use syscontainers::store::transports::{self, Transport};
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::update::availability::Updates;
 
@@ -49,15 +50,7 @@ const PROGRAM: Program = Program {
         Opt::flag("json", "print the result as JSON"),
         Opt::flag("quiet", "show no progress").short('q'),
     ],
-    operands: Completes::Words(&[
-        "docker://",
-        "docker-daemon:",
-        "containers-storage:",
-        "oci:",
-        "oci-archive:",
-        "docker-archive:",
-        "dir:",
-    ]),
+    operands: Completes::Listed(|| transports::ALL.map(Transport::prefix).to_vec()),
     statuses: &[0, 1, 2, 3, 5],
 };
 
@@ -118,7 +111,8 @@ fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
         return Ok(cli::Outcome::Success);
     }
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let reference = store.source(&updates.image).context(|| format!("cannot tell where {name} came from"))?;
+    let reference =
+        store.source(&updates.image).context(|| format!("cannot find out where {name} came from"))?;
     if !args.check {
         return pull(args, &reference);
     }

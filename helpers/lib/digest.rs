@@ -21,7 +21,7 @@ pub struct Digest(image::Digest);
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
-        Sha256::digest(bytes).as_slice().into()
+        Sha256::new_with_prefix(bytes).into()
     }
 
     /// The digest of all that can be read.
@@ -78,14 +78,7 @@ impl From<Digest> for image::Digest {
 
 impl From<Sha256> for Digest {
     fn from(hasher: Sha256) -> Digest {
-        hasher.finalize().as_slice().into()
-    }
-}
-
-/// Of the 32 bytes of a hash.
-impl From<&[u8]> for Digest {
-    fn from(hash: &[u8]) -> Digest {
-        let digest: Sha256Digest = hex(hash).parse().expect("a SHA-256 has 32 bytes");
+        let digest: Sha256Digest = hex(&hasher.finalize()).parse().expect("a SHA-256 has 64 digits");
         Digest(digest.into())
     }
 }

@@ -112,7 +112,7 @@ syscontainer-prune --explain >"$WORK/pruned"
 expect_like "^kept image $REGISTRY/hello:latest: it is used by old.0, older.0\$" cat "$WORK/pruned"
 for blob in $layers "$config"; do expect_like "^kept layer sha256:$blob: of image $REGISTRY/hello:latest\$" cat "$WORK/pruned"; done
 for name in old older; do expect_like "^kept deployment $name.0: it is current\$" cat "$WORK/pruned"; done
-check 'and nothing else is named' bash -c "! grep -v ^kept '$WORK/pruned' | grep -v '^freed 0 bytes\$'"
+check 'and nothing else is named' bash -c "! grep -v ^kept '$WORK/pruned' | grep -v '^freed 0 B\$'"
 check 'no file is another' diff "$WORK/before" <(find $REPO -type f ! -name .lock -exec sha256sum {} + | sort)
 
 runs() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::image::exports::Variables;
+use crate::program::bytes;
 use crate::program::log;
 use crate::program::table;
 use crate::store::catalog::{CatalogEntry, LayerBlob};
@@ -39,8 +40,8 @@ pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
             tag.to_owned(),
             entry.image.digest.short().to_owned(),
             entry.created.as_deref().map_or("-", |created| created.get(..10).unwrap_or(created)).to_owned(),
-            bytes(entry.size),
-            bytes(entry.unique),
+            bytes::shown(entry.size),
+            bytes::shown(entry.unique),
             entry.signer.clone().unwrap_or_else(|| "-".into()),
             if used.is_empty() { "-".into() } else { used },
         ]
@@ -58,14 +59,14 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
     line("Digest", entry.image.digest.as_ref());
     line("Commit", &entry.image.commit);
     line("Created", entry.created.as_deref().unwrap_or("-"));
-    line("Size", &format!("{} ({} unique)", bytes(entry.size), bytes(entry.unique)));
+    line("Size", &format!("{} ({} unique)", bytes::shown(entry.size), bytes::shown(entry.unique)));
     line("Signer", entry.signer.as_deref().unwrap_or("-"));
     line("Used by", &users.of_commit(&entry.image.commit).join(" "));
     for (key, value) in entry.image.labels()? {
         line("Label", &format!("{key}={value}"));
     }
     for layer in &entry.layers {
-        line("Layer", &format!("{} {} {}", layer.digest, bytes(layer.size), layer.media_type));
+        line("Layer", &format!("{} {} {}", layer.digest, bytes::shown(layer.size), layer.media_type));
     }
     for (name, value) in &variables.defaults {
         line("Variable", &format!("{name}={value}"));
@@ -81,31 +82,9 @@ fn split(image: &str) -> (&str, &str) {
     image.split_once('@').or_else(|| image.rsplit_once(':')).unwrap_or((image, ""))
 }
 
-/// Units are those of 1024.
-fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut rest = count as f64;
-    for unit in units {
-        if rest < 1024.0 || unit == "TiB" {
-            return if unit == "B" { format!("{count} B") } else { format!("{rest:.1} {unit}") };
-        }
-        rest /= 1024.0;
-    }
-    String::new()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        for (count, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (1 << 50, "1024.0 TiB")]
-        {
-            assert_eq!(bytes(count), text);
-        }
-    }
 
     #[test]
     fn names_have_a_tag_or_a_digest() {

@@ -1,5 +1,6 @@
-//! What every program has: its frame, its table of options, messages, and tables for people.
+//! What every program has: its frame, its table of options, messages, and forms of data for people.
 
+pub mod bytes;
 pub mod cli;
 pub mod log;
 pub mod options;

@@ -9,7 +9,7 @@ use crate::program::log;
 use crate::program::timespan;
 use crate::store::Store;
 use crate::store::outcome::{Outcome, StoreItem};
-use crate::store::prune::{self, Candidate, PruneCaller, Verdict};
+use crate::store::prune::{self, Candidate, ImageVerdict, PruneCaller};
 use crate::store::reference::Reference;
 use crate::update::retention::Users;
 
@@ -65,24 +65,24 @@ impl<'a> ImageSelection<'a> {
         Some(format!("deployment {deployment} cannot be read and may use it"))
     }
 
-    fn judge(&self, image: &Candidate) -> Verdict {
+    fn judge(&self, image: &Candidate) -> ImageVerdict {
         if let Some(why) = self.why_used(&image.name, &image.commit) {
-            return Verdict::Keep(why);
+            return ImageVerdict::Keep(why);
         }
         if self.wanted.contains(&image.name) {
-            return Verdict::Remove("as requested".into());
+            return ImageVerdict::Remove("as requested".into());
         }
         if !self.wanted.is_empty() {
-            return Verdict::Keep("its removal was not requested".into());
+            return ImageVerdict::Keep("its removal was not requested".into());
         }
         let about = timespan::about(image.age);
         if image.age < self.keep_for {
             let limit = timespan::about(self.keep_for);
-            return Verdict::Keep(format!(
+            return ImageVerdict::Keep(format!(
                 "nothing uses it, but it was pulled {about} ago, and images are kept for {limit}"
             ));
         }
-        Verdict::Remove(format!("nothing uses it, and it was pulled {about} ago"))
+        ImageVerdict::Remove(format!("nothing uses it, and it was pulled {about} ago"))
     }
 }
 
@@ -95,7 +95,7 @@ pub struct ImagePruner<'a> {
 }
 
 impl PruneCaller for ImagePruner<'_> {
-    fn judge(&self, image: &Candidate) -> Verdict {
+    fn judge(&self, image: &Candidate) -> ImageVerdict {
         self.selection.judge(image)
     }
 
@@ -117,8 +117,8 @@ mod tests {
             let age = Duration::from_secs(days * 86_400);
             let image = Candidate { name: name.into(), commit: String::new(), age };
             match (ImageSelection { users: &users, keep_for, wanted }).judge(&image) {
-                Verdict::Keep(_) => "keep",
-                Verdict::Remove(_) => "remove",
+                ImageVerdict::Keep(_) => "keep",
+                ImageVerdict::Remove(_) => "remove",
             }
         };
         assert_eq!(judge(&[], "x:1", 6), "keep");

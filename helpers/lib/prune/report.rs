@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::program::bytes;
 use crate::program::log;
 use crate::store::outcome::{Outcome, StoreItem};
 
@@ -138,7 +139,7 @@ impl PruneReport {
         if explain {
             lines("kept", &self.kept);
         }
-        text.push_str(&format!("{freed} {} bytes\n", self.bytes));
+        text.push_str(&format!("{freed} {}\n", bytes::shown(self.bytes)));
         text
     }
 }
@@ -156,8 +157,8 @@ mod tests {
         let text = report.to_text(true);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("would remove image a") && lines[0].ends_with("b: nothing uses it"));
-        assert_eq!(lines[1..], ["kept deployment x.0: it is current", "would free 5 bytes"]);
+        assert_eq!(lines[1..], ["kept deployment x.0: it is current", "would free 5 B"]);
         report.dry_run = false;
-        assert!(report.to_text(false).ends_with("nothing uses it\nfreed 5 bytes\n"));
+        assert!(report.to_text(false).ends_with("nothing uses it\nfreed 5 B\n"));
     }
 }

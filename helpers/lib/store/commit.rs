@@ -1,4 +1,4 @@
-//! Commits, written in such an order that none is ever there without all of its trees.
+//! Commits, written in such an order that a commit never exists without all of its trees.
 //!
 //! A transaction of libostree ends with objects being renamed into place one by one, in no particular order. If it is killed
 //! meanwhile, it may have moved a commit but not its trees, and then `ostree fsck` fails for good. So trees are written in a
@@ -34,7 +34,7 @@ pub fn publish<T>(
 ) -> Result<(String, T)> {
     let what = || "cannot write the commit".to_string();
     // A prune between the transaction and the ref would remove the trees, which nothing refers to yet.
-    let _lock = Shared::take(repo).context(what)?;
+    let _lock = SharedLock::take(repo).context(what)?;
     let transaction = repo.auto_transaction(NEVER).context(what)?;
     let CommitContent { root, metadata, result } = write()?;
     transaction.commit(NEVER).context(what)?;
@@ -69,11 +69,11 @@ fn sync_one(path: &PathBuf) -> std::io::Result<()> {
 }
 
 /// libostree's own shared lock of the repository, which transactions hold as well: no other program prunes meanwhile.
-struct Shared<'a>(&'a ostree::Repo);
+struct SharedLock<'a>(&'a ostree::Repo);
 
-impl<'a> Shared<'a> {
+impl<'a> SharedLock<'a> {
     #[allow(unsafe_code)]
-    fn take(repo: &'a ostree::Repo) -> Result<Shared<'a>, glib::Error> {
+    fn take(repo: &'a ostree::Repo) -> Result<SharedLock<'a>, glib::Error> {
         let mut error = ptr::null_mut();
         // SAFETY: the repository is borrowed and open, and a null cancellable is allowed; the crate has no safe function for this.
         unsafe {
@@ -83,12 +83,12 @@ impl<'a> Shared<'a> {
                 ptr::null_mut(),
                 &mut error,
             );
-            if error.is_null() { Ok(Shared(repo)) } else { Err(from_glib_full(error)) }
+            if error.is_null() { Ok(SharedLock(repo)) } else { Err(from_glib_full(error)) }
         }
     }
 }
 
-impl Drop for Shared<'_> {
+impl Drop for SharedLock<'_> {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         // SAFETY: as in take(), which pushed this lock; a null error means that none is returned.

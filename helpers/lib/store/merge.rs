@@ -65,7 +65,9 @@ impl Merge<'_> {
         for (name, _) in &files {
             if name == OPAQUE {
                 clear(target)?;
-            } else if let Some(gone) = name.strip_prefix(WHITEOUT).filter(|_| !name.starts_with(SPECIAL)) {
+            } else if name.starts_with(SPECIAL) {
+                // It says nothing about files.
+            } else if let Some(gone) = name.strip_prefix(WHITEOUT) {
                 remove(target, gone)?;
             }
         }

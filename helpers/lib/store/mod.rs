@@ -34,7 +34,7 @@ mod repository;
 mod retry;
 mod source;
 mod staging;
-mod transports;
+pub mod transports;
 
 pub use contents::Stored;
 pub use repository::Store;

@@ -3,16 +3,18 @@
 //! On a terminal each layer has a progress bar, elsewhere a line. The service manager gets `STATUS=`, and is told to extend
 //! its timeout for as long as bytes arrive.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use libsystemd::daemon::{NotifyState, notify};
 use oci_spec::image::Descriptor;
 
 use super::pull::PullObserver;
 use crate::digest;
+use crate::program::bytes;
 use crate::program::log;
 use crate::system::notify::is_expected;
 
@@ -47,9 +49,15 @@ impl Progress {
         let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(layer.size()), target);
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // As everywhere else, where indicatif would choose its own form.
+        let style = style.with_key("bytes", |state: &ProgressState, text: &mut dyn Write| {
+            let _ = text.write_str(&bytes::shown(state.pos()));
+        });
+        let style = style.with_key("total_bytes", |state: &ProgressState, text: &mut dyn Write| {
+            let _ = text.write_str(&bytes::shown(state.len().unwrap_or_default()));
+        });
+        bar.set_style(style);
         bar.set_message(short(layer).to_owned());
         bar
     }
@@ -57,31 +65,31 @@ impl Progress {
 
 impl PullObserver for Progress {
     fn present(&self, layer: &Descriptor) {
-        self.line(&format!("layer {} is there already", layer.digest()));
+        self.line(&format!("layer {} already exists", layer.digest()));
     }
 
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send> {
         if !self.bars {
-            self.line(&format!("fetching layer {} ({})", layer.digest(), HumanBytes(layer.size())));
+            self.line(&format!("fetching layer {} ({})", layer.digest(), bytes::shown(layer.size())));
         }
         let (bar, managed) = (self.bar(layer), self.managed);
-        let (text, total) = (short(layer).to_owned(), HumanBytes(layer.size()).to_string());
+        let (text, total) = (short(layer).to_owned(), bytes::shown(layer.size()));
         let (begin, told, done) = (Instant::now(), Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
-        Box::new(move |bytes| {
-            bar.inc(bytes);
-            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        Box::new(move |length| {
+            bar.inc(length);
+            let done = done.fetch_add(length, Ordering::Relaxed) + length;
             let now = begin.elapsed().as_millis() as u64;
             let last = told.load(Ordering::Relaxed);
             if managed && (last == 0 || now - last >= INTERVAL.as_millis() as u64) {
                 told.store(now.max(1), Ordering::Relaxed);
-                tell_manager(&format!("fetching layer {text}: {} of {total}", HumanBytes(done)));
+                tell_manager(&format!("fetching layer {text}: {} of {total}", bytes::shown(done)));
             }
         })
     }
 
     fn fetched(&self, layer: &Descriptor) {
         if self.bars {
-            self.line(&format!("layer {} is fetched ({})", layer.digest(), HumanBytes(layer.size())));
+            self.line(&format!("fetched layer {} ({})", layer.digest(), bytes::shown(layer.size())));
         }
     }
 

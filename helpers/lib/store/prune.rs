@@ -34,7 +34,7 @@ pub struct Candidate {
 }
 
 /// Whether an image stays, and why.
-pub enum Verdict {
+pub enum ImageVerdict {
     /// It stays.
     Keep(String),
     /// It is removed.
@@ -53,7 +53,7 @@ pub struct Objects {
 /// Who decides on images, and who is told what became of everything.
 pub trait PruneCaller {
     /// Decides whether an image stays.
-    fn judge(&self, image: &Candidate) -> Verdict;
+    fn judge(&self, image: &Candidate) -> ImageVerdict;
     /// Receives the outcome for something in the store, by its name, digest or path.
     fn tell(&mut self, item: StoreItem, name: &str, outcome: Outcome);
 }
@@ -148,11 +148,11 @@ impl Prune<'_> {
         let mut kept = Vec::new();
         for image in images {
             match self.caller.judge(image) {
-                Verdict::Keep(why) => {
+                ImageVerdict::Keep(why) => {
                     self.caller.tell(StoreItem::Image, &image.name, Outcome::Kept(why));
                     kept.push(image);
                 }
-                Verdict::Remove(why) => {
+                ImageVerdict::Remove(why) => {
                     let reference = refs::image_ref(&image.name);
                     if !self.remove(&reference, StoreItem::Image, &image.name, &why) {
                         kept.push(image);
@@ -196,7 +196,7 @@ impl Prune<'_> {
                 self.remove(name, StoreItem::Leftover, name, "a program was killed while it wrote a ref");
                 continue;
             } else if refs::is_ours(name) {
-                "it is not known here what it names"
+                "its name has an unknown form"
             } else {
                 "it belongs to another program"
             };

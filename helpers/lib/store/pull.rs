@@ -15,7 +15,7 @@ use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::repository::Store;
 use super::retry::with_retries;
-use super::source::{self, FetchedManifest, Source};
+use super::source::{self, FetchedManifest, ImageSource};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -131,15 +131,15 @@ impl<'a> Pull<'a> {
         Ok(Pulled { image, changed: false, fetched: 0, reused, bytes: 0 })
     }
 
-    fn open(&self) -> Result<(Source, FetchedManifest)> {
+    fn open(&self) -> Result<(ImageSource, FetchedManifest)> {
         self.with_retries(|| {
             let temporary = self.store.temporary_directory();
-            let source = Source::open(self.reference, self.access, &self.policy, &temporary)?;
+            let source = ImageSource::open(self.reference, self.access, &self.policy, &temporary)?;
             source.manifest().map(|manifest| (source, manifest))
         })
     }
 
-    fn import(&self, source: &Source, manifest: &FetchedManifest) -> Result<Pulled> {
+    fn import(&self, source: &ImageSource, manifest: &FetchedManifest) -> Result<Pulled> {
         let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
@@ -187,7 +187,12 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    fn fetch(&self, source: &Source, descriptor: &Descriptor, expected: &Expected) -> Result<StoredLayer> {
+    fn fetch(
+        &self,
+        source: &ImageSource,
+        descriptor: &Descriptor,
+        expected: &Expected,
+    ) -> Result<StoredLayer> {
         let Import { layer, skipped } = self.with_retries(|| {
             let (repo, expected) = (self.store.repo.clone(), expected.clone());
             let on_read = self.observer.fetching(descriptor);

@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
 /// An open image at its source.
-pub struct Source {
+pub struct ImageSource {
     // Dropped in this order: the runtime waits for skopeo, which waits for the proxy's socket to be closed.
     proxy: ImageProxy,
     image: OpenedImage,
@@ -44,26 +44,26 @@ pub struct FetchedManifest {
     text: Vec<u8>,
 }
 
-impl Source {
+impl ImageSource {
     /// Opens an image under a policy. If a copy is needed, it is made in the directory `temporary`.
     pub fn open(
         reference: &Reference,
         access: &Access,
         policy: &SignaturePolicy,
         temporary: &Path,
-    ) -> Result<Source> {
+    ) -> Result<ImageSource> {
         let reference = &resolve(reference)?;
         if !needs_copy(reference, policy) {
-            return Source::connect(reference, access, None);
+            return ImageSource::connect(reference, access, None);
         }
         let staging = Staging::copy(reference, access, policy, temporary)?;
         let copy = staging.reference();
         // The policy was for the original, and may know nothing of copies.
-        let source = Source::connect(&copy, &Access::default(), Some(staging))?;
-        Ok(Source { original: Some(reference.clone()), ..source })
+        let source = ImageSource::connect(&copy, &Access::default(), Some(staging))?;
+        Ok(ImageSource { original: Some(reference.clone()), ..source })
     }
 
-    fn connect(reference: &Reference, access: &Access, staging: Option<Staging>) -> Result<Source> {
+    fn connect(reference: &Reference, access: &Access, staging: Option<Staging>) -> Result<ImageSource> {
         let what = || format!("cannot open {}", reference.to_skopeo());
         let runtime = Builder::new_current_thread().enable_all().build().context(what)?;
         let proxy = runtime.block_on(ImageProxy::new_with_config(access.proxy()));
@@ -71,7 +71,7 @@ impl Source {
         let image = runtime.block_on(proxy.open_image(&reference.to_skopeo()));
         let image = image.map_err(Failure::from).context(what)?;
         let (reference, access) = (reference.clone(), access.clone());
-        Ok(Source { proxy, image, reference, access, runtime, original: None, _staging: staging })
+        Ok(ImageSource { proxy, image, reference, access, runtime, original: None, _staging: staging })
     }
 
     /// Fetches the manifest.
@@ -160,7 +160,7 @@ pub fn needs_copy(reference: &Reference, policy: &SignaturePolicy) -> bool {
 /// Fetches the digest of an image's manifest. The policy is not asked: nothing else of the image is used.
 pub fn peek(reference: &Reference, access: &Access) -> Result<Digest> {
     match reference.transport().layers {
-        Layers::Original => Ok(Source::connect(reference, access, None)?.manifest()?.digest),
+        Layers::Original => Ok(ImageSource::connect(reference, access, None)?.manifest()?.digest),
         Layers::Unpacked => Ok(Digest::of(&inspect(reference, access)?)),
     }
 }
