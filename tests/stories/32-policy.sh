@@ -77,7 +77,7 @@ requests() {
     mark_requests $begin
     "$@" >"$WORK/.requests" 2>&1
     mark_requests $end
-    all_requests | sed "1,/story-$begin\$/d; /story-$end\$/,\$d"
+    all_requests | sed "0,/story-$begin\$/d; /story-$end\$/,\$d"
 }
 all_requests() { journal_of registry | grep -oE '(GET|HEAD) /v2/[^ "]+' || true; }
 is_marked() { all_requests | grep "story-$1\$"; }

@@ -102,7 +102,7 @@ bad_image_config() {
     if syscontainer-pull --quiet "$REGISTRY/$1" >/dev/null 2>"$WORK/said"; then
         run_fails 1 "$3" syscontainer-checkout "$REGISTRY/$1"
     else
-        expect 1 bash -c "wc -l <'$WORK/messages'"
+        expect 1 bash -c "wc -l <'$WORK/said'"
         ok "refused when it is pulled: $(cat "$WORK/said")"
     fi
 }

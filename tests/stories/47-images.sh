@@ -131,7 +131,7 @@ layer=$(ostree --repo=$STORE refs --list ociimage | grep -Ex -m 1 'ociimage/[0-9
 ostree --repo=$STORE refs --create=ociimage/broken_3Alatest "$(ostree --repo=$STORE rev-parse "$layer")"
 syscontainer-images >"$WORK/table" 2>"$WORK/said"
 expect_like 'cannot show broken:latest: it was pulled by another program' cat "$WORK/said"
-expect 1 bash -c "wc -l <'$WORK/messages'"
+expect 1 bash -c "wc -l <'$WORK/said'"
 expect_like "^$REGISTRY/one" cat "$WORK/table"
 run_fails 1 'cannot find image nothing:latest' syscontainer-images nothing
 run_fails 2 'unexpected argument' syscontainer-images a b
