@@ -9,30 +9,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use syscontainers::container::registration::{self, Registration};
-use syscontainers::container::units;
+use syscontainers::container::{derived, stale, units};
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::install::recovery;
-use syscontainers::install::register;
 use syscontainers::name::Name;
-use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, UNIT_PATH};
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, TreePath, UNIT_PATH};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-generator",
-    usage: "\
-Usage: syscontainer-generator [--root=DIR] NORMAL [EARLY LATE]
-       syscontainer-generator --dry-run [--root=DIR] [NAME]
-
-Writes the units of all installed containers to the directory NORMAL.
-systemd calls it at boot and at every daemon-reload; see syscontainer-generator(8).
-
-  --dry-run      print what would be written for the container NAME, or for all, and
-                 every problem; exit 1 if there is one
-  --root=DIR     read the registrations of the tree below DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[--root=DIR] NORMAL [EARLY LATE]", "--dry-run [--root=DIR] [NAME]"],
+    about: "Writes the units of all installed containers to the directory NORMAL. systemd runs it at boot \
+            and whenever it reloads its units.",
+    options: &[
+        Opt::flag(
+            "dry-run",
+            "print what would be written for the container NAME, or for all containers, and every problem; \
+             the exit status is 1 if there is one",
+        )
+        .operands(Completes::Container),
+        Opt::root("read the registrations of the tree below DIR"),
+    ],
+    operands: Completes::Directory,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -50,17 +50,14 @@ enum Output {
     Print,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut dry_run, mut values) = (Root::default(), false, Vec::new());
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("root") => root = Root::new(parser.value()?),
-            Long("dry-run") => dry_run = true,
-            Value(value) => values.push(value),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("root", value) => root = Root::new(value),
+            Flag("dry-run") => dry_run = true,
+            Operand(value) => values.push(value),
+            other => return Err(other.unexpected()),
         }
     }
     if dry_run {
@@ -68,13 +65,13 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
             return Err("expected one NAME at most".into());
         }
         let only = values.pop().map(|name| name.parse()).transpose()?;
-        return Ok(Command::Run(Args { root, output: Output::Print, only }));
+        return Ok(Args { root, output: Output::Print, only });
     }
     if !matches!(values.len(), 1 | 3) {
         return Err(format!("expected one or three directories, not {}", values.len()).into());
     }
     let output = Output::Directory(values.swap_remove(0).into());
-    Ok(Command::Run(Args { root, output, only: None }))
+    Ok(Args { root, output, only: None })
 }
 
 fn run(args: Args) -> Result<()> {
@@ -106,17 +103,17 @@ enum Fragment {
     /// The stub.
     Ours,
     /// Someone else's unit: it stays as it is.
-    Foreign(PathBuf),
+    Foreign(TreePath),
     /// Nowhere: the stub was lost.
     None,
 }
 
-fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
+fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<()> {
     let registration = match registration::read(&args.root, name, path) {
         // Masked.
         Ok(None) => return Ok(()),
-        Ok(Some(registration)) if !registration.service => return Ok(()),
-        Ok(Some(registration)) => recovery::staleness(&args.root, name).map_or(Ok(registration), Err),
+        Ok(Some(registration)) if registration.unit.is_none() => return Ok(()),
+        Ok(Some(registration)) => stale::reason(&args.root, name).map_or(Ok(registration), Err),
         Err(e) => Err(e),
     };
     let what = || format!("cannot generate {}", name.unit());
@@ -124,7 +121,7 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
         Fragment::Ours => false,
         Fragment::None => true,
         Fragment::Foreign(unit) => {
-            let why = format!("{} is another's, skipping {}", unit.display(), path.display());
+            let why = format!("{unit} belongs to something else, skipping {path}");
             return Err(Error::new(why)).context(what);
         }
     };
@@ -136,29 +133,29 @@ fn generate(args: &Args, name: &Name, path: &Path) -> Result<()> {
     if let Some(stub) = stub {
         args.output.write(Path::new(&name.unit()), &stub)?;
     }
-    args.output.write(&units::path(name), &body)?;
+    args.output.write(&derived::body(name), &body)?;
     result.context(what)
 }
 
 /// The stub, if it was lost, and the body.
-fn convert(registration: &Registration, path: &Path, lost: bool) -> Result<(Option<String>, String)> {
-    let origin = || path.display().to_string();
+fn convert(registration: &Registration, path: &TreePath, lost: bool) -> Result<(Option<String>, String)> {
+    let origin = || path.to_string();
     let stub = lost.then(|| units::stub(registration)).transpose().context(origin)?;
     Ok((stub, units::compose(registration, path).context(origin)?))
 }
 
 fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
     for directory in UNIT_PATH {
-        let unit = Path::new(directory).join(name.unit());
+        let unit = TreePath::from(directory).join(name.unit());
         match fs::metadata(root.join(&unit)) {
             // Masked, by an empty file or a link to /dev/null: the body changes nothing then.
             Ok(metadata) if metadata.len() == 0 => return Ok(Fragment::Ours),
             Ok(_) => {
-                let ours = register::is_stub(&root.join(&unit), name)?;
+                let ours = derived::is_stub(&root.join(&unit), name)?;
                 return Ok(if ours { Fragment::Ours } else { Fragment::Foreign(unit) });
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(e).context(|| format!("cannot read {}", unit.display())),
+            Err(e) => return Err(e).context(|| format!("cannot read {unit}")),
         }
     }
     Ok(Fragment::None)

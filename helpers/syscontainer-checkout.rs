@@ -5,51 +5,52 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use syscontainers::container::deployment::Deployments;
 use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::image::tree::Tree;
+use syscontainers::image::Image;
 use syscontainers::image::variables;
-use syscontainers::install::installer::Installer;
+use syscontainers::install::installer::{Installer, default_name};
 use syscontainers::install::plan::{Options, Planner, Previous};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
-use syscontainers::store::{Image, Store};
-use syscontainers::system::lock;
-use syscontainers::update::switcher::{Settled, Switcher};
+use syscontainers::program::options::prelude::*;
+use syscontainers::store::Store;
+use syscontainers::system::lock::{self, Lock};
+use syscontainers::update::switcher::{Recovery, Switcher};
 use syscontainers::update::updater::Updater;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-checkout",
-    usage: "\
-Usage: syscontainer-checkout [OPTION...] IMAGE
-       syscontainer-checkout --update [OPTION...] NAME
-
-Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service
-is enabled as the image says, but not started. With --update, makes what was pulled
-since, or other values, the current deployment of the container NAME; its service is
-not restarted. With --stage, it becomes current by syscontainer-switch.
-See syscontainer-checkout(8).
-
-  --name=NAME      call the container NAME, not as the image
-  --set NAME=VALUE set a variable of the image's templates; may be repeated
-  --runtime=PATH   use this OCI runtime, crun or runc
-  --notify=WHAT    the payload notifies systemd: no, ready or full
-  --rootfs=DIR     use the files in DIR, not a checkout of the image
-  --unset NAME     with --update: let a variable have its default again
-  --rebase=IMAGE   with --update: use IMAGE from now on
-  --stage          with --update: only make the deployment, for syscontainer-switch
-  --force          with --stage: also if the same failed before
-  --dry-run        print all that would be written and done, and do nothing
-  --no-enable      do not enable the service
-  --replace-unit   install even if another unit has this name, in its place
-  --root=DIR       install to the tree below DIR
-  --repo=DIR       use the image store in DIR
-  -h, --help       show this help
-  --version        show the version
-",
+    synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME"],
+    about: "Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service is enabled \
+            as the image says, but not started.\n\n\
+            With --update, makes what was pulled since, or other values, the current deployment of the \
+            container NAME; its service is not restarted. With --stage, syscontainer-switch makes it current \
+            later.",
+    options: &[
+        Opt::flag("update", "update the container NAME").operands(Completes::Container),
+        Opt::valued("name", "NAME", "call the container NAME instead of what the image is called"),
+        Opt::valued("set", "NAME=VALUE", "set a variable of the image's templates; may be repeated"),
+        Opt::valued("runtime", "PATH", "use this OCI runtime, a crun or a runc").completes(Completes::File),
+        Opt::valued("notify", "WHAT", "how the payload notifies systemd: no, ready or full")
+            .completes(Completes::Words(&["no", "ready", "full"])),
+        Opt::valued("rootfs", "DIR", "use the files in DIR instead of checking out the image")
+            .completes(Completes::Directory),
+        Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
+        Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
+        Opt::flag("stage", "with --update: only make the deployment, for syscontainer-switch"),
+        Opt::flag("force", "with --stage: even if the same deployment failed before"),
+        Opt::flag("dry-run", "print everything that would be written and done, but do nothing"),
+        Opt::flag("no-enable", "do not enable the service"),
+        Opt::flag("replace-unit", "install even if there is another unit of this name, and take its place"),
+        Opt::root("install to the tree below DIR"),
+        Opt::repo("use the image store in DIR"),
+    ],
+    operands: Completes::Image,
+    statuses: &[0, 1, 2, 3],
 };
 
 struct Args {
@@ -72,35 +73,32 @@ enum How {
     Staged { force: bool },
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
-    let (mut update, mut name, mut rebase, mut value) = (false, None, None, None);
+    let (mut update, mut name, mut rebase, mut operand) = (false, None, None, None);
     let (mut stage, mut force) = (false, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("update") => update = true,
-            Long("name") => name = Some(parser.value()?.parse()?),
-            Long("rebase") => rebase = Some(parser.value()?.string()?),
-            Long("set") => {
-                let (name, value) = parser.value()?.parse_with(variables::parse_assignment)?;
+    for argument in arguments {
+        match argument {
+            Flag("update") => update = true,
+            Valued("name", value) => name = Some(value.parse()?),
+            Valued("rebase", value) => rebase = Some(value.string()?),
+            Valued("set", value) => {
+                let (name, value) = value.parse_with(variables::parse_assignment)?;
                 options.user_values.insert(name, value);
             }
-            Long("unset") => options.unset.extend([parser.value()?.string()?]),
-            Long("runtime") => options.runtime = Some(parser.value()?.into()),
-            Long("notify") => options.notify = Some(parser.value()?.parse()?),
-            Long("rootfs") => options.rootfs = Some(parser.value()?.into()),
-            Long("stage") => stage = true,
-            Long("force") => force = true,
-            Long("dry-run") => dry_run = true,
-            Long("no-enable") => options.no_enable = true,
-            Long("replace-unit") => options.replace_unit = true,
-            Long("root") => root = Root::new(parser.value()?),
-            Long("repo") => repo = Some(parser.value()?.into()),
-            Value(text) if value.is_none() => value = Some(text.string()?),
-            _ => return Err(arg.unexpected()),
+            Valued("unset", value) => options.unset.extend([value.string()?]),
+            Valued("runtime", value) => options.runtime = Some(value.into()),
+            Valued("notify", value) => options.notify = Some(value.parse()?),
+            Valued("rootfs", value) => options.rootfs = Some(value.into()),
+            Flag("stage") => stage = true,
+            Flag("force") => force = true,
+            Flag("dry-run") => dry_run = true,
+            Flag("no-enable") => options.no_enable = true,
+            Flag("replace-unit") => options.replace_unit = true,
+            Valued("root", value) => root = Root::new(value),
+            Valued("repo", value) => repo = Some(value.into()),
+            Operand(value) if operand.is_none() => operand = Some(value.string()?),
+            other => return Err(other.unexpected()),
         }
     }
     if (stage && !update) || (force && !stage) {
@@ -110,15 +108,15 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
         if name.is_some() || options.no_enable {
             return Err("--name and --no-enable are for the first installation, not for --update".into());
         }
-        let name = value.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
+        let name = operand.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
         Action::Update { name, rebase, how: if stage { How::Staged { force } } else { How::AtOnce } }
     } else {
         if rebase.is_some() || !options.unset.is_empty() {
             return Err("--rebase and --unset are for --update".into());
         }
-        Action::Install { image: value.ok_or("missing IMAGE")?, name }
+        Action::Install { image: operand.ok_or("missing IMAGE")?, name }
     };
-    Ok(Command::Run(Args { action, root, repo, dry_run, options }))
+    Ok(Args { action, root, repo, dry_run, options })
 }
 
 fn run(args: Args) -> Result<()> {
@@ -132,16 +130,21 @@ fn run(args: Args) -> Result<()> {
 
 fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.keep()?;
-    let image = find(args, &store, image)?;
     let name = match name {
         Some(name) => name.clone(),
-        None => default_name(&image)?,
+        None => {
+            let _lock = store.lock_shared()?;
+            default_name(&find(args, &store, image)?)?
+        }
     };
-    let deployments = Deployments::new(&args.root);
+    let site = Site::new(&args.root);
+    let _locks = if args.dry_run { None } else { Some(prepare(&site, &name)?) };
+    let _lock = store.lock_shared()?;
+    let image = find(args, &store, image)?;
+    let tree = store.tree(&image);
     let planner = Planner {
-        deployments: &deployments,
-        store: &store,
+        site: &site,
+        tree: &tree,
         image: &image,
         name: &name,
         options: &args.options,
@@ -152,11 +155,7 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
         cli::print(&installer.preview()?)?;
         return Ok(name);
     }
-    deployments.create()?;
-    let _lock = lock::container(&args.root, &name)?;
-    settle(&deployments, &name)?;
-    let _host_files = lock::host_files(&args.root)?;
-    match deployments.current(&name)? {
+    match site.deployments.current(&name)? {
         Some(deployment) => installer.finish_again(&deployment)?,
         None => installer.install()?,
     }
@@ -164,25 +163,25 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
 }
 
 fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Name> {
-    let what = || format!("cannot update {name}");
-    let deployments = Deployments::new(&args.root);
-    let _lock = if args.dry_run { None } else { Some(lock::container(&args.root, name)?) };
-    if !args.dry_run {
-        settle(&deployments, name).context(what)?;
-    }
-    let _host_files = if args.dry_run { None } else { Some(lock::host_files(&args.root)?) };
-    let current = deployments.current(name).context(what)?;
-    let current = current.ok_or_else(|| Error::new("it is not installed")).context(what)?;
-    let info = deployments.info(&current).context(what)?;
-    let store = Store::open(&args.root, args.repo.as_deref()).context(what)?;
-    let _lock = store.keep().context(what)?;
-    let wanted = State::load(&deployments, name).context(what)?.wanted(&deployments, &info);
-    let image = find(args, &store, rebase.unwrap_or(&wanted.image)).context(what)?;
-    let tree = Tree::Stored(&store, &image);
-    let previous = Previous::read(&deployments, name, &current, &tree).context(what)?;
+    try_update(args, name, rebase, how).context(|| format!("cannot update {name}"))?;
+    Ok(name.clone())
+}
+
+fn try_update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<()> {
+    let site = Site::new(&args.root);
+    let deployments = &site.deployments;
+    let _locks = if args.dry_run { None } else { Some(prepare(&site, name)?) };
+    let current = deployments.installed(name)?;
+    let info = deployments.info(&current)?;
+    let store = Store::open(&args.root, args.repo.as_deref())?;
+    let _lock = store.lock_shared()?;
+    let wanted = State::load(deployments, name)?.wanted(deployments, &info);
+    let image = find(args, &store, rebase.unwrap_or(&wanted.image))?;
+    let tree = store.tree(&image);
+    let previous = Previous::read(&site, &current, &tree)?;
     let planner = Planner {
-        deployments: &deployments,
-        store: &store,
+        site: &site,
+        tree: &tree,
         image: &image,
         name,
         options: &args.options,
@@ -190,43 +189,26 @@ fn update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Result<Na
     };
     let updater = Updater { planner, previous: &previous };
     match how {
-        How::AtOnce if args.dry_run => cli::print(&updater.preview().context(what)?)?,
-        How::AtOnce => updater.update().context(what)?,
-        How::Staged { force } if args.dry_run => {
-            cli::print(&updater.preview_stage(force).context(what)?)?;
-        }
-        How::Staged { force } => updater.stage(force).context(what)?,
+        How::AtOnce if args.dry_run => cli::print(&updater.preview()?),
+        How::AtOnce => updater.update(),
+        How::Staged { force } if args.dry_run => cli::print(&updater.preview_stage(force)?),
+        How::Staged { force } => updater.stage(force),
     }
-    Ok(name.clone())
 }
 
-/// A dry run does not even make an image of the original's one of ours.
+/// A dry run does not even make an image that Atomic pulled one of ours.
 fn find(args: &Args, store: &Store, image: &str) -> Result<Image> {
     if args.dry_run { store.find(image) } else { store.find_or_adopt(image) }
 }
 
-fn settle(deployments: &Deployments, name: &Name) -> Result<()> {
-    if let Settled::WentBack(why) = (Switcher { deployments, name }).settle()? {
+/// Takes the locks of whoever changes a container, and has it recovered.
+fn prepare(site: &Site, name: &Name) -> Result<(Lock, Lock)> {
+    site.deployments.create()?;
+    let container = lock::container(site.root(), name)?;
+    if let Recovery::Reverted(why) = (Switcher { site, name }).recover()? {
         log::warning(&why);
     }
-    Ok(())
-}
-
-/// The last part of the image's name, with the tag unless that is `latest`. What would be the name of a deployment, as
-/// `etcd-3.5` would, gets dashes in its tag.
-fn default_name(image: &Image) -> Result<Name> {
-    let base = image.name.rsplit('/').next().unwrap_or_default();
-    let base = base.split('@').next().unwrap_or_default();
-    let (base, tag) = base.split_once(':').unwrap_or((base, "latest"));
-    if tag == "latest" {
-        return base.parse().context(|| unnamed(image));
-    }
-    let name: Result<Name> = format!("{base}-{tag}").parse();
-    name.or_else(|_| format!("{base}-{}", tag.replace('.', "-")).parse()).context(|| unnamed(image))
-}
-
-fn unnamed(image: &Image) -> String {
-    format!("cannot name a container after image {}, use --name=NAME", image.name)
+    Ok((container, lock::host_files(site.root())?))
 }
 
 fn main() -> ExitCode {

@@ -8,58 +8,65 @@ use serde_json::{Value, json};
 use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Error, Result};
 use syscontainers::image::exports::Exports;
-use syscontainers::image::tree::Tree;
 use syscontainers::list::images;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::store::Store;
 use syscontainers::store::catalog;
 use syscontainers::update::retention::Users;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-images",
-    usage: "\
-Usage: syscontainer-images [OPTION...] [IMAGE]
-
-Shows the images in the store; of IMAGE also labels, layers and the variables of its
-templates. See syscontainer-images(8).
-
-  --json         print JSON
-  --root=DIR     show the store of the tree below DIR
-  --repo=DIR     show the image store in DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[OPTION...] [IMAGE]"],
+    about: "Shows the images in the store, or IMAGE alone with its labels, its layers and the variables of \
+            its templates.",
+    options: &[
+        Opt::flag("quiet", "print names only").short('q'),
+        Opt::flag("json", "print JSON"),
+        Opt::root("show the store of the tree below DIR"),
+        Opt::repo("show the image store in DIR"),
+    ],
+    operands: Completes::Image,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
     image: Option<String>,
+    quiet: bool,
     json: bool,
     root: Root,
     repo: Option<PathBuf>,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut args = Args { image: None, json: false, root: Root::default(), repo: None };
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("json") => args.json = true,
-            Long("root") => args.root = Root::new(parser.value()?),
-            Long("repo") => args.repo = Some(parser.value()?.into()),
-            Value(value) if args.image.is_none() => args.image = Some(value.string()?),
-            _ => return Err(arg.unexpected()),
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
+    let mut args = Args { image: None, quiet: false, json: false, root: Root::default(), repo: None };
+    for argument in arguments {
+        match argument {
+            Flag("quiet") => args.quiet = true,
+            Flag("json") => args.json = true,
+            Valued("root", value) => args.root = Root::new(value),
+            Valued("repo", value) => args.repo = Some(value.into()),
+            Operand(value) if args.image.is_none() => args.image = Some(value.string()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(args))
+    if args.quiet && (args.json || args.image.is_some()) {
+        return Err("--quiet prints the names of all images, and nothing else".into());
+    }
+    Ok(args)
 }
 
 fn run(args: Args) -> Result<()> {
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.keep()?;
+    if args.quiet {
+        // No lock: names are read at once, and a prune would keep a shell's completion waiting.
+        return catalog::names(&store)?
+            .iter()
+            .try_for_each(|name| cli::print(&format!("{}\n", log::printable(name))));
+    }
+    let _lock = store.lock_shared()?;
     let users = Users::find(&Deployments::new(&args.root))?;
     let (entries, broken) = catalog::list(&store)?;
     let Some(wanted) = &args.image else {
@@ -71,9 +78,11 @@ fn run(args: Args) -> Result<()> {
     };
     let image = store.find(wanted)?;
     let entry = entries.iter().find(|entry| entry.image.name == image.name);
-    let entry = entry.ok_or_else(|| Error::new(format!("cannot show {}: it is gone", image.name)))?;
-    let exports = Exports::read(&Tree::Stored(&store, &image), &image)?;
-    let variables = exports.variables(&Tree::Stored(&store, &image))?;
+    let entry =
+        entry.ok_or_else(|| Error::new(format!("cannot show {}: it was removed meanwhile", image.name)))?;
+    let tree = store.tree(&image);
+    let exports = Exports::read(&tree, &image)?;
+    let variables = exports.variables(&tree)?;
     if !args.json {
         return cli::print(&images::details(entry, &users, &variables)?);
     }

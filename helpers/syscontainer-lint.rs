@@ -5,36 +5,37 @@ use std::process::ExitCode;
 
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
-use syscontainers::lint::subject::{Source, Subject};
-use syscontainers::lint::{self, Report, remote};
+use syscontainers::lint::target::{Sources, Target};
+use syscontainers::lint::{self, LintReport, remote};
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Outcome, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::{ARCHITECTURES, prelude::*};
 use syscontainers::store::access::Access;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-lint",
-    usage: "\
-Usage: syscontainer-lint [OPTION...] TARGET
-       syscontainer-lint --list
-
-Checks TARGET: a directory with the sources of an image, an image in the image store,
-or an image reference as of syscontainer-pull(8), which is pulled to a temporary store.
-Prints what is wrong, one line each; nothing is changed. See syscontainer-lint(8).
-
-  --list             print all rules, and why they are
-  --skip=RULE        leave out a rule; may be repeated
-  --strict           fail for warnings, too
-  --json             print the findings as JSON
-  --arch=ARCH        choose the image for this architecture, not this machine's
-  --authfile=FILE    read credentials from FILE
-  --policy=FILE      enforce the signature policy in FILE
-  --tls-verify=BOOL  whether to check the registry's certificate (true or false)
-  --root=DIR         look in the store of the tree below DIR
-  --repo=DIR         look in the store in DIR
-  -h, --help         show this help
-  --version          show the version
-",
+    synopsis: &["[OPTION...] TARGET", "--list"],
+    about: "Checks TARGET: a directory with the sources of an image, an image in the image store, or an \
+            image reference as of syscontainer-pull(8), which is pulled to a temporary store. Prints what is \
+            wrong, one line each, and changes nothing.",
+    options: &[
+        Opt::flag("list", "print all rules with the reasons for them").operands(Completes::Nothing),
+        Opt::valued("skip", "RULE", "leave out a rule; may be repeated")
+            .completes(Completes::Listed(|| RULES.iter().map(|rule| rule.id).collect())),
+        Opt::flag("strict", "fail for warnings, too"),
+        Opt::flag("json", "print the findings as JSON"),
+        Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
+            .completes(ARCHITECTURES),
+        Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File),
+        Opt::valued("policy", "FILE", "enforce the signature policy in FILE").completes(Completes::File),
+        Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
+            .completes(Completes::Words(&["true", "false"])),
+        Opt::root("look in the store of the tree below DIR"),
+        Opt::repo("look in the image store in DIR"),
+    ],
+    operands: Completes::Directory,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -48,27 +49,24 @@ struct Args {
     repo: Option<PathBuf>,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut target, mut skip, mut list) = (None, Vec::new(), false);
     let (mut strict, mut json) = (false, false);
     let (mut access, mut root, mut repo) = (Access::default(), Root::default(), None);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("list") => list = true,
-            Long("skip") => skip.push(parser.value()?.parse_with(known)?),
-            Long("strict") => strict = true,
-            Long("json") => json = true,
-            Long("arch") => access.arch = Some(parser.value()?.string()?),
-            Long("authfile") => access.authfile = Some(parser.value()?.into()),
-            Long("policy") => access.policy = Some(parser.value()?.into()),
-            Long("tls-verify") => access.tls_verify = Some(parser.value()?.parse()?),
-            Long("root") => root = Root::new(parser.value()?),
-            Long("repo") => repo = Some(parser.value()?.into()),
-            Value(value) if target.is_none() => target = Some(PathBuf::from(value)),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("list") => list = true,
+            Valued("skip", value) => skip.push(value.parse_with(known)?),
+            Flag("strict") => strict = true,
+            Flag("json") => json = true,
+            Valued("arch", value) => access.arch = Some(value.string()?),
+            Valued("authfile", value) => access.authfile = Some(value.into()),
+            Valued("policy", value) => access.policy = Some(value.into()),
+            Valued("tls-verify", value) => access.tls_verify = Some(value.parse()?),
+            Valued("root", value) => root = Root::new(value),
+            Valued("repo", value) => repo = Some(value.into()),
+            Operand(value) if target.is_none() => target = Some(PathBuf::from(value)),
+            other => return Err(other.unexpected()),
         }
     }
     match (&target, list) {
@@ -76,7 +74,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
         (None, false) => return Err("missing TARGET".into()),
         _ => {}
     }
-    Ok(Command::Run(Args { target, skip, strict, json, access, root, repo }))
+    Ok(Args { target, skip, strict, json, access, root, repo })
 }
 
 fn known(id: &str) -> Result<String> {
@@ -86,12 +84,11 @@ fn known(id: &str) -> Result<String> {
     }
 }
 
-/// Tells whether the target is good enough.
-fn run(args: &Args) -> Result<bool> {
+fn run(args: Args) -> Result<Outcome> {
     let Some(target) = &args.target else {
-        return list(args.json).map(|()| true);
+        return list(args.json).map(Into::into);
     };
-    let mut report = report(args, target)?;
+    let mut report = report(&args, target)?;
     report.findings.retain(|finding| !args.skip.iter().any(|id| id == finding.rule.id));
     for note in &report.notes {
         log::info(note);
@@ -104,12 +101,13 @@ fn run(args: &Args) -> Result<bool> {
         false => report.findings.iter().map(|finding| format!("{finding}\n")).collect(),
     };
     cli::print(&text)?;
-    Ok(!report.findings.iter().any(|finding| args.strict || finding.is_error()))
+    let is_bad = report.findings.iter().any(|finding| args.strict || finding.is_error());
+    Ok(if is_bad { Outcome::Findings } else { Outcome::Success })
 }
 
-fn report(args: &Args, target: &Path) -> Result<Report> {
+fn report(args: &Args, target: &Path) -> Result<LintReport> {
     if target.is_dir() {
-        return lint::check(&Subject::Source(&Source::open(target)?));
+        return lint::check(&Target::Sources(&Sources::open(target)?));
     }
     let text = target.to_str().ok_or_else(|| Error::usage(format!("{target:?} is not UTF-8")))?;
     if target.exists() || text.starts_with(['.', '/']) {
@@ -135,11 +133,5 @@ fn list(json: bool) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let mut is_good = true;
-    let status = cli::main(&PROGRAM, parse, |args| {
-        is_good = run(&args)?;
-        Ok(())
-    });
-    // The findings are all that there is to say.
-    if is_good { status } else { ExitCode::FAILURE }
+    cli::main(&PROGRAM, parse, run)
 }

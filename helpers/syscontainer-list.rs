@@ -2,31 +2,33 @@
 
 use std::process::ExitCode;
 
-use syscontainers::container::deployment::Deployments;
+use syscontainers::digest;
 use syscontainers::error::{Context, Result};
-use syscontainers::list::containers::{self, Filter, Row};
+use syscontainers::install::site::Site;
+use syscontainers::list::containers::{self, ContainerRow, Filter};
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
-use syscontainers::program::table;
+use syscontainers::program::cli::{self, Completes, Opt, Program};
+use syscontainers::program::options::prelude::*;
+use syscontainers::program::{log, table};
 use syscontainers::store::Store;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-list",
-    usage: "\
-Usage: syscontainer-list [OPTION...]
-
-Shows the containers that are installed, their state and what is wrong with them.
-See syscontainer-list(8).
-
-  -q, --quiet      print names only
-  --json           print JSON
-  --filter=KEY=VALUE
-                   show those whose name, state, image, digest or problem has VALUE in it;
-                   may be repeated
-  --root=DIR       show those of the tree below DIR
-  -h, --help       show this help
-  --version        show the version
-",
+    synopsis: &["[OPTION...]"],
+    about: "Shows the containers that are installed, their states, and what is wrong with them.",
+    options: &[
+        Opt::flag("quiet", "print names only").short('q'),
+        Opt::flag("json", "print JSON"),
+        Opt::valued(
+            "filter",
+            "KEY=VALUE",
+            "show only those whose name, state, image, digest or problem contains VALUE; may be repeated",
+        )
+        .completes(Completes::Words(&["name=", "state=", "image=", "digest=", "problem="])),
+        Opt::root("show those of the tree below DIR"),
+    ],
+    operands: Completes::Nothing,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -36,32 +38,28 @@ struct Args {
     filters: Vec<Filter>,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let mut args = Args { root: Root::default(), json: false, quiet: false, filters: Vec::new() };
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Short('q') | Long("quiet") => args.quiet = true,
-            Long("json") => args.json = true,
-            Long("filter") => args.filters.push(parser.value()?.parse()?),
-            Long("root") => args.root = Root::new(parser.value()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("quiet") => args.quiet = true,
+            Flag("json") => args.json = true,
+            Valued("filter", value) => args.filters.push(value.parse()?),
+            Valued("root", value) => args.root = Root::new(value),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(args))
+    Ok(args)
 }
 
 fn run(args: Args) -> Result<()> {
-    let deployments = Deployments::new(&args.root);
+    let site = Site::new(&args.root);
     // Without a store nothing is pending.
     let store = Store::open(&args.root, None).ok();
-    let mut rows =
-        containers::list(&deployments, store.as_ref()).context(|| "cannot list containers".into())?;
+    let mut rows = containers::list(&site, store.as_ref()).context(|| "cannot list containers".into())?;
     rows.retain(|row| args.filters.iter().all(|filter| filter.accepts(row)));
     if args.quiet {
-        return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", table::shown(&row.name))));
+        return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", log::printable(&row.name))));
     }
     if args.json {
         let text = serde_json::to_string_pretty(&rows).context(|| "cannot print JSON".into())?;
@@ -73,11 +71,9 @@ fn run(args: Args) -> Result<()> {
     cli::print(&table::format(&cells))
 }
 
-fn to_cells(row: &Row) -> [String; 8] {
+fn to_cells(row: &ContainerRow) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
-    let short = |digest: &Option<String>| {
-        digest.as_deref().map(|d| d.trim_start_matches("sha256:").chars().take(12).collect::<String>())
-    };
+    let short = |digest: &Option<String>| digest.as_deref().map(|digest| digest::shorten(digest).to_owned());
     [
         row.name.clone(),
         or_dash(Some(&row.state)),
@@ -91,7 +87,7 @@ fn to_cells(row: &Row) -> [String; 8] {
 }
 
 /// What is nearest to being current.
-fn pending(row: &Row, digest: Option<String>) -> Option<String> {
+fn pending(row: &ContainerRow, digest: Option<String>) -> Option<String> {
     let pending = row.staged.as_ref().map(|staged| format!("{staged} (staged)")).or(digest);
     if row.held { Some(pending.map_or("held".into(), |pending| format!("{pending}, held"))) } else { pending }
 }

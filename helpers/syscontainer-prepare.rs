@@ -6,31 +6,27 @@
 use std::fs;
 use std::process::ExitCode;
 
-use syscontainers::container::deployment;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::oci::config;
 use syscontainers::paths::{RUN, Root};
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
-use syscontainers::run::scratch;
 use syscontainers::run::support::Host;
-use syscontainers::system::files;
+use syscontainers::run::{runtime, scratch, volumes};
+use syscontainers::system::{files, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
-    usage: "\
-Usage: syscontainer-prepare [--cleanup] NAME
-
-Makes the runtime bundle of the container NAME in /run/syscontainers/NAME.
-Units call it before every start; see syscontainer-prepare(8).
-
-  --cleanup      remove the bundle and the runtime's state instead
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[--cleanup] NAME"],
+    about: "Makes the runtime bundle of the container NAME in /run/syscontainers/NAME. Its unit does so \
+            before every start.",
+    options: &[Opt::flag("cleanup", "remove the bundle and the runtime's state instead")],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -38,24 +34,21 @@ struct Args {
     cleanup: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut cleanup) = (None, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("cleanup") => cleanup = true,
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("cleanup") => cleanup = true,
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, cleanup }))
+    Ok(Args { name: name.ok_or("missing NAME")?, cleanup })
 }
 
 fn run(args: Args) -> Result<()> {
     let name = &args.name;
-    let bundle = Bundle::new(name);
+    let bundle = Bundle::new(&Root::default(), name);
     if args.cleanup {
         return bundle.remove(name).context(|| format!("cannot clean up after {name}"));
     }
@@ -68,18 +61,20 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         // The template calls it too, perhaps as another user; this start is prepared already.
         return Ok(());
     }
-    let found = registration::find(&Root::default(), name)?;
+    let root = Root::default();
+    let found = registration::find(&root, name)?;
     let (_, registration) = found.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
-    check_deployment(&registration)?;
+    check_deployment(&root, &registration)?;
     bundle.remove(name)?;
-    let Some(runtime) = &registration.runtime else { return Ok(()) };
+    let Some(runtime) = &registration.execution.runtime else { return Ok(()) };
     // A crash may have left another kind of state than the bundle tells of.
-    runtime.delete(name)?;
-    let path = registration.path().join("config.json");
+    runtime::delete(runtime, name)?;
+    let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let config = config::parse(&text, &path.display().to_string(), registration.run_once)?;
+    let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
+    let stop_signal = config.stop_signal();
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     for dropped in Host::look()?.adapt(&mut config) {
         log::warning(&format!("this host cannot give {name} {dropped}, starting it without"));
@@ -87,31 +82,32 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
-        notify: registration.notify,
-        pid_file: registration.pid_file.clone(),
-        stop_signal: config::stop_signal(&config),
-        scratch: registration.run_once.then(|| registration.scratch()),
+        notify: registration.execution.notify,
+        pid_file: registration.execution.pid_file.clone(),
+        stop_signal,
+        scratch: registration.execution.run_once.then(|| registration.scratch()),
     };
-    for volume in &registration.volumes {
-        volume.fill(&registration.rootfs())?;
+    for volume in &registration.execution.volumes {
+        volumes::fill(&root, volume, &root.join(&registration.rootfs()))?;
     }
-    files::make_directory(RUN.as_ref(), 0o711)?;
+    files::make_directory(&root.join(RUN), 0o711)?;
     files::make_directory(bundle.directory(), 0o711)?;
-    write(&bundle.config(), &config)?;
-    write(&bundle.launch(), &launch)?;
+    record::save_volatile(&bundle.config(), &config)?;
+    record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
         // What a power cut left.
-        deployment::remove_tree(scratch)?;
-        scratch::make(&registration.rootfs(), scratch, &bundle.scratch_rootfs())?;
+        let scratch = root.join(scratch);
+        files::remove_tree(&scratch)?;
+        scratch::make(&root.join(&registration.rootfs()), &scratch, &bundle.scratch_rootfs())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)
 }
 
 /// systemd runs what the registration says, so both must be of one deployment.
-fn check_deployment(registration: &Registration) -> Result<()> {
-    let link = registration.link();
+fn check_deployment(root: &Root, registration: &Registration) -> Result<()> {
+    let link = root.join(&registration.link());
     let target = fs::read_link(&link).context(|| format!("cannot read {}", link.display()))?;
-    if target.file_name().is_some_and(|current| current == registration.deployment.as_str()) {
+    if target.file_name().is_some_and(|current| current == registration.deployment.to_string().as_str()) {
         return Ok(());
     }
     Err(Error::new(format!(
@@ -119,11 +115,6 @@ fn check_deployment(registration: &Registration) -> Result<()> {
         registration.deployment,
         target.display()
     )))
-}
-
-fn write(path: &std::path::Path, value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_vec_pretty(value).context(|| format!("cannot write {}", path.display()))?;
-    files::replace_volatile(path, &text, 0o600)
 }
 
 fn main() -> ExitCode {

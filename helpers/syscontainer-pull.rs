@@ -11,41 +11,47 @@ use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Result};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Done, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::{ARCHITECTURES, prelude::*};
 use syscontainers::store::Store;
 use syscontainers::store::access::Access;
 use syscontainers::store::progress::Progress;
-use syscontainers::store::pull::{self, Outcome};
+use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
+use syscontainers::store::transports::{self, Transport};
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::update::availability::Updates;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-pull",
-    usage: "\
-Usage: syscontainer-pull [OPTION...] IMAGE
-       syscontainer-pull [OPTION...] --container=NAME
-
-Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG|@DIGEST],
-where docker:// may be left out, or another of skopeo's image names: docker-daemon:,
-containers-storage:, oci:, oci-archive:, docker-archive:, dir:.
-With --container, pulls the image of an installed container from where it came from.
-Prints the image's name in the store and its digest; see syscontainer-pull(8).
-
-  --check            pull nothing, only tell whether there is another image; the exit
-                     status is 5 if there is
-  --arch=ARCH        choose the image for this architecture, not this machine's
-  --authfile=FILE    read credentials from FILE
-  --policy=FILE      enforce the signature policy in FILE
-  --tls-verify=BOOL  whether to check the registry's certificate (true or false)
-  --root=DIR         pull into the store of the tree below DIR
-  --repo=DIR         pull into the store in DIR
-  --json             print the result as JSON
-  -q, --quiet        say nothing of layers
-  -h, --help         show this help
-  --version          show the version
-",
+    synopsis: &["[OPTION...] IMAGE", "[OPTION...] --container=NAME"],
+    about: "Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG|@DIGEST], where docker:// \
+            may be left out, or another of skopeo's image names: docker-daemon:, containers-storage:, oci:, \
+            oci-archive:, docker-archive:, dir:.\n\n\
+            With --container, pulls the image of an installed container from where it came from. Prints the \
+            name of the image in the store and its digest.",
+    options: &[
+        Opt::valued("container", "NAME", "pull the image of the container NAME")
+            .completes(Completes::Container)
+            .operands(Completes::Nothing),
+        Opt::flag(
+            "check",
+            "pull nothing, only say whether there is another image; the exit status is 5 if there is",
+        ),
+        Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
+            .completes(ARCHITECTURES),
+        Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File),
+        Opt::valued("policy", "FILE", "enforce the signature policy in FILE").completes(Completes::File),
+        Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
+            .completes(Completes::Words(&["true", "false"])),
+        Opt::root("pull into the store of the tree below DIR"),
+        Opt::repo("pull into the image store in DIR"),
+        Opt::flag("json", "print the result as JSON"),
+        Opt::flag("quiet", "show no progress").short('q'),
+    ],
+    operands: Completes::Listed(|| transports::ALL.map(Transport::prefix).to_vec()),
+    statuses: &[0, 1, 2, 3, 5],
 };
 
 struct Args {
@@ -63,36 +69,33 @@ enum What {
     Container(Name),
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut what, mut access, mut root, mut repo) = (None, Access::default(), Root::default(), None);
     let (mut check, mut json, mut quiet) = (false, false, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("check") => check = true,
-            Long("arch") => access.arch = Some(parser.value()?.string()?),
-            Long("authfile") => access.authfile = Some(parser.value()?.into()),
-            Long("policy") => access.policy = Some(parser.value()?.into()),
-            Long("tls-verify") => access.tls_verify = Some(parser.value()?.parse()?),
-            Long("root") => root = Root::new(parser.value()?),
-            Long("repo") => repo = Some(parser.value()?.into()),
-            Long("json") => json = true,
-            Short('q') | Long("quiet") => quiet = true,
-            Long("container") if what.is_none() => what = Some(What::Container(parser.value()?.parse()?)),
-            Value(value) if what.is_none() => what = Some(What::Image(value.parse()?)),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("check") => check = true,
+            Valued("arch", value) => access.arch = Some(value.string()?),
+            Valued("authfile", value) => access.authfile = Some(value.into()),
+            Valued("policy", value) => access.policy = Some(value.into()),
+            Valued("tls-verify", value) => access.tls_verify = Some(value.parse()?),
+            Valued("root", value) => root = Root::new(value),
+            Valued("repo", value) => repo = Some(value.into()),
+            Flag("json") => json = true,
+            Flag("quiet") => quiet = true,
+            Valued("container", value) if what.is_none() => what = Some(What::Container(value.parse()?)),
+            Operand(value) if what.is_none() => what = Some(What::Image(value.parse()?)),
+            other => return Err(other.unexpected()),
         }
     }
     let what = what.ok_or("missing IMAGE")?;
     if check && json {
         return Err("--check prints no JSON".into());
     }
-    Ok(Command::Run(Args { what, check, access, root, repo, json, quiet }))
+    Ok(Args { what, check, access, root, repo, json, quiet })
 }
 
-fn run(args: Args) -> Result<Done> {
+fn run(args: Args) -> Result<cli::Outcome> {
     match &args.what {
         What::Image(reference) if args.check => check_image(&args, reference),
         What::Image(reference) => pull(&args, reference),
@@ -100,49 +103,45 @@ fn run(args: Args) -> Result<Done> {
     }
 }
 
-fn update(args: &Args, name: &Name) -> Result<Done> {
+fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
     let deployments = Deployments::new(&args.root);
     let updates = Updates::of(&deployments, name)?;
     if updates.is_held() && !args.check {
         log::info(&format!("{name} is held, leaving it alone"));
-        return Ok(Done::Plainly);
+        return Ok(cli::Outcome::Success);
     }
     let store = Store::open(&args.root, args.repo.as_deref())?;
-    let reference = store.source(&updates.image).context(|| format!("cannot tell where {name} came from"))?;
+    let reference =
+        store.source(&updates.image).context(|| format!("cannot find out where {name} came from"))?;
     if !args.check {
         return pull(args, &reference);
     }
     let digest = pull::peek(&reference, &args.access, &Progress::new(args.quiet))?;
     let prospect = updates.prospect(&digest);
     cli::print(&format!("{name}: {} has {digest}: {prospect}\n", updates.image))?;
-    Ok(if prospect.is_change() { Done::Pending } else { Done::Plainly })
+    Ok(if prospect.is_change() { cli::Outcome::UpdateAvailable } else { cli::Outcome::Success })
 }
 
-fn check_image(args: &Args, reference: &Reference) -> Result<Done> {
+fn check_image(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
     let name = reference.name()?;
     let digest = pull::peek(reference, &args.access, &Progress::new(args.quiet))?;
     let store = Store::open_existing(&args.root, args.repo.as_deref())?;
     let image = store.map(|store| store.lookup(&name)).transpose()?.flatten();
     let is_there = image.is_some_and(|image| image.digest == digest);
     cli::print(&format!("{name} has {digest}: {}\n", if is_there { "up to date" } else { "newer" }))?;
-    Ok(if is_there { Done::Plainly } else { Done::Pending })
+    Ok(if is_there { cli::Outcome::Success } else { cli::Outcome::UpdateAvailable })
 }
 
-fn pull(args: &Args, reference: &Reference) -> Result<Done> {
+fn pull(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
     let begin = Instant::now();
     let store = Store::open_or_create(&args.root, args.repo.as_deref())?;
     let outcome = pull::pull(&store, reference, &args.access, &Progress::new(args.quiet))?;
     let image = &outcome.image;
     if outcome.changed {
         // What is printed says so, too.
-        let (name, digest) = (image.name.as_str(), image.digest.as_str());
-        let subject = Subject { image: name, digest, ..Subject::default() };
-        journal::record(
-            &args.root,
-            Event::Pulled,
-            subject,
-            &format!("pulled {}", journal::shown(name, digest)),
-        );
+        let subject = Subject::of_image(&image.name, &image.digest);
+        let message = format!("pulled {}", journal::shown(&image.name, &image.digest));
+        journal::record(&args.root, Event::Pulled, &subject, &message);
     } else if !args.quiet {
         log::info(&format!("{} is unchanged", image.name));
     }
@@ -150,11 +149,11 @@ fn pull(args: &Args, reference: &Reference) -> Result<Done> {
         true => cli::print(&format!("{:#}\n", to_json(&outcome, begin.elapsed().as_secs_f64())))?,
         false => cli::print(&format!("{} {}\n", image.name, image.digest))?,
     }
-    Ok(Done::Plainly)
+    Ok(cli::Outcome::Success)
 }
 
 /// The result; syscontainer-pull(8) has its schema.
-fn to_json(outcome: &Outcome, seconds: f64) -> serde_json::Value {
+fn to_json(outcome: &Pulled, seconds: f64) -> serde_json::Value {
     json!({
         "image": outcome.image.name,
         "digest": outcome.image.digest,

@@ -6,53 +6,46 @@
 
 use std::process::ExitCode;
 
-use syscontainers::container::deployment::Deployments;
+use syscontainers::container::stale;
 use syscontainers::error::{Error, Result};
 use syscontainers::install::recovery::{self, Found, Recovered};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
-use syscontainers::system::systemd;
+use syscontainers::system::systemd::manager::{SystemState, Verb};
 use syscontainers::update::switcher::Switcher;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",
-    usage: "\
-Usage: syscontainer-reconcile [--root=DIR]
-
-Makes the units of all containers those of their current deployments, and loads them
-again if any was another. Run at boot; see syscontainer-reconcile(8).
-
-  --root=DIR     work on the tree below DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[--root=DIR]"],
+    about: "Makes the units of all containers those of their current deployments, and has systemd reload \
+            them if any was another. Runs once per boot.",
+    options: &[Opt::root("work on the tree below DIR")],
+    operands: Completes::Nothing,
+    statuses: &[0, 1, 2],
 };
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Root>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Root, lexopt::Error> {
     let mut root = Root::default();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("root") => root = Root::new(parser.value()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("root", value) => root = Root::new(value),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(root))
+    Ok(root)
 }
 
 fn run(root: Root) -> Result<()> {
-    let deployments = Deployments::new(&root);
-    let found = recovery::find(&deployments)?;
+    let site = Site::new(&root);
+    let found = recovery::find(&site.deployments)?;
     let (mut total, mut failed, mut unconfirmed) = (Recovered::default(), false, Vec::new());
     for name in &found.names {
-        match settle(&deployments, name, &found, &mut unconfirmed)
-            .and_then(|()| mend(&deployments, name, &found))
-        {
+        match recover(&site, name, &found, &mut unconfirmed).and_then(|()| mend(&site, name, &found)) {
             Ok(done) => {
                 total.changed |= done.changed;
                 total.created |= done.created;
@@ -64,41 +57,38 @@ fn run(root: Root) -> Result<()> {
         }
     }
     if total.changed {
-        systemd::reload(&root)?;
+        site.manager.reload()?;
     }
     if !unconfirmed.is_empty() {
-        systemd::queue("start", &unconfirmed)?;
+        site.manager.queue(Verb::Start, &unconfirmed)?;
     }
-    if total.created && systemd::is_booting(&root)? {
-        systemd::extend_boot()?;
+    let is_booting = || Ok::<_, Error>(site.manager.system_state()? == SystemState::Starting);
+    if total.created && site.manager.is_running() && is_booting()? {
+        // The boot goes on with units that were not there when it began, and with what requires them.
+        site.manager.queue(Verb::Start, &["default.target".to_owned()])?;
     }
     if failed { Err(Error::new("cannot mend all containers, see the messages above")) } else { Ok(()) }
 }
 
 /// What an update that power cut short left behind. Where the update is under way, it is nobody else's affair.
-fn settle(
-    deployments: &Deployments,
-    name: &Name,
-    found: &Found,
-    unconfirmed: &mut Vec<String>,
-) -> Result<()> {
-    if !found.states.contains(name) || !systemd::is_running(deployments.root()) {
+fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String>) -> Result<()> {
+    if !found.states.contains(name) || !site.manager.is_running() {
         return Ok(());
     }
-    let Some(_lock) = lock::try_container(deployments.root(), name)? else { return Ok(()) };
-    if (Switcher { deployments, name }).settle_at_boot()? {
+    let Some(_lock) = lock::try_container(site.root(), name)? else { return Ok(()) };
+    if (Switcher { site, name }).recover_at_boot()? {
         unconfirmed.push(format!("syscontainer-confirm@{name}.service"));
     }
     Ok(())
 }
 
-fn mend(deployments: &Deployments, name: &Name, found: &Found) -> Result<Recovered> {
-    let done = recovery::reconcile(deployments, name, found)?;
-    if let Some(why) = recovery::staleness(deployments.root(), name) {
+fn mend(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
+    let done = recovery::reconcile(site, name, found)?;
+    if let Some(why) = stale::reason(site.root(), name) {
         log::warning(&format!("cannot mend {name}: {why}"));
     }
     if done.created {
-        recovery::enable(deployments, name)?;
+        recovery::enable(site, name)?;
     }
     Ok(done)
 }

@@ -2,30 +2,28 @@
 
 use std::process::ExitCode;
 
-use syscontainers::container::declaration;
-use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Context, Result};
 use syscontainers::install::remover::{self, Options};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-remove",
-    usage: "\
-Usage: syscontainer-remove [OPTION...] NAME
-
-Stops the container NAME and removes its unit, deployments and host files. What it
-wrote stays, and so does what was changed on the host; see syscontainer-remove(8).
-
-  --purge        remove what it wrote, too
-  --force        remove it even if active units need it
-  --root=DIR     remove it from the tree below DIR
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["[OPTION...] NAME"],
+    about: "Stops the container NAME and removes its unit, its deployments and its host files. What it wrote \
+            stays, and so does what was changed on the host.",
+    options: &[
+        Opt::flag("purge", "remove what it wrote, too"),
+        Opt::flag("force", "remove it even if active units need it"),
+        Opt::root("remove it from the tree below DIR"),
+    ],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2, 3],
 };
 
 struct Args {
@@ -34,34 +32,26 @@ struct Args {
     options: Options,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut root, mut options) = (None, Root::default(), Options::default());
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("purge") => options.purge = true,
-            Long("force") => options.force = true,
-            Long("root") => root = Root::new(parser.value()?),
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("purge") => options.purge = true,
+            Flag("force") => options.force = true,
+            Valued("root", value) => root = Root::new(value),
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, root, options }))
+    Ok(Args { name: name.ok_or("missing NAME")?, root, options })
 }
 
 fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let what = || format!("cannot remove {name}");
-    let deployments = Deployments::new(&args.root);
     let _lock = lock::container(&args.root, name).context(what)?;
     let _host_files = lock::host_files(&args.root).context(what)?;
-    let left = remover::remove(&deployments, name, args.options).context(what)?;
-    if let Some(path) = declaration::find(&args.root, name) {
-        let remedy = format!("to keep it away, run 'ln -sf /dev/null /etc/syscontainers/{name}.conf'");
-        log::warning(&format!("{} declares {name}, which brings it back; {remedy}", path.display()));
-    }
+    let left = remover::remove(&Site::new(&args.root), name, args.options).context(what)?;
     left.iter().for_each(|what| log::info(&format!("left {what}")));
     Ok(())
 }

@@ -4,31 +4,31 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use syscontainers::container::deployment::Deployments;
-use syscontainers::container::state::State;
+use syscontainers::container::state::{Purpose, State};
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::name::Name;
+use syscontainers::install::site::Site;
+use syscontainers::name::{Deployment, Name};
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
-use syscontainers::system::systemd;
+use syscontainers::system::systemd::manager;
 use syscontainers::update::retention;
-use syscontainers::update::switcher::{Purpose, Settled, Switcher};
+use syscontainers::update::switcher::{Recovery, Switcher};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
-    usage: "\
-Usage: syscontainer-rollback [OPTION...] NAME [NUMBER]
-
-Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and
-restarts its service. The same command again returns. See syscontainer-rollback(8).
-
-  --soak=SECONDS  watch the service for so long
-  --if-failed     only if its service failed, and not to what failed itself
-  --root=DIR      work on the tree below DIR
-  -h, --help      show this help
-  --version       show the version
-",
+    synopsis: &["[OPTION...] NAME [NUMBER]"],
+    about: "Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and restarts \
+            its service. The same command again returns to where it was.",
+    options: &[
+        Opt::valued("soak", "SECONDS", "watch the service for this long"),
+        Opt::flag("if-failed", "only if the service failed, and never to a deployment that failed itself"),
+        Opt::root("work on the tree below DIR"),
+    ],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2, 3, 4],
 };
 
 struct Args {
@@ -39,83 +39,86 @@ struct Args {
     root: Root,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut number, mut soak, mut if_failed, mut root) =
         (None, None, None, false, Root::default());
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("soak") => soak = Some(Duration::from_secs(parser.value()?.parse()?)),
-            Long("if-failed") => if_failed = true,
-            Long("root") => root = Root::new(parser.value()?),
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            Value(value) if number.is_none() => number = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("soak", value) => soak = Some(Duration::from_secs(value.parse()?)),
+            Flag("if-failed") => if_failed = true,
+            Valued("root", value) => root = Root::new(value),
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            Operand(value) if number.is_none() => number = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, number, soak, if_failed, root }))
+    Ok(Args { name: name.ok_or("missing NAME")?, number, soak, if_failed, root })
 }
 
 fn run(args: Args) -> Result<()> {
     let what = || format!("cannot roll back {}", args.name);
-    let deployments = Deployments::new(&args.root);
+    let site = Site::new(&args.root);
     let _lock = lock::container(&args.root, &args.name)?;
-    roll_back(&args, &deployments).context(what)
+    roll_back(&args, &site).context(what)
 }
 
-fn roll_back(args: &Args, deployments: &Deployments) -> Result<()> {
+fn roll_back(args: &Args, site: &Site) -> Result<()> {
     let name = &args.name;
-    let switcher = Switcher { deployments, name };
-    match switcher.settle() {
-        Ok(Settled::WentBack(why)) => {
+    let switcher = Switcher { site, name };
+    match switcher.recover() {
+        Ok(Recovery::Reverted(why)) => {
             // That is what was asked for.
             log::info(&why);
             return Ok(());
         }
-        Ok(Settled::Done) => {}
+        Ok(Recovery::Complete) => {}
         // What is broken may be what is left.
         Err(e) => log::warning(&e.to_string()),
     }
-    let current = deployments.installed(name)?;
-    if args.if_failed && !systemd::is_failed(&args.root, name)? {
+    let current = site.deployments.installed(name)?;
+    if args.if_failed && !manager::is_failed(site.manager(), name)? {
         log::info(&format!("the service of {name} has not failed, {current} stays"));
         return Ok(());
     }
-    let target = target(args, deployments, &current)?;
+    let target = target(args, &site.deployments, &current)?;
     let why = if args.if_failed {
         "its service failed, and it was rolled back"
     } else {
         "it was rolled back by hand"
     };
-    switcher.switch(&current, &target, Purpose::Rollback(why), args.soak)
+    switcher.switch(&current, &target, Purpose::Rollback(why.into()), args.soak)
 }
 
-fn target(args: &Args, deployments: &Deployments, current: &str) -> Result<String> {
-    let (all, _) = deployments.all(&args.name)?;
+fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Result<Deployment> {
+    let all = deployments.all(&args.name)?.deployments;
     let state = State::load(deployments, &args.name)?;
     let target = match args.number {
-        Some(number) => Some(format!("{}.{number}", args.name)).filter(|target| all.contains(target)),
+        Some(number) => Some(Deployment::new(&args.name, number)).filter(|target| all.contains(target)),
         None => retention::previous(&all, current, &state),
     };
-    let others = || match all.iter().filter(|other| *other != current).cloned().collect::<Vec<_>>() {
+    let others = || match all
+        .iter()
+        .filter(|other| *other != current)
+        .map(Deployment::to_string)
+        .collect::<Vec<_>>()
+    {
         others if others.is_empty() => format!("{current} is the only deployment"),
         others => format!("there are {}, and {current}, which is current", others.join(", ")),
     };
     let target = target.ok_or_else(|| Error::new(format!("there is nothing to go back to: {}", others())))?;
-    if target == current {
+    if target == *current {
         return Err(Error::new(format!("{target} is current already")));
     }
     let info = deployments.info(&target)?;
-    if info.is_of_original() {
+    let Some(ours) = info.ours() else {
         return Err(Error::new(format!(
             "{target} was made by Project Atomic's tools, and its unit is gone; remove the container and install image {} again",
             info.image
         )));
-    }
-    if let Some(bad) = state.bad(&info).filter(|_| args.if_failed) {
-        return Err(Error::new(format!("{target} failed before, too: {}", bad.reason)));
+    };
+    let failure = state.failed_before(&ours.digest, &ours.user_values);
+    if let Some(failure) = failure.filter(|_| args.if_failed) {
+        return Err(Error::new(format!("{target} failed before, too: {}", failure.reason)));
     }
     Ok(target)
 }

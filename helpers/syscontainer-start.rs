@@ -10,13 +10,15 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
 
-use syscontainers::container::registration::Notify;
-use syscontainers::container::runtime::Kind;
+use syscontainers::container::readiness::Notify;
+use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::paths::Root;
+use syscontainers::program::cli::{self, Completes, Opt, Program};
+use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
-use syscontainers::run::foreground;
+use syscontainers::run::{foreground, runtime};
 use syscontainers::system::cgroup;
 use syscontainers::system::files;
 use syscontainers::system::lock;
@@ -24,17 +26,13 @@ use syscontainers::system::notify::{self, Proxy};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
-    usage: "\
-Usage: syscontainer-start NAME
-
-Starts the container NAME, which syscontainer-prepare has prepared. Under systemd
-it ends once the payload is the unit's main process; from a shell it waits for the
-payload, and ends with its exit status. See syscontainer-start(8).
-
-  --finish       start the payload once standard input ends (for own use)
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["NAME"],
+    about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd it ends once \
+            the payload is the unit's main process; run from a shell, it waits for the payload and ends with \
+            its exit status.",
+    options: &[Opt::flag("finish", "start the payload once standard input ends").hidden()],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2],
 };
 
 struct Args {
@@ -42,24 +40,21 @@ struct Args {
     finish: bool,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut finish) = (None, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("finish") => finish = true,
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Flag("finish") => finish = true,
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(Args { name: name.ok_or("missing NAME")?, finish }))
+    Ok(Args { name: name.ok_or("missing NAME")?, finish })
 }
 
 fn run(args: Args) -> Result<()> {
     let name = &args.name;
-    let bundle = Bundle::new(name);
+    let bundle = Bundle::new(&Root::default(), name);
     let what = || format!("cannot start {name}");
     let launch = bundle.load().context(what)?;
     let launch = launch
@@ -82,7 +77,7 @@ fn run(args: Args) -> Result<()> {
 }
 
 fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
-    if launch.runtime.kind == Kind::Runc {
+    if launch.runtime.kind == RuntimeKind::Runc {
         set_cgroup(bundle)?;
     }
     // Before the container, so that its start-up costs no time.
@@ -92,7 +87,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
         Err(e) => {
             end(&mut finisher)?;
             // What is left must not look like a container.
-            launch.runtime.delete(name)?;
+            runtime::delete(&launch.runtime, name)?;
             return Err(e);
         }
     };
@@ -100,17 +95,21 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
     if let Err(e) = handed_over {
         // Ours again, so that the unit fails with our exit status instead of the payload's death.
         notify::send(&format!("MAINPID={}", std::process::id()))?;
-        launch.runtime.delete(name)?;
+        runtime::delete(&launch.runtime, name)?;
         return Err(e);
     }
     proxy.map_or(Ok(()), |proxy| proxy.run(payload.fd()))
 }
 
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
-    foreground::succeed(&mut launch.runtime.create(name, bundle))?;
+    foreground::succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))?;
     let payload = bundle.record_payload()?;
     if let Some(path) = &launch.pid_file {
-        files::replace_volatile(path, format!("{}\n", payload.id()).as_bytes(), 0o644)?;
+        files::replace_volatile(
+            &Root::default().join(path),
+            format!("{}\n", payload.id()).as_bytes(),
+            0o644,
+        )?;
     }
     Ok(payload)
 }
@@ -156,7 +155,7 @@ fn finish(name: &Name, launch: &Launch) -> Result<()> {
         // Nothing was handed over: the unit fails with the first process.
         return Ok(());
     }
-    foreground::succeed(&mut launch.runtime.start(name))
+    foreground::succeed(&mut runtime::start(&launch.runtime, name))
 }
 
 fn set_cgroup(bundle: &Bundle) -> Result<()> {

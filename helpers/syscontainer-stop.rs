@@ -9,40 +9,35 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use syscontainers::error::{Context, Result};
 use syscontainers::name::Name;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::paths::Root;
+use syscontainers::program::cli::{self, Completes, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::Bundle;
 use syscontainers::system::lock;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-stop",
-    usage: "\
-Usage: syscontainer-stop NAME
-
-Sends the stop signal to the container NAME and waits for its end. A payload
-that is the first process of its PID namespace and does not handle the signal
-is killed at once. See syscontainer-stop(8).
-
-  -h, --help     show this help
-  --version      show the version
-",
+    synopsis: &["NAME"],
+    about: "Sends the stop signal to the container NAME and waits for it to end. A payload that is the first \
+            process of its PID namespace and does not handle the signal is killed at once.",
+    options: &[],
+    operands: Completes::Container,
+    statuses: &[0, 2],
 };
 
 /// Longest wait for a start that is under way.
 const START: Duration = Duration::from_secs(5);
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Name>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Name, lexopt::Error> {
     let mut name = None;
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Run(name.ok_or("missing NAME")?))
+    Ok(name.ok_or("missing NAME")?)
 }
 
 fn run(name: Name) -> Result<()> {
@@ -53,7 +48,7 @@ fn run(name: Name) -> Result<()> {
 }
 
 fn stop(name: &Name) -> Result<()> {
-    let bundle = Bundle::new(name);
+    let bundle = Bundle::new(&Root::default(), name);
     // A payload that is created but not started yet would miss the signal.
     lock::wait(&bundle.lock(), START);
     let Some(payload) = bundle.payload()? else { return Ok(()) };

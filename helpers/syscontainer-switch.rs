@@ -3,38 +3,36 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::container::deployment::Deployments;
-use syscontainers::container::state::State;
+use syscontainers::container::state::{Purpose, State};
 use syscontainers::error::{Context, Error, Result};
+use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Command, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
+use syscontainers::program::options::prelude::*;
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::system::lock;
-use syscontainers::update::switcher::{Purpose, Settled, Switcher};
+use syscontainers::update::switcher::{Recovery, Switcher};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-switch",
-    usage: "\
-Usage: syscontainer-switch [OPTION...] NAME
-
-Makes the staged deployment of the container NAME current and restarts its service. If
-that does not get ready, or does not stay so, the old deployment is current again and
-the exit status is 4. See syscontainer-switch(8).
-
-  --soak=SECONDS      watch the service for so long
-  --force             also if the container is held
-  --recover           finish or undo a switch that was killed, and nothing else
-  --hold              from now on, leave it alone in updates
-  --no-hold           from now on, do not
-  --keep=NUMBER       from now on, keep so many deployments, 2 at least
-  --soak-from-now-on=SECONDS
-                      from now on, watch updates for so long
-  --root=DIR          work on the tree below DIR
-  -h, --help          show this help
-  --version           show the version
-",
+    synopsis: &["[OPTION...] NAME"],
+    about: "Makes the staged deployment of the container NAME current and restarts its service. If that does \
+            not get ready, or does not stay so, the old deployment is made current again and the exit status \
+            is 4.",
+    options: &[
+        Opt::valued("soak", "SECONDS", "watch the service for this long"),
+        Opt::flag("force", "switch even if the container is held"),
+        Opt::flag("recover", "finish or undo a switch that was killed, and nothing else"),
+        Opt::flag("hold", "switch nothing; leave the container out of updates from now on"),
+        Opt::flag("no-hold", "switch nothing; include it in updates again"),
+        Opt::valued("keep", "NUMBER", "switch nothing; keep this many deployments from now on, at least 2"),
+        Opt::valued("set-soak", "SECONDS", "switch nothing; watch updates for this long from now on"),
+        Opt::root("work on the tree below DIR"),
+    ],
+    operands: Completes::Container,
+    statuses: &[0, 1, 2, 3, 4],
 };
 
 struct Args {
@@ -57,24 +55,21 @@ struct Settings {
     soak: Option<u64>,
 }
 
-fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
-    use lexopt::prelude::*;
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut name, mut root, mut settings) = (None, Root::default(), Settings::default());
     let (mut soak, mut force, mut recover) = (None, false, false);
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
-            Long("soak") => soak = Some(Duration::from_secs(parser.value()?.parse()?)),
-            Long("force") => force = true,
-            Long("recover") => recover = true,
-            Long("hold") => settings.hold = Some(true),
-            Long("no-hold") => settings.hold = Some(false),
-            Long("keep") => settings.keep = Some(parser.value()?.parse_with(parse_keep)?),
-            Long("soak-from-now-on") => settings.soak = Some(parser.value()?.parse()?),
-            Long("root") => root = Root::new(parser.value()?),
-            Value(value) if name.is_none() => name = Some(value.parse()?),
-            _ => return Err(arg.unexpected()),
+    for argument in arguments {
+        match argument {
+            Valued("soak", value) => soak = Some(Duration::from_secs(value.parse()?)),
+            Flag("force") => force = true,
+            Flag("recover") => recover = true,
+            Flag("hold") => settings.hold = Some(true),
+            Flag("no-hold") => settings.hold = Some(false),
+            Valued("keep", value) => settings.keep = Some(value.parse_with(parse_keep)?),
+            Valued("set-soak", value) => settings.soak = Some(value.parse()?),
+            Valued("root", value) => root = Root::new(value),
+            Operand(value) if name.is_none() => name = Some(value.parse()?),
+            other => return Err(other.unexpected()),
         }
     }
     let name = name.ok_or("missing NAME")?;
@@ -83,10 +78,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
         true if recover && switches => return Err("--recover stands alone".into()),
         true if recover => Action::Recover,
         true => Action::Switch { soak, force },
-        false if recover || switches => return Err("what holds from now on is set without a switch".into()),
+        false if recover || switches => {
+            return Err("--hold, --no-hold, --keep and --set-soak cannot be combined with a switch".into());
+        }
         false => Action::Configure(settings),
     };
-    Ok(Command::Run(Args { name, root, action }))
+    Ok(Args { name, root, action })
 }
 
 fn parse_keep(text: &str) -> Result<usize, String> {
@@ -97,26 +94,26 @@ fn parse_keep(text: &str) -> Result<usize, String> {
 }
 
 fn run(args: Args) -> Result<()> {
-    let (name, deployments) = (&args.name, Deployments::new(&args.root));
+    let (name, site) = (&args.name, Site::new(&args.root));
     let _lock = lock::container(&args.root, name)?;
-    let switcher = Switcher { deployments: &deployments, name };
+    let switcher = Switcher { site: &site, name };
     match args.action {
         Action::Configure(settings) => {
-            configure(&deployments, name, &settings).context(|| format!("cannot set what holds for {name}"))
+            configure(&site, name, &settings).context(|| format!("cannot set what holds for {name}"))
         }
-        Action::Recover => match switcher.settle().context(|| format!("cannot recover {name}"))? {
-            Settled::Done => Ok(()),
-            Settled::WentBack(why) => Err(Error::rolled_back(why)),
+        Action::Recover => match switcher.recover().context(|| format!("cannot recover {name}"))? {
+            Recovery::Complete => Ok(()),
+            Recovery::Reverted(why) => Err(Error::reverted(why)),
         },
         Action::Switch { soak, force } => {
-            switch(&deployments, &switcher, soak, force).context(|| format!("cannot switch {name}"))
+            switch(&switcher, soak, force).context(|| format!("cannot switch {name}"))
         }
     }
 }
 
-fn switch(deployments: &Deployments, switcher: &Switcher, soak: Option<Duration>, force: bool) -> Result<()> {
-    let name = switcher.name;
-    if let Settled::WentBack(why) = switcher.settle()? {
+fn switch(switcher: &Switcher, soak: Option<Duration>, force: bool) -> Result<()> {
+    let (name, deployments) = (switcher.name, &switcher.site.deployments);
+    if let Recovery::Reverted(why) = switcher.recover()? {
         log::warning(&why);
     }
     let current = deployments.installed(name)?;
@@ -132,7 +129,8 @@ fn switch(deployments: &Deployments, switcher: &Switcher, soak: Option<Duration>
     switcher.switch(&current, staged, Purpose::Update, soak)
 }
 
-fn configure(deployments: &Deployments, name: &Name, settings: &Settings) -> Result<()> {
+fn configure(site: &Site, name: &Name, settings: &Settings) -> Result<()> {
+    let deployments = &site.deployments;
     let current = deployments.installed(name)?;
     let mut state = State::load(deployments, name)?;
     state.hold = settings.hold.unwrap_or(state.hold);
@@ -145,8 +143,7 @@ fn configure(deployments: &Deployments, name: &Name, settings: &Settings) -> Res
         state.keep(),
         state.soak().as_secs()
     );
-    let subject = Subject { name: Some(name), deployment: &current, ..Subject::default() };
-    journal::tell(deployments.root(), Event::Configured, subject, &message);
+    journal::tell(site.root(), Event::Configured, &Subject::of(&current, None), &message);
     Ok(())
 }
 

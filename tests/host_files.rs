@@ -4,10 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use syscontainers::container::deployment::{Deployments, Info};
+use serde_json::json;
+
+use syscontainers::container::deployment::Deployments;
+use syscontainers::digest::Digest;
+use syscontainers::host_files;
 use syscontainers::host_files::changes::{Departure, Known};
-use syscontainers::host_files::{self, staged};
-use syscontainers::name::Name;
+use syscontainers::host_files::record::{DIRECTORY, DeploymentFiles, staged, sum};
+use syscontainers::name::{Deployment, Name};
 use syscontainers::paths::Root;
 
 /// The file that all of them bring.
@@ -47,54 +51,55 @@ impl Host {
     }
 
     /// Makes deployment `number` of `container`, which brings `content`, and makes it current.
-    fn deploy(&self, container: &str, number: u32, content: &str) -> Info {
+    fn deploy(&self, container: &str, number: u32, content: &str) -> DeploymentFiles {
         self.deploy_at(FILE, container, number, content)
     }
 
-    fn deploy_at(&self, file: &str, container: &str, number: u32, content: &str) -> Info {
-        let deployment = format!("{container}.{number}");
-        let directory = self.deployments.path(&deployment);
+    fn deploy_at(&self, file: &str, container: &str, number: u32, content: &str) -> DeploymentFiles {
+        let deployment = Deployment::new(&name(container), number);
+        let directory = self.deployments.path_of(&deployment);
         let path = staged(&directory, file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         let above = Path::new(file).parent().unwrap().to_str().unwrap();
-        let installed_files = vec![above.to_owned(), file.to_owned()];
-        let sums = [(above, host_files::DIRECTORY.to_owned()), (file, host_files::sum(content.as_bytes()))];
-        let info = Info {
-            digest: "sha256:0".into(),
-            installed_files,
-            installed_files_checksum: sums.map(|(path, sum)| (path.to_owned(), sum)).into(),
-            ..Info::default()
-        };
-        fs::write(directory.join("info"), serde_json::to_string(&info).unwrap()).unwrap();
-        self.deployments.switch(&name(container), &deployment).unwrap();
-        info
+        self.describe(
+            &deployment,
+            json!([above, file]),
+            json!({above: DIRECTORY, file: sum(content.as_bytes())}),
+        );
+        self.deployments.switch(&deployment).unwrap();
+        DeploymentFiles::read(&self.deployments, &deployment).unwrap()
     }
 
-    fn install(&self, container: &str, content: &str) -> Info {
-        let info = self.deploy(container, 0, content);
-        host_files::install(&self.deployments, &name(container), &format!("{container}.0"), &info, None)
-            .unwrap();
-        info
+    fn describe(&self, deployment: &Deployment, files: serde_json::Value, sums: serde_json::Value) {
+        let directory = self.deployments.path_of(deployment);
+        fs::create_dir_all(&directory).unwrap();
+        let ours = json!({"digest": Digest::of(b""), "user-values": {}, "enabled": true, "execution": {"notify": "created"}});
+        let info = json!({"installed-files": files, "installed-files-checksum": sums, "syscontainers": ours});
+        fs::write(directory.join("info"), info.to_string()).unwrap();
+    }
+
+    fn install(&self, container: &str, content: &str) -> DeploymentFiles {
+        let files = self.deploy(container, 0, content);
+        host_files::install(&self.deployments, &files, None).unwrap();
+        files
     }
 
     /// As an update from deployment 0 does.
-    fn update(&self, container: &str, old: &Info, content: &str) -> Info {
+    fn update(&self, container: &str, old: &DeploymentFiles, content: &str) -> DeploymentFiles {
         let new = self.deploy(container, 1, content);
-        self.turn(container, ("0", old), ("1", &new));
+        self.turn(old, &new);
         new
     }
 
-    fn turn(&self, container: &str, (old, before): (&str, &Info), (new, after): (&str, &Info)) {
-        let (old, new) = (format!("{container}.{old}"), format!("{container}.{new}"));
-        let name = name(container);
-        host_files::install(&self.deployments, &name, &new, after, Some((&old, before))).unwrap();
-        host_files::remove(&self.deployments, &name, &[before], Some(after)).unwrap();
+    fn turn(&self, old: &DeploymentFiles, new: &DeploymentFiles) {
+        host_files::install(&self.deployments, new, Some(old)).unwrap();
+        host_files::remove(&self.deployments, new.deployment.name(), &[old], Some(new)).unwrap();
     }
 
-    fn remove(&self, container: &str, infos: &[&Info]) {
+    fn remove(&self, container: &str, files: &[&DeploymentFiles]) {
         self.deployments.detach(&name(container)).unwrap();
-        host_files::remove(&self.deployments, &name(container), infos, None).unwrap();
+        host_files::remove(&self.deployments, &name(container), files, None).unwrap();
     }
 }
 
@@ -163,7 +168,7 @@ fn a_record_of_what_was_never_written_is_harmless() {
     let newer = host.update("a", &a, "y");
     host.remove("a", &[&a, &newer]);
     // Killed before the file was replaced: what is there is recorded here only.
-    let sums = [host_files::sum(b"y"), host_files::sum(b"z")];
+    let sums = [sum(b"y"), sum(b"z")];
     fs::write(host.deployments.path(RECORD), serde_json::json!({ FILE: sums }).to_string()).unwrap();
     fs::write(host.deployments.path(format!(".{RECORD}.new")), "{").unwrap();
     let other = host.update("b", &b, "z");
@@ -195,10 +200,10 @@ fn an_update_that_is_undone_puts_back_what_another_wrote() {
     let host = Host::new();
     let (a, b) = (host.install("a", "x"), host.install("b", "x"));
     host.update("b", &b, "z");
-    let shared = host_files::shared(&host.deployments, &name("a"), &a).unwrap();
+    let shared = host_files::shared(&host.deployments, &a).unwrap();
     let new = host.update("a", &a, "y");
-    host.deployments.switch(&name("a"), "a.0").unwrap();
-    host.turn("a", ("1", &new), ("0", &a));
+    host.deployments.switch(&a.deployment).unwrap();
+    host.turn(&new, &a);
     host_files::restore(&host.deployments, &name("a"), &shared).unwrap();
     host_files::remove(&host.deployments, &name("a"), &[&new], Some(&a)).unwrap();
     assert_eq!(host.content().as_deref(), Some("z"));
@@ -210,7 +215,9 @@ fn a_version_without_a_file_takes_it_away() {
     let (a, b) = (host.install("a", "x"), host.install("b", "x"));
     let newer = host.update("a", &a, "y");
     host.remove("a", &[&a, &newer]);
-    host.turn("b", ("0", &b), ("1", &Info { digest: "sha256:1".into(), ..Info::default() }));
+    let without = Deployment::new(&name("b"), 1);
+    host.describe(&without, json!([]), json!({}));
+    host.turn(&b, &DeploymentFiles::read(&host.deployments, &without).unwrap());
     assert_eq!((host.content(), host.record()), (None, None));
 }
 
@@ -220,7 +227,7 @@ fn a_version_has_another_path_of_the_same_file() {
     let old = host.install("a", "x");
     std::os::unix::fs::symlink("etc", host.directory.path().join("link")).unwrap();
     let new = host.deploy_at("/link/shared/file", "a", 1, "x");
-    host.turn("a", ("0", &old), ("1", &new));
+    host.turn(&old, &new);
     assert_eq!(host.content().as_deref(), Some("x"));
     host.remove("a", &[&old, &new]);
     assert!(!host.directory.path().join("etc/shared").exists());
@@ -230,7 +237,7 @@ fn a_version_has_another_path_of_the_same_file() {
 fn tells_what_goes() {
     let host = Host::new();
     let info = host.install("a", "x");
-    let departures = |kept: Option<&Info>| -> Vec<_> {
+    let departures = |kept: Option<&DeploymentFiles>| -> Vec<_> {
         let known = Known::read(&host.deployments, &name("a")).unwrap();
         let all = known.departures(&[&info], kept).unwrap();
         all.into_iter().map(|outgoing| (outgoing.path, outgoing.departure)).collect()
@@ -245,4 +252,15 @@ fn tells_what_goes() {
     assert_eq!(departures(None)[1].1, Departure::Stays);
     fs::write(host.file(), "mine").unwrap();
     assert_eq!(departures(None), [(file, Departure::Changed), (directory, Departure::Stays)]);
+}
+
+#[test]
+fn a_deployment_whose_info_is_damaged_is_known_by_its_files() {
+    let host = Host::new();
+    let files = host.install("a", "x");
+    fs::write(host.deployments.path("a.0/info"), "{").unwrap();
+    let guessed = DeploymentFiles::read(&host.deployments, &files.deployment).unwrap();
+    assert!(!guessed.by_atomic && guessed.files.contains(FILE));
+    host.remove("a", &[&guessed]);
+    assert_eq!(host.content(), None);
 }

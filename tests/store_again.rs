@@ -35,12 +35,12 @@ fn what_is_there_is_not_fetched_again() {
     let second = Layout::new([Layer::of(&[base]).but_missing(), Layer::of(&[two])]);
     let image = host.write("second", &second);
     let outcome = host.pull(&image);
-    assert_eq!(outcome.stderr.matches("is there already").count(), 1, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("already exists").count(), 1, "{outcome:?}");
     assert_eq!(outcome.stderr.matches("fetching layer").count(), 1, "{outcome:?}");
     assert_eq!(contents(&host.checkout(&image)), "base=b two=2");
     // The same under another name.
     let image = host.write("third", &first);
-    assert_eq!(host.pull(&image).stderr.matches("is there already").count(), 2);
+    assert_eq!(host.pull(&image).stderr.matches("already exists").count(), 2);
     assert_eq!(contents(&host.checkout(&image)), "base=b one=1");
     // Another one under the same name.
     let image = host.write("first", &second);

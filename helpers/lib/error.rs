@@ -29,7 +29,7 @@ pub enum Kind {
     /// What was named is not there: 3.
     NotFound,
     /// A new deployment did not prove itself, and the old one is current again: 4.
-    RolledBack,
+    Reverted,
 }
 
 impl Error {
@@ -49,8 +49,8 @@ impl Error {
     }
 
     /// A new deployment failed, and everything is as before.
-    pub fn rolled_back(what: impl Into<String>) -> Self {
-        Error { what: what.into(), cause: None, kind: Kind::RolledBack }
+    pub fn reverted(what: impl Into<String>) -> Self {
+        Error { what: what.into(), cause: None, kind: Kind::Reverted }
     }
 
     /// What kind of failure it is.

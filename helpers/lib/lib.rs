@@ -2,6 +2,7 @@
 //!
 //! Programs are verbs and stay thin; the modules here are nouns. Only the modules below [`store`] use libostree.
 
+pub mod digest;
 pub mod error;
 pub mod name;
 pub mod paths;

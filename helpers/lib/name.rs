@@ -1,4 +1,4 @@
-//! Names of containers: the only way to build paths and unit names from what a person typed.
+//! Names of containers and of their deployments: the only way to build paths and unit names from what a person typed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -80,6 +80,66 @@ impl fmt::Display for Name {
     }
 }
 
+/// One deployment of a container, `NAME.N`: the name of its directory, and how people call it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Deployment {
+    name: Name,
+    number: u32,
+}
+
+impl Deployment {
+    /// Deployment `number` of `name`, whether it exists or not.
+    pub fn new(name: &Name, number: u32) -> Self {
+        Deployment { name: name.clone(), number }
+    }
+
+    /// The container that it belongs to.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its number: the higher, the later it was made.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl FromStr for Deployment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts = text.rsplit_once('.').and_then(|(name, number)| {
+            let number: u32 = number.parse().ok()?;
+            Some(Deployment { name: name.parse().ok()?, number })
+        });
+        // One deployment has one name: `web.01` or `web.+1` are not those of web.1.
+        parts
+            .filter(|deployment| deployment.to_string() == text)
+            .ok_or_else(|| Error::usage(format!("invalid deployment {text:?}: expected NAME.NUMBER")))
+    }
+}
+
+impl TryFrom<String> for Deployment {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Deployment> for String {
+    fn from(deployment: Deployment) -> String {
+        deployment.to_string()
+    }
+}
+
+impl fmt::Display for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.name, self.number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +172,21 @@ mod tests {
         ] {
             let e = bad.parse::<Name>().unwrap_err();
             assert!(e.is_usage() && e.to_string().starts_with("invalid container name"), "{bad}: {e}");
+        }
+    }
+
+    #[test]
+    fn deployments_have_one_name_each() {
+        let web: Name = "web".parse().unwrap();
+        for (text, number) in [("web.0", 0), ("web.12", 12), ("web.4294967295", u32::MAX)] {
+            assert_eq!(text.parse::<Deployment>().unwrap(), Deployment::new(&web, number));
+            assert_eq!(Deployment::new(&web, number).to_string(), text);
+        }
+        assert!(Deployment::new(&web, 2) < Deployment::new(&web, 10));
+        for bad in
+            ["web", "web.", "web.x", ".web.0", "web.0.0", "web.-1", "web.+1", "web.01", "web.4294967296", ""]
+        {
+            assert!(bad.parse::<Deployment>().is_err(), "{bad}");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostree::gio::{self, FileQueryInfoFlags, prelude::*};
+use syscontainers::image::tree::Tree;
 use syscontainers::paths::Root;
 use syscontainers::store::Store;
 use tempfile::TempDir;
@@ -143,7 +144,7 @@ impl Host {
     pub fn checkout(&self, image: &str) -> PathBuf {
         let (store, target) = (self.store(), self.path("checkout"));
         let _ = fs::remove_dir_all(&target);
-        store.checkout(&store.find(image).unwrap(), &target).unwrap();
+        store.tree(&store.find(image).unwrap()).checkout(&target).unwrap();
         target
     }
 

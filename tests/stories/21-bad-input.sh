@@ -84,7 +84,7 @@ bad 1 'the value of C cannot stand here' \
     syscontainer-checkout --set A=a --set B=b --set C=$'c\nExecStart=/bin/evil' "$REGISTRY/missing"
 exports dollar "$(until_stopped)" --template
 sed -i 's/^Description=.*/Description=costs 5$/' "$WORK/dollar/exports/service.template"
-bad_image dollar "exports/service.template:2:20: invalid placeholder; a dollar sign is written '[$][$]'"
+bad_image dollar "exports/service.template:2:20: invalid placeholder; write '[$][$]' for a dollar sign"
 exports raw "$(until_stopped)" --template
 sed -i 's/"pid"}/"pid"} $MORE/' "$WORK/raw/exports/config.json.template"
 bad_image raw 'invalid JSON in exports/config.json.template, after substitution: .*line [0-9]+ column' --set MORE=nonsense

@@ -267,9 +267,9 @@ with_files unnamed '{"renameFiles":
  {"/etc/a": "/etc/$Y"}, "installedFilesTemplate": ["/etc/b"]}' /etc/a /etc/b
 bad_files unnamed 'exports/manifest.json:2:19: no value for Y; exports/hostfs/etc/b:1:1: no value for X'
 with_files climbing '{"renameFiles": {"/etc/a": "/etc/../a"}}' /etc/a
-bad_files climbing 'renames /etc/a to "/etc/../a", which is no absolute path'
+bad_files climbing 'renames /etc/a to "/etc/../a", which is not an absolute path'
 with_files relative '{"renameFiles": {"/etc/a": "$X"}}' /etc/a
-bad_files relative 'renames /etc/a to "b", which is no absolute path' --set X=b
+bad_files relative 'renames /etc/a to "b", which is not an absolute path' --set X=b
 with_files twice '{"renameFiles": {"/etc/a": "/etc/b"}}' /etc/a /etc/b
 bad_files twice 'two files are renamed to /etc/b'
 with_files inway '{}' /etc/passwd/x

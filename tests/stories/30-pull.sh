@@ -1,5 +1,5 @@
 #!/bin/bash
-# Pulling: from a real registry, a layout and an archive; what is there already is not fetched again.
+# Pulling: from a real registry, a layout and an archive; what already exists is not fetched again.
 . "$(dirname "$0")/lib.sh"
 
 # expect_pulled NAME DIGEST [OPTION…] IMAGE: it is pulled, and so named; what that says is in $WORK/said.
@@ -16,14 +16,14 @@ expect '700 root' stat --format='%a %U' $STORE
 expect_pulled "$REGISTRY/hello-world:latest" "$first" "docker://$REGISTRY/hello-world:latest"
 expect_like 'latest is unchanged' cat "$WORK/said"
 expect_pulled "$REGISTRY/hello-world@$first" "$first" "$REGISTRY/hello-world@$first"
-expect 2 layers 'is there already'
+expect 2 layers 'already exists'
 check 'the store is sound' ostree --repo=$STORE fsck --quiet
 
 say 'layers are shared'
 exports other '["true"]'
 build_image other "$WORK/other"
 expect_pulled "$REGISTRY/other:latest" "$DIGEST" "$REGISTRY/other"
-expect 1 layers 'is there already'
+expect 1 layers 'already exists'
 expect 1 layers 'fetching layer'
 
 say 'a new version under the same name'

@@ -84,7 +84,7 @@ run_fails 1 'cannot pull .*its layers are [0-9]+ MiB, and [0-9]+ MiB are free in
 rm "$WORK/disk/fill"
 fill $(($(free) - 45000000))
 expect_image "$REGISTRY/big" --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
-expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: that may not do' cat "$WORK/said"
+expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: this may not be enough' cat "$WORK/said"
 rm "$WORK/disk/fill"
 repository_files "$WORK/disk/repo" >"$WORK/before"
 fill $(($(free) - 15000000))

@@ -66,6 +66,7 @@ short=${one#sha256:}
 expect_like "^$REGISTRY/one +latest +${short:0:12} +(-|[0-9-]+) +1\.[0-9] MiB +[0-9.]+ KiB +- +user.0\$" cat "$WORK/table"
 expect_like "^$REGISTRY/two +again +.* - +-\$" cat "$WORK/table"
 expect 4 bash -c "wc -l <'$WORK/table'"
+expect "$(printf '%s\n' "$REGISTRY/one:latest" "$REGISTRY/two:again" "$REGISTRY/two:latest")" syscontainer-images --quiet
 expect_like '"user.0"' syscontainer-images --json
 
 say 'one image'
@@ -135,3 +136,4 @@ expect 1 bash -c "wc -l <'$WORK/said'"
 expect_like "^$REGISTRY/one" cat "$WORK/table"
 run_fails 1 'cannot find image nothing:latest' syscontainer-images nothing
 run_fails 2 'unexpected argument' syscontainer-images a b
+run_fails 2 'prints the names' syscontainer-images --quiet "$REGISTRY/one"

@@ -131,8 +131,8 @@ run_fails 3 'there is no container backup' syscontainer-remove backup
 expect 'active running success' state backup
 syscontainer-prune >/dev/null 2>&1
 expect precious cat $CO/backup.2/data
-expect_like 'backup.2 .*it is no deployment' syscontainer-list
-expect_like 'kept file .*backup.2: it is no deployment' syscontainer-prune --explain
+expect_like 'backup.2 .*it is not a deployment' syscontainer-list
+expect_like 'kept file .*backup.2: it is not a deployment' syscontainer-prune --explain
 systemctl stop backup
 rm -r $CO/backup.2 /etc/systemd/system/backup.service
 systemctl daemon-reload

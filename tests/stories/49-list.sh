@@ -43,7 +43,7 @@ line one ".* one.1 .* ${next:0:12} .* - +-"
 say 'problems'
 for number in 1 2 3 4 5; do install_hello_world bad$number 809$number; done
 rm /etc/syscontainers/attached/bad1.json
-line bad1 ".*it is not registered, or masked; 'systemctl restart syscontainers-reconcile.service' mends that"
+line bad1 ".*it is not registered, or masked; 'systemctl restart syscontainers-reconcile.service' repairs that"
 echo '{' >/etc/syscontainers/attached/bad2.json
 line bad2 '.*bad2.json:2?1?: not a registration.*'
 echo '{' >$CO/bad3.0/info
@@ -53,7 +53,7 @@ line bad4 '.*it has no current deployment.*'
 rm -r $CO/bad5.0
 line bad5 ".*bad5.0.*cannot read $CO/bad5.0/info.*"
 mkdir "$CO/some thing" $CO/foreign
-line 'some thing' '.*it is no name of a container or deployment'
+line 'some thing' '.*it is not the name of a container or a deployment'
 line foreign '.*foreign is in the way: it is no symlink to a deployment'
 printf 'x' >"$CO/$(printf 'esc\033[31m')"
 expect_no $'\033' syscontainer-list

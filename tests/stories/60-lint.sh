@@ -80,7 +80,7 @@ finds_in_config() {
     image_to_lint "$1"
     finds 1 "exports/config.json.template$3" "$REGISTRY/$1"
 }
-finds_in_config no-args 's/"args": [^]]*\]/"args": []/' ':3:25: error: process.args is empty: nothing to run [config-invalid]'
+finds_in_config no-args 's/"args": [^]]*\]/"args": []/' ':3:25: error: process.args is empty: there is nothing to run [config-invalid]'
 finds_in_config bad-type 's/"cwd": "\/"/"cwd": 7/' \
     ': error: not an OCI runtime configuration: invalid type: integer `7`, expected path string [config-invalid]'
 finds_in_config bad-json 's/"cwd": "\/"/"cwd": /' ':3:53: error: invalid JSON: expected value, after substitution [config-syntax]'

@@ -64,7 +64,7 @@ expect_current web.1
 expect 4 unit_property syscontainer-update@web.service ExecMainStatus
 ends 0 syscontainer-pull --check --container=web
 expect_like 'skipped, it failed before: .*status 7' cat "$WORK/printed"
-expect_like 'the image that is pending failed' syscontainer-list --json
+expect_like 'the pending image failed before' syscontainer-list --json
 check 'it is not tried again' run_update web
 expect_current web.1
 set_soak web 1

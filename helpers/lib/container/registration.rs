@@ -7,57 +7,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::deployment;
-use crate::container::runtime::Runtime;
-use crate::container::volumes::Volume;
+use crate::container::entries::Entry;
+use crate::container::execution::Execution;
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::name::Name;
-use crate::paths::{REGISTRATIONS, Root};
+use crate::name::{Deployment, Name};
+use crate::paths::{REGISTRATIONS, Root, TreePath};
 
 /// The format this version writes, and the only one it reads.
 pub const VERSION: u32 = 1;
-
-/// How a container tells that it is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Notify {
-    /// `syscontainer-start` sends READY once the container is created: the image does not notify.
-    #[default]
-    Created,
-    /// The image notifies; its PID namespace is its own, so only its READY is passed on.
-    Ready,
-    /// The image notifies and shares the host's PID namespace: it gets systemd's socket itself.
-    Socket,
-}
-
-/// What the user says of a payload's notifications, [`Notify`] apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UserNotify {
-    /// It sends none.
-    No,
-    /// It sends READY.
-    Ready,
-    /// It gets systemd's own socket: it is trusted with what one can do there.
-    Full,
-}
-
-impl std::str::FromStr for UserNotify {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<UserNotify> {
-        match text {
-            "no" => Ok(UserNotify::No),
-            "ready" => Ok(UserNotify::Ready),
-            "full" => Ok(UserNotify::Full),
-            _ => Err(Error::usage("expected no, ready or full")),
-        }
-    }
-}
 
 /// What the generator knows of an installed container; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,103 +30,64 @@ pub struct Registration {
     /// Name of the container, and of this file without `.json`.
     pub name: Name,
     /// Directory that holds the deployments and the symlink NAME.
-    pub directory: PathBuf,
+    pub directory: TreePath,
     /// The deployment that this was derived from: `NAME.0`.
-    pub deployment: String,
+    pub deployment: Deployment,
     /// The image as its name stands in the store.
     pub image: String,
     /// Digest of the image's manifest: `sha256:…`.
-    pub digest: String,
-    /// The OCI runtime; absent where the image's unit never uses one.
+    pub digest: Digest,
+    /// The image's `service.template`, rendered: unit syntax. Absent where the image brings files for the host only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
-    /// Who tells systemd that the service is ready.
-    pub notify: Notify,
-    /// Where the payload's process ID is written, the variable PIDFILE, if the image uses it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid_file: Option<PathBuf>,
-    /// The image's `service.template`, rendered: unit syntax.
-    pub unit: String,
-    /// Which of EXEC_START, EXEC_STARTPRE, EXEC_STOP and EXEC_STOPPOST that template uses.
-    #[serde(default)]
-    pub placed: Vec<String>,
+    pub unit: Option<String>,
+    /// How the unit runs the payload.
+    pub execution: Execution,
     /// Settings of `[Service]` that the runtime configuration's `linux.resources` amount to, in order.
     #[serde(default)]
     pub properties: Vec<(String, String)>,
     /// Host paths whose mounts the container needs.
     #[serde(default)]
-    pub mounts: Vec<PathBuf>,
+    pub mounts: Vec<TreePath>,
     /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
     #[serde(default)]
     pub tmpfiles: bool,
-    /// Whether there is a unit: an image may bring files for the host only.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub service: bool,
-    /// The root file system, where that is not the deployment's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rootfs: Option<PathBuf>,
-    /// Whether it runs once, and may write to its root file system meanwhile.
-    #[serde(default, skip_serializing_if = "is_no")]
-    pub run_once: bool,
-    /// Directories that the payload writes to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Volume>,
-    /// What tells the deployment from another one of the same name, see [`crate::container::deployment::Deployments::stamp`].
+    /// What tells the deployment from another one of the same name, see [`Deployments::stamp`].
+    ///
+    /// [`Deployments::stamp`]: crate::container::deployment::Deployments::stamp
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<String>,
 }
 
-fn yes() -> bool {
-    true
-}
-
-// Serde calls these with references.
-fn is_yes(value: &bool) -> bool {
-    *value
-}
-
-fn is_no(value: &bool) -> bool {
-    !*value
-}
-
 impl Registration {
     /// The symlink that names the current deployment: what DESTDIR is in units.
-    pub fn link(&self) -> PathBuf {
+    pub fn link(&self) -> TreePath {
         self.directory.join(self.name.as_str())
     }
 
     /// The deployment's own path.
-    pub fn path(&self) -> PathBuf {
-        self.directory.join(&self.deployment)
+    pub fn path(&self) -> TreePath {
+        self.directory.join(self.deployment.to_string())
     }
 
     /// The root file system, read-only.
-    pub fn rootfs(&self) -> PathBuf {
-        self.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
+    pub fn rootfs(&self) -> TreePath {
+        self.execution.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
     }
 
     /// Where a run-once container's changes to its root file system are while it runs.
-    pub fn scratch(&self) -> PathBuf {
-        self.directory.join(deployment::scratch(&self.name))
-    }
-
-    /// Whether the template uses a variable.
-    pub fn places(&self, variable: &str) -> bool {
-        self.placed.iter().any(|p| p == variable)
+    pub fn scratch(&self) -> TreePath {
+        self.directory.join(Entry::Scratch(self.name.clone()).to_string())
     }
 
     /// The file's text.
     pub fn to_json(&self) -> String {
-        // Only maps with keys that are no strings can fail, and there are none.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        let text = serde_json::to_string_pretty(self).expect("all keys are strings");
+        text + "\n"
     }
 }
 
 /// Parses a registration that is to be called `name`; errors begin with `origin`, and the line where there is one.
-pub fn parse(text: &[u8], name: &Name, origin: &Path) -> Result<Registration> {
-    let origin = origin.display();
+pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration> {
     let registration: Registration = serde_json::from_slice(text).map_err(|e| {
         let (line, column) = (e.line(), e.column());
         let reason = e.to_string();
@@ -178,15 +101,18 @@ pub fn parse(text: &[u8], name: &Name, origin: &Path) -> Result<Registration> {
     if &registration.name != name {
         return refuse(format!("it registers {}, not {name}", registration.name));
     }
-    if !registration.directory.is_absolute() {
-        return refuse(format!("directory {:?} is not absolute", registration.directory));
+    if registration.deployment.name() != name {
+        return refuse(format!("deployment {} is not one of {name}", registration.deployment));
+    }
+    if !registration.directory.as_path().is_absolute() {
+        return refuse(format!("directory {:?} is not absolute", registration.directory.as_path()));
     }
     Ok(registration)
 }
 
 /// Reads the registration of `name` at `path`; `None` if it is masked: empty, or a link to /dev/null.
-pub fn read(root: &Root, name: &Name, path: &Path) -> Result<Option<Registration>> {
-    let what = || path.display().to_string();
+pub fn read(root: &Root, name: &Name, path: &TreePath) -> Result<Option<Registration>> {
+    let what = || path.to_string();
     let file = root.join(path);
     let metadata = fs::metadata(&file).context(what)?;
     if metadata.file_type().is_char_device() || metadata.is_file() && metadata.len() == 0 {
@@ -194,15 +120,15 @@ pub fn read(root: &Root, name: &Name, path: &Path) -> Result<Option<Registration
     }
     if !metadata.is_file() {
         // A pipe would hold up the boot.
-        return Err(Error::new("it is no regular file")).context(what);
+        return Err(Error::new("it is not a regular file")).context(what);
     }
     parse(&fs::read(&file).context(what)?, name, path).map(Some)
 }
 
 /// Reads the registration of `name` where it is found first; `None` where there is none, or where it is masked.
-pub fn find(root: &Root, name: &Name) -> Result<Option<(PathBuf, Registration)>> {
+pub fn find(root: &Root, name: &Name) -> Result<Option<(TreePath, Registration)>> {
     for directory in REGISTRATIONS {
-        let path = Path::new(directory).join(format!("{name}.json"));
+        let path = TreePath::from(directory).join(format!("{name}.json"));
         if root.join(&path).symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             continue;
         }
@@ -216,7 +142,7 @@ pub fn find(root: &Root, name: &Name) -> Result<Option<(PathBuf, Registration)>>
 /// Paths of all registrations by name, those that win only; a file that is no registration's is left out.
 ///
 /// Directories that cannot be read are reported beside what could be.
-pub fn list(root: &Root) -> (BTreeMap<Name, PathBuf>, Vec<Error>) {
+pub fn list(root: &Root) -> (BTreeMap<Name, TreePath>, Vec<Error>) {
     let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
     for directory in REGISTRATIONS {
         let entries = match fs::read_dir(root.join(directory)) {
@@ -236,7 +162,7 @@ pub fn list(root: &Root) -> (BTreeMap<Name, PathBuf>, Vec<Error>) {
             };
             match stem.to_string_lossy().parse::<Name>() {
                 Ok(name) => {
-                    found.entry(name).or_insert_with(|| Path::new(directory).join(&file_name));
+                    found.entry(name).or_insert_with(|| TreePath::from(directory).join(&file_name));
                 }
                 Err(e) => errors
                     .push(Error::new(format!("{e}, skipping {directory}/{}", file_name.to_string_lossy()))),

@@ -1,23 +1,19 @@
-//! OCI runtimes: crun and runc, and how they differ.
+//! OCI runtimes: which one is installed, and which of the two it is.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::deployment;
 use crate::error::{Context, Error, Result};
-use crate::name::Name;
-use crate::paths::{self, Root};
-use crate::program::log;
-use crate::run::bundle::Bundle;
-use crate::system::systemd;
+use crate::paths::{Root, TreePath};
+use crate::system::command;
 
 /// Which command line a runtime speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum RuntimeKind {
     /// crun, which can leave cgroups alone.
     Crun,
     /// runc, which always makes one below the unit's.
@@ -31,27 +27,29 @@ pub struct Runtime {
     /// The program.
     pub path: PathBuf,
     /// Which of the two it is.
-    pub kind: Kind,
+    pub kind: RuntimeKind,
 }
 
-/// Where runtimes are looked for, and in which order of preference.
+/// Where runtimes are looked for.
 const DIRECTORIES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/libexec"];
+/// What they are called, in order of preference.
 const PROGRAMS: [&str; 2] = ["crun", "runc"];
 
 impl Runtime {
     /// The runtime at `path` inside a tree, or the preferred one that is installed there.
     pub fn find(root: &Root, path: Option<&Path>) -> Result<Runtime> {
-        match path {
-            Some(path) => Runtime::at(root, path),
-            None => {
-                let candidates =
-                    PROGRAMS.iter().flat_map(|p| DIRECTORIES.iter().map(move |d| Path::new(d).join(p)));
-                let found = candidates.into_iter().find(|path| root.join(path).is_file());
-                let missing =
-                    "cannot find an OCI runtime: install crun or runc, or name one with --runtime=PATH";
-                Runtime::at(root, &found.ok_or_else(|| Error::new(missing))?)
-            }
+        if let Some(path) = path {
+            return Runtime::at(root, path);
         }
+        let candidates = PROGRAMS.iter().flat_map(|p| DIRECTORIES.iter().map(move |d| Path::new(d).join(p)));
+        let found = candidates.into_iter().find(|path| Runtime::is_there(root, path));
+        let missing = "cannot find an OCI runtime: install crun or runc, or name one with --runtime=PATH";
+        Runtime::at(root, &found.ok_or_else(|| Error::new(missing))?)
+    }
+
+    /// Whether a file is at `path` inside a tree.
+    pub fn is_there(root: &Root, path: &Path) -> bool {
+        root.join(&TreePath::new(path)).is_file()
     }
 
     fn at(root: &Root, path: &Path) -> Result<Runtime> {
@@ -59,77 +57,27 @@ impl Runtime {
         if !path.is_absolute() {
             return Err(Error::usage("the path is not absolute")).context(what);
         }
-        if !root.join(path).is_file() {
-            return Err(Error::new(
-                "there is no such program; install it, or name another with --runtime=PATH",
-            ))
-            .context(what);
+        if !Runtime::is_there(root, path) {
+            let why = "there is no such program; install it, or name another with --runtime=PATH";
+            return Err(Error::new(why)).context(what);
         }
         Ok(Runtime { path: path.to_owned(), kind: kind(root, path).context(what)? })
-    }
-
-    /// Creates the container of a bundle. The payload inherits this process's standard output and error.
-    pub fn create(&self, name: &Name, bundle: &Bundle) -> Command {
-        let mut command = self.command();
-        command.arg("create").arg("--bundle").arg(bundle.directory());
-        command.arg("--pid-file").arg(bundle.pid_file()).arg(name.as_str());
-        // Else runtimes make sockets of their own, and wait.
-        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
-        command
-    }
-
-    /// Runs the payload of a container that was created.
-    pub fn start(&self, name: &Name) -> Command {
-        let mut command = self.command();
-        command.args(["start", name.as_str()]).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
-        command
-    }
-
-    /// Removes a container in whatever state; one that is not there is fine.
-    pub fn delete(&self, name: &Name) -> Result<()> {
-        if !self.state(name).exists() {
-            return Ok(());
-        }
-        if let Err(e) = systemd::run(self.command().args(["delete", "--force", name.as_str()])) {
-            // A runtime that was killed half-way can leave a state that it cannot read itself.
-            log::warning(&format!("{e}, removing {} instead", self.state(name).display()));
-        }
-        deployment::remove_tree(&self.state(name))
-    }
-
-    /// Where the runtime keeps what it knows of a container.
-    fn state(&self, name: &Name) -> PathBuf {
-        let directory = match self.kind {
-            Kind::Crun => "/run/crun",
-            Kind::Runc => "/run/runc",
-        };
-        Path::new(directory).join(name.as_str())
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
-        command.env("PATH", paths::search_path());
-        if self.kind == Kind::Crun {
-            // The payload is to stay in the unit's cgroup.
-            command.arg("--cgroup-manager=disabled");
-        }
-        command
     }
 }
 
 /// What a program is: by its name, or else by what it says of itself, where it can be run.
-fn kind(root: &Root, path: &Path) -> Result<Kind> {
+fn kind(root: &Root, path: &Path) -> Result<RuntimeKind> {
     match path.file_name().and_then(OsStr::to_str) {
-        Some("crun") => return Ok(Kind::Crun),
-        Some("runc") => return Ok(Kind::Runc),
+        Some("crun") => return Ok(RuntimeKind::Crun),
+        Some("runc") => return Ok(RuntimeKind::Runc),
         _ if !root.is_host() => {}
         _ => {
-            let version = systemd::output(Command::new(path).arg("--version"))?;
+            let version = command::output(Command::new(path).arg("--version"))?;
             if version.starts_with(b"crun") {
-                return Ok(Kind::Crun);
+                return Ok(RuntimeKind::Crun);
             }
             if version.starts_with(b"runc") {
-                return Ok(Kind::Runc);
+                return Ok(RuntimeKind::Runc);
             }
         }
     }

@@ -6,11 +6,12 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::container::deployment::{Deployments, Info};
+use crate::container::deployment::Deployments;
 use crate::error::{Context, Result};
+use crate::host_files::record::{self, DIRECTORY, DeploymentFiles, checksum, is_as_recorded, locate};
 use crate::host_files::written::Written;
-use crate::host_files::{self, DIRECTORY, checksum, is_as_recorded, locate};
 use crate::name::Name;
+use crate::paths::TreePath;
 use crate::system::files;
 
 /// Owner and permissions; a symlink has none of the latter.
@@ -89,7 +90,7 @@ pub struct Outgoing {
 #[derive(Clone, Debug)]
 struct Recorded {
     sum: Option<String>,
-    of_original: bool,
+    by_atomic: bool,
     staged: PathBuf,
 }
 
@@ -104,14 +105,14 @@ impl<'a> Known<'a> {
     /// Reads what other containers than `name` recorded in their current deployments.
     pub fn read(deployments: &'a Deployments, name: &Name) -> Result<Self> {
         let mut others: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (_, current, info) in deployments.others(name)? {
-            for path in &info.installed_files {
+        for (current, info) in deployments.others(name)? {
+            for path in &info.host_files.installed_files {
                 let recorded = Recorded {
-                    sum: info.installed_files_checksum.get(path).cloned(),
-                    of_original: info.is_of_original(),
-                    staged: host_files::staged(&deployments.path(&current), path),
+                    sum: info.host_files.checksum(path).map(str::to_owned),
+                    by_atomic: info.is_of_atomic(),
+                    staged: record::staged(&deployments.path_of(&current), path),
                 };
-                others.entry(locate(deployments.root(), Path::new(path))?).or_default().push(recorded);
+                others.entry(locate(deployments.root(), &TreePath::new(path))?).or_default().push(recorded);
             }
         }
         Ok(Known { deployments, others, written: Written::read(deployments)? })
@@ -125,7 +126,7 @@ impl<'a> Known<'a> {
     /// Whether a file is as another container recorded it, or as it was last written.
     pub fn is_ours(&self, target: &Path, found: &str) -> bool {
         let mut recorded = self.others.get(target).into_iter().flatten();
-        recorded.any(|file| is_as_recorded(target, found, file.sum.as_deref(), file.of_original))
+        recorded.any(|file| is_as_recorded(target, found, file.sum.as_deref(), file.by_atomic))
             || self.written.contains(&self.deployments.root().inside(target), found)
     }
 
@@ -143,12 +144,12 @@ impl<'a> Known<'a> {
     pub fn arrivals(
         &self,
         incoming: &[Incoming],
-        previous: Option<(&str, &Info)>,
+        previous: Option<&DeploymentFiles>,
     ) -> Result<Vec<(PathBuf, Arrival)>> {
         let mut seen = BTreeSet::new();
         let mut arrivals = Vec::new();
         for file in incoming {
-            let target = locate(self.deployments.root(), Path::new(&file.path))?;
+            let target = locate(self.deployments.root(), &TreePath::new(&file.path))?;
             // By another path it is in the list already.
             let arrival = match seen.insert(target.clone()) {
                 true => self.arrival(file, &target, previous)?,
@@ -159,12 +160,12 @@ impl<'a> Known<'a> {
         Ok(arrivals)
     }
 
-    fn arrival(&self, file: &Incoming, target: &Path, previous: Option<(&str, &Info)>) -> Result<Arrival> {
+    fn arrival(&self, file: &Incoming, target: &Path, previous: Option<&DeploymentFiles>) -> Result<Arrival> {
         let Some(found) = checksum(target)? else { return Ok(Arrival::Created) };
-        let before = previous.filter(|(_, info)| info.installed_files.contains(&file.path));
+        let before = previous.filter(|previous| previous.files.contains(&file.path));
         if Some(&found) == file.recorded.as_ref() {
-            let old = before.map(|(old, _)| host_files::staged(&self.deployments.path(old), &file.path));
-            let old = old.and_then(|old| Facts::read(&old));
+            let old = before.map(|before| self.deployments.path_of(&before.deployment));
+            let old = old.and_then(|old| Facts::read(&record::staged(&old, &file.path)));
             // As long as the user did not change them, either.
             let is_as_before = old.is_some() && Facts::read(target) == old;
             let is_other = is_as_before && file.facts.is_some() && file.facts != old;
@@ -173,22 +174,18 @@ impl<'a> Known<'a> {
         if found == DIRECTORY {
             return Ok(Arrival::Changed);
         }
-        let recorded =
-            before.and_then(|(_, info)| Some((info.installed_files_checksum.get(&file.path)?, info)));
-        let is_as_before = recorded
-            .is_some_and(|(sum, info)| is_as_recorded(target, &found, Some(sum), info.is_of_original()));
-        match is_as_before || self.is_ours(target, &found) {
-            false => Ok(Arrival::Changed),
-            // Of another container, and newer than what this one brings.
-            true if !is_as_before && recorded.is_none_or(|(sum, _)| Some(sum) == file.recorded.as_ref()) => {
-                Ok(Arrival::Kept)
-            }
-            true => Ok(Arrival::Replaced),
+        let recorded = before.and_then(|before| before.files.checksum(&file.path));
+        let is_as_before = before.is_some_and(|before| before.is_as_recorded(&file.path, target, &found));
+        if !is_as_before && !self.is_ours(target, &found) {
+            return Ok(Arrival::Changed);
         }
+        // Of another container, and newer than what this one brings.
+        let is_newer = !is_as_before && recorded.is_none_or(|sum| file.recorded.as_deref() == Some(sum));
+        Ok(if is_newer { Arrival::Kept } else { Arrival::Replaced })
     }
 
-    /// Notes what is going to be written to a file, where a deployment that stays recorded something else: `recorded` is what the
-    /// one that comes did. Tells whether that is so.
+    /// Notes what is going to be written to a file, where a deployment that stays recorded something else. `recorded` is the
+    /// checksum in the incoming deployment. Returns whether a note was needed.
     pub fn note(&mut self, target: &Path, sum: &str, recorded: Option<&str>) -> bool {
         let others = self.others.get(target).into_iter().flatten();
         let is_other = sum != DIRECTORY
@@ -205,7 +202,7 @@ impl<'a> Known<'a> {
     }
 
     /// Drops notes that nobody needs any more, and makes that last: `own` is what the container itself has now.
-    pub fn settle(mut self, own: Option<&Info>) -> Result<()> {
+    pub fn settle(mut self, own: Option<&DeploymentFiles>) -> Result<()> {
         for path in self.written.paths() {
             let target = self.deployments.root().join(&path);
             let found = checksum(&target)?.filter(|found| found != DIRECTORY);
@@ -220,13 +217,13 @@ impl<'a> Known<'a> {
         self.written.save()
     }
 
-    fn is_recorded_otherwise(&self, target: &Path, sum: &str, own: Option<&Info>) -> Result<bool> {
+    fn is_recorded_otherwise(&self, target: &Path, sum: &str, own: Option<&DeploymentFiles>) -> Result<bool> {
         let others = self.others.get(target).into_iter().flatten();
         if others.into_iter().any(|other| other.sum.as_deref() != Some(sum)) {
             return Ok(true);
         }
-        for (path, recorded) in own.iter().flat_map(|info| &info.installed_files_checksum) {
-            if recorded != sum && locate(self.deployments.root(), Path::new(path))? == *target {
+        for (path, recorded) in own.iter().flat_map(|own| &own.files.installed_files_checksum) {
+            if recorded != sum && locate(self.deployments.root(), &TreePath::new(path))? == *target {
                 return Ok(true);
             }
         }
@@ -234,35 +231,39 @@ impl<'a> Known<'a> {
     }
 
     /// What becomes of each file, those in a directory before it, when deployments of the container go and `kept` stays.
-    pub fn departures(&self, infos: &[&Info], kept: Option<&Info>) -> Result<Vec<Outgoing>> {
+    pub fn departures(
+        &self,
+        outgoing: &[&DeploymentFiles],
+        kept: Option<&DeploymentFiles>,
+    ) -> Result<Vec<Outgoing>> {
         let root = self.deployments.root();
-        let paths: BTreeSet<&String> = infos.iter().flat_map(|info| &info.installed_files).collect();
+        let paths: BTreeSet<&String> = outgoing.iter().flat_map(|one| &one.files.installed_files).collect();
         let mut stay = BTreeSet::new();
-        for path in kept.iter().flat_map(|kept| &kept.installed_files) {
-            stay.insert(locate(root, Path::new(path))?);
+        for path in kept.iter().flat_map(|kept| &kept.files.installed_files) {
+            stay.insert(locate(root, &TreePath::new(path))?);
         }
-        let (mut outgoing, mut going) = (Vec::new(), BTreeSet::new());
+        let (mut decided, mut going) = (Vec::new(), BTreeSet::new());
         for path in paths.into_iter().rev() {
-            let target = locate(root, Path::new(path))?;
+            let target = locate(root, &TreePath::new(path))?;
             if self.is_shared(&target) || !stay.insert(target.clone()) {
                 continue;
             }
-            let departure = self.departure(path, &target, infos, &going)?;
+            let departure = self.departure(path, &target, outgoing, &going)?;
             // What is left of a copy that was killed goes, too.
             going.insert(files::temporary(&target));
             if departure == Departure::Goes {
                 going.insert(target.clone());
             }
-            outgoing.push(Outgoing { path: path.clone(), target, departure });
+            decided.push(Outgoing { path: path.clone(), target, departure });
         }
-        Ok(outgoing)
+        Ok(decided)
     }
 
     fn departure(
         &self,
         path: &str,
         target: &Path,
-        infos: &[&Info],
+        outgoing: &[&DeploymentFiles],
         going: &BTreeSet<PathBuf>,
     ) -> Result<Departure> {
         let Some(found) = checksum(target)? else { return Ok(Departure::Stays) };
@@ -270,10 +271,7 @@ impl<'a> Known<'a> {
             let is_free = !is_mount_point(target) && is_empty_without(target, going)?;
             return Ok(if is_free { Departure::Goes } else { Departure::Stays });
         }
-        let is_recorded = infos.iter().any(|info| {
-            let sum = info.installed_files_checksum.get(path).map(String::as_str);
-            is_as_recorded(target, &found, sum, info.is_of_original())
-        });
+        let is_recorded = outgoing.iter().any(|one| one.is_as_recorded(path, target, &found));
         let is_ours = is_recorded || self.is_ours(target, &found);
         Ok(if is_ours { Departure::Goes } else { Departure::Changed })
     }

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::container::deployment::Info;
+use crate::container::info::{Info, RecordedFiles};
 use crate::error::{Context, Error, Result};
-use crate::host_files;
 use crate::host_files::changes::Known;
+use crate::host_files::record::{self, checksum, locate};
 use crate::image::layout::Layout;
-use crate::image::tree::Kind;
-use crate::paths::Root;
+use crate::image::tree::FileKind;
+use crate::paths::{Root, TreePath};
 
 /// What an installation does with the files of a [`Layout`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,17 +30,17 @@ impl Plan {
     pub fn new(layout: &Layout, root: &Root, previous: Option<&Info>, known: &Known) -> Result<Plan> {
         let mut plan = Plan::default();
         for file in layout.files() {
-            let path = host_files::locate(root, Path::new(&file.path))?;
-            let was_ours = previous.is_some_and(|info| info.installed_files.contains(&file.path));
+            let path = locate(root, &TreePath::new(&file.path))?;
+            let was_ours = previous.is_some_and(|info| info.host_files.contains(&file.path));
             let is_there = path.symlink_metadata().is_ok();
-            let is_directory = file.kind == Kind::Directory;
+            let is_directory = file.kind == FileKind::Directory;
             match is_there {
                 false => {
                     check_writable(root, &path, &file.path)?;
                     plan.brought.insert(file.path.clone());
                     plan.owned.push(file.path.clone());
                 }
-                true if is_directory && !host_files::is_directory(root, Path::new(&file.path))? => {
+                true if is_directory && !record::is_directory(root, &TreePath::new(&file.path))? => {
                     return Err(Error::new(format!(
                         "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
                         file.path
@@ -58,7 +58,7 @@ impl Plan {
                 }
                 true if known.is_shared(&path) => {
                     // What the user made of it is not recorded: it would go with the last container.
-                    let found = host_files::checksum(&path)?;
+                    let found = checksum(&path)?;
                     if !is_directory && !found.is_some_and(|found| known.is_ours(&path, &found)) {
                         plan.brought.insert(file.path.clone());
                     }
@@ -71,21 +71,21 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Records files and checksums in `info`: of what the image brings, as `brought` says, and of what another container brought
+    /// Records files and checksums: of what the image brings, as `brought` says, and of what another container brought
     /// already.
     pub fn record(
         &self,
         root: &Root,
-        info: &mut Info,
+        recorded: &mut RecordedFiles,
         brought: impl Fn(&str) -> Result<Option<String>>,
     ) -> Result<()> {
         for path in &self.owned {
             let sum = match self.brought.contains(path) {
                 true => brought(path)?,
-                false => host_files::checksum(&host_files::locate(root, Path::new(path))?)?,
+                false => checksum(&locate(root, &TreePath::new(path))?)?,
             };
-            info.installed_files.push(path.clone());
-            info.installed_files_checksum.extend(sum.map(|sum| (path.clone(), sum)));
+            recorded.installed_files.push(path.clone());
+            recorded.installed_files_checksum.extend(sum.map(|sum| (path.clone(), sum)));
         }
         Ok(())
     }

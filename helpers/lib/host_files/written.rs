@@ -5,21 +5,18 @@
 //! recorded it any more, and when that one is gone, as nobody did. What is in here was not changed by the user.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
+use crate::container::entries::{Entry, Record};
 use crate::error::{Context, Result};
+use crate::paths::TreePath;
 use crate::program::log;
-use crate::system::files;
-
-/// No container, and no deployment, is called so.
-pub const FILE: &str = ".host-files.json";
+use crate::system::{files, record};
 
 /// Checksums by path in the tree. There are several only while a file is replaced, or where that was cut short: the last of them
 /// may not be there yet.
-type Sums = BTreeMap<PathBuf, Vec<String>>;
+type Sums = BTreeMap<TreePath, Vec<String>>;
 
 /// The record of one tree; whoever changes it holds [`crate::system::lock::host_files`].
 #[derive(Debug, Default)]
@@ -33,58 +30,53 @@ pub struct Written {
 impl Written {
     /// What is recorded. A record that cannot be read is as good as none: files are left alone then.
     pub fn read(deployments: &Deployments) -> Result<Written> {
-        let file = deployments.path(FILE);
-        let what = || format!("cannot read {}", file.display());
-        let on_disk = match fs::read(&file) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Some(Sums::new()),
-            text => match serde_json::from_slice(&text.context(what)?).context(what) {
-                Ok(sums) => Some(sums),
+        let file = deployments.entry(&Entry::Record(Record::HostFiles));
+        let on_disk =
+            match record::load(&file, "some files that containers share count as changed on this host") {
+                Ok(sums) => Some(sums.unwrap_or_default()),
                 Err(e) => {
-                    log::warning(&format!(
-                        "{e}; some files that containers share count as changed on this host"
-                    ));
+                    log::warning(&e.to_string());
                     None
                 }
-            },
-        };
+            };
         Ok(Written { file, sums: on_disk.clone().unwrap_or_default(), on_disk })
     }
 
     /// Paths in the tree that something is recorded of.
-    pub fn paths(&self) -> Vec<PathBuf> {
+    pub fn paths(&self) -> Vec<TreePath> {
         self.sums.keys().cloned().collect()
     }
 
     /// Whether this was written to a file.
-    pub fn contains(&self, path: &Path, sum: &str) -> bool {
+    pub fn contains(&self, path: &TreePath, sum: &str) -> bool {
         self.sums.get(path).is_some_and(|sums| sums.iter().any(|written| written == sum))
     }
 
     /// What is going to be written to a file; what is there stays recorded until then.
-    pub fn add(&mut self, path: &Path, sum: &str) {
-        let sums = self.sums.entry(path.to_path_buf()).or_default();
+    pub fn add(&mut self, path: &TreePath, sum: &str) {
+        let sums = self.sums.entry(path.clone()).or_default();
         sums.retain(|written| written != sum);
         sums.push(sum.to_owned());
     }
 
     /// The checksum that counts of a file as it is found.
-    pub fn last(&self, path: &Path, found: &str) -> Option<&str> {
+    pub fn last(&self, path: &TreePath, found: &str) -> Option<&str> {
         let sums = self.sums.get(path)?;
         sums.iter().find(|written| *written == found).or(sums.last()).map(String::as_str)
     }
 
     /// Keeps one checksum of a file.
-    pub fn set(&mut self, path: &Path, sum: String) {
-        self.sums.insert(path.to_path_buf(), vec![sum]);
+    pub fn set(&mut self, path: &TreePath, sum: String) {
+        self.sums.insert(path.clone(), vec![sum]);
     }
 
     /// Forgets a file.
-    pub fn forget(&mut self, path: &Path) {
+    pub fn forget(&mut self, path: &TreePath) {
         self.sums.remove(path);
     }
 
     /// Whether it is another by now than on disk.
-    pub fn is_changed(&self) -> bool {
+    fn is_changed(&self) -> bool {
         self.on_disk.as_ref() != Some(&self.sums)
     }
 
@@ -98,14 +90,13 @@ impl Written {
         if !self.is_changed() {
             return Ok(());
         }
-        let what = || format!("cannot write {}", self.file.display());
         if self.sums.is_empty() {
-            files::remove_file(&self.file).context(|| format!("cannot remove {}", self.file.display()))?;
+            record::remove(&self.file)?;
+            files::sync_directory(self.file.parent().unwrap_or(Path::new("/")))?;
         } else {
-            let text = serde_json::to_string_pretty(&self.sums).context(what)?;
-            files::replace(&self.file, format!("{text}\n").as_bytes(), 0o600)?;
+            record::save(&self.file, &self.sums)?;
         }
         self.on_disk = Some(self.sums.clone());
-        files::sync_directory(self.file.parent().unwrap_or(Path::new("/")))
+        Ok(())
     }
 }

@@ -1,26 +1,20 @@
-//! What an image says about its installation: `/exports`, and what it means rendered.
+//! First step from an image to a deployment: reading `/exports`.
 //!
-//! Everything there is optional. What is missing has a default: the configuration comes from the image's own, the unit
-//! from [`SERVICE`], tmpfiles from the bind sources that the host lacks. An image with the label `atomic.run=once` runs
-//! once, and may write to its root file system meanwhile.
+//! Everything there is optional. An image without a unit gets a default one, and its configuration is made from its OCI image
+//! configuration. An image with the label `atomic.run=once` runs once, and may write to its root file system meanwhile.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-use crate::container::registration::UserNotify;
+use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
-use crate::image::default_config;
+use crate::image::Image;
 use crate::image::layout::Layout;
 use crate::image::manifest::{self, Manifest};
-use crate::image::rendered::{Files, Rendered};
-use crate::image::template::{self, Problem, Target};
+use crate::image::template;
 use crate::image::tree::Tree;
-use crate::image::variables::{self, COMMANDS, Values};
-use crate::name::Name;
-use crate::paths::Root;
-use crate::store::Image;
+use crate::image::variables::{self, COMMANDS};
 
-/// The unit of an image that brings none; the original's.
+/// The unit of an image that brings none, as Atomic had it.
 const SERVICE: &str = "
 [Unit]
 Description=$NAME
@@ -59,7 +53,30 @@ pub const SERVICE_TEMPLATE: &str = "exports/service.template";
 /// What the host needs, tmpfiles.d(5).
 pub const TMPFILES_TEMPLATE: &str = "exports/tmpfiles.template";
 
-/// What a user may set, of one image.
+/// The text files of `/exports`, as they are in the image.
+#[derive(Clone, Debug, Default)]
+pub struct ExportedTexts {
+    pub manifest: Option<String>,
+    pub config: Option<String>,
+    pub config_template: Option<String>,
+    pub service: Option<String>,
+    pub tmpfiles: Option<String>,
+}
+
+impl ExportedTexts {
+    /// Reads all of them; `read` returns the text of one file.
+    pub fn read(mut read: impl FnMut(&'static str) -> Result<Option<String>>) -> Result<ExportedTexts> {
+        Ok(ExportedTexts {
+            manifest: read(manifest::FILE)?,
+            config: read(CONFIG)?,
+            config_template: read(CONFIG_TEMPLATE)?,
+            service: read(SERVICE_TEMPLATE)?,
+            tmpfiles: read(TMPFILES_TEMPLATE)?,
+        })
+    }
+}
+
+/// The variables that a user may set, of one image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variables {
     /// Those with a default, the image's or a built-in one.
@@ -68,182 +85,109 @@ pub struct Variables {
     pub missing: Vec<String>,
 }
 
-/// The files of `/exports`, as they are in the image.
+/// What an image says about its installation.
 pub struct Exports {
     manifest: Manifest,
-    /// Taken before the template, and never substituted.
-    config: Option<String>,
-    config_template: Option<String>,
-    service: String,
-    tmpfiles: Option<String>,
+    texts: ExportedTexts,
     run_once: bool,
 }
 
 impl Exports {
-    /// Reads them from the image's tree.
-    pub fn read(tree: &Tree, image: &Image) -> Result<Exports> {
-        let text = |path: &str| -> Result<Option<String>> {
-            let content = tree.read(path)?;
-            let text = content.map(String::from_utf8).transpose();
+    /// Reads the exports of an image; a file that cannot be used is an error.
+    pub fn read(tree: &dyn Tree, image: &Image) -> Result<Exports> {
+        let texts = ExportedTexts::read(|path| {
+            let text = tree.read(path)?.map(String::from_utf8).transpose();
             text.map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
-        };
-        let manifest = match tree.read(manifest::FILE)? {
-            Some(text) => manifest::parse(&text).context(|| format!("invalid image {}", image.name))?,
-            None => Manifest::default(),
-        };
-        let run_once = image.labels()?.get("atomic.run").is_some_and(|run| run == "once");
-        let default = if run_once { RUN_ONCE } else { SERVICE };
-        Ok(Exports {
-            manifest,
-            config: text(CONFIG)?,
-            config_template: text(CONFIG_TEMPLATE)?,
-            service: text(SERVICE_TEMPLATE)?.unwrap_or_else(|| default.to_owned()),
-            tmpfiles: text(TMPFILES_TEMPLATE)?,
-            run_once,
-        })
+        })?;
+        let manifest = texts.manifest.as_deref().map(manifest::parse).transpose();
+        let manifest = manifest
+            .context(|| format!("cannot read {}", manifest::FILE))
+            .context(|| format!("invalid image {}", image.name))?;
+        Ok(Exports::new(texts, manifest.unwrap_or_default(), is_run_once(image)?))
     }
 
-    /// What the image says of itself.
+    /// Takes exports that are read already.
+    pub fn new(texts: ExportedTexts, manifest: Manifest, run_once: bool) -> Exports {
+        Exports { manifest, texts, run_once }
+    }
+
+    /// The manifest; an empty one where the image has none.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Whether there is a unit at all.
-    pub fn has_service(&self) -> bool {
-        !self.manifest.no_container_service
+    /// The files as they are in the image.
+    pub fn texts(&self) -> &ExportedTexts {
+        &self.texts
     }
 
-    /// Whether the unit runs a payload, or needs a runtime in some other way.
+    /// Returns whether the container runs once.
+    pub fn is_run_once(&self) -> bool {
+        self.run_once
+    }
+
+    /// Template of the unit, the image's or the default one; `None` where the image is not a service.
+    pub fn service(&self) -> Option<&str> {
+        let default = if self.run_once { RUN_ONCE } else { SERVICE };
+        let template = self.texts.service.as_deref().unwrap_or(default);
+        if self.manifest.no_container_service { None } else { Some(template) }
+    }
+
+    /// Template of the configuration; `None` where there is none, or where a configuration without variables wins over it.
+    pub fn config_template(&self) -> Option<&str> {
+        if self.texts.config.is_some() { None } else { self.texts.config_template.as_deref() }
+    }
+
+    /// Names of the [`COMMANDS`] that the unit uses.
+    pub fn commands(&self) -> Vec<String> {
+        let used = self.service().map(template::variables).unwrap_or_default();
+        COMMANDS
+            .iter()
+            .filter(|command| used.contains(**command))
+            .map(|command| (*command).to_owned())
+            .collect()
+    }
+
+    /// Returns whether the unit runs a payload.
+    pub fn runs_payload(&self) -> bool {
+        self.commands().iter().any(|command| command == "EXEC_START")
+    }
+
+    /// Returns whether the unit runs a payload, or a template names the runtime.
     pub fn needs_runtime(&self) -> bool {
-        self.has_service() && self.used().iter().any(|name| name == "EXEC_START" || name == "RUNTIME")
+        self.service().is_some() && (self.runs_payload() || self.used().contains("RUNTIME"))
     }
 
-    /// The variables of an installation of this image.
-    pub fn variables(&self, tree: &Tree) -> Result<Variables> {
+    /// Names of all variables that unit, tmpfiles and configuration use.
+    pub fn used(&self) -> BTreeSet<String> {
+        let texts = [self.service(), self.texts.tmpfiles.as_deref(), self.config_template()];
+        texts.into_iter().flatten().flat_map(template::variables).collect()
+    }
+
+    /// The variables that a user may set.
+    pub fn variables(&self, tree: &dyn Tree) -> Result<Variables> {
         let layout = Layout::read(tree, &self.manifest, &Values::new(), &mut Vec::new())?;
-        let used: BTreeSet<String> = self.used().union(layout.used()).cloned().collect();
-        let settable = used.into_iter().filter(|name| !variables::is_forced(name));
-        let built_in = |name: &str| match name {
-            "PIDFILE" | "UUID" | "RUNTIME" | "ATOMIC" | "ALL_PROCESS_CAPABILITIES" => {
-                Some("(built in)".to_owned())
-            }
-            _ => variables::DIRECTORIES
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, path)| (*path).into()),
-        };
+        let mut used = self.used();
+        used.extend(layout.used().iter().cloned());
         let mut found = Variables { defaults: self.manifest.default_values.clone(), missing: Vec::new() };
-        for name in settable.filter(|name| !self.manifest.default_values.contains_key(name)) {
-            match built_in(&name) {
-                Some(value) => drop(found.defaults.insert(name, value)),
+        for name in used.into_iter().filter(|name| !variables::is_forced(name)) {
+            if found.defaults.contains_key(&name) {
+                continue;
+            }
+            match variables::built_in(&name) {
+                Some(value) => {
+                    found.defaults.insert(name, value.to_owned());
+                }
                 None => found.missing.push(name),
             }
         }
         Ok(found)
     }
-
-    /// Names of all variables that unit, tmpfiles and configuration use.
-    fn used(&self) -> BTreeSet<String> {
-        let texts = [Some(&self.service), self.tmpfiles.as_ref(), self.config_source()];
-        texts.into_iter().flatten().flat_map(|text| template::variables(text)).collect()
-    }
-
-    fn config_source(&self) -> Option<&String> {
-        self.config_template.as_ref().filter(|_| self.config.is_none())
-    }
-
-    /// Renders everything for one deployment; all problems of all files are one error.
-    pub fn render(
-        &self,
-        tree: &Tree,
-        image: &Image,
-        values: &Values,
-        place: &Place,
-        chosen: &Chosen,
-    ) -> Result<Rendered> {
-        let mut problems = Vec::new();
-        let linked = variables::with_destdir(values, &place.link);
-        let service = Some(&self.service).filter(|_| self.has_service());
-        let unit = service.map(|text| fill(SERVICE_TEMPLATE, text, Target::Unit, &linked, &mut problems));
-        let tmpfiles = self
-            .tmpfiles
-            .as_ref()
-            .map(|text| fill(TMPFILES_TEMPLATE, text, Target::Tmpfiles, &linked, &mut problems));
-        let own = variables::with_destdir(values, &place.deployment);
-        let template = self.config_source();
-        let config = template.map(|text| fill(CONFIG_TEMPLATE, text, Target::Json, &own, &mut problems));
-        let layout =
-            Layout::read(tree, &self.manifest, &linked, &mut problems).context(|| cannot_install(image))?;
-        report(&image.name, &problems)?;
-        let placed = COMMANDS.map(str::to_owned).into_iter();
-        let in_unit = service.map(|text| template::variables(text)).unwrap_or_default();
-        let placed: Vec<String> = placed.filter(|command| in_unit.contains(command)).collect();
-        let mut used: BTreeSet<String> = self.used().union(layout.used()).cloned().collect();
-        let mut volumes = Vec::new();
-        let config = match (&self.config, config) {
-            (Some(text), _) => Some((CONFIG, text.clone())),
-            (None, Some(text)) => Some((CONFIG_TEMPLATE, text)),
-            (None, None) if placed.iter().any(|p| p == "EXEC_START") => {
-                // What no template uses is for the payload.
-                let mut environment = chosen.values.clone();
-                environment.retain(|key, _| !used.contains(key) && !variables::is_forced(key));
-                let state = Path::new(values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
-                let default = default_config::of(tree, image, place.name, place.root, &environment, state)?;
-                used.extend(environment.into_keys());
-                volumes = default.volumes;
-                Some(("the image's configuration", default.config))
-            }
-            (None, None) => None,
-        };
-        let files = Files { unit, tmpfiles, config, layout };
-        let mut rendered = Rendered::check(image, place, files, placed, self.run_once, used)?;
-        rendered.volumes = volumes;
-        if let Some(notify) = chosen.notify {
-            rendered.notify = rendered.notify_as(notify);
-        }
-        Ok(rendered)
-    }
 }
 
-/// What failed, in errors.
-pub fn cannot_install(image: &Image) -> String {
-    format!("cannot install {}", image.name)
-}
-
-fn fill(file: &str, text: &str, target: Target, values: &Values, problems: &mut Vec<Problem>) -> String {
-    template::render(file, text, target, |name| values.get(name).map(String::as_str), problems)
-}
-
-fn report(image: &str, problems: &[Problem]) -> Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let list = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ");
-    let remedy = match problems.iter().any(|p| p.reason.starts_with("no value")) {
-        true => "; give each missing value with --set NAME=VALUE",
-        false => "",
-    };
-    Err(Error::new(format!("cannot render {image}: {list}{remedy}")))
-}
-
-/// What the user chose.
-pub struct Chosen<'a> {
-    /// Values of variables; of an image without a configuration, its environment.
-    pub values: &'a Values,
-    /// What the payload notifies, if not what its unit says.
-    pub notify: Option<UserNotify>,
-}
-
-/// Where a deployment will be, as its templates see it.
-pub struct Place<'a> {
-    /// The container.
-    pub name: &'a Name,
-    /// The tree that is installed to.
-    pub root: &'a Root,
-    /// The symlink, what DESTDIR is in units.
-    pub link: PathBuf,
-    /// The deployment, what DESTDIR is in its configuration.
-    pub deployment: PathBuf,
+/// Returns whether an image says that its containers run once.
+pub fn is_run_once(image: &Image) -> Result<bool> {
+    Ok(image.labels()?.get("atomic.run").is_some_and(|run| run == "once"))
 }
 
 #[cfg(test)]
@@ -251,20 +195,13 @@ mod tests {
     use super::*;
     use crate::unit::syntax::UnitFile;
 
-    #[test]
-    fn one_error_for_all_problems() {
-        let mut problems = Vec::new();
-        for (file, text) in [("exports/a", "x\n $A"), ("exports/b", "${B}")] {
-            fill(file, text, Target::Text, &Values::new(), &mut problems);
-        }
-        assert_eq!(
-            report("i:1", &problems).unwrap_err().to_string(),
-            "cannot render i:1: exports/a:2:2: no value for A; exports/b:1:1: no value for B; give each missing value with --set NAME=VALUE"
-        );
+    fn exports(service: Option<&str>, manifest: &str) -> Exports {
+        let texts = ExportedTexts { service: service.map(str::to_owned), ..ExportedTexts::default() };
+        Exports::new(texts, manifest::parse(manifest).unwrap(), false)
     }
 
     #[test]
-    fn the_default_unit_is_a_unit() {
+    fn the_default_units_are_units() {
         let used: Vec<_> = template::variables(SERVICE).into_iter().collect();
         assert_eq!(
             used,
@@ -272,5 +209,17 @@ mod tests {
         );
         UnitFile::parse(SERVICE).unwrap();
         UnitFile::parse(RUN_ONCE).unwrap();
+    }
+
+    #[test]
+    fn what_a_unit_needs() {
+        let default = exports(None, "{}");
+        assert_eq!(default.commands(), COMMANDS);
+        assert!(default.runs_payload() && default.needs_runtime());
+        let own = exports(Some("[Service]\nExecStart=$RUNTIME run $EXEC_STOP"), "{}");
+        assert_eq!(own.commands(), ["EXEC_STOP"]);
+        assert!(!own.runs_payload() && own.needs_runtime());
+        let none = exports(Some("[Service]\nExecStart=$EXEC_START"), r#"{"noContainerService": true}"#);
+        assert!(none.service().is_none() && !none.runs_payload() && !none.needs_runtime());
     }
 }

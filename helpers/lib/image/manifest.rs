@@ -1,37 +1,40 @@
 //! `/exports/manifest.json`: what an image says about its own installation.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Context, Error, Result};
+use crate::container::info::{self, Values};
+use crate::error::{Context, Result};
 use crate::image::template::{self, Problem};
+use crate::image::tree::Tree;
 
-/// Where it is in the image.
+/// Path of the manifest in the image.
 pub const FILE: &str = "exports/manifest.json";
 
-/// The manifest's keys; unknown ones, and `version`, mean nothing.
+/// The keys of the manifest; unknown ones, and `version`, are ignored.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Manifest {
-    /// Values of variables that the user did not set.
-    #[serde(deserialize_with = "values")]
-    pub default_values: BTreeMap<String, String>,
-    /// The image only brings host files: no unit, no service.
+    /// Values of variables that the user does not set.
+    #[serde(deserialize_with = "info::values")]
+    pub default_values: Values,
+    /// Whether the image only brings files for the host: no unit, no service.
     #[serde(deserialize_with = "or_default")]
     pub no_container_service: bool,
-    /// Paths on the host, after renaming, of host files in which variables are substituted.
+    /// Paths on the host, after renaming, of the host files that are templates.
     #[serde(deserialize_with = "or_default")]
     pub installed_files_template: Vec<String>,
-    /// Host files and directories that have another name on the host; variables are substituted in the latter.
+    /// New names of host files and directories, in which variables are replaced.
     #[serde(deserialize_with = "or_default")]
     pub rename_files: BTreeMap<String, String>,
-    /// Whether host files below /usr may be hard links into the store. They never are: whoever edits one would change
-    /// every image that has it.
+    /// Whether host files below /usr may be hard links into the store. Recorded only: they never are, since whoever edits one
+    /// would change every image that has it.
     #[serde(deserialize_with = "or_true")]
     pub use_links: bool,
-    /// The file as it is, for places in messages.
+    /// The file itself, to find places in it.
     #[serde(skip)]
     text: String,
 }
@@ -50,9 +53,9 @@ impl Default for Manifest {
 }
 
 impl Manifest {
-    /// A problem with `string`, one of the manifest's, at its place in the file.
+    /// Returns a problem that was found in `string`, one of the manifest's, with its place in the file.
     pub fn locate(&self, string: &str, problem: Problem) -> Problem {
-        let quoted = serde_json::to_string(string).unwrap_or_default();
+        let quoted = Value::from(string).to_string();
         match self.text.find(&quoted) {
             Some(at) => {
                 let (line, column) = template::position(&self.text, at);
@@ -67,46 +70,50 @@ fn or_true<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D:
     Ok(Option::deserialize(deserializer)?.unwrap_or(true))
 }
 
-/// null is as good as nothing.
+/// Deserializes null as the default, as if the key were missing.
 fn or_default<'de, T: Default + Deserialize<'de>, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Parses a manifest.
-pub fn parse(text: &[u8]) -> Result<Manifest> {
-    let what = || format!("cannot read {FILE}");
-    let value: Value = serde_json::from_slice(text).context(what)?;
-    if !value.is_object() {
-        return Err(Error::new("it is not a JSON object")).context(what);
-    }
-    let manifest: Manifest = serde_json::from_value(value).context(what)?;
-    Ok(Manifest { text: String::from_utf8_lossy(text).into_owned(), ..manifest })
+/// Why a text is not a manifest.
+#[derive(Debug)]
+pub enum ManifestError {
+    Syntax(serde_json::Error),
+    NotAnObject,
+    /// A key has a value of the wrong type.
+    Type(serde_json::Error),
 }
 
-/// Values that are no strings read as Python prints them: images were made for that.
-pub fn values<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let raw = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
-    raw.into_iter()
-        .map(|(key, value)| {
-            let text = match value {
-                Value::String(text) => text,
-                Value::Number(number) => number.to_string(),
-                Value::Bool(true) => "True".into(),
-                Value::Bool(false) => "False".into(),
-                Value::Null => "None".into(),
-                _ => {
-                    return Err(serde::de::Error::custom(format!(
-                        "the default value of {key:?} is no string"
-                    )));
-                }
-            };
-            Ok((key, text))
-        })
-        .collect()
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ManifestError::Syntax(error) | ManifestError::Type(error) => error.fmt(f),
+            ManifestError::NotAnObject => f.write_str("it is not a JSON object"),
+        }
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+/// Parses a manifest.
+pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+    let value: Value = serde_json::from_str(text).map_err(ManifestError::Syntax)?;
+    if !value.is_object() {
+        return Err(ManifestError::NotAnObject);
+    }
+    let manifest: Manifest = serde_json::from_value(value).map_err(ManifestError::Type)?;
+    Ok(Manifest { text: text.to_owned(), ..manifest })
+}
+
+/// Reads the manifest of an image; one that has none has an empty one.
+pub fn read(tree: &dyn Tree) -> Result<Manifest> {
+    let what = || format!("cannot read {FILE}");
+    match tree.read(FILE)? {
+        Some(content) => parse(&String::from_utf8(content).context(what)?).context(what),
+        None => Ok(Manifest::default()),
+    }
 }
 
 #[cfg(test)]
@@ -115,12 +122,12 @@ mod tests {
 
     #[test]
     fn reads_what_images_write() {
-        let m = parse(br#"{"version":"1.0","defaultValues":{"A":"x","B":5,"C":true,"D":null},"other":[]}"#)
+        let m = parse(r#"{"version":"1.0","defaultValues":{"A":"x","B":5,"C":true,"D":null},"other":[]}"#)
             .unwrap();
         let values: Vec<_> = m.default_values.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(values, ["A=x", "B=5", "C=True", "D=None"]);
-        let empty = br#"{"defaultValues":null,"renameFiles":null,"installedFilesTemplate":null,"noContainerService":null,"useLinks":null}"#;
-        for text in [b"{}".as_slice(), empty] {
+        let empty = r#"{"defaultValues":null,"renameFiles":null,"installedFilesTemplate":null,"noContainerService":null,"useLinks":null}"#;
+        for text in ["{}", empty] {
             let manifest = parse(text).unwrap();
             assert_eq!(Manifest { text: String::new(), ..manifest }, Manifest::default());
         }
@@ -128,11 +135,18 @@ mod tests {
 
     #[test]
     fn problems_have_their_place() {
-        let manifest = parse(b"{\n  \"renameFiles\": {\"/a\": \"/b/$C\"}\n}").unwrap();
-        let mut problems = Vec::new();
-        template::render(FILE, "/b/$C", template::Target::Text, |_| None, &mut problems);
-        let found = manifest.locate("/b/$C", problems.remove(0));
+        let manifest = parse("{\n  \"renameFiles\": {\"/a\": \"/b/$C\"}\n}").unwrap();
+        let mut rendered = template::render(FILE, "/b/$C", template::Format::Text, &BTreeMap::new(), None);
+        let found = manifest.locate("/b/$C", rendered.problems.remove(0));
         assert_eq!(found.to_string(), "exports/manifest.json:2:29: no value for C");
+    }
+
+    #[test]
+    fn errors_have_a_kind() {
+        assert!(matches!(parse("{"), Err(ManifestError::Syntax(_))));
+        assert!(matches!(parse("[]"), Err(ManifestError::NotAnObject)));
+        let error = parse(r#"{"renameFiles": []}"#).unwrap_err();
+        assert_eq!(error.to_string(), "invalid type: sequence, expected a map");
     }
 
     #[test]
@@ -148,8 +162,7 @@ mod tests {
             r#"{"renameFiles":{"/a":3}}"#,
             r#"{"installedFilesTemplate":"/a"}"#,
         ] {
-            let error = parse(text.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with("cannot read exports/manifest.json: "), "{error}");
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }

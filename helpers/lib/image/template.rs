@@ -1,57 +1,70 @@
 //! Templates: Python's `string.Template` syntax, with values escaped for the file they end up in.
 //!
-//! `$NAME`, `${NAME}` and `$$` mean what they mean in Python (longest ASCII identifier, no recursion); anything else
-//! after a dollar sign is an error. Every problem of a file is found in one pass, with line and column.
+//! `$NAME`, `${NAME}` and `$$` mean what they mean in Python (longest ASCII identifier, no recursion); a dollar sign before
+//! anything else is an error. Every problem of a file is found in one pass, with line and column.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What a rendered file is, and so how values are escaped in it.
+use crate::container::info::Values;
+use crate::image::json;
+use crate::unit::escape;
+
+/// The format of a file, which decides how values are escaped in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// JSON: escaped inside strings; elsewhere spliced as it is, if it can neither close nor name anything.
+pub enum Format {
+    /// JSON: values are escaped inside strings. Elsewhere they are spliced, unless they would close or name something.
     Json,
     /// A unit file: specifiers, and in command lines quotes and variables, are taken literally.
     Unit,
     /// tmpfiles.d(5): one value stays within one field.
     Tmpfiles,
-    /// Any other text: as it is.
+    /// Any other text: nothing is escaped.
     Text,
 }
 
-/// What is wrong with one placeholder.
+/// What is wrong with one placeholder, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The template, as `exports/service.template`.
+    /// Path of the template in the image, as `exports/service.template`.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
-    pub reason: String,
-    /// Which kind of problem it is.
-    pub fault: Fault,
+    pub fault: PlaceholderFault,
 }
 
-/// Kinds of [`Problem`]s.
+/// What is wrong with a placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// This variable has no value.
+pub enum PlaceholderFault {
+    /// The variable of this name has no value.
     NoValue(String),
-    /// This variable's value cannot stand there.
-    Value(String),
-    /// What follows a dollar sign is no placeholder.
-    Placeholder,
+    /// The value of a variable cannot stand where it is used.
+    Unescapable { name: String, why: &'static str },
+    /// The dollar sign does not begin a placeholder.
+    Invalid,
+}
+
+impl fmt::Display for PlaceholderFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlaceholderFault::NoValue(name) => write!(f, "no value for {name}"),
+            PlaceholderFault::Unescapable { name, why } => {
+                write!(f, "the value of {name} cannot stand here: {why}")
+            }
+            PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.reason)
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.fault)
     }
 }
 
-/// One piece of a template.
+/// One piece of a template; `at` is the byte that it begins at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Literal { text: &'a str, at: usize },
@@ -59,69 +72,82 @@ enum Piece<'a> {
     Invalid { at: usize },
 }
 
-/// Renders `text`. Problems are added to `problems`; the result is whole only if there are none.
-pub fn render<'v>(
-    file: &str,
-    text: &str,
-    target: Target,
-    value: impl Fn(&str) -> Option<&'v str>,
-    problems: &mut Vec<Problem>,
-) -> String {
-    render_traced(file, text, target, value, problems).0
+/// A template with its variables replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedText {
+    /// The result; a placeholder with a problem leaves nothing in it.
+    pub text: String,
+    /// Every problem, in order. The result is what the image meant only if there is none.
+    pub problems: Vec<Problem>,
+    parts: Vec<Part>,
 }
 
-/// As [`render`], with where in the template each part of the result is from.
-pub fn render_traced<'v>(
+/// Where a part of a rendered text comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    /// The byte of the result that the part begins at.
+    result: usize,
+    /// The byte of the template that it comes from.
+    template: usize,
+    /// Whether the template holds the part literally, and not a placeholder for it.
+    is_literal: bool,
+}
+
+impl RenderedText {
+    /// Returns the byte of the template that a byte of the result comes from: for a value, that of its placeholder.
+    pub fn origin(&self, at: usize) -> usize {
+        match self.parts.iter().rev().find(|part| part.result <= at) {
+            Some(part) if part.is_literal => part.template + (at - part.result),
+            Some(part) => part.template,
+            None => 0,
+        }
+    }
+
+    fn push(&mut self, text: &str, at: usize, is_literal: bool) {
+        self.parts.push(Part { result: self.text.len(), template: at, is_literal });
+        self.text.push_str(text);
+    }
+}
+
+/// Renders the template `text`, which is called `file` in problems. `stand_in` is used in place of values that are missing, which
+/// are problems all the same.
+pub fn render(
     file: &str,
     text: &str,
-    target: Target,
-    value: impl Fn(&str) -> Option<&'v str>,
-    problems: &mut Vec<Problem>,
-) -> (String, Trace) {
-    let (mut out, mut trace) = (String::with_capacity(text.len() + text.len() / 4), Trace(Vec::new()));
+    format: Format,
+    values: &Values,
+    stand_in: Option<&str>,
+) -> RenderedText {
+    let mut out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], parts: vec![] };
     for piece in pieces(text) {
-        let (at, reason, fault) = match piece {
+        let (at, fault) = match piece {
             Piece::Literal { text, at } => {
-                trace.0.push((out.len(), at, true));
-                out.push_str(text);
+                out.push(text, at, true);
                 continue;
             }
-            Piece::Variable { name, at } => match value(name) {
-                None => (at, format!("no value for {name}"), Fault::NoValue(name.to_owned())),
-                Some(value) => match escape(target, &out, value) {
-                    Ok(escaped) => {
-                        trace.0.push((out.len(), at, false));
-                        out.push_str(&escaped);
-                        continue;
+            Piece::Invalid { at } => (at, PlaceholderFault::Invalid),
+            Piece::Variable { name, at } => {
+                let value = values.get(name).map(String::as_str);
+                let escaped = value.or(stand_in).map(|value| escape(format, &out.text, value));
+                if let Some(Ok(escaped)) = &escaped {
+                    out.push(escaped, at, false);
+                }
+                match (value, escaped) {
+                    (None, _) => (at, PlaceholderFault::NoValue(name.to_owned())),
+                    (Some(_), Some(Err(why))) => {
+                        (at, PlaceholderFault::Unescapable { name: name.to_owned(), why })
                     }
-                    Err(why) => {
-                        let reason = format!("the value of {name} cannot stand here: {why}");
-                        (at, reason, Fault::Value(name.to_owned()))
-                    }
-                },
-            },
-            Piece::Invalid { at } => {
-                (at, "invalid placeholder; a dollar sign is written '$$'".into(), Fault::Placeholder)
+                    (Some(_), _) => continue,
+                }
             }
         };
         let (line, column) = position(text, at);
-        problems.push(Problem { file: file.to_owned(), line, column, reason, fault });
+        out.problems.push(Problem { file: file.to_owned(), line, column, fault });
     }
-    (out, trace)
+    out
 }
 
-/// Where in a template the parts of what it became are from.
-pub struct Trace(Vec<(usize, usize, bool)>);
-
-impl Trace {
-    /// The byte of the template that a byte of the result is from; all of a value is from its placeholder.
-    pub fn origin(&self, at: usize) -> usize {
-        let found = self.0.iter().rev().find(|(out, _, _)| *out <= at);
-        found.map_or(0, |(out, text, is_literal)| if *is_literal { text + (at - out) } else { *text })
-    }
-}
-
-/// Names of the variables that a template uses.
+/// Returns the names of the variables that a template uses.
 pub fn variables(text: &str) -> BTreeSet<String> {
     pieces(text)
         .into_iter()
@@ -158,7 +184,7 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Length of the identifier that `text` begins with.
+/// Returns the length of the identifier that `text` begins with.
 fn identifier(text: &str) -> Option<usize> {
     let first = text.bytes().next()?;
     if !(first.is_ascii_alphabetic() || first == b'_') {
@@ -167,229 +193,43 @@ fn identifier(text: &str) -> Option<usize> {
     Some(text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count())
 }
 
-/// Line and column, from 1, of a byte.
+/// Returns line and column, from 1, of a byte.
 pub fn position(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// Escapes `value` for where it lands: `before` is all that is rendered already.
-fn escape(target: Target, before: &str, value: &str) -> Result<String, String> {
+/// Escapes `value` for the place behind `before`, which is what is rendered already.
+fn escape(format: Format, before: &str, value: &str) -> Result<String, &'static str> {
     if value.contains('\0') {
-        return Err("it holds a NUL character".into());
+        return Err("it contains a NUL character");
     }
-    match target {
-        Target::Text => Ok(value.to_owned()),
-        Target::Json => json(before, value),
-        Target::Unit => unit(before, value),
-        Target::Tmpfiles => tmpfiles(before, value),
+    match format {
+        Format::Text => Ok(value.to_owned()),
+        Format::Json => json::value(before, value),
+        Format::Unit => escape::unit_value(before, value),
+        Format::Tmpfiles => escape::tmpfiles_value(before, value),
     }
-}
-
-fn json(before: &str, value: &str) -> Result<String, String> {
-    if json_in_string(before) {
-        let quoted = serde_json::Value::from(value).to_string();
-        return Ok(quoted[1..quoted.len() - 1].to_owned());
-    }
-    splice_is_closed(value)?;
-    Ok(value.to_owned())
-}
-
-/// Whether JSON text breaks off inside a string.
-fn json_in_string(text: &str) -> bool {
-    let (mut inside, mut escaped) = (false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if inside => escaped = true,
-            b'"' => inside = !inside,
-            _ => {}
-        }
-    }
-    inside
-}
-
-/// Outside of strings a value may add elements (`,{…}`), but it must not close what it stands in, nor add a key to it.
-fn splice_is_closed(value: &str) -> Result<(), String> {
-    let (mut open, mut inside, mut escaped) = (Vec::new(), false, false);
-    for c in value.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if inside => escaped = true,
-            '"' => inside = !inside,
-            _ if inside => {}
-            '{' | '[' => open.push(if c == '{' { '}' } else { ']' }),
-            '}' | ']' if open.pop() != Some(c) => {
-                return Err("outside of a JSON string it closes more than it opens".into());
-            }
-            ':' if open.is_empty() => return Err("outside of a JSON string it would add a key".into()),
-            _ => {}
-        }
-    }
-    if inside || !open.is_empty() {
-        return Err("outside of a JSON string it leaves a string, array or object open".into());
-    }
-    Ok(())
-}
-
-/// Settings that systemd splits into words, with quotes and C escapes, besides command lines.
-const WORD_SETTINGS: [&str; 5] =
-    ["Environment", "PassEnvironment", "UnsetEnvironment", "LogExtraFields", "SetCredential"];
-
-fn unit(before: &str, value: &str) -> Result<String, String> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err("a unit file takes no control characters".into());
-    }
-    if is_comment(before.rsplit('\n').next().unwrap_or_default()) {
-        return Ok(value.to_owned());
-    }
-    let Some((key, assigned)) = logical_line(before) else {
-        return match value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-            true => Ok(value.to_owned()),
-            false => Err("it would add a line or a setting to the unit".into()),
-        };
-    };
-    let command = key.starts_with("Exec");
-    let words = command || WORD_SETTINGS.contains(&key.as_str());
-    if !words && value.ends_with('\\') {
-        return Err("a backslash at its end would swallow the next line".into());
-    }
-    let quoted = open_quote(&assigned).is_some();
-    let mut out = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '%' => out.push_str("%%"),
-            '$' if command => out.push_str("$$"),
-            '\\' | '"' | '\'' if words => out.extend(['\\', c]),
-            // Alone between spaces it would begin another command.
-            ';' if command && !quoted => out.push_str("\\x3b"),
-            _ => out.push(c),
-        }
-    }
-    Ok(out)
-}
-
-/// Key and value so far of the assignment that the text breaks off in, with continued lines joined.
-fn logical_line(text: &str) -> Option<(String, String)> {
-    let mut before = text.rsplit('\n');
-    let mut lines = vec![before.next().unwrap_or_default()];
-    // Comments may stand between continued lines.
-    for line in before.filter(|line| !is_comment(line)) {
-        if !ends_in_continuation(line) {
-            break;
-        }
-        lines.push(line);
-    }
-    let joined: String =
-        lines.iter().rev().map(|l| l.strip_suffix('\\').unwrap_or(l)).collect::<Vec<_>>().join(" ");
-    joined.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
-}
-
-fn is_comment(line: &str) -> bool {
-    line.trim_start().starts_with(['#', ';'])
-}
-
-fn ends_in_continuation(line: &str) -> bool {
-    line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
-}
-
-/// The quote that is open at the end of a list of words.
-fn open_quote(text: &str) -> Option<char> {
-    let (mut quote, mut escaped, mut word_start) = (None, false, true);
-    for c in text.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' | '\'' if quote.is_none() && word_start => quote = Some(c),
-            _ if quote == Some(c) => quote = None,
-            _ => {}
-        }
-        // Quotes open at the start of a word, and after `KEY=` in assignments.
-        word_start = c.is_whitespace() || c == '=';
-    }
-    quote
-}
-
-/// Fields of a tmpfiles.d(5) line before the last one, which is the rest of the line and taken without quotes.
-const TMPFILES_FIELDS: usize = 6;
-
-fn tmpfiles(before: &str, value: &str) -> Result<String, String> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err("tmpfiles take no control characters".into());
-    }
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    let (fields, quoted) = tmpfiles_fields(line);
-    let mut out = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '%' => out.push_str("%%"),
-            '\\' => out.push_str("\\\\"),
-            ' ' | '\t' if fields == TMPFILES_FIELDS => out.push_str(if c == ' ' { "\\x20" } else { "\\t" }),
-            // Before version 254 there are no escapes of other characters here, but quotes may open anywhere.
-            ' ' | '\t' if !quoted => out.extend(['"', c, '"']),
-            '"' | '\'' if fields < TMPFILES_FIELDS => out.extend(['\\', c]),
-            _ => out.push(c),
-        }
-    }
-    Ok(out)
-}
-
-/// How many fields of a line are complete, and whether quotes are open at its end.
-fn tmpfiles_fields(line: &str) -> (usize, bool) {
-    let (mut fields, mut quote, mut escaped, mut inside) = (0, None, false, false);
-    for c in line.chars() {
-        match c {
-            _ if fields == TMPFILES_FIELDS => break,
-            _ if escaped => escaped = false,
-            '\\' => (escaped, inside) = (true, true),
-            '"' | '\'' if quote.is_none() => (quote, inside) = (Some(c), true),
-            _ if quote == Some(c) => quote = None,
-            _ if quote.is_some() => {}
-            _ if c.is_whitespace() => {
-                fields += usize::from(inside);
-                inside = false;
-            }
-            _ => inside = true,
-        }
-    }
-    (fields, quote.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn value(name: &str) -> Option<&'static str> {
-        Some(match name {
-            "NAME" => "n",
-            "A_1" => "one",
-            "QUOTE" => "a\"b\\c\nd",
-            "PERCENT" => "50%$x\"y'z\\",
-            "SEMI" => "; /bin/evil",
-            "INJECT" => "a\nExecStartPre=/bin/evil",
-            "MOUNTS" => ",{\"type\":\"bind\"}",
-            "CLOSE" => "}], \"x\": [{",
-            "KEY" => "1,\"evil\":2",
-            "LINE" => "ExecStartPre=/bin/evil",
-            "EMPTY" => "",
-            "SPACE" => "a b",
-            "TRAIL" => "a\\",
-            _ => return None,
-        })
+    fn values() -> Values {
+        let values = [("NAME", "n"), ("A_1", "one"), ("LINE", "ExecStartPre=/bin/evil"), ("EMPTY", "")];
+        values.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
 
-    fn ok(target: Target, text: &str) -> String {
-        let mut problems = Vec::new();
-        let out = render("t", text, target, value, &mut problems);
-        assert_eq!(problems, [], "{text}");
-        out
+    fn ok(format: Format, text: &str) -> String {
+        let rendered = render("t", text, format, &values(), None);
+        assert_eq!(rendered.problems, [], "{text}");
+        rendered.text
     }
 
-    fn bad(target: Target, text: &str) -> Vec<String> {
-        let mut problems = Vec::new();
-        render("t", text, target, value, &mut problems);
-        problems.iter().map(|p| p.to_string()).collect()
+    fn bad(format: Format, text: &str) -> Vec<String> {
+        render("t", text, format, &values(), None).problems.iter().map(Problem::to_string).collect()
     }
 
     #[test]
@@ -404,72 +244,49 @@ mod tests {
             ("ä$NAME", "än"),
             ("", ""),
         ] {
-            assert_eq!(ok(Target::Text, text), expected, "{text}");
+            assert_eq!(ok(Format::Text, text), expected, "{text}");
         }
     }
 
     #[test]
     fn reports_every_problem_with_its_place() {
-        let found = bad(Target::Text, "$NAMEx\nab $NAME_y ${A-b}\n$1 $( $");
+        let found = bad(Format::Text, "$NAMEx\nab $NAME_y ${A-b}\n$1 $( $");
         assert_eq!(
             found,
             [
                 "t:1:1: no value for NAMEx",
                 "t:2:4: no value for NAME_y",
-                "t:2:12: invalid placeholder; a dollar sign is written '$$'",
-                "t:3:1: invalid placeholder; a dollar sign is written '$$'",
-                "t:3:4: invalid placeholder; a dollar sign is written '$$'",
-                "t:3:7: invalid placeholder; a dollar sign is written '$$'",
+                "t:2:12: invalid placeholder; write '$$' for a dollar sign",
+                "t:3:1: invalid placeholder; write '$$' for a dollar sign",
+                "t:3:4: invalid placeholder; write '$$' for a dollar sign",
+                "t:3:7: invalid placeholder; write '$$' for a dollar sign",
             ]
         );
     }
 
     #[test]
-    fn json_strings_are_escaped_and_splices_are_closed() {
-        let text = ok(Target::Json, r#"{"a\"$NAME": "$QUOTE", "m": [1 $MOUNTS], "e": [1 $EMPTY]}"#);
-        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(parsed["a\"n"], "a\"b\\c\nd");
-        assert_eq!(parsed["m"][1]["type"], "bind");
-        assert_eq!(bad(Target::Json, r#"[{"a": [{ $CLOSE }]}]"#).len(), 1);
-        assert_eq!(bad(Target::Json, r#"{"port": $KEY}"#).len(), 1);
-    }
-
-    #[test]
-    fn units_take_no_lines_settings_or_commands_from_values() {
-        assert_eq!(ok(Target::Unit, "Description=$NAME$A_1 100$$"), "Description=none 100$");
+    fn values_are_escaped_for_their_format() {
+        assert_eq!(ok(Format::Unit, "Description=$NAME$A_1 100$$"), "Description=none 100$");
+        assert_eq!(ok(Format::Unit, "[Service]\n$EMPTY\nX=1"), "[Service]\n\nX=1");
+        assert_eq!(ok(Format::Json, "[\"$NAME\" $EMPTY]"), "[\"n\" ]");
         assert_eq!(
-            ok(Target::Unit, "ExecStart=/bin/echo \"$PERCENT\""),
-            "ExecStart=/bin/echo \"50%%$$x\\\"y\\'z\\\\\""
+            bad(Format::Unit, "[Service]\n$LINE"),
+            ["t:2:1: the value of LINE cannot stand here: it would add a line or a setting to the unit"]
         );
-        assert_eq!(ok(Target::Unit, "ExecStart=/bin/echo $SEMI"), "ExecStart=/bin/echo \\x3b /bin/evil");
-        assert_eq!(ok(Target::Unit, "ExecStart=/bin/echo \\\n $SPACE"), "ExecStart=/bin/echo \\\n a b");
-        assert_eq!(ok(Target::Unit, "Environment=\"A=$SPACE\""), "Environment=\"A=a b\"");
-        assert_eq!(ok(Target::Unit, "# see $LINE"), "# see ExecStartPre=/bin/evil");
-        assert_eq!(
-            ok(Target::Unit, "ExecStart=\\\n# why\n  $LINE x"),
-            "ExecStart=\\\n# why\n  ExecStartPre=/bin/evil x"
-        );
-        for text in ["Description=$INJECT", "$LINE", "[Service]\n$LINE", "Description=$TRAIL"] {
-            assert_eq!(bad(Target::Unit, text).len(), 1, "{text}");
-        }
-        assert_eq!(ok(Target::Unit, "[Service]\n$EMPTY\nX=1"), "[Service]\n\nX=1");
     }
 
     #[test]
-    fn tmpfiles_values_stay_in_their_field() {
-        assert_eq!(ok(Target::Tmpfiles, "d /x/$SPACE - - - -"), "d /x/a\" \"b - - - -");
-        assert_eq!(ok(Target::Tmpfiles, "d \"/x/$SPACE\" - - - -"), "d \"/x/a b\" - - - -");
-        assert_eq!(ok(Target::Tmpfiles, "f '/x y' 0 - - - $SPACE"), "f '/x y' 0 - - - a\\x20b");
-        assert_eq!(ok(Target::Tmpfiles, "# x\nd /$TRAIL -"), "# x\nd /a\\\\ -");
-        assert_eq!(bad(Target::Tmpfiles, "d $INJECT").len(), 1);
+    fn a_stand_in_takes_the_place_of_missing_values() {
+        let rendered = render("t", "$NAME $NONE", Format::Text, &values(), Some("?"));
+        assert_eq!(rendered.text, "n ?");
+        assert_eq!(rendered.problems[0].fault, PlaceholderFault::NoValue("NONE".into()));
     }
 
     #[test]
-    fn traces_what_it_renders() {
-        let text = "a$$b$A_1 $NAME\n";
-        let (out, trace) = render_traced("t", text, Target::Text, value, &mut Vec::new());
-        assert_eq!(out, "a$bone n\n");
-        let origins: Vec<usize> = (0..out.len()).map(|at| trace.origin(at)).collect();
+    fn knows_where_parts_come_from() {
+        let rendered = render("t", "a$$b$A_1 $NAME\n", Format::Text, &values(), None);
+        assert_eq!(rendered.text, "a$bone n\n");
+        let origins: Vec<usize> = (0..rendered.text.len()).map(|at| rendered.origin(at)).collect();
         assert_eq!(origins, [0, 1, 3, 4, 4, 4, 8, 9, 14]);
     }
 
@@ -492,11 +309,11 @@ mod tests {
             let length = next(24);
             let text: String = (0..length).map(|_| alphabet[next(alphabet.len())]).collect();
             let value: String = (0..next(8)).map(|_| alphabet[next(alphabet.len())]).collect();
-            for target in [Target::Json, Target::Unit, Target::Tmpfiles, Target::Text] {
-                let mut problems = Vec::new();
-                let out = render("t", &text, target, |_| Some(&value), &mut problems);
-                if target == Target::Unit && problems.is_empty() {
-                    assert_eq!(out.matches('\n').count(), text.matches('\n').count());
+            let values = ["A", "AA", "Ax1", "x1", "x"].map(|name| (name.to_owned(), value.clone())).into();
+            for format in [Format::Json, Format::Unit, Format::Tmpfiles, Format::Text] {
+                let rendered = render("t", &text, format, &values, Some(&value));
+                if format == Format::Unit && rendered.problems.is_empty() {
+                    assert_eq!(rendered.text.matches('\n').count(), text.matches('\n').count());
                 }
             }
         }

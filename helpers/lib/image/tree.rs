@@ -1,110 +1,179 @@
-//! The files of an image before anything is made of it: in the store, or in a directory (`--rootfs=`).
+//! The files of an image, wherever they are: in the store, in a directory (`--rootfs=`), or as sources.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use crate::error::{Context, Error, Result};
-use crate::store::{Image, Store};
 
-/// Where the files are.
-pub enum Tree<'a> {
-    /// The image's commit.
-    Stored(&'a Store, &'a Image),
-    /// A directory.
-    Directory(&'a Path),
-    /// A directory that is to be `/exports` of an image; there are no other files.
-    Exports(&'a Path),
+/// The files of an image. Paths are relative to the image's root, as `exports/manifest.json`.
+pub trait Tree {
+    /// Returns the content of a regular file, or `None` where there is no file; symlinks are not followed.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Lists everything below a directory, sorted by path; nothing where there is no such directory.
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>>;
+
+    /// Makes the files appear at `destination`, which must not exist yet; its parent must.
+    fn checkout(&self, destination: &Path) -> Result<()>;
 }
 
-/// What a file is.
+impl<T: Tree + ?Sized> Tree for &T {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        (**self).read(path)
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        (**self).walk(path)
+    }
+
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        (**self).checkout(destination)
+    }
+}
+
+/// The type of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
+pub enum FileKind {
     Directory,
-    /// A regular file.
-    File,
-    /// A symlink to this path.
+    Regular,
+    /// With its target.
     Symlink(PathBuf),
-    /// A device, a pipe or a socket.
+    /// A device, a FIFO or a socket.
     Special,
 }
 
-/// A file below the directory that was walked.
+/// A file found by [`Tree::walk`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its path below that directory.
+pub struct TreeEntry {
+    /// Relative to the directory that was walked.
     pub path: PathBuf,
-    /// What it is.
-    pub kind: Kind,
-    /// Its permissions.
+    pub kind: FileKind,
+    /// Permissions, without the type.
     pub mode: u32,
-    /// Its owner.
     pub uid: u32,
-    /// Its group.
     pub gid: u32,
 }
 
-impl Tree<'_> {
-    /// Content of a regular file, `None` where there is none; symlinks are not followed.
-    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        match self {
-            Tree::Stored(store, image) => store.read(image, path),
-            Tree::Directory(_) | Tree::Exports(_) => {
-                let Some(path) = self.locate(path) else { return Ok(None) };
-                let what = || format!("cannot read {}", path.display());
-                match fs::symlink_metadata(&path) {
-                    Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-                    Ok(metadata) if metadata.is_file() => fs::read(&path).map(Some).context(what),
-                    Ok(_) => Err(Error::new("it is no regular file")).context(what),
-                    Err(e) => Err(e).context(what),
-                }
-            }
-        }
+/// A directory that is the root of an image, as `--rootfs=` names one. It is used where it is: a checkout is a symlink.
+pub struct Directory(pub PathBuf);
+
+impl Tree for Directory {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        read(&self.0.join(path))
     }
 
-    /// Everything below a directory, by path; nothing where there is no such directory.
-    pub fn walk(&self, path: &str) -> Result<Vec<Entry>> {
-        let mut entries = match self {
-            Tree::Stored(store, image) => store.walk(image, path)?,
-            Tree::Directory(_) | Tree::Exports(_) => match self.locate(path) {
-                Some(path) => walk(&path)?,
-                None => Vec::new(),
-            },
-        };
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(entries)
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        walk(&self.0.join(path))
     }
 
-    /// Where a path is on this host; `None` for what is nowhere on it.
-    fn locate(&self, path: &str) -> Option<PathBuf> {
-        match self {
-            Tree::Stored(..) => None,
-            Tree::Directory(directory) => Some(directory.join(path)),
-            Tree::Exports(directory) => path.strip_prefix("exports/").map(|below| directory.join(below)),
-        }
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        symlink(&self.0, destination).context(|| format!("cannot create {}", destination.display()))
     }
 }
 
-fn walk(directory: &Path) -> Result<Vec<Entry>> {
+/// A directory with the sources of an image: what will be `/exports`, and no other files.
+pub struct ExportsDirectory(pub PathBuf);
+
+impl ExportsDirectory {
+    fn locate(&self, path: &str) -> Option<PathBuf> {
+        path.strip_prefix("exports/").map(|below| self.0.join(below))
+    }
+}
+
+impl Tree for ExportsDirectory {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.locate(path).map_or(Ok(None), |path| read(&path))
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        self.locate(path).map_or(Ok(Vec::new()), |path| walk(&path))
+    }
+
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        let why = "these are the sources of an image, not an image";
+        Err(Error::new(why)).context(|| format!("cannot create {}", destination.display()))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    let what = || format!("cannot read {}", path.display());
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(metadata) if metadata.is_file() => fs::read(path).map(Some).context(what),
+        Ok(_) => Err(Error::new("it is not a regular file")).context(what),
+        Err(e) => Err(e).context(what),
+    }
+}
+
+fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
     let what = || format!("cannot read {}", directory.display());
     if !directory.try_exists().context(what)? {
         return Ok(Vec::new());
     }
-    let entries = WalkDir::new(directory).min_depth(1).into_iter().map(|entry| {
-        let entry = entry.map_err(|e| Error::new(e.to_string()))?;
-        let metadata = entry.metadata().map_err(|e| Error::new(e.to_string()))?;
+    let mut entries = Vec::new();
+    for entry in WalkDir::new(directory).min_depth(1) {
+        let entry = entry.map_err(|e| Error::new(e.to_string())).context(what)?;
+        let metadata = entry.metadata().map_err(|e| Error::new(e.to_string())).context(what)?;
         let kind = match metadata.file_type() {
-            kind if kind.is_dir() => Kind::Directory,
-            kind if kind.is_file() => Kind::File,
-            kind if kind.is_symlink() => Kind::Symlink(fs::read_link(entry.path()).context(what)?),
-            _ => Kind::Special,
+            kind if kind.is_dir() => FileKind::Directory,
+            kind if kind.is_file() => FileKind::Regular,
+            kind if kind.is_symlink() => FileKind::Symlink(fs::read_link(entry.path()).context(what)?),
+            _ => FileKind::Special,
         };
-        let path = entry.path().strip_prefix(directory).unwrap_or(entry.path()).to_path_buf();
-        Ok(Entry { path, kind, mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() })
-    });
-    entries.collect::<Result<_>>().context(what)
+        let path = entry.path().strip_prefix(directory).expect("walks below the directory").to_path_buf();
+        entries.push(TreeEntry {
+            path,
+            kind,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        });
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_read_walked_and_linked() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("exports/hostfs/etc")).unwrap();
+        fs::write(dir.path().join("exports/hostfs/etc/b"), "x").unwrap();
+        symlink("b", dir.path().join("exports/hostfs/etc/a")).unwrap();
+        let image = Directory(dir.path().to_path_buf());
+        let sources = ExportsDirectory(dir.path().join("exports"));
+        for tree in [&image as &dyn Tree, &sources] {
+            assert_eq!(tree.read("exports/hostfs/etc/b").unwrap().as_deref(), Some(b"x".as_slice()));
+            assert_eq!(tree.read("exports/none").unwrap(), None);
+            let error = tree.read("exports/hostfs/etc/a").unwrap_err().to_string();
+            assert!(error.ends_with("it is not a regular file"), "{error}");
+            let paths: Vec<_> = tree
+                .walk("exports/hostfs")
+                .unwrap()
+                .into_iter()
+                .map(|entry| (entry.path, entry.kind))
+                .collect();
+            assert_eq!(
+                paths,
+                [
+                    ("etc".into(), FileKind::Directory),
+                    ("etc/a".into(), FileKind::Symlink("b".into())),
+                    ("etc/b".into(), FileKind::Regular),
+                ]
+            );
+            assert_eq!(tree.walk("exports/none").unwrap(), []);
+        }
+        assert_eq!(sources.read("etc/passwd").unwrap(), None);
+        let link = dir.path().join("link");
+        image.checkout(&link).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), dir.path());
+        assert!(sources.checkout(&dir.path().join("none")).is_err());
+    }
 }

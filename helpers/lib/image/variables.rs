@@ -1,44 +1,24 @@
-//! Variables of templates: where their values come from, and which win.
+//! Second step from an image to a deployment: the values of variables.
 //!
-//! A value set by the user wins over the manifest's default, which wins over the built-in one; forced variables
-//! describe the installation and cannot be set.
+//! A value that the user set wins over the manifest's default, which wins over the built-in one. Forced variables describe the
+//! installation and cannot be set.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
+use crate::container::info::Values;
 use crate::container::units;
 use crate::error::{Error, Result};
-use crate::name::Name;
+use crate::image::installation::Installation;
+use crate::oci::capabilities;
+use crate::paths::TreePath;
 
-/// Values by name of variable.
-pub type Values = BTreeMap<String, String>;
-
-/// The facts that forced and built-in variables state.
-pub struct Facts<'a> {
-    /// The container.
-    pub name: &'a Name,
-    /// The image's name in the store.
-    pub image: &'a str,
-    /// Digest of its manifest.
-    pub digest: &'a str,
-    /// The runtime's path, where one is used.
-    pub runtime: &'a Path,
-    /// Who runs the installation.
-    pub uid: u32,
-    /// Their group.
-    pub gid: u32,
-    /// The container's UUID, if it has one already.
-    pub uuid: Option<&'a str>,
-}
-
-/// Variables that units are built of, in the order of their use.
+/// Variables that stand for our commands in units, in the order in which systemd runs them.
 pub const COMMANDS: [&str; 4] = ["EXEC_STARTPRE", "EXEC_START", "EXEC_STOP", "EXEC_STOPPOST"];
 
-/// Variables that are directories, and their built-in values.
+const RUN_DIRECTORY: &str = "RUN_DIRECTORY";
+/// Variables that are directories of the host, with their built-in values.
 pub const DIRECTORIES: [(&str, &str); 3] =
-    [("RUN_DIRECTORY", "/run"), ("CONF_DIRECTORY", "/etc"), ("STATE_DIRECTORY", "/var/lib")];
+    [(RUN_DIRECTORY, "/run"), ("CONF_DIRECTORY", "/etc"), ("STATE_DIRECTORY", "/var/lib")];
 
-/// The built-in value of PIDFILE.
+/// Returns the built-in value of `PIDFILE`.
 pub fn pid_file(run_directory: &str, name: &str) -> String {
     format!("{run_directory}/container-{name}.pid")
 }
@@ -52,53 +32,62 @@ pub fn parse_assignment(text: &str) -> Result<(String, String)> {
     }
 }
 
-/// All values, DESTDIR apart: it differs from file to file, see [`with_destdir`].
-pub fn complete(facts: &Facts, user: &Values, defaults: &Values) -> Result<Values> {
+/// Returns the values of all variables but `DESTDIR`, which differs from file to file: see [`with_destdir`].
+pub fn complete(installation: &Installation, defaults: &Values) -> Result<Values> {
+    let user = installation.user_values;
     let chosen = |name: &str| user.get(name).or_else(|| defaults.get(name)).cloned();
-    let run_directory = chosen("RUN_DIRECTORY").unwrap_or_else(|| DIRECTORIES[0].1.into());
-    let mut values = Values::from([
-        ("PIDFILE".into(), pid_file(&run_directory, facts.name.as_str())),
-        ("RUN_DIRECTORY".into(), run_directory),
-        ("ALL_PROCESS_CAPABILITIES".into(), all_capabilities()),
-        ("RUNTIME".into(), facts.runtime.to_string_lossy().into_owned()),
-        ("ATOMIC".into(), own_path()),
-    ]);
+    let directories = DIRECTORIES.map(|(name, path)| (name.to_owned(), path.to_owned()));
+    let mut values = Values::from(directories);
+    let run_directory = chosen(RUN_DIRECTORY).unwrap_or_else(|| values[RUN_DIRECTORY].clone());
+    values.insert("PIDFILE".into(), pid_file(&run_directory, installation.name.as_str()));
+    values.insert("ALL_PROCESS_CAPABILITIES".into(), all_capabilities());
+    values.insert("RUNTIME".into(), installation.runtime.to_string_lossy().into_owned());
+    values.insert("ATOMIC".into(), own_path());
     if chosen("UUID").is_none() {
-        let uuid = facts.uuid.map_or_else(random_uuid, |uuid| Ok(uuid.to_owned()))?;
+        let uuid = installation.uuid.map_or_else(random_uuid, |uuid| Ok(uuid.to_owned()))?;
         values.insert("UUID".into(), uuid);
     }
-    values.extend(DIRECTORIES.map(|(name, path)| (name.to_owned(), path.to_owned())).into_iter().skip(1));
     values.extend(defaults.clone());
     values.extend(user.clone());
-    values.extend(forced(facts));
+    values.extend(forced(installation));
     Ok(values)
 }
 
-/// The values for one file: `destdir` is the deployment in config.json, and the symlink to it in units and tmpfiles.
-pub fn with_destdir(values: &Values, destdir: &Path) -> Values {
+/// Returns the values for one file: in config.json `destdir` is the deployment, elsewhere the symlink to it.
+pub fn with_destdir(values: &Values, destdir: &TreePath) -> Values {
     let mut values = values.clone();
-    values.insert("DESTDIR".into(), destdir.to_string_lossy().into_owned());
+    values.insert("DESTDIR".into(), destdir.to_string());
     values
 }
 
-/// Names of variables that describe the installation, besides [`COMMANDS`].
+/// Variables that describe the installation, besides [`COMMANDS`].
 const FORCED: [&str; 6] = ["DESTDIR", "NAME", "HOST_UID", "HOST_GID", "IMAGE_NAME", "IMAGE_ID"];
+/// Variables that have a value of their own unless the image or the user gives one, besides [`DIRECTORIES`].
+const COMPUTED: [&str; 5] = ["PIDFILE", "UUID", "RUNTIME", "ATOMIC", "ALL_PROCESS_CAPABILITIES"];
 
-/// Whether a variable cannot be set by anyone.
+/// Returns whether neither an image nor a user can set the variable.
 pub fn is_forced(name: &str) -> bool {
     FORCED.contains(&name) || COMMANDS.contains(&name)
 }
 
-fn forced(facts: &Facts) -> Values {
+/// Returns what people are shown as the built-in value of a variable; `None` where it has none, or is forced.
+pub fn built_in(name: &str) -> Option<&'static str> {
+    if COMPUTED.contains(&name) {
+        return Some("(built in)");
+    }
+    DIRECTORIES.iter().find(|(known, _)| *known == name).map(|(_, path)| *path)
+}
+
+fn forced(installation: &Installation) -> Values {
     let mut values = Values::from([
-        ("NAME".into(), facts.name.to_string()),
-        ("HOST_UID".into(), facts.uid.to_string()),
-        ("HOST_GID".into(), facts.gid.to_string()),
-        ("IMAGE_NAME".into(), facts.image.to_owned()),
-        ("IMAGE_ID".into(), facts.digest.strip_prefix("sha256:").unwrap_or(facts.digest).to_owned()),
+        ("NAME".into(), installation.name.to_string()),
+        ("HOST_UID".into(), installation.uid.to_string()),
+        ("HOST_GID".into(), installation.gid.to_string()),
+        ("IMAGE_NAME".into(), installation.image.to_owned()),
+        ("IMAGE_ID".into(), installation.digest.hex().to_owned()),
     ]);
     for command in COMMANDS {
-        values.insert(command.into(), units::expansion(command, facts.name));
+        values.insert(command.into(), units::expansion(command, installation.name));
     }
     values
 }
@@ -115,67 +104,21 @@ fn random_uuid() -> Result<String> {
     }
 }
 
-/// Capabilities by number, capabilities(7).
-pub const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// The capabilities of this kernel as JSON array elements, for `[${ALL_PROCESS_CAPABILITIES}]`.
+/// Returns the capabilities of this kernel as JSON array elements, for `[${ALL_PROCESS_CAPABILITIES}]`.
 fn all_capabilities() -> String {
     let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
     let count = last.and_then(|text| text.trim().parse::<usize>().ok()).map_or(38, |last| last + 1);
-    let names = CAPABILITIES.iter().take(count).map(|name| format!("\"CAP_{name}\""));
+    let names = capabilities::ALL.iter().take(count).map(|name| format!("\"CAP_{name}\""));
     names.collect::<Vec<_>>().join(",\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn facts(name: &Name) -> Facts<'_> {
-        let runtime = Path::new("/usr/bin/crun");
-        Facts { name, image: "r/i:1", digest: "sha256:abc", runtime, uid: 0, gid: 0, uuid: None }
-    }
+    use crate::digest::Digest;
+    use crate::name::Name;
+    use crate::paths::Root;
+    use std::path::Path;
 
     fn map(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
@@ -186,7 +129,21 @@ mod tests {
         let name: Name = "etcd".parse().unwrap();
         let user = map(&[("A", "user"), ("NAME", "evil"), ("RUN_DIRECTORY", "/run/x")]);
         let defaults = map(&[("A", "image"), ("B", "image"), ("CONF_DIRECTORY", "/usr/etc")]);
-        let values = complete(&facts(&name), &user, &defaults).unwrap();
+        let installation = Installation {
+            name: &name,
+            image: "r/i:1",
+            digest: &Digest::of(b"x"),
+            root: &Root::default(),
+            link: "/d/etcd".into(),
+            deployment: "/d/etcd.0".into(),
+            runtime: Path::new("/usr/bin/crun"),
+            uid: 0,
+            gid: 0,
+            uuid: None,
+            user_values: &user,
+            user_notify: None,
+        };
+        let values = complete(&installation, &defaults).unwrap();
         for (key, value) in [
             ("A", "user"),
             ("B", "image"),
@@ -194,14 +151,14 @@ mod tests {
             ("CONF_DIRECTORY", "/usr/etc"),
             ("STATE_DIRECTORY", "/var/lib"),
             ("PIDFILE", "/run/x/container-etcd.pid"),
-            ("IMAGE_ID", "abc"),
+            ("IMAGE_ID", Digest::of(b"x").hex()),
             ("RUNTIME", "/usr/bin/crun"),
         ] {
             assert_eq!(values.get(key).map(String::as_str), Some(value), "{key}");
         }
         assert_eq!(values["UUID"].len(), 36);
-        let before = Facts { uuid: Some("before"), ..facts(&name) };
-        assert_eq!(complete(&before, &user, &defaults).unwrap()["UUID"], "before");
+        let before = Installation { uuid: Some("before"), ..installation };
+        assert_eq!(complete(&before, &defaults).unwrap()["UUID"], "before");
         assert!(values["ALL_PROCESS_CAPABILITIES"].starts_with("\"CAP_CHOWN\",\n\"CAP_DAC_OVERRIDE\""));
     }
 

@@ -6,14 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::container::deployment::{Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::info::Info;
+use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
-use crate::image::variables::{self, Values};
-use crate::install::register;
-use crate::name::Name;
-use crate::paths::{Root, TMPFILES};
+use crate::image::variables;
+use crate::install::site::Site;
+use crate::name::{Deployment, Name};
+use crate::paths::{Root, TreePath};
 use crate::system::files;
-use crate::system::systemd;
+use crate::system::systemd::manager::Enablement;
 
 /// Where it put units.
 const UNITS: &str = "/etc/systemd/system";
@@ -35,24 +38,25 @@ pub fn user_values(info: &Info, defaults: &Values) -> Values {
     set.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The deployment of a container that the original made current, if there is one: its unit is the one on the host. Where
-/// that was changed or removed, the one that was made last.
-pub fn find(deployments: &Deployments, name: &Name, all: &[String]) -> Option<(String, Info)> {
-    let read = |deployment: &String| Some((deployment.clone(), deployments.info(deployment).ok()?));
-    let made: Vec<_> = all.iter().rev().filter_map(read).filter(|(_, info)| info.is_of_original()).collect();
-    let has_unit = |deployment: &str| {
-        let (unit, copy) = &files_of(deployments, name, deployment)[0];
+/// The deployment of a container that Atomic made current, if there is one: its unit is the one on the host. Where that was
+/// changed or removed, the one that was made last.
+pub fn find(deployments: &Deployments, all: &[Deployment]) -> Option<(Deployment, Info)> {
+    let read = |deployment: &Deployment| Some((deployment.clone(), deployments.info(deployment).ok()?));
+    let made: Vec<_> = all.iter().rev().filter_map(read).filter(|(_, info)| info.is_of_atomic()).collect();
+    let has_unit = |deployment: &Deployment| {
+        let (unit, copy) = &files_of(deployments, deployment)[0];
         unit.exists() && is_unchanged(unit, copy).unwrap_or(false)
     };
     made.iter().find(|(deployment, _)| has_unit(deployment)).or(made.first()).cloned()
 }
 
 /// Refuses to take over what the user has changed.
-pub fn check(deployments: &Deployments, name: &Name, deployment: &str, replace_unit: bool) -> Result<()> {
-    for (path, copy) in files_of(deployments, name, deployment) {
+pub fn check(deployments: &Deployments, deployment: &Deployment, replace_unit: bool) -> Result<()> {
+    for (path, copy) in files_of(deployments, deployment) {
         if !replace_unit && !is_unchanged(&path, &copy)? {
             return Err(Error::new(format!(
-                "cannot take over {name}: {} was changed since it was installed; keep the changes in a drop-in, and then replace it with --replace-unit",
+                "cannot take over {}: {} was changed since it was installed; keep the changes in a drop-in, and then replace it with --replace-unit",
+                deployment.name(),
                 path.display()
             )));
         }
@@ -60,13 +64,13 @@ pub fn check(deployments: &Deployments, name: &Name, deployment: &str, replace_u
     Ok(())
 }
 
-/// Removes unit, links and tmpfiles that the original made: those of a deployment of ours are there.
-pub fn retire(deployments: &Deployments, name: &Name, deployment: &str) -> Result<bool> {
-    let root = deployments.root();
-    let outdated = outdated(deployments, name, deployment)?;
+/// Removes unit, links and tmpfiles that Atomic made: those of a deployment of ours are there.
+pub fn retire(site: &Site, deployment: &Deployment) -> Result<bool> {
+    let (root, name) = (site.root(), deployment.name());
+    let outdated = outdated(&site.deployments, deployment)?;
     for path in &outdated {
         if is_unit(root, name, path) {
-            systemd::disable(root, name)?;
+            site.manager.set_enablement(&[name.unit()], Enablement::Disable)?;
         }
         remove(path)?;
         path.parent().map_or(Ok(()), files::sync_directory)?;
@@ -75,11 +79,11 @@ pub fn retire(deployments: &Deployments, name: &Name, deployment: &str) -> Resul
 }
 
 /// What [`retire`] removes.
-pub fn outdated(deployments: &Deployments, name: &Name, deployment: &str) -> Result<Vec<PathBuf>> {
-    let mut outdated = Vec::new();
-    for (path, copy) in files_of(deployments, name, deployment) {
+pub fn outdated(deployments: &Deployments, deployment: &Deployment) -> Result<Vec<PathBuf>> {
+    let (name, mut outdated) = (deployment.name(), Vec::new());
+    for (path, copy) in files_of(deployments, deployment) {
         let goes = match is_unit(deployments.root(), name, &path) {
-            true => path.is_file() && !register::is_stub(&path, name)?,
+            true => path.is_file() && !derived::is_stub(&path, name)?,
             false => path.exists() && is_unchanged(&path, &copy)?,
         };
         if goes {
@@ -89,17 +93,17 @@ pub fn outdated(deployments: &Deployments, name: &Name, deployment: &str) -> Res
     Ok(outdated)
 }
 
-/// Whether a file is where the original put units.
+/// Whether a file is where Atomic put units.
 pub fn is_unit(root: &Root, name: &Name, path: &Path) -> bool {
-    path == root.join(UNITS).join(name.unit())
+    path == root.join(&TreePath::from(UNITS).join(name.unit()))
 }
 
 /// Its files outside of the deployment, each with the copy in it.
-fn files_of(deployments: &Deployments, name: &Name, deployment: &str) -> [(PathBuf, PathBuf); 2] {
-    let (root, copies) = (deployments.root(), deployments.path(deployment));
+fn files_of(deployments: &Deployments, deployment: &Deployment) -> [(PathBuf, PathBuf); 2] {
+    let (root, name, copies) = (deployments.root(), deployment.name(), deployments.path_of(deployment));
     [
-        (root.join(UNITS).join(name.unit()), copies.join(name.unit())),
-        (root.join(TMPFILES).join(format!("{name}.conf")), copies.join(register::tmpfiles_name(name))),
+        (root.join(&TreePath::from(UNITS).join(name.unit())), copies.join(name.unit())),
+        (root.join(&derived::tmpfiles(name)), copies.join(derived::tmpfiles_in_deployment(name))),
     ]
 }
 
@@ -133,8 +137,8 @@ mod tests {
             ("UUID", "1"),
             ("EXEC_START", "/usr/bin/runc run 'x'"),
         ];
-        let values = values.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let info = Info { values, ..Info::default() };
+        let values: Values = values.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let info: Info = serde_json::from_value(serde_json::json!({ "values": values })).unwrap();
         let defaults = Values::from([("PORT".into(), "8081".into()), ("RECEIVER".into(), "World".into())]);
         let set: Vec<_> = user_values(&info, &defaults).into_iter().collect();
         assert_eq!(set, [("RECEIVER".into(), "me".into()), ("STATE_DIRECTORY".into(), "/srv".to_owned())]);

@@ -4,99 +4,83 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::container::deployment::{self, Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::entries::Entry;
+use crate::container::info::{self, Info, Origin};
 use crate::error::{Context, Result};
-use crate::host_files;
 use crate::host_files::plan::Plan;
-use crate::image::layout::HOSTFS;
-use crate::image::rendered::Rendered;
-use crate::image::tree::Kind;
-use crate::install::register;
-use crate::name::Name;
-use crate::oci::config;
-use crate::oci::mountpoints;
+use crate::host_files::{record, stage};
+use crate::image::check::Checked;
+use crate::image::tree::{FileKind, Tree};
+use crate::name::Deployment;
+use crate::oci::mountpoints::{self, FileMounts};
 use crate::run::bundle;
-use crate::store::{Image, Store};
-use crate::system::files;
+use crate::system::{files, record as system_record};
 
 /// What a deployment is made of besides the image's files.
 pub struct Content {
     /// Rendered templates.
-    pub rendered: Rendered,
+    pub rendered: Checked,
     /// What becomes of the files for the host.
     pub host_files: Plan,
 }
 
-/// Deployment `number` of a container, not yet there.
+/// A deployment that is not there yet.
 pub struct Draft<'a> {
     deployments: &'a Deployments,
-    name: &'a Name,
-    number: u32,
+    /// The name it will have.
+    pub deployment: Deployment,
 }
 
 impl<'a> Draft<'a> {
     /// One that [`Draft::make`] makes.
-    pub fn new(deployments: &'a Deployments, name: &'a Name, number: u32) -> Self {
-        Draft { deployments, name, number }
+    pub fn new(deployments: &'a Deployments, deployment: Deployment) -> Self {
+        Draft { deployments, deployment }
     }
 
-    /// The name it will have.
-    pub fn deployment(&self) -> String {
-        format!("{}.{}", self.name, self.number)
-    }
-
-    /// Checks the image out, writes everything else and syncs; then the deployment has its name.
-    pub fn make(&self, store: &Store, image: &Image, content: &Content, info: Info) -> Result<()> {
-        let temporary = self.deployments.temporary(self.name, self.number);
-        let what = || format!("cannot make deployment {}", self.deployment());
-        let made = self.fill(&temporary, store, image, content, info).and_then(|()| self.commit(&temporary));
+    /// Checks out `tree`, writes everything else and syncs; then the deployment has its name.
+    pub fn make(&self, tree: &dyn Tree, content: &Content, info: Info) -> Result<()> {
+        let temporary = self.deployments.entry(&Entry::New(self.deployment.clone()));
+        let what = || format!("cannot make deployment {}", self.deployment);
+        let made = self.fill(&temporary, tree, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
-            // The first error is the one to tell; recovery collects what is left.
-            let _ = deployment::remove_tree(&temporary);
-            let _ = self.deployments.remove(&self.deployment());
+            // The first error is the one to report; recovery collects what is left.
+            let _ = files::remove_tree(&temporary);
+            let _ = self.deployments.remove(&self.deployment);
         }
         made.context(what)
     }
 
-    fn fill(
-        &self,
-        directory: &Path,
-        store: &Store,
-        image: &Image,
-        content: &Content,
-        mut info: Info,
-    ) -> Result<()> {
+    fn fill(&self, directory: &Path, tree: &dyn Tree, content: &Content, mut info: Info) -> Result<()> {
         let Content { rendered, host_files: plan } = content;
-        deployment::remove_tree(directory)?;
+        files::remove_tree(directory)?;
         let what = || format!("cannot create {}", directory.display());
         fs::create_dir(directory).context(what)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
         let rootfs = directory.join("rootfs");
-        match &info.rootfs {
-            Some(remote) => std::os::unix::fs::symlink(remote, &rootfs).context(what)?,
-            None => store.checkout(image, &rootfs)?,
-        }
-        rendered.layout.stage(&rootfs.join(HOSTFS), directory)?;
-        let staged = |path: &str| host_files::checksum(&host_files::staged(directory, path));
-        plan.record(self.deployments.root(), &mut info, staged)?;
+        tree.checkout(&rootfs)?;
+        stage::stage(&rendered.layout, &rootfs, directory)?;
+        let staged = |path: &str| record::checksum(&record::staged(directory, path));
+        plan.record(self.deployments.root(), &mut info.host_files, staged)?;
         if let Some((text, config)) = &rendered.config {
-            if info.rootfs.is_none() && rendered.unit.is_some() {
-                info.mount_points =
-                    mountpoints::create(&rootfs, &config::normalised(config), &mount_files(rendered))?;
+            let is_own = info.rootfs().is_none() && rendered.unit.is_some();
+            if let (true, Origin::Ours(ours)) = (is_own, &mut info.origin) {
+                ours.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
             }
             self.write(directory, "config.json", text)?;
         }
         match &rendered.unit {
-            Some(unit) => self.write(directory, &self.name.unit(), unit)?,
+            Some(unit) => self.write(directory, &self.deployment.name().unit(), unit)?,
             // Nothing will run in it.
-            None => deployment::remove_tree(&rootfs)?,
+            None => files::remove_tree(&rootfs)?,
         }
         if let Some(tmpfiles) = &rendered.tmpfiles {
-            let text = format!("{}{tmpfiles}", register::tmpfiles_header(self.name));
-            self.write(directory, &register::tmpfiles_name(self.name), &text)?;
+            let name = self.deployment.name();
+            let text = format!("{}{tmpfiles}", derived::tmpfiles_header(name));
+            self.write(directory, &derived::tmpfiles_in_deployment(name), &text)?;
         }
-        let text = serde_json::to_string_pretty(&info).context(|| "cannot write info".into())?;
-        self.write(directory, "info", &format!("{text}\n"))
+        system_record::save_volatile(&directory.join(info::FILE), &info)
     }
 
     /// All of it may hold values that are nobody's business.
@@ -106,20 +90,20 @@ impl<'a> Draft<'a> {
 
     fn commit(&self, temporary: &Path) -> Result<()> {
         files::sync_file_system(temporary)?;
-        let path = self.deployments.path(self.deployment());
-        fs::rename(temporary, &path).context(|| format!("cannot create {}", path.display()))?;
+        let path = self.deployments.path_of(&self.deployment);
+        files::rename(temporary, &path).context(|| format!("cannot create {}", path.display()))?;
         files::sync_directory(&self.deployments.path(""))
     }
 }
 
 /// What of mounts is a file: the notification socket, and what the image itself brings for the host.
-pub fn mount_files(rendered: &Rendered) -> mountpoints::Files {
-    let config = rendered.config.as_ref().map_or(&serde_json::Value::Null, |(_, value)| value);
-    let mut files = mountpoints::Files::default();
-    if bundle::mounts_notify_socket(&config::normalised(config), rendered.notify) {
+pub fn mount_files(rendered: &Checked) -> FileMounts {
+    let mut files = FileMounts::default();
+    let config = rendered.config.as_ref();
+    if config.is_some_and(|(_, config)| bundle::mounts_notify_socket(config, rendered.notify)) {
         files.extra.push(bundle::PAYLOAD_NOTIFY.into());
     }
-    let brought = rendered.layout.files().iter().filter(|file| file.kind == Kind::File);
+    let brought = rendered.layout.files().iter().filter(|file| file.kind == FileKind::Regular);
     files.sources.extend(brought.map(|file| PathBuf::from(&file.path)));
     files
 }

@@ -1,17 +1,17 @@
 //! The first installation of an image: from the store to an enabled unit.
 
-use crate::container::deployment::Info;
+use crate::container::info::Info;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 use crate::install::draft::Draft;
 use crate::install::plan::Planner;
-use crate::install::preview;
-use crate::install::recovery;
-use crate::install::register;
+use crate::install::{preview, recovery, register, same};
+use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::system::journal::{self, Event, Subject};
-use crate::system::systemd;
+use crate::system::systemd::manager::Enablement;
 
-/// Installs one image as one container; the caller holds the container's lock.
+/// Installs one image as one container; the caller holds the locks of the container and of host files.
 pub struct Installer<'a> {
     /// What is installed, and where to.
     pub planner: Planner<'a>,
@@ -20,95 +20,105 @@ pub struct Installer<'a> {
 impl Installer<'_> {
     /// Makes deployment 0 and all that belongs to it. A failure leaves nothing behind.
     pub fn install(&self) -> Result<()> {
-        let Planner { deployments, name, store, image, .. } = self.planner;
-        let draft = Draft::new(deployments, name, 0);
+        let Planner { site, name, image, .. } = self.planner;
+        let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
         let planned = self.planner.plan(&draft)?;
-        let has_service = planned.registration.service;
         planned.warn_of_host_files();
-        let info = planned.info.clone();
-        draft.make(store, image, &planned.content, planned.info)?;
-        let done = self.commit(&draft.deployment());
-        if let Err(e) = done {
+        let tree = self.planner.tree(planned.info.rootfs());
+        draft.make(&*tree, &planned.content, planned.info)?;
+        if let Err(e) = self.commit(&draft.deployment) {
             self.undo().context(|| format!("{e}; then it failed to remove what was made"))?;
             return Err(e);
         }
-        let start = if has_service && systemd::is_running(deployments.root()) {
-            format!("; start it with 'systemctl start {name}'")
-        } else {
-            String::new()
+        let start = match planned.registration.unit {
+            Some(_) if site.manager.is_running() => format!("; start it with 'systemctl start {name}'"),
+            _ => String::new(),
         };
-        let deployment = draft.deployment();
-        let subject = Subject {
-            name: Some(name),
-            image: &info.image,
-            digest: &info.digest,
-            deployment: &deployment,
-            ..Subject::default()
-        };
-        let shown = journal::shown(&image.name, &image.digest);
-        let message = format!("installed {name} from {shown}{start}");
-        journal::tell(deployments.root(), Event::Installed, subject, &message);
+        let subject = Subject::of(&draft.deployment, Some((&image.name, Some(image.digest.clone()))));
+        let message = format!("installed {name} from {}{start}", journal::shown(&image.name, &image.digest));
+        journal::tell(site.root(), Event::Installed, &subject, &message);
         Ok(())
     }
 
     /// All that [`Installer::install`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
-        let Planner { deployments, name, options, .. } = self.planner;
-        if let Some(deployment) = deployments.current(name)? {
-            self.check_same(&deployments.info(&deployment)?)?;
-            let enable = !options.no_enable && register::is_installable(deployments.root(), name)?;
-            return Ok(preview::same(&self.planner, "is installed already", enable, true, &[]));
+        let Planner { site, name, options, .. } = self.planner;
+        if let Some(deployment) = site.deployments.current(name)? {
+            self.check_same(&site.deployments.info(&deployment)?)?;
+            let last = preview::LastSteps {
+                enable: !options.no_enable && register::is_installable(site.root(), name)?,
+                reload: true,
+                outdated: Vec::new(),
+            };
+            return Ok(preview::unchanged(&self.planner, "is installed already", &last));
         }
-        let planned = self.planner.plan(&Draft::new(deployments, name, 0))?;
+        let planned = self.planner.plan(&Draft::new(&site.deployments, Deployment::new(name, 0)))?;
         preview::show(&self.planner, &planned, !options.no_enable, &[])
     }
 
     /// The deployment is whole: makes it the container. Each step may be repeated.
-    fn commit(&self, deployment: &str) -> Result<()> {
-        register::register(self.planner.deployments, self.planner.name, deployment)?;
-        self.planner.deployments.switch(self.planner.name, deployment)?;
+    fn commit(&self, deployment: &Deployment) -> Result<()> {
+        let site = self.planner.site;
+        register::register(site, deployment)?;
+        site.deployments.switch(deployment)?;
         self.finish()
     }
 
     fn finish(&self) -> Result<()> {
-        let root = self.planner.deployments.root();
-        if !self.planner.options.no_enable && register::is_installable(root, self.planner.name)? {
-            systemd::enable(root, self.planner.name)?;
+        let Planner { site, name, options, .. } = self.planner;
+        if !options.no_enable && register::is_installable(site.root(), name)? {
+            site.manager.set_enablement(&[name.unit()], Enablement::Enable)?;
         }
-        register::load(root, self.planner.name)
+        register::load(site, name)
     }
 
     fn undo(&self) -> Result<()> {
-        self.planner.deployments.detach(self.planner.name)?;
-        recovery::recover(self.planner.deployments, self.planner.name)?;
-        systemd::reload(self.planner.deployments.root())
+        let Planner { site, name, .. } = self.planner;
+        site.deployments.detach(name)?;
+        recovery::recover(site, name)?;
+        site.manager.reload()
     }
 
     /// The same command as last time completes what was interrupted; another one is refused.
-    pub fn finish_again(&self, deployment: &str) -> Result<()> {
-        let info = self.planner.deployments.info(deployment)?;
+    pub fn finish_again(&self, deployment: &Deployment) -> Result<()> {
+        let info = self.planner.site.deployments.info(deployment)?;
         self.check_same(&info)?;
         self.finish()?;
-        log::info(&format!(
-            "{} is installed already, from {} ({})",
-            self.planner.name, info.image, info.digest
-        ));
+        let shown = info.digest().map_or(info.image.clone(), |digest| journal::shown(&info.image, &digest));
+        log::info(&format!("{} is installed already, from {shown}", self.planner.name));
         Ok(())
     }
 
     fn check_same(&self, info: &Info) -> Result<()> {
-        let runtime = self.planner.options.runtime.as_ref();
-        let same = info.digest == self.planner.image.digest
-            && info.user_values == self.planner.options.user_values
-            && info.remote == self.planner.options.rootfs
-            && info.user_notify == self.planner.options.notify
-            && runtime.is_none_or(|path| info.runtime.as_ref() == Some(path));
-        if !same {
-            return Err(Error::new(format!(
-                "cannot install {0}: it is installed already, from {1} (sha256:{2}), or with other values; update it with 'syscontainer-checkout --update {0}', or choose another name with --name",
-                self.planner.name, info.image, info.revision
-            )));
+        let Planner { name, image, options, .. } = self.planner;
+        let wanted = same::Wanted {
+            image: &image.name,
+            digest: &image.digest,
+            user_values: &options.user_values,
+            user_notify: options.notify,
+            remote: options.rootfs.as_deref(),
+            runtime: options.runtime.as_deref(),
+        };
+        if same::is_same(info, &wanted) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::new(format!(
+            "cannot install {name}: it is installed already, from {} (sha256:{}), or with other values; update it with 'syscontainer-checkout --update {name}', or choose another name with --name",
+            info.image, info.revision
+        )))
     }
+}
+
+/// What a container is called that nobody gives a name: the last part of the image's name, with the tag unless that is `latest`.
+/// What would be the name of a deployment, as `etcd-3.5` would, gets dashes in its tag.
+pub fn default_name(image: &Image) -> Result<Name> {
+    let what = || format!("cannot name a container after image {}, use --name=NAME", image.name);
+    let base = image.name.rsplit('/').next().unwrap_or_default();
+    let base = base.split('@').next().unwrap_or_default();
+    let (base, tag) = base.split_once(':').unwrap_or((base, "latest"));
+    if tag == "latest" {
+        return base.parse().context(what);
+    }
+    let name: Result<Name> = format!("{base}-{tag}").parse();
+    name.or_else(|_| format!("{base}-{}", tag.replace('.', "-")).parse()).context(what)
 }

@@ -1,33 +1,36 @@
 //! Planning a deployment: everything that it will hold, rendered and checked, before anything of it is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::container::deployment::{Deployments, Info};
-use crate::container::registration::{Registration, UserNotify};
+use crate::container::execution::Execution;
+use crate::container::info::Values;
+use crate::container::info::{Info, Origin, Ours, RecordedFiles};
+use crate::container::readiness::UserNotify;
+use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::state::State;
-use crate::container::units;
+use crate::container::{derived, units};
 use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
-use crate::image::exports::{Chosen, Exports, Place};
+use crate::image::Image;
+use crate::image::check::{self, Checked};
+use crate::image::exports::Exports;
+use crate::image::installation::Installation;
 use crate::image::manifest;
-use crate::image::rendered::Rendered;
-use crate::image::tree::Tree;
-use crate::image::variables::{self, Facts, Values};
+use crate::image::render;
+use crate::image::tree::{Directory, Tree};
+use crate::image::variables;
 use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
-use crate::install::register;
-use crate::name::Name;
-use crate::oci::config;
-use crate::oci::mountpoints;
-use crate::oci::resources;
-use crate::paths::ATTACHED;
+use crate::install::register::{self, Claim, Parts};
+use crate::install::site::Site;
+use crate::name::{Deployment, Name};
+use crate::oci::{mountpoints, resources};
+use crate::paths::TreePath;
 use crate::program::log;
-use crate::store::{Image, Store};
-use crate::system::systemd;
 
 /// What the user chose.
 #[derive(Default)]
@@ -51,7 +54,7 @@ pub struct Options {
 /// A deployment as it will be: rendered, checked, and nothing of it written.
 pub struct Planned {
     /// Its name.
-    pub deployment: String,
+    pub deployment: Deployment,
     /// What it is made of.
     pub content: Content,
     /// What is known of it.
@@ -72,9 +75,9 @@ impl Planned {
 /// Plans deployments of one image as one container.
 pub struct Planner<'a> {
     /// Where to.
-    pub deployments: &'a Deployments,
-    /// Where the image is.
-    pub store: &'a Store,
+    pub site: &'a Site,
+    /// The image's files in the store.
+    pub tree: &'a dyn Tree,
     /// The image.
     pub image: &'a Image,
     /// What the container is called.
@@ -88,35 +91,42 @@ pub struct Planner<'a> {
 /// A container as it is, before an update.
 pub struct Previous {
     /// Its current deployment.
-    pub deployment: String,
+    pub deployment: Deployment,
     /// What is known of that.
     pub info: Info,
-    /// What the user chose, for that or for the one that is staged.
+    /// Whether its unit was enabled when it was installed, or is, where Atomic installed it.
+    pub enabled: bool,
+    /// What is known of the deployment that has the user's choices: of that, or of the one that is staged.
     wanted: Info,
+    /// The values that the user set.
+    user_values: Values,
 }
 
 impl Previous {
-    /// Reads the current deployment. What the original installed is compared with the defaults of its image, or, where that is
-    /// not there any more, with those of `image`.
-    pub fn read(deployments: &Deployments, name: &Name, deployment: &str, image: &Tree) -> Result<Previous> {
-        let mut info = deployments.info(deployment)?;
-        let mut wanted = State::load(deployments, name)?.wanted(deployments, &info);
-        if info.is_of_original() {
-            // It recorded neither.
-            info.enabled = systemd::is_enabled(deployments.root(), name)?;
-            let rootfs = deployments.path(deployment).join("rootfs");
-            let own = Tree::Directory(&rootfs);
-            wanted.user_values =
-                atomic::user_values(&info, &defaults(if rootfs.is_dir() { &own } else { image })?);
-        }
-        Ok(Previous { deployment: deployment.to_owned(), info, wanted })
+    /// Reads the current deployment. What Atomic installed is compared with the defaults of its image, or, where that is not there
+    /// any more, with those of `image`: it recorded neither the user's values nor whether the unit was enabled.
+    pub fn read(site: &Site, deployment: &Deployment, image: &dyn Tree) -> Result<Previous> {
+        let (deployments, name) = (&site.deployments, deployment.name());
+        let info = deployments.info(deployment)?;
+        let wanted = State::load(deployments, name)?.wanted(deployments, &info);
+        let enabled = match info.ours() {
+            Some(ours) => ours.enabled,
+            None => site.manager.is_enabled(name)?,
+        };
+        let user_values = match wanted.ours() {
+            Some(ours) => ours.user_values.clone(),
+            None => {
+                let rootfs = deployments.path_of(deployment).join("rootfs");
+                let manifest = if rootfs.is_dir() {
+                    manifest::read(&Directory(rootfs))?
+                } else {
+                    manifest::read(image)?
+                };
+                atomic::user_values(&info, &manifest.default_values)
+            }
+        };
+        Ok(Previous { deployment: deployment.clone(), info, enabled, wanted, user_values })
     }
-}
-
-/// The default values of an image.
-fn defaults(tree: &Tree) -> Result<Values> {
-    let text = tree.read(manifest::FILE)?;
-    Ok(text.map(|text| manifest::parse(&text)).transpose()?.unwrap_or_default().default_values)
 }
 
 impl Planner<'_> {
@@ -125,103 +135,117 @@ impl Planner<'_> {
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
-        let tree = self.tree(rootfs.as_deref());
-        let exports = Exports::read(&tree, self.image)?;
-        let root = self.deployments.root();
+        let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
+        let tree = self.tree(rootfs.as_ref());
+        let exports = Exports::read(&*tree, self.image)?;
+        let root = self.site.root();
         let runtime = match exports.needs_runtime() {
             true => Some(self.find_runtime()?),
             false => None,
         };
-        let facts = Facts {
+        let (directory, user_values) = (self.site.deployments.directory(), self.user_values());
+        let installation = Installation {
             name: self.name,
             image: &self.image.name,
             digest: &self.image.digest,
+            root,
+            link: directory.join(self.name.as_str()),
+            deployment: directory.join(draft.deployment.to_string()),
             runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
+            user_values: &user_values,
+            user_notify: self.user_notify(),
         };
-        let user_values = self.user_values();
-        let values = variables::complete(&facts, &user_values, &exports.manifest().default_values)?;
-        let directory = self.deployments.directory();
-        let place = Place {
-            name: self.name,
-            root,
-            link: directory.join(self.name.as_str()),
-            deployment: directory.join(draft.deployment()),
-        };
-        let chosen = Chosen { values: &user_values, notify: self.user_notify() };
-        let rendered = exports.render(&tree, self.image, &values, &place, &chosen)?;
+        let values = variables::complete(&installation, &exports.manifest().default_values)?;
+        let rendered = render::render(&exports, &*tree, &installation, &values, None);
+        let rendered = check::check(rendered, &exports, &*tree, self.image, &installation, &values)?;
         self.warn_of_values(&rendered);
-        let values = variables::with_destdir(&values, &place.deployment);
-        let mut info = self.info(&rendered, values, runtime);
+        let values = variables::with_destdir(&values, &installation.deployment);
+        let mut info = self.info(&rendered, values, runtime, rootfs);
         info.installed_files_template = exports.manifest().installed_files_template.clone();
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        info.rootfs = rootfs;
         self.check(draft, rendered, info)
     }
 
-    /// The image's files, which may be in a directory of the user's.
-    pub fn tree<'b>(&'b self, rootfs: Option<&'b Path>) -> Tree<'b> {
+    /// The files of a deployment: the image's, or those of the directory that the user gives in its place.
+    pub fn tree(&self, rootfs: Option<&TreePath>) -> Box<dyn Tree + '_> {
         match rootfs {
-            Some(directory) => Tree::Directory(directory),
-            None => Tree::Stored(self.store, self.image),
+            Some(directory) => Box::new(Directory(self.site.root().join(directory))),
+            None => Box::new(self.tree),
         }
     }
 
     /// The runtime of before stays, as long as it is there.
     fn find_runtime(&self) -> Result<Runtime> {
-        let root = self.deployments.root();
+        let root = self.site.root();
         let before = self.previous.and_then(|previous| previous.wanted.runtime.as_deref());
-        let before = before.filter(|path| root.join(path).is_file());
+        let before = before.filter(|path| Runtime::is_there(root, path));
         Runtime::find(root, self.options.runtime.as_deref().or(before))
     }
 
     fn user_notify(&self) -> Option<UserNotify> {
-        self.options.notify.or_else(|| self.previous?.wanted.user_notify)
+        self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
     }
 
     /// What the user set, now or before.
     fn user_values(&self) -> Values {
-        let mut values =
-            self.previous.map(|previous| previous.wanted.user_values.clone()).unwrap_or_default();
+        let mut values = self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
         values.retain(|name, _| !self.options.unset.contains(name));
         values.extend(self.options.user_values.clone());
         values
     }
 
-    fn info(&self, rendered: &Rendered, values: Values, runtime: Option<Runtime>) -> Info {
+    fn info(
+        &self,
+        rendered: &Checked,
+        values: Values,
+        runtime: Option<Runtime>,
+        rootfs: Option<TreePath>,
+    ) -> Info {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let digest = self.image.digest.clone();
+        let pid_file = values.get("PIDFILE").filter(|_| rendered.used.contains("PIDFILE")).map(TreePath::new);
+        let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
+        let execution = Execution {
+            runtime: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
+            notify: rendered.notify,
+            pid_file,
+            exec_variables: rendered.placed.clone(),
+            rootfs,
+            run_once: rendered.run_once,
+            volumes: rendered.volumes.clone(),
+        };
+        let ours = Ours {
+            digest: self.image.digest.clone(),
+            user_values: self.user_values(),
+            user_notify: self.user_notify(),
+            enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
+            mount_points: Vec::new(),
+            execution,
+        };
         Info {
             image: self.image.name.clone(),
-            revision: digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned(),
+            revision: self.image.digest.hex().to_owned(),
             ostree_commit: self.image.commit.clone(),
             created: now.as_secs(),
             values,
             has_container_service: rendered.unit.is_some(),
+            host_files: RecordedFiles::default(),
+            installed_files_template: Vec::new(),
+            rename_installed_files: BTreeMap::new(),
+            rpm_installed: None,
             system_package: "no".into(),
-            runtime: runtime.as_ref().map(|runtime| runtime.path.clone()),
-            user_values: self.user_values(),
-            digest,
-            runtime_kind: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
-            enabled: match self.previous {
-                Some(previous) => previous.info.enabled,
-                None => !self.options.no_enable,
-            },
-            notify: rendered.notify,
-            placed: rendered.placed.clone(),
-            uses_pid_file: rendered.used.contains("PIDFILE"),
-            run_once: rendered.run_once,
-            volumes: rendered.volumes.clone(),
-            user_notify: self.user_notify(),
-            ..Info::default()
+            remote: None,
+            use_links: true,
+            runtime: runtime_path,
+            origin: Origin::Ours(Box::new(ours)),
         }
     }
 
-    fn warn_of_values(&self, rendered: &Rendered) {
+    fn warn_of_values(&self, rendered: &Checked) {
         for name in self.options.user_values.keys() {
             if variables::is_forced(name) {
                 log::warning(&format!("{name} says how the container is installed, ignoring --set {name}"));
@@ -234,32 +258,26 @@ impl Planner<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft, rendered: Rendered, info: Info) -> Result<Planned> {
-        let (name, root) = (self.name, self.deployments.root());
+    fn check(&self, draft: &Draft, rendered: Checked, info: Info) -> Result<Planned> {
+        let (name, site) = (self.name, self.site);
         let what = || format!("cannot install {name}");
-        let (has_unit, has_tmpfiles) = (rendered.unit.is_some(), rendered.tmpfiles.is_some());
-        let original = self.previous.filter(|previous| previous.info.is_of_original());
-        match original {
-            Some(previous) => {
-                atomic::check(self.deployments, name, &previous.deployment, self.options.replace_unit)?
+        let has_tmpfiles = rendered.tmpfiles.is_some();
+        let replace_unit = self.options.replace_unit;
+        match self.previous.filter(|previous| previous.info.is_of_atomic()) {
+            Some(previous) => atomic::check(&site.deployments, &previous.deployment, replace_unit)?,
+            None => {
+                let claim = Claim { unit: rendered.unit.is_some(), replace_unit, tmpfiles: has_tmpfiles };
+                register::check_name(site.root(), name, &claim)?;
             }
-            None => register::check_name(root, name, self.options.replace_unit, has_unit, has_tmpfiles)?,
         }
         let config = rendered.config.as_ref().map(|(_, value)| value);
-        let registration = register::describe(
-            self.deployments,
-            name,
-            &draft.deployment(),
-            info.clone(),
-            rendered.unit.clone().unwrap_or_default(),
-            config,
-            has_tmpfiles,
-        );
-        if has_unit {
-            let source = PathBuf::from(ATTACHED).join(format!("{name}.json"));
-            units::compose(&registration, &source).context(what)?;
+        let parts = Parts { unit: rendered.unit.clone(), config, has_tmpfiles };
+        let ours = info.ours().expect("it was just made");
+        let registration = register::describe(&site.deployments, &draft.deployment, &info.image, ours, parts);
+        if registration.unit.is_some() {
+            units::compose(&registration, &derived::registration(name)).context(what)?;
         }
-        if let (Some(config), Some(_)) = (config, &registration.runtime) {
+        if let (Some(config), Some(_)) = (config, &registration.execution.runtime) {
             for ignored in resources::settings(config).ignored {
                 log::warning(&format!(
                     "systemd has no setting for {ignored} of {}, ignoring it",
@@ -267,23 +285,19 @@ impl Planner<'_> {
                 ));
             }
         }
-        if let Some(rootfs) = &info.rootfs {
-            check_mount_points(rootfs, &rendered).context(what)?;
+        if let Some(rootfs) = info.rootfs() {
+            check_mount_points(&site.root().join(rootfs), &rendered).context(what)?;
         }
         let host_files = match rendered.layout.files() {
             [] => Plan::default(),
             _ => {
                 let previous = self.previous.map(|previous| &previous.info);
-                let known = Known::read(self.deployments, name)?;
-                Plan::new(&rendered.layout, root, previous, &known).context(what)?
+                let known = Known::read(&site.deployments, name)?;
+                Plan::new(&rendered.layout, site.root(), previous, &known).context(what)?
             }
         };
-        Ok(Planned {
-            deployment: draft.deployment(),
-            content: Content { rendered, host_files },
-            info,
-            registration,
-        })
+        let deployment = draft.deployment.clone();
+        Ok(Planned { deployment, content: Content { rendered, host_files }, info, registration })
     }
 }
 
@@ -302,9 +316,9 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
 }
 
 /// Nothing is written to a root file system that is not ours; runtimes make what is missing, if they can.
-fn check_mount_points(rootfs: &Path, rendered: &Rendered) -> Result<()> {
+fn check_mount_points(rootfs: &Path, rendered: &Checked) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
-    let missing = mountpoints::missing(rootfs, &config::normalised(config), &draft::mount_files(rendered))?;
+    let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
     if missing.is_empty() || rendered.run_once {
         return Ok(());
     }

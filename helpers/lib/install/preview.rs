@@ -4,74 +4,88 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::container::deployment::{Deployments, Info};
-use crate::container::state;
-use crate::container::units;
+use crate::container::deployment::Deployments;
+use crate::container::entries::{Entry, Record};
+use crate::container::info::{self, Info, RecordedFiles};
+use crate::container::{derived, units};
 use crate::error::{Context, Result};
 use crate::host_files::changes::{Arrival, Departure, Incoming, Known};
-use crate::host_files::written;
+use crate::host_files::record::DeploymentFiles;
+use crate::host_files::stage;
+use crate::image::Image;
 use crate::image::layout::HostFile;
-use crate::image::tree::Kind;
-use crate::install::atomic;
+use crate::image::tree::FileKind;
 use crate::install::plan::{Planned, Planner};
-use crate::install::register;
-use crate::name::Name;
-use crate::paths::{ATTACHED, GENERATED, Root, STUBS, TMPFILES};
-use crate::system::systemd;
+use crate::install::site::Site;
+use crate::install::{atomic, register};
+use crate::name::{Deployment, Name};
+use crate::paths::{Root, TreePath};
+use crate::system::journal;
+use crate::system::systemd::manager;
 
 /// Every file with its path above it; then what is done. `enable` says whether the unit is to be enabled, and `outdated` which
 /// deployments go then.
-pub fn show(planner: &Planner, planned: &Planned, enable: bool, outdated: &[String]) -> Result<String> {
-    let Planner { deployments, name, .. } = *planner;
-    let root = deployments.root();
-    let mut preview = Preview { out: String::new(), planner, planned, deployments, name, root };
+pub fn show(planner: &Planner, planned: &Planned, enable: bool, outdated: &[Deployment]) -> Result<String> {
+    let Planner { site, name, .. } = *planner;
+    let deployments = &site.deployments;
+    let mut preview =
+        Preview { out: String::new(), planner, planned, site, deployments, name, root: site.root() };
     let info = preview.info()?;
     preview.deployment(&info)?;
     preview.host_files(&info)?;
     let disable = preview.registered()?;
     let link = deployments.directory().join(name.as_str());
     if let Some(previous) = planner.previous {
-        let state = deployments.directory().join(state::file(name));
-        heading(&mut preview.out, &format!("{}: {} was before", state.display(), previous.deployment));
+        let state = deployments.directory().join(Entry::State(name.clone()).to_string());
+        heading(&mut preview.out, &format!("{state}: {} was before", previous.deployment));
     }
-    heading(&mut preview.out, &format!("{} -> {}", link.display(), planned.deployment));
+    heading(&mut preview.out, &format!("{link} -> {}", planned.deployment));
     preview.steps(disable, enable)?;
     let mut out = preview.out;
     deployments_go(&mut out, deployments, outdated);
     Ok(out)
 }
 
+/// What is done again of a container that is as it is to be.
+pub struct LastSteps {
+    /// Whether the unit is enabled.
+    pub enable: bool,
+    /// Whether units are loaded.
+    pub reload: bool,
+    /// Deployments that go.
+    pub outdated: Vec<Deployment>,
+}
+
 /// As [`show`], where the container `is` as it is to be, so that only the last steps are done again.
-pub fn same(planner: &Planner, is: &str, enable: bool, reload: bool, outdated: &[String]) -> String {
-    let Planner { deployments, name, .. } = *planner;
-    let root = deployments.root();
+pub fn unchanged(planner: &Planner, is: &str, last: &LastSteps) -> String {
+    let Planner { site, name, .. } = *planner;
     let mut out = String::new();
     heading(&mut out, &format!("{name} {is}"));
-    if enable {
+    if last.enable {
         heading(&mut out, &format!("systemctl enable {}", name.unit()));
     }
-    if reload {
-        load(&mut out, root, name, register::creates_tmpfiles(root, name));
+    if last.reload {
+        load(&mut out, site, name, derived::creates_tmpfiles(site.root(), name));
     }
-    deployments_go(&mut out, deployments, outdated);
+    deployments_go(&mut out, &site.deployments, &last.outdated);
     out
 }
 
 /// As [`register::load`] does.
-fn load(out: &mut String, root: &Root, name: &Name, creates_tmpfiles: bool) {
-    if systemd::is_running(root) {
+fn load(out: &mut String, site: &Site, name: &Name, creates_tmpfiles: bool) {
+    if site.manager.is_running() {
         heading(out, "systemctl daemon-reload");
     }
-    if creates_tmpfiles && root.is_host() {
+    if creates_tmpfiles && site.root().is_host() {
         heading(out, &format!("systemd-tmpfiles --create {name}.conf"));
     }
 }
 
-fn deployments_go(out: &mut String, deployments: &Deployments, outdated: &[String]) {
+fn deployments_go(out: &mut String, deployments: &Deployments, outdated: &[Deployment]) {
     for deployment in outdated {
-        goes(out, &deployments.directory().join(deployment));
+        goes(out, &deployments.inside(deployment));
     }
 }
 
@@ -80,12 +94,12 @@ fn heading(out: &mut String, text: &str) {
     let _ = writeln!(out, "# {text}");
 }
 
-fn goes(out: &mut String, path: &Path) {
-    heading(out, &format!("{}: goes", path.display()));
+fn goes(out: &mut String, path: &TreePath) {
+    heading(out, &format!("{path}: goes"));
 }
 
-fn file(out: &mut String, path: &Path, text: &str) {
-    heading(out, &path.display().to_string());
+fn file(out: &mut String, path: &TreePath, text: &str) {
+    heading(out, &path.to_string());
     let _ = writeln!(out, "{}\n", text.trim_end());
 }
 
@@ -100,6 +114,7 @@ struct Preview<'a> {
     out: String,
     planner: &'a Planner<'a>,
     planned: &'a Planned,
+    site: &'a Site,
     deployments: &'a Deployments,
     name: &'a Name,
     root: &'a Root,
@@ -109,32 +124,33 @@ impl Preview<'_> {
     /// As it will be recorded.
     fn info(&self) -> Result<Info> {
         let content = &self.planned.content;
-        let mut info = self.planned.info.clone();
-        let rootfs = info.rootfs.clone();
-        let tree = self.planner.tree(rootfs.as_deref());
+        let mut recorded = RecordedFiles::default();
+        let info = &self.planned.info;
+        let tree = self.planner.tree(info.rootfs());
         let files = layout(self.planned);
-        content.host_files.record(self.root, &mut info, |path| match files.get(path) {
-            Some(file) => file.checksum(&tree),
+        content.host_files.record(self.root, &mut recorded, |path| match files.get(path) {
+            Some(file) => stage::checksum(file, &*tree),
             None => Ok(None),
         })?;
-        Ok(info)
+        Ok(Info { host_files: recorded, ..info.clone() })
     }
 
     /// With what checkouts add to it.
     fn tmpfiles(&self) -> Option<String> {
         let tmpfiles = self.planned.content.rendered.tmpfiles.as_ref();
-        tmpfiles.map(|tmpfiles| format!("{}{tmpfiles}", register::tmpfiles_header(self.name)))
+        tmpfiles.map(|tmpfiles| format!("{}{tmpfiles}", derived::tmpfiles_header(self.name)))
     }
 
     /// What is in the deployment.
     fn deployment(&mut self, info: &Info) -> Result<()> {
         let rendered = &self.planned.content.rendered;
-        let deployment = self.deployments.directory().join(&self.planned.deployment);
+        let deployment = self.deployments.inside(&self.planned.deployment);
         // Where nothing runs, the files do not stay.
         let rootfs = if rendered.unit.is_some() { deployment.join("rootfs") } else { deployment.clone() };
-        heading(&mut self.out, &format!("{}: {} ({})", rootfs.display(), info.image, info.digest));
+        let Image { name: image, digest, .. } = self.planner.image;
+        heading(&mut self.out, &format!("{rootfs}: {}", journal::shown(image, digest)));
         if !rendered.layout.files().is_empty() {
-            heading(&mut self.out, &format!("{}/hostfs: the files for the host", deployment.display()));
+            heading(&mut self.out, &format!("{deployment}/hostfs: the files for the host"));
         }
         if let Some((config, _)) = &rendered.config {
             file(&mut self.out, &deployment.join("config.json"), config);
@@ -143,27 +159,29 @@ impl Preview<'_> {
             file(&mut self.out, &deployment.join(self.name.unit()), unit);
         }
         if let Some(text) = self.tmpfiles() {
-            file(&mut self.out, &deployment.join(register::tmpfiles_name(self.name)), &text);
+            file(&mut self.out, &deployment.join(derived::tmpfiles_in_deployment(self.name)), &text);
         }
         let text = serde_json::to_string_pretty(info).context(|| "cannot show info".into())?;
-        file(&mut self.out, &deployment.join("info"), &text);
+        file(&mut self.out, &deployment.join(info::FILE), &text);
         Ok(())
     }
 
     /// What becomes of files of the host.
     fn host_files(&mut self, info: &Info) -> Result<()> {
-        let previous = self.planner.previous.map(|previous| (previous.deployment.as_str(), &previous.info));
+        let previous = self.planner.previous;
+        let previous = previous.map(|previous| DeploymentFiles::new(&previous.deployment, &previous.info));
+        let own = DeploymentFiles::new(&self.planned.deployment, info);
         let layout = layout(self.planned);
-        let incoming = info.installed_files.iter().map(|path| Incoming {
+        let incoming = own.files.installed_files.iter().map(|path| Incoming {
             path: path.clone(),
-            recorded: info.installed_files_checksum.get(path).cloned(),
-            facts: layout.get(path.as_str()).map(|file| file.facts()),
+            recorded: own.files.checksum(path).map(str::to_owned),
+            facts: layout.get(path.as_str()).map(|file| stage::facts(file)),
         });
         let incoming: Vec<_> = incoming.collect();
         let mut known = Known::read(self.deployments, self.name)?;
-        let arrivals = known.arrivals(&incoming, previous)?;
-        let departures = match previous {
-            Some((_, previous)) => known.departures(&[previous], Some(info))?,
+        let arrivals = known.arrivals(&incoming, previous.as_ref())?;
+        let departures = match &previous {
+            Some(previous) => known.departures(&[previous], Some(&own))?,
             None => Vec::new(),
         };
         self.note(&mut known, &incoming, &arrivals);
@@ -181,14 +199,11 @@ impl Preview<'_> {
             }
         }
         for outgoing in departures {
-            let path = Path::new(&outgoing.path);
+            let path = TreePath::new(&outgoing.path);
             match outgoing.departure {
-                Departure::Goes => goes(&mut self.out, path),
+                Departure::Goes => goes(&mut self.out, &path),
                 Departure::Changed => {
-                    heading(
-                        &mut self.out,
-                        &format!("{}: was changed on this host, is left behind", path.display()),
-                    );
+                    heading(&mut self.out, &format!("{path}: was changed on this host, is left behind"));
                 }
                 Departure::Stays => {}
             }
@@ -204,90 +219,98 @@ impl Preview<'_> {
             }
         }
         if is_noted {
-            let record = self.deployments.directory().join(written::FILE);
-            heading(&mut self.out, &format!("{}: what is in files that containers share", record.display()));
+            let record = self.deployments.directory().join(Record::HostFiles.file_name());
+            heading(&mut self.out, &format!("{record}: what is in files that containers share"));
         }
     }
 
-    /// What is derived from the deployment. Tells whether a unit is there that is disabled and goes.
+    /// What is derived from the deployment. Returns whether a unit is there that is disabled and goes.
     fn registered(&mut self) -> Result<bool> {
         let registration = &self.planned.registration;
-        let source = Path::new(ATTACHED).join(format!("{}.json", self.name));
-        let stub = Path::new(STUBS).join(self.name.unit());
-        let body = Path::new(GENERATED).join(units::path(self.name));
+        let (source, stub) = (derived::registration(self.name), derived::stub(self.name));
+        let body = derived::generated_body(self.name);
         if let Some(text) = self.tmpfiles() {
-            self.replaced(&Path::new(TMPFILES).join(format!("{}.conf", self.name)), &text);
+            self.replaced(&derived::tmpfiles(self.name), &text);
         }
-        if registration.service {
+        if registration.unit.is_some() {
             self.replaced(&stub, &units::stub(registration)?);
             file(&mut self.out, &body, &units::compose(registration, &source)?);
         }
-        let obsolete = register::obsolete(self.root, self.name, registration)?;
+        let obsolete = register::obsolete(self.root, registration)?;
         let outdated = self.outdated()?;
-        let disable = obsolete.contains(&stub)
-            || outdated.iter().any(|path| atomic::is_unit(self.root, self.name, path));
-        for path in obsolete.iter().chain(&outdated) {
-            goes(&mut self.out, &self.root.inside(path));
+        let is_unit = |path: &PathBuf| atomic::is_unit(self.root, self.name, path);
+        let disable = obsolete.contains(&stub) || outdated.iter().any(is_unit);
+        let paths = outdated.iter().map(|path| self.root.inside(path));
+        for path in obsolete.iter().cloned().chain(paths) {
+            goes(&mut self.out, &path);
         }
-        if obsolete.contains(&stub) && systemd::is_running(self.root) && self.root.join(&body).exists() {
+        if obsolete.contains(&stub) && self.site.manager.is_running() && self.root.join(&body).exists() {
             goes(&mut self.out, &body);
         }
         file(&mut self.out, &source, &registration.to_json());
         Ok(disable)
     }
 
-    fn replaced(&mut self, path: &Path, text: &str) {
+    fn replaced(&mut self, path: &TreePath, text: &str) {
         match register::has(&self.root.join(path), text) {
-            true => heading(&mut self.out, &format!("{}: stays as it is", path.display())),
+            true => heading(&mut self.out, &format!("{path}: stays as it is")),
             false => file(&mut self.out, path, text),
         }
     }
 
-    /// What of an original's goes; what ours is written to does not.
+    /// What of Atomic's goes; what ours is written to does not.
     fn outdated(&self) -> Result<Vec<PathBuf>> {
-        let (all, _) = self.deployments.all(self.name)?;
-        let Some((deployment, _)) = atomic::find(self.deployments, self.name, &all) else {
+        let all = self.deployments.all(self.name)?.deployments;
+        let Some((deployment, _)) = atomic::find(self.deployments, &all) else {
             return Ok(Vec::new());
         };
-        let mut outdated = atomic::outdated(self.deployments, self.name, &deployment)?;
+        let mut outdated = atomic::outdated(self.deployments, &deployment)?;
         let has_tmpfiles = self.planned.registration.tmpfiles;
         outdated.retain(|path| !has_tmpfiles || atomic::is_unit(self.root, self.name, path));
         Ok(outdated)
     }
 
+    /// The `[Install]` section that the stub will have; empty where there is none.
+    fn install_section(&self) -> Result<String> {
+        let registration = &self.planned.registration;
+        match registration.unit {
+            Some(_) => register::install_section_of(&units::stub(registration)?),
+            None => Ok(String::new()),
+        }
+    }
+
     /// What becomes of the links of `systemctl enable` where a unit stays a unit.
     fn changes_links(&self) -> Result<Option<&'static str>> {
-        let registration = &self.planned.registration;
         let before = register::install_section(self.root, self.name)?;
-        if before.is_empty() || !registration.service || !systemd::is_enabled(self.root, self.name)? {
+        let is_unit = self.planned.registration.unit.is_some();
+        if before.is_empty() || !is_unit || !self.site.manager.is_enabled(self.name)? {
             return Ok(None);
         }
-        let after = register::install_section_of(&units::stub(registration)?)?;
-        Ok(match after.is_empty() {
-            true => Some("disable"),
-            false => Some("reenable").filter(|_| after != before),
-        })
+        let after = self.install_section()?;
+        if after.is_empty() {
+            return Ok(Some("disable"));
+        }
+        Ok(if after == before { None } else { Some("reenable") })
     }
 
     fn steps(&mut self, disable: bool, enable: bool) -> Result<()> {
         let registration = &self.planned.registration;
         let unit = self.name.unit();
-        let wanted =
-            self.planned.content.rendered.unit.as_ref().is_some_and(|unit| unit.contains("[Install]"));
-        let is_update = self.planner.previous.is_some();
-        if is_update && !registration.service && systemd::is_loaded(self.root, self.name)? {
+        let status = manager::status(self.site.manager(), self.name)?;
+        let is_loaded = status.is_some_and(|status| status.load_state != "not-found");
+        if self.planner.previous.is_some() && registration.unit.is_none() && is_loaded {
             heading(&mut self.out, &format!("systemctl stop {unit}"));
         }
         if disable {
             heading(&mut self.out, &format!("systemctl disable {unit}"));
         }
-        if enable && wanted {
+        if enable && !self.install_section()?.is_empty() {
             heading(&mut self.out, &format!("systemctl enable {unit}"));
         } else if let Some(verb) = self.changes_links()? {
             heading(&mut self.out, &format!("systemctl {verb} {unit}"));
         }
-        let creates_tmpfiles = registration.tmpfiles && registration.service;
-        load(&mut self.out, self.root, self.name, creates_tmpfiles);
+        let creates_tmpfiles = registration.tmpfiles && registration.unit.is_some();
+        load(&mut self.out, self.site, self.name, creates_tmpfiles);
         Ok(())
     }
 }
@@ -296,8 +319,8 @@ fn describe(out: &mut String, file: &HostFile, arrival: Arrival) {
     let path = &file.path;
     let owner = format!("mode {:04o}, owner {}:{}", file.mode, file.uid, file.gid);
     let what = match &file.kind {
-        Kind::Symlink(target) => format!("symlink to {}", target.display()),
-        Kind::Directory => format!("directory, {owner}"),
+        FileKind::Symlink(target) => format!("symlink to {}", target.display()),
+        FileKind::Directory => format!("directory, {owner}"),
         _ => owner.clone(),
     };
     match arrival {

@@ -4,39 +4,33 @@
 //! It outlives the container, as the directories do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use crate::container::deployment::{self, Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::entries::{Entry, Record};
+use crate::container::info::Info;
 use crate::error::{Context, Result};
-use crate::install::register;
-use crate::name::Name;
-use crate::oci::config;
+use crate::name::{Deployment, Name};
+use crate::oci::config::Config;
+use crate::paths::TreePath;
 use crate::program::log;
-use crate::system::files;
-use crate::system::mounts;
-
-/// The record; no container, and no deployment, is called so.
-pub const FILE: &str = ".state-directories.json";
+use crate::system::{files, mounts, record};
 
 /// Containers by the directories that were made for them. Whoever changes it holds [`crate::system::lock::host_files`].
-type Made = BTreeMap<PathBuf, String>;
+type Made = BTreeMap<TreePath, Name>;
 
-/// What a container writes to, as programs inside the tree see it.
+/// What a container writes to.
 #[derive(Debug, Default)]
 pub struct StateDirectories {
     /// What was made for it, and so goes with a purge; none of them is below another.
-    pub own: BTreeSet<PathBuf>,
+    pub own: BTreeSet<TreePath>,
     /// What was there before.
-    pub found: BTreeSet<PathBuf>,
+    pub found: BTreeSet<TreePath>,
 }
 
 /// Notes which directories of a deployment are not there yet; to be called before anything makes them.
-pub fn record(deployments: &Deployments, name: &Name, deployment: &str, info: &Info) -> Result<()> {
-    let candidates = candidates(deployments, name, deployment, info)?;
+pub fn record(deployments: &Deployments, deployment: &Deployment, info: &Info) -> Result<()> {
+    let candidates = candidates(deployments, deployment, info)?;
     if candidates.is_empty() {
         return Ok(());
     }
@@ -44,21 +38,21 @@ pub fn record(deployments: &Deployments, name: &Name, deployment: &str, info: &I
     let before = made.clone();
     for path in candidates {
         if deployments.root().join(&path).symlink_metadata().is_err() {
-            made.insert(path, name.to_string());
+            made.insert(path, deployment.name().clone());
         }
     }
     if made == before { Ok(()) } else { save(deployments, made) }
 }
 
 /// Those of all deployments of a container, and what earlier installations of it left.
-pub fn of(deployments: &Deployments, name: &Name, all: &[String]) -> Result<StateDirectories> {
+pub fn of(deployments: &Deployments, name: &Name, all: &[Deployment]) -> Result<StateDirectories> {
     let made = load(deployments)?;
-    let mut paths: BTreeSet<PathBuf> =
-        made.iter().filter(|(_, owner)| *owner == name.as_str()).map(|(path, _)| path.clone()).collect();
+    let mut paths: BTreeSet<TreePath> =
+        made.iter().filter(|(_, owner)| *owner == name).map(|(path, _)| path.clone()).collect();
     for deployment in all {
         // Of what cannot be read, nothing is known.
         if let Ok(info) = deployments.info(deployment) {
-            paths.extend(candidates(deployments, name, deployment, &info)?);
+            paths.extend(candidates(deployments, deployment, &info)?);
         }
     }
     let others = of_others(deployments, name)?;
@@ -67,72 +61,61 @@ pub fn of(deployments: &Deployments, name: &Name, all: &[String]) -> Result<Stat
             && !others.iter().any(|other| other.starts_with(path) || path.starts_with(other))
     });
     let (own, found): (BTreeSet<_>, BTreeSet<_>) =
-        paths.into_iter().partition(|path| made.get(path).is_some_and(|owner| owner == name.as_str()));
-    let is_below = |path: &PathBuf| own.iter().any(|other| path != other && path.starts_with(other));
+        paths.into_iter().partition(|path| made.get(path).is_some_and(|owner| owner == name));
+    let is_below = |path: &TreePath| own.iter().any(|other| path != other && path.starts_with(other));
     let found = found.into_iter().filter(|path| !is_below(path)).collect();
     Ok(StateDirectories { own: own.iter().filter(|path| !is_below(path)).cloned().collect(), found })
 }
 
 /// Refuses what [`purge`] could not remove.
-pub fn check(deployments: &Deployments, paths: &BTreeSet<PathBuf>) -> Result<()> {
+pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
-        mounts::refuse(&deployments.root().join(path))
-            .context(|| format!("cannot purge {}", path.display()))?;
+        mounts::refuse(&deployments.root().join(path)).context(|| format!("cannot purge {path}"))?;
     }
     Ok(())
 }
 
 /// Removes directories with all in them, and forgets those of the container that are not there.
-pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<PathBuf>) -> Result<()> {
+pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
-        deployment::remove_tree(&deployments.root().join(path))
-            .context(|| format!("cannot purge {}", path.display()))?;
-        log::info(&format!("purged {}", path.display()));
+        files::remove_tree(&deployments.root().join(path)).context(|| format!("cannot purge {path}"))?;
+        log::info(&format!("purged {path}"));
     }
     let mut made = load(deployments)?;
     let before = made.clone();
     // What was never made is not to be taken for its own later.
-    made.retain(|path, owner| owner != name.as_str() || deployments.root().join(path).exists());
+    made.retain(|path, owner| owner != name || deployments.root().join(path).exists());
     if made == before { Ok(()) } else { save(deployments, made) }
 }
 
 fn load(deployments: &Deployments) -> Result<Made> {
-    let path = deployments.path(FILE);
-    let what = || format!("cannot read {}", path.display());
-    match fs::read(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Made::new()),
-        text => match serde_json::from_slice(&text.context(what)?) {
-            Ok(made) => Ok(made),
-            Err(e) => {
-                log::warning(&format!("{}: {e}; directories that containers made count as others'", what()));
-                Ok(Made::new())
-            }
-        },
+    let path = deployments.entry(&Entry::Record(Record::StateDirectories));
+    match record::load(&path, "directories that containers made count as others'") {
+        Ok(made) => Ok(made.unwrap_or_default()),
+        Err(e) => {
+            log::warning(&e.to_string());
+            Ok(Made::new())
+        }
     }
 }
 
 fn save(deployments: &Deployments, made: Made) -> Result<()> {
-    let path = deployments.path(FILE);
+    let path = deployments.entry(&Entry::Record(Record::StateDirectories));
     if made.is_empty() {
-        files::remove_file(&path).context(|| format!("cannot remove {}", path.display()))?;
-    } else {
-        let text = serde_json::to_string_pretty(&made).context(|| "cannot write state directories".into())?;
-        files::replace(&path, format!("{text}\n").as_bytes(), 0o600)?;
+        record::remove(&path)?;
+        return files::sync_directory(&deployments.path(""));
     }
-    files::sync_directory(&deployments.path(""))
+    record::save(&path, &made)
 }
 
 /// What a deployment writes to: its volumes, and directories of its tmpfiles, strictly below the directory of all states; and the
 /// directory of its name there that these are in.
-fn candidates(
-    deployments: &Deployments,
-    name: &Name,
-    deployment: &str,
-    info: &Info,
-) -> Result<BTreeSet<PathBuf>> {
-    let above = Path::new(info.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
-    let mut found: BTreeSet<PathBuf> = info.volumes.iter().map(|volume| volume.directory.clone()).collect();
-    let tmpfiles = deployments.read(deployment, &register::tmpfiles_name(name))?.unwrap_or_default();
+fn candidates(deployments: &Deployments, deployment: &Deployment, info: &Info) -> Result<BTreeSet<TreePath>> {
+    let name = deployment.name();
+    let above = TreePath::new(info.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
+    let volumes = info.ours().into_iter().flat_map(|ours| &ours.execution.volumes);
+    let mut found: BTreeSet<TreePath> = volumes.map(|volume| volume.directory.clone()).collect();
+    let tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.unwrap_or_default();
     found.extend(tmpfiles.lines().filter_map(directory));
     let own = above.join(name.as_str());
     // What is there before the installation is no line of tmpfiles.
@@ -140,33 +123,32 @@ fn candidates(
     if found.iter().any(|path| path.starts_with(&own)) {
         found.insert(own);
     }
-    found.retain(|path| path.starts_with(above) && path != above);
+    found.retain(|path| path.starts_with(&above) && *path != above);
     Ok(found)
 }
 
-fn bind_sources(deployments: &Deployments, deployment: &str) -> Result<Vec<PathBuf>> {
+fn bind_sources(deployments: &Deployments, deployment: &Deployment) -> Result<Vec<TreePath>> {
     let text = deployments.read(deployment, "config.json")?.unwrap_or_default();
-    let config: Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(config::mounts(&config)
-        .filter_map(config::bind_source)
-        .map(|path| path.components().collect())
-        .collect())
+    let Ok(config) = Config::parse(&text) else { return Ok(Vec::new()) };
+    Ok(config.mounts().filter_map(|mount| mount.bind_source()).map(TreePath::new).collect())
 }
 
 /// The directory that a plain line of tmpfiles.d(5) makes.
-fn directory(line: &str) -> Option<PathBuf> {
+fn directory(line: &str) -> Option<TreePath> {
     let mut words = line.split_whitespace();
     let (kind, path) = (words.next()?, words.next()?);
     let is_plain = path.starts_with('/') && !path.contains(['"', '\'', '\\', '%']) && !path.contains("..");
-    (matches!(kind, "d" | "D" | "v" | "q" | "Q") && is_plain).then(|| Path::new(path).components().collect())
+    (matches!(kind, "d" | "D" | "v" | "q" | "Q") && is_plain).then(|| TreePath::new(path))
 }
 
 /// What other containers bind or make.
-fn of_others(deployments: &Deployments, name: &Name) -> Result<Vec<PathBuf>> {
+fn of_others(deployments: &Deployments, name: &Name) -> Result<Vec<TreePath>> {
     let mut paths = Vec::new();
-    for (other, current, info) in deployments.others(name)? {
-        paths.extend(info.volumes.into_iter().map(|volume| volume.directory));
-        let text = deployments.read(&current, &register::tmpfiles_name(&other))?.unwrap_or_default();
+    for (current, info) in deployments.others(name)? {
+        let volumes = info.ours().into_iter().flat_map(|ours| &ours.execution.volumes);
+        paths.extend(volumes.map(|volume| volume.directory.clone()));
+        let tmpfiles = derived::tmpfiles_in_deployment(current.name());
+        let text = deployments.read(&current, &tmpfiles)?.unwrap_or_default();
         paths.extend(text.lines().filter_map(directory));
     }
     Ok(paths)

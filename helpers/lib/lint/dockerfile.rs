@@ -1,30 +1,31 @@
-//! How a Dockerfile makes the image: what is copied to /exports, and habits of yesterday.
+//! The Dockerfile: what it copies to /exports, and outdated habits.
 
 use std::path::{Component, Path};
 
-use super::subject::{Source, Subject, Text};
-use super::{Place, Report, rules};
+use super::finding::{LintReport, Place};
+use super::rules;
+use super::target::{Dockerfile, Sources, Target};
 
-/// One instruction, continued lines joined.
+/// One instruction, with continued lines joined.
 struct Instruction {
     line: usize,
-    /// In capitals.
+    /// In upper case.
     keyword: String,
     rest: String,
 }
 
-/// A COPY or an ADD.
-struct Copy {
+/// A COPY or an ADD instruction.
+struct CopyInstruction {
     line: usize,
     is_add: bool,
     sources: Vec<String>,
     destination: String,
-    /// From another image or stage, whose files nobody here knows.
+    /// Whether it copies from another image or stage, whose files are unknown here.
     is_foreign: bool,
 }
 
 /// Applies the rules for Dockerfiles.
-pub fn check(subject: &Subject, source: &Source, report: &mut Report) {
+pub fn check(target: &Target, source: &Sources, report: &mut LintReport) {
     let Some(file) = source.dockerfile() else {
         let directory = source.directory().display().to_string();
         let message = "there is neither a Dockerfile nor a Containerfile";
@@ -33,23 +34,23 @@ pub fn check(subject: &Subject, source: &Source, report: &mut Report) {
     };
     let instructions = instructions(&file.text);
     habits(file, &instructions, report);
-    let copies: Vec<Copy> = instructions.iter().filter_map(copy).collect();
+    let copies: Vec<CopyInstruction> = instructions.iter().filter_map(copy).collect();
     for copy in copies.iter().filter(|copy| is_typo(&copy.destination)) {
         let message = format!("files are copied to {}; did you mean /exports/?", copy.destination);
         report.add(&rules::EXPORT_TYPO, Place::at(&file.file, copy.line, 1), message);
     }
     for name in source.files() {
-        copied(subject, source, file, &copies, &name, report);
+        copied(target, source, file, &copies, &name, report);
     }
 }
 
-/// Whether the image is one that runs once: it has that label.
+/// Returns whether a label says that containers of the image run once.
 pub fn is_run_once(text: &str) -> bool {
     let labels = instructions(text).into_iter().filter(|instruction| instruction.keyword == "LABEL");
     labels.flat_map(|label| words(&label.rest)).any(|word| word == "atomic.run=once")
 }
 
-fn habits(file: &Text, instructions: &[Instruction], report: &mut Report) {
+fn habits(file: &Dockerfile, instructions: &[Instruction], report: &mut LintReport) {
     let skips_docs = file.text.contains("nodocs");
     for instruction in instructions {
         let place = || Place::at(&file.file, instruction.line, 1);
@@ -79,9 +80,16 @@ fn is_typo(destination: &str) -> bool {
     destination == "/export" || destination.starts_with("/export/")
 }
 
-/// Whether and how one file gets to /exports.
-fn copied(subject: &Subject, source: &Source, file: &Text, copies: &[Copy], name: &str, report: &mut Report) {
-    let shown = || subject.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
+/// Checks whether and how one file gets to /exports.
+fn copied(
+    target: &Target,
+    source: &Sources,
+    file: &Dockerfile,
+    copies: &[CopyInstruction],
+    name: &str,
+    report: &mut LintReport,
+) {
+    let shown = || target.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
     let is_directory = source.directory().join(name).is_dir();
     let mut is_copied = copies.iter().any(|copy| is_typo(&copy.destination) && copy.takes(name));
     for copy in copies.iter().filter(|copy| copy.reaches(name)) {
@@ -92,24 +100,25 @@ fn copied(subject: &Subject, source: &Source, file: &Text, copies: &[Copy], name
             report.add(&rules::ADD_FOR_COPY, Place::at(&file.file, copy.line, 1), message);
         }
         if copy.destination == "/exports" && names_it && !is_directory {
-            let message = format!("{name} is copied to /exports without a slash behind it; write /exports/");
+            let message = format!("{name} is copied to /exports without a trailing slash; write /exports/");
             report.add(&rules::TRAILING_SLASH, Place::at(&file.file, copy.line, 1), message);
         }
     }
     if !is_copied {
-        let message = format!("it is not copied into the image; add COPY {name} /exports/ to the Dockerfile");
+        let message =
+            format!("the file is not copied into the image; add COPY {name} /exports/ to the Dockerfile");
         report.add(&rules::NOT_COPIED, Place::file(shown()), message);
     }
 }
 
-impl Copy {
-    /// Whether a file gets to /exports by it.
+impl CopyInstruction {
+    /// Returns whether it copies a file to /exports.
     fn reaches(&self, name: &str) -> bool {
         let below = Path::new(&self.destination);
         if below.starts_with("/exports") {
             return self.is_foreign || self.takes(name);
         }
-        // Whole trees, copied to the root.
+        // A whole tree that is copied to the root directory.
         let is_tree = |source: &String| matches!(plain(source).as_str(), "" | ".");
         below == Path::new("/")
             && name.starts_with("exports/")
@@ -122,15 +131,15 @@ impl Copy {
     }
 }
 
-/// Without `./`, and slashes at its ends.
+/// Returns a path without `./`, and without slashes at its ends.
 fn plain(source: &str) -> String {
     let parts = Path::new(source).components().filter(|part| matches!(part, Component::Normal(_)));
     parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
-/// Whether copying `source` copies the file `name`, or something below the directory of that name.
+/// Returns whether copying `source` copies the file `name`, or something below a directory of that name.
 fn covers(source: &str, name: &str) -> bool {
-    // What a variable of the build holds is not known.
+    // The values of build arguments are unknown.
     if source.is_empty() || source.contains('$') {
         return true;
     }
@@ -138,7 +147,7 @@ fn covers(source: &str, name: &str) -> bool {
     patterns.iter().zip(&parts).all(|(pattern, part)| matches(pattern, part))
 }
 
-/// Shell patterns with `*` and `?`.
+/// Matches a shell pattern with `*` and `?`.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.chars().next() {
         None => text.is_empty(),
@@ -154,7 +163,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn copy(instruction: &Instruction) -> Option<Copy> {
+fn copy(instruction: &Instruction) -> Option<CopyInstruction> {
     let is_add = match instruction.keyword.as_str() {
         "ADD" => true,
         "COPY" => false,
@@ -164,10 +173,10 @@ fn copy(instruction: &Instruction) -> Option<Copy> {
         words(&instruction.rest).into_iter().partition(|word| word.starts_with("--"));
     let destination = paths.pop()?;
     let is_foreign = options.iter().any(|option| option.starts_with("--from="));
-    Some(Copy { line: instruction.line, is_add, sources: paths, destination, is_foreign })
+    Some(CopyInstruction { line: instruction.line, is_add, sources: paths, destination, is_foreign })
 }
 
-/// The words of an instruction: a JSON array, or separated by blanks and perhaps quoted.
+/// Returns the words of an instruction: those of a JSON array, or separated by whitespace and perhaps quoted.
 fn words(text: &str) -> Vec<String> {
     let array = text.find('[').filter(|at| text[..*at].split_whitespace().all(|word| word.starts_with("--")));
     if let Some(at) = array {
@@ -179,7 +188,7 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(|word| word.replace(['"', '\''], "")).collect()
 }
 
-/// Comments and blank lines are left out, also between continued lines.
+/// Parses a Dockerfile. Comments and blank lines are left out, also between continued lines.
 fn instructions(text: &str) -> Vec<Instruction> {
     let (mut found, mut open): (Vec<Instruction>, Option<(usize, String)>) = (Vec::new(), None);
     for (index, line) in text.lines().enumerate() {

@@ -1,25 +1,26 @@
-//! Whether the sources are in git, as the image will hold them.
+//! Whether git has the sources as the image will contain them.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::subject::Source;
-use super::{Place, Report, rules};
+use super::finding::{LintReport, Place};
+use super::rules;
+use super::target::Sources;
 
-/// Applies the rules for git. Where git cannot tell, a note says so.
-pub fn check(source: &Source, report: &mut Report) {
+/// Applies the rules for git. If git cannot tell, a note says so.
+pub fn check(source: &Sources, report: &mut LintReport) {
     let directory = source.directory();
     match git(directory, &["rev-parse", "--is-inside-work-tree"]) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            report.notes.push("git is not installed, skipping its rules".into());
+            report.notes.push("git is not installed, skipping the rules about it".into());
         }
-        Err(error) => report.notes.push(format!("cannot run git: {error}, skipping its rules")),
+        Err(error) => report.notes.push(format!("cannot run git, skipping the rules about it: {error}")),
         Ok(output) if output.status.success() => changed(source, report),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             if said.contains("not a git repository") {
-                let message = "the directory is in no git repository";
+                let message = "the directory is not in a git repository";
                 report.add(&rules::NO_GIT, Place::file(directory.display().to_string()), message);
             } else {
                 let cause = said.lines().find(|line| !line.is_empty()).unwrap_or("unknown error");
@@ -31,7 +32,7 @@ pub fn check(source: &Source, report: &mut Report) {
     }
 }
 
-fn changed(source: &Source, report: &mut Report) {
+fn changed(source: &Sources, report: &mut LintReport) {
     let directory = source.directory();
     let dockerfile =
         source.dockerfile().and_then(|file| Path::new(&file.file).file_name()?.to_str().map(str::to_owned));
@@ -41,17 +42,17 @@ fn changed(source: &Source, report: &mut Report) {
             continue;
         };
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-        // The second column is what differs from the index.
+        // The second column says what differs from the index.
         if lines.lines().any(|line| matches!(line.as_bytes().get(1), Some(b'M' | b'D' | b'T'))) {
             let shown = directory.join(&name).display().to_string();
-            report.add(&rules::UNSTAGED, Place::file(shown), "it has changes that are not staged");
+            report.add(&rules::UNSTAGED, Place::file(shown), "the file has changes that are not staged");
         }
     }
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> std::io::Result<Output> {
     let mut command = Command::new("git");
-    // The repository may be anybody's: its configuration must not name programs to run.
+    // The repository is not trusted: its configuration must not name programs to run.
     command.args(["-c", "core.fsmonitor=false", "--no-optional-locks", "-C"]).arg(directory);
     command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output()
 }

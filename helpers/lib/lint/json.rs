@@ -1,9 +1,11 @@
-//! Where in JSON text a value is.
+//! Positions of values in JSON text.
 
-/// The byte that the value at `pointer` (RFC 6901) begins at, or the innermost value around it that is there. The text must
-/// be valid JSON.
+use crate::image::json::{Scanner, Token};
+
+/// Returns the byte at which the value at `pointer` (RFC 6901) begins or, where there is none, the innermost value around it.
+/// The text must be valid JSON.
 pub fn offset(text: &str, pointer: &str) -> usize {
-    let mut at = blank(text, 0);
+    let mut at = skip_whitespace(text, 0);
     for segment in pointer.split('/').skip(1) {
         match child(text, at, &segment.replace("~1", "/").replace("~0", "~")) {
             Some(below) => at = below,
@@ -19,7 +21,7 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
         b'[' => false,
         _ => return None,
     };
-    let (mut next, mut index, mut found) = (blank(text, at + 1), 0, None);
+    let (mut next, mut index, mut found) = (skip_whitespace(text, at + 1), 0, None);
     while !matches!(text.as_bytes().get(next)?, b'}' | b']') {
         let before = next;
         let mut is_it = !is_object && segment.parse() == Ok(index);
@@ -27,18 +29,18 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
             let end = end(text, next);
             is_it = serde_json::from_str::<String>(text.get(next..end)?).is_ok_and(|key| key == segment);
             // The colon.
-            next = blank(text, blank(text, end) + 1);
+            next = skip_whitespace(text, skip_whitespace(text, end) + 1);
         }
         if is_it {
             // Of several with the same key the last one counts.
             found = Some(next);
         }
-        next = blank(text, end(text, next));
+        next = skip_whitespace(text, end(text, next));
         if text.as_bytes().get(next) == Some(&b',') {
-            next = blank(text, next + 1);
+            next = skip_whitespace(text, next + 1);
         }
         if next == before {
-            // This is no JSON.
+            // This is not JSON.
             return None;
         }
         index += 1;
@@ -46,38 +48,49 @@ fn child(text: &str, at: usize, segment: &str) -> Option<usize> {
     found
 }
 
-fn blank(text: &str, at: usize) -> usize {
+fn skip_whitespace(text: &str, at: usize) -> usize {
     at + text.as_bytes().iter().skip(at).take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// Where the value that begins at `at` ends.
+/// Returns where the value that begins at `at` ends.
 fn end(text: &str, at: usize) -> usize {
-    let (mut depth, mut inside, mut escaped) = (0, false, false);
+    let (mut depth, mut scanner) = (0, Scanner::default());
     for (index, byte) in text.bytes().enumerate().skip(at) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if inside => escaped = true,
-            b'"' => {
-                inside = !inside;
-                if !inside && depth == 0 {
-                    return index + 1;
-                }
-            }
-            _ if inside => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return index,
-            b'}' | b']' => {
+        match (scanner.step(byte), byte) {
+            (Token::Close, _) if depth == 0 => return index + 1,
+            (Token::Open | Token::Inside | Token::Close, _) => {}
+            (Token::Outside, b'{' | b'[') => depth += 1,
+            (Token::Outside, b'}' | b']') if depth == 0 => return index,
+            (Token::Outside, b'}' | b']') => {
                 depth -= 1;
                 if depth == 0 {
                     return index + 1;
                 }
             }
-            b',' | b':' if depth == 0 => return index,
-            _ if depth == 0 && byte.is_ascii_whitespace() => return index,
-            _ => {}
+            (Token::Outside, b',' | b':') if depth == 0 => return index,
+            (Token::Outside, _) if depth == 0 && byte.is_ascii_whitespace() => return index,
+            (Token::Outside, _) => {}
         }
     }
     text.len()
+}
+
+/// Returns the byte where text stops being JSON, the last one that was read.
+pub fn error_offset(text: &str, error: &serde_json::Error) -> usize {
+    let start: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    // serde_json counts columns in bytes.
+    let mut at = (start + error.column().saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// Returns why text is not JSON, without the place.
+pub fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    format!("invalid JSON: {}", text.strip_suffix(&place).unwrap_or(&text))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Two places that limit the same thing.
+//! Resources that both the unit and the configuration limit.
 
-use serde_json::Value;
-
-use super::config::Config;
+use super::config::LintedConfig;
+use super::finding::{LintReport, Place};
+use super::rules;
 use super::unit::Unit;
-use super::{Place, Report, rules};
+use crate::oci::config::Normalised;
 use crate::oci::resources;
 
-/// Settings of before version 2 of cgroups, and what they are now.
+/// Settings from before version 2 of cgroups, with their successors.
 const OLD_NAMES: [(&str, &str); 6] = [
     ("MemoryLimit", "MemoryMax"),
     ("CPUShares", "CPUWeight"),
@@ -17,23 +17,23 @@ const OLD_NAMES: [(&str, &str); 6] = [
     ("BlockIOWriteBandwidth", "IOWriteBandwidthMax"),
 ];
 
-/// Looks for settings of the unit that the configuration's `linux.resources` amount to, too.
-pub fn check(config: &Config, unit: &Unit, report: &mut Report) {
-    let of_config = resources::settings(&config.normal).settings;
-    let devices = allows_devices(&config.normal);
+/// Looks for settings of the unit that the `linux.resources` of the configuration become, too.
+pub fn check(config: &LintedConfig, unit: &Unit, report: &mut LintReport) {
+    let of_config = resources::settings(&config.normalised).settings;
+    let devices = allows_devices(&config.normalised);
     for (line, key, value) in unit.parsed.lines("Service").filter(|(_, _, value)| !value.is_empty()) {
         let name = OLD_NAMES.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new);
-        // Every configuration denies devices that it does not name; a unit may allow some.
+        // Every configuration denies devices that it does not list; the unit may well allow some.
         let counts = if name.starts_with("Device") { devices } else { true };
         if counts && of_config.iter().any(|(setting, _)| setting == name) {
             let message =
-                format!("{key}={value} limits what linux.resources of the configuration limit, too");
+                format!("{key}={value} limits what linux.resources of the configuration limits, too");
             report.add(&rules::DOUBLE_LIMIT, Place::at(&unit.file, line, 1), message);
         }
     }
 }
 
-fn allows_devices(config: &Value) -> bool {
-    let rules = config.pointer("/linux/resources/devices").and_then(Value::as_array);
-    rules.is_some_and(|rules| rules.iter().any(|rule| rule.get("allow") == Some(&Value::Bool(true))))
+fn allows_devices(config: &Normalised) -> bool {
+    let rules = config.resources().and_then(|resources| resources.get("devices")?.as_array());
+    rules.is_some_and(|rules| rules.iter().any(|rule| rule.get("allow") == Some(&true.into())))
 }

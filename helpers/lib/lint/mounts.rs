@@ -1,16 +1,17 @@
-//! Bind sources that nobody makes.
+//! Bind sources that nothing creates.
 
 use std::path::{Path, PathBuf};
 
-use super::config::Config;
+use super::config::LintedConfig;
+use super::finding::LintReport;
+use super::inspection::{Inspection, NO_VALUE};
+use super::rules;
 use super::unit::Unit;
-use super::variables::{NO_VALUE, Rendered};
-use super::{Report, rules};
-use crate::oci::config;
+use crate::image::layout::Layout;
 
-/// What every host has, all of it.
+/// Directories that every host has, with all that is in them.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
-/// What every host has, without what may be in it.
+/// Files and directories that every host has; directories without what may be in them.
 const PATHS: [&str; 34] = [
     "/",
     "/boot",
@@ -47,7 +48,7 @@ const PATHS: [&str; 34] = [
     "/etc/machine-id",
     "/etc/ssl",
 ];
-/// Settings of units that make directories, and where.
+/// Settings of units that create directories, and where they do.
 const SETTINGS: [(&str, &str); 5] = [
     ("RuntimeDirectory", "/run"),
     ("StateDirectory", "/var/lib"),
@@ -56,21 +57,22 @@ const SETTINGS: [(&str, &str); 5] = [
     ("ConfigurationDirectory", "/etc"),
 ];
 
-/// Without tmpfiles of the image's own, directories are made for what is missing, and there is nothing to find.
-pub fn check(config: &Config, rendered: &Rendered, unit: Option<&Unit>, report: &mut Report) {
-    let Some(tmpfiles) = &rendered.tmpfiles else { return };
+/// Looks for bind sources that may be missing. Where the image brings no tmpfiles, missing directories are created anyway.
+pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
+    let Some(tmpfiles) = &inspection.rendered.tmpfiles else { return };
     let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
-    made.extend(rendered.layout.files().iter().map(|file| PathBuf::from(&file.path)));
+    let layout = inspection.rendered.layout.iter().flat_map(Layout::files);
+    made.extend(layout.map(|file| PathBuf::from(&file.path)));
     made.extend(unit.into_iter().flat_map(unit_directories));
-    for (index, mount) in config::mounts(&config.value).enumerate() {
-        let Some(source) = config::bind_source(mount) else { continue };
+    for (index, mount) in config.written.mounts().enumerate() {
+        let Some(source) = mount.bind_source() else { continue };
         let shown = source.display().to_string();
         let is_there = is_everywhere(source) || shown.contains(NO_VALUE);
-        // What is made below it makes it, too.
+        // Whatever is created below it creates it, too.
         let is_made = made.iter().any(|path| path.starts_with(source));
         let by_command = unit.is_some_and(|unit| commands(unit).any(|command| command.contains(&shown)));
         if !is_there && !is_made && !by_command {
-            let message = format!("nothing makes the bind source {shown}; add it to tmpfiles.template");
+            let message = format!("nothing creates the bind source {shown}; add it to tmpfiles.template");
             report.add(&rules::BIND_SOURCE, config.place(&format!("/mounts/{index}/source")), message);
         }
     }
@@ -80,15 +82,18 @@ fn is_everywhere(path: &Path) -> bool {
     TREES.iter().any(|tree| path.starts_with(tree)) || PATHS.iter().any(|there| path == Path::new(there))
 }
 
-/// The second field of a line.
+/// Returns the path that a line of tmpfiles.d(5) creates.
 fn tmpfiles_path(line: &str) -> Option<PathBuf> {
     let line = line.trim();
-    let mut fields = line.split_whitespace().filter(|_| !line.starts_with('#'));
-    let kind = fields.next()?;
-    // What removes makes nothing.
-    let makes = !kind.starts_with(['r', 'R', 'x', 'X', 'z', 'Z', 'm', 'a', 'A', 't', 'T', 'h', 'H', 'e']);
-    let path = fields.next().filter(|_| makes)?;
-    Some(PathBuf::from(path.replace(['"', '\''], "").replace("%%", "%")))
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut fields = line.split_whitespace();
+    let (kind, path) = (fields.next()?, fields.next()?);
+    // Lines that only remove or adjust create nothing.
+    let creates = !kind.starts_with(['r', 'R', 'x', 'X', 'z', 'Z', 'm', 'a', 'A', 't', 'T', 'h', 'H', 'e']);
+    let path = PathBuf::from(path.replace(['"', '\''], "").replace("%%", "%"));
+    if creates { Some(path) } else { None }
 }
 
 fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
@@ -101,7 +106,7 @@ fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
         .collect()
 }
 
-fn commands(unit: &Unit) -> impl Iterator<Item = &str> {
+fn commands<'a>(unit: &'a Unit) -> impl Iterator<Item = &'a str> {
     unit.parsed.section("Service").filter(|(key, _)| key.starts_with("ExecStartPre")).map(|(_, value)| value)
 }
 

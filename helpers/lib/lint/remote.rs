@@ -1,9 +1,10 @@
-//! Images that are in the store, or that are not yet.
+//! Images by reference, in the store or not yet in it.
 
 use std::path::{Path, PathBuf};
 
-use super::subject::Subject;
-use super::{Report, check};
+use super::check::check;
+use super::finding::LintReport;
+use super::target::Target;
 use crate::error::Result;
 use crate::paths::{self, Root};
 use crate::store::Store;
@@ -11,22 +12,22 @@ use crate::store::access::Access;
 use crate::store::progress::Progress;
 use crate::store::pull;
 use crate::store::reference::Reference;
-use crate::system::temporary::Temporary;
+use crate::system::files;
 
-/// Checks an image in the store; one that is not there is pulled to a temporary store first.
-pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<Report> {
+/// Checks an image of the store; one that is not there is pulled to a temporary store first.
+pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<LintReport> {
     let reference: Reference = text.parse()?;
     let name = reference.name()?;
     if let Some(store) = Store::open_existing(root, repo)? {
-        let _lock = store.keep()?;
+        let _lock = store.lock_shared()?;
         if let Some(image) = store.lookup(&name)? {
-            return check(&Subject::Image(&store, &image));
+            return check(&Target::Image(&store, &image));
         }
     }
     // Layers may be large, and /tmp is memory on many hosts.
     let directory = paths::from_env("TMPDIR").unwrap_or_else(|| PathBuf::from("/var/tmp"));
-    let temporary = Temporary::new(&directory)?;
+    let temporary = files::temporary_directory(&directory, "syscontainer-")?;
     let store = Store::open_or_create(root, Some(&temporary.path().join("store")))?;
     let image = pull::pull(&store, &reference, access, &Progress::new(true))?.image;
-    check(&Subject::Image(&store, &image))
+    check(&Target::Image(&store, &image))
 }

@@ -1,103 +1,76 @@
 //! The unit: as the image wrote it, and as systemd will have it.
 
-use std::path::Path;
-
-use super::config::Config;
-use super::exports::Exports;
-use super::subject::Subject;
-use super::variables::{Output, Rendered};
-use super::{Place, Report, rules};
-use crate::container::deployment::{Deployments, Info};
+use super::config::LintedConfig;
+use super::finding::{LintReport, Place};
+use super::inspection::{Inspection, is_broken, is_open};
+use super::rules;
+use crate::container::deployment::Deployments;
+use crate::container::derived;
+use crate::container::execution::Execution;
+use crate::container::info::Ours;
+use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
-use crate::container::runtime::{Kind, Runtime};
+use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::units;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::exports::SERVICE_TEMPLATE;
-use crate::image::manifest::Manifest;
-use crate::image::template;
-use crate::image::variables::COMMANDS;
-use crate::install::register;
-use crate::name::Name;
-use crate::paths::{ATTACHED, Root};
+use crate::image::template::RenderedText;
+use crate::install::register::{self, Parts};
+use crate::name::Deployment;
 use crate::system::systemd::analyze;
 use crate::unit::syntax::UnitFile;
 
-/// A unit that could be read. Lines are those of the template, since no value has line breaks.
-pub struct Unit {
-    /// As it is called in findings.
+/// A unit that could be parsed. Its lines are those of the template, since no value contains line breaks.
+pub struct Unit<'a> {
+    /// The file, as findings name it.
     pub file: String,
-    /// What it says.
+    /// The parsed text.
     pub parsed: UnitFile,
-    text: String,
-    /// Names of the EXEC variables that it uses.
-    placed: Vec<String>,
+    rendered: &'a RenderedText,
 }
 
-/// Applies the rules for units; `None` where there is none that could be looked at.
-pub fn check(
-    subject: &Subject,
-    exports: &Exports,
-    rendered: &Rendered,
-    config: Option<&Config>,
-    manifest: &Manifest,
-    report: &mut Report,
-) -> Result<Option<Unit>> {
-    if manifest.no_container_service {
-        return Ok(None);
-    }
-    let (Some(service), Some(output)) = (&exports.service, &rendered.unit) else {
-        let shown = subject.shown(SERVICE_TEMPLATE);
-        let is_known = report.findings.iter().any(|finding| finding.place.file == shown);
-        if exports.expects(subject) && !is_known {
+/// Applies the rules for units; returns `None` where there is none that could be looked at.
+pub fn check<'a>(
+    inspection: &Inspection<'a>,
+    config: Option<&LintedConfig>,
+    report: &mut LintReport,
+) -> Result<Option<Unit<'a>>> {
+    let Some(rendered) = &inspection.rendered.unit else { return Ok(None) };
+    let file = inspection.target.shown(SERVICE_TEMPLATE);
+    if inspection.exports.texts().service.is_none() {
+        if inspection.expects_files && !report.mentions(&file) {
             let message = "there is no service.template; the unit is a default one";
-            report.add(&rules::SERVICE_MISSING, Place::file(shown), message);
+            report.add(&rules::SERVICE_MISSING, Place::file(file), message);
         }
         return Ok(None);
-    };
-    if output.is_broken {
+    }
+    if is_broken(rendered) {
         return Ok(None);
     }
-    let parsed = match UnitFile::parse(&output.text) {
+    let parsed = match UnitFile::parse(&rendered.text) {
         Ok(parsed) => parsed,
         Err(error) => {
-            refused(&service.file, output, &error, report);
+            if !is_open(rendered, error.line) {
+                report.add(&rules::UNIT_SYNTAX, Place::at(file, error.line, 1), error.kind.to_string());
+            }
             return Ok(None);
         }
     };
-    let used = template::variables(&service.text);
-    let placed = COMMANDS.map(str::to_owned).into_iter().filter(|command| used.contains(command)).collect();
-    let unit = Unit { file: service.file.clone(), parsed, text: output.text.clone(), placed };
-    let name = &rendered.variables.name;
-    commands(&unit, name, report);
-    composed(&unit, name, config, rendered, output, report)?;
+    let unit = Unit { file, parsed, rendered };
+    commands(&unit, inspection, report);
+    composed(&unit, inspection, config, report)?;
     Ok(Some(unit))
 }
 
-/// A line that a variable without a value is in is not judged.
-fn refused(file: &str, output: &Output, error: &Error, report: &mut Report) {
-    let message = error.to_string();
-    let parts = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
-    let line = parts.and_then(|(line, why)| Some((line.parse::<usize>().ok()?, why)));
-    match line {
-        Some((line, _)) if is_open(output, line) => {}
-        Some((line, why)) => report.add(&rules::UNIT_SYNTAX, Place::at(file, line, 1), why),
-        None => report.add(&rules::UNIT_SYNTAX, Place::file(file), message),
-    }
-}
-
-fn is_open(output: &Output, line: usize) -> bool {
-    output.missing.iter().any(|(_, missing)| *missing == line)
-}
-
-/// What the original wants to see in every unit.
-fn commands(unit: &Unit, name: &Name, report: &mut Report) {
-    let link = Deployments::new(&Root::default()).directory().join(name.as_str());
+/// Looks for what Atomic expects in every unit.
+fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
+    let (name, link) = (inspection.installation.name, &inspection.installation.link);
     let start = units::expansion("EXEC_START", name);
     let stop = units::expansion("EXEC_STOP", name);
     for (rule, key, expected, written) in [
         (&rules::EXEC_START, "ExecStart", start.as_str(), "$EXEC_START"),
         (&rules::EXEC_STOP, "ExecStop", stop.as_str(), "$EXEC_STOP"),
-        (&rules::WORKING_DIRECTORY, "WorkingDirectory", link.to_string_lossy().as_ref(), "$DESTDIR"),
+        (&rules::WORKING_DIRECTORY, "WorkingDirectory", link.to_string().as_str(), "$DESTDIR"),
     ] {
         let lines: Vec<_> =
             unit.parsed.lines("Service").filter(|(_, k, value)| *k == key && !value.is_empty()).collect();
@@ -122,14 +95,13 @@ fn commands(unit: &Unit, name: &Name, report: &mut Report) {
 /// Composes the unit as an installation does, and asks systemd.
 fn composed(
     unit: &Unit,
-    name: &Name,
-    config: Option<&Config>,
-    rendered: &Rendered,
-    output: &Output,
-    report: &mut Report,
+    inspection: &Inspection,
+    config: Option<&LintedConfig>,
+    report: &mut LintReport,
 ) -> Result<()> {
-    let registration = registration(unit, name, config, rendered);
-    let source = Path::new(ATTACHED).join(format!("{name}.json"));
+    let name = inspection.installation.name;
+    let registration = registration(unit, inspection, config);
+    let source = derived::registration(name);
     let text = units::stub(&registration)
         .and_then(|stub| units::compose(&registration, &source).map(|body| format!("{stub}\n{body}")));
     let text = match text {
@@ -140,15 +112,15 @@ fn composed(
         }
     };
     let Some(complaints) = analyze::verify(&text, name)? else {
-        report.notes.push("systemd-analyze is not installed, skipping what it says of units".into());
+        report.notes.push("systemd-analyze is not installed, skipping what it says about units".into());
         return Ok(());
     };
     for complaint in complaints {
         let rule = if complaint.is_refusal { &rules::UNIT_SYNTAX } else { &rules::UNIT_SETTING };
         let place = match complaint.line {
-            // Lines that are not the image's are not its fault.
+            // The image is not to blame for lines that are not its own.
             Some(line) => match origin(unit, text.lines().nth(line.saturating_sub(1)).unwrap_or_default()) {
-                Some(line) if is_open(output, line) => continue,
+                Some(line) if is_open(unit.rendered, line) => continue,
                 Some(line) => Place::at(&unit.file, line, 1),
                 None => continue,
             },
@@ -159,32 +131,38 @@ fn composed(
     Ok(())
 }
 
-fn registration(unit: &Unit, name: &Name, config: Option<&Config>, rendered: &Rendered) -> Registration {
-    let runs = unit.placed.iter().any(|placed| placed == "EXEC_START");
-    let runtime = Runtime { path: "/usr/bin/crun".into(), kind: Kind::Crun };
-    let info = Info {
-        image: name.to_string(),
-        values: rendered.variables.linked.clone(),
-        has_container_service: true,
-        runtime_kind: Some(runtime).filter(|_| runs),
-        placed: unit.placed.clone(),
-        ..Info::default()
+/// Returns what the generator would know of the deployment.
+fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConfig>) -> Registration {
+    let (installation, exports) = (inspection.installation, inspection.exports);
+    let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: RuntimeKind::Crun };
+    let ours = Ours {
+        digest: installation.digest.clone(),
+        user_values: installation.user_values.clone(),
+        user_notify: installation.user_notify,
+        enabled: true,
+        mount_points: Vec::new(),
+        execution: Execution {
+            runtime: if exports.runs_payload() { Some(runtime) } else { None },
+            notify: Notify::Created,
+            pid_file: None,
+            exec_variables: exports.commands(),
+            rootfs: None,
+            run_once: false,
+            volumes: Vec::new(),
+        },
     };
-    let has_tmpfiles = rendered.tmpfiles.as_ref().is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty());
-    let deployments = Deployments::new(&Root::default());
-    let config = config.map(|config| &config.value);
-    register::describe(
-        &deployments,
-        name,
-        &format!("{name}.0"),
-        info,
-        unit.text.clone(),
-        config,
-        has_tmpfiles,
-    )
+    let tmpfiles = inspection.rendered.tmpfiles.as_ref();
+    let parts = Parts {
+        unit: Some(unit.rendered.text.clone()),
+        config: config.map(|config| &config.normalised),
+        has_tmpfiles: tmpfiles.is_some_and(|tmpfiles| !tmpfiles.text.trim().is_empty()),
+    };
+    let deployments = Deployments::new(installation.root);
+    let deployment = Deployment::new(installation.name, 0);
+    register::describe(&deployments, &deployment, installation.image, &ours, parts)
 }
 
-/// The template's line that a line of the composed unit is from.
+/// Returns the line of the template that a line of the composed unit comes from.
 fn origin(unit: &Unit, composed: &str) -> Option<usize> {
     let (key, value) = composed.split_once('=')?;
     let sections = ["Unit", "Service", "Install"].into_iter().chain(unit.parsed.extensions());

@@ -1,158 +1,183 @@
-//! Containers as a list: what is installed, what systemd says of it, and what is wrong with it.
+//! The list of containers: what is installed, what systemd says about it, and what is wrong with it.
 //!
-//! Nothing that is broken keeps the rest from being shown: it is a row with its problem.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! A broken container does not keep the others from being shown: it gets a row with its problem.
 
 use serde::Serialize;
 
-use crate::container::deployment::{self, Deployments, Info};
-use crate::container::registration;
+use crate::container::deployment::Deployments;
+use crate::container::entries::Entry;
+use crate::container::info::Info;
 use crate::container::state::State;
-use crate::error::Result;
+use crate::container::{derived, registration, stale};
+use crate::error::{Error, Result};
 use crate::install::recovery;
-use crate::name::Name;
+use crate::install::site::Site;
+use crate::name::{Deployment, Name};
 use crate::store::Store;
-use crate::system::files;
-use crate::system::systemd::{self, UnitState};
+use crate::system::systemd::status::UnitStatus;
 
-/// A container, or what is in the place of one; the fields are the JSON keys.
+/// A container, or something that is in the way of one; the fields are the JSON keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Row {
-    /// Its name, or that of a file which is none's.
+pub struct ContainerRow {
+    /// Its name, or that of a file that belongs to no container.
     pub name: String,
-    /// What systemd says: `active (running)`; `no service` where there is no unit; empty where no systemd runs.
+    /// State of its unit, as `active (running)`; `no service` if it has no unit, and empty if systemd is not running.
     pub state: String,
-    /// Its current deployment.
+    /// Name of its current deployment.
     pub deployment: Option<String>,
-    /// The image that this was made of.
+    /// The image that the deployment was made of.
     pub image: Option<String>,
-    /// Digest of that image's manifest.
+    /// Digest of the image's manifest.
     pub digest: Option<String>,
-    /// Since when it is in this state, as systemd writes it.
+    /// Time of the last change of state, as systemd writes it.
     pub since: Option<String>,
-    /// The digest that its image has in the store now, if that is another one.
+    /// Digest of its image in the store, if that is a different one.
     pub pending: Option<String>,
-    /// The deployment that is to be current next.
+    /// Name of the deployment that is staged for the next switch.
     pub staged: Option<String>,
-    /// Whether it is left alone in updates.
+    /// Whether updates skip it.
     pub held: bool,
     /// What is wrong with it.
     pub problems: Vec<String>,
 }
 
-/// All containers by name, then what is none.
-pub fn list(deployments: &Deployments, store: Option<&Store>) -> Result<Vec<Row>> {
-    let found = recovery::find(deployments)?;
-    let names: BTreeSet<Name> = found.names.into_iter().filter(|name| is_one(deployments, name)).collect();
-    let states = systemd::states(deployments.root(), &names)?;
-    let mut rows: Vec<Row> = names.iter().map(|name| row(deployments, store, name, &states)).collect();
-    for entry in files::names(&deployments.path(""))? {
-        let problem = match deployment::owner(&entry) {
-            _ if entry.starts_with('.') => None,
-            None => Some("it is no name of a container or deployment"),
-            Some(_) if deployment::is_called_so(&entry) && !deployments.is_deployment(&entry) => {
-                Some("it is no deployment, though it is called so; remove it by hand")
-            }
-            Some(_) => None,
-        };
-        if let Some(problem) = problem.map(str::to_owned) {
-            rows.push(Row { name: entry, problems: vec![problem], ..Row::default() });
+/// Lists all containers by name, and then files that belong to no container.
+pub fn list(site: &Site, store: Option<&Store>) -> Result<Vec<ContainerRow>> {
+    let found = recovery::find(&site.deployments)?;
+    let names: Vec<Name> = found.names.into_iter().filter(|name| exists(&site.deployments, name)).collect();
+    let mut rows = Vec::new();
+    for (name, status) in names.iter().zip(statuses(site, &names)?) {
+        rows.push(row(&site.deployments, store, name, status));
+    }
+    for (file_name, entry) in site.deployments.entries()? {
+        if let Some(problem) = problem_of_entry(&site.deployments, &file_name, &entry).map(str::to_owned) {
+            rows.push(ContainerRow { name: file_name, problems: vec![problem], ..ContainerRow::default() });
         }
     }
     Ok(rows)
 }
 
-/// The lock files and leftovers of one that was removed are none.
-fn is_one(deployments: &Deployments, name: &Name) -> bool {
-    let path = deployments.path(name.as_str());
-    path.is_symlink()
-        || path.exists()
-        || deployments.all(name).is_ok_and(|(all, temporary)| !all.is_empty() || !temporary.is_empty())
-        || crate::install::register::is_there(deployments.root(), name)
+/// What systemd says of all units at once; nothing where it does not run.
+fn statuses(site: &Site, names: &[Name]) -> Result<Vec<Option<UnitStatus>>> {
+    if !site.manager.is_running() {
+        return Ok(vec![None; names.len()]);
+    }
+    let units: Vec<String> = names.iter().map(Name::unit).collect();
+    let mut found = site.manager.show(&units)?;
+    let take = |unit: &String| {
+        let index = found.iter().position(|status| status.id == *unit)?;
+        Some(found.swap_remove(index))
+    };
+    Ok(units.iter().map(take).collect())
+}
+
+/// What is wrong with an entry of the directory, if it belongs to no container.
+fn problem_of_entry(deployments: &Deployments, file_name: &str, entry: &Entry) -> Option<&'static str> {
+    match entry {
+        _ if file_name.starts_with('.') => None,
+        Entry::Foreign => Some("it is not the name of a container or a deployment"),
+        Entry::Deployment(deployment) if !deployments.is_deployment(deployment) => {
+            Some("it is not a deployment, though its name has the form of one; remove it by hand")
+        }
+        _ => None,
+    }
+}
+
+/// Whether there is a container of this name. Lock files and leftovers of a removed container do not count.
+fn exists(deployments: &Deployments, name: &Name) -> bool {
+    let link = deployments.link(name);
+    let found = || deployments.all(name);
+    link.is_symlink()
+        || link.exists()
+        || found().is_ok_and(|found| !found.deployments.is_empty() || !found.leftovers.is_empty())
+        || derived::is_there(deployments.root(), name)
 }
 
 fn row(
     deployments: &Deployments,
     store: Option<&Store>,
     name: &Name,
-    states: &BTreeMap<String, UnitState>,
-) -> Row {
-    let mut row = Row { name: name.to_string(), ..Row::default() };
-    let unit = states.get(&name.unit());
-    row.state = unit.map(UnitState::to_string).unwrap_or_default();
-    row.since = unit.and_then(|unit| unit.since.clone());
+    status: Option<UnitStatus>,
+) -> ContainerRow {
+    let mut row = ContainerRow { name: name.to_string(), ..ContainerRow::default() };
+    row.state = status.as_ref().map(UnitStatus::to_string).unwrap_or_default();
+    row.since = status.and_then(|status| status.since);
+    let mut current_info = None;
     match deployments.current(name) {
         Err(e) => row.problems.push(e.to_string()),
         Ok(None) => row
             .problems
             .push("it has no current deployment; an installation or removal was interrupted".into()),
-        Ok(Some(current)) => match deployments.info(&current) {
-            Err(e) => {
-                row.problems.push(e.to_string());
-                row.deployment = Some(current);
+        Ok(Some(current)) => {
+            row.deployment = Some(current.to_string());
+            match deployments.info(&current) {
+                Err(e) => row.problems.push(e.to_string()),
+                Ok(info) => {
+                    describe(&mut row, deployments, store, &current, &info);
+                    current_info = Some(info);
+                }
             }
-            Ok(info) => describe(&mut row, deployments, store, name, current, info),
-        },
+        }
     }
     match State::load(deployments, name) {
-        Ok(state) => describe_updates(&mut row, deployments, &state),
+        Ok(state) => describe_updates(&mut row, deployments, &state, current_info.as_ref()),
         Err(e) => row.problems.push(e.to_string()),
     }
-    row.problems.extend(recovery::staleness(deployments.root(), name).map(|why| why.to_string()));
+    row.problems.extend(stale::reason(deployments.root(), name).map(|why| why.to_string()));
     row
 }
 
-fn describe_updates(row: &mut Row, deployments: &Deployments, state: &State) {
-    row.staged =
-        state.staged(deployments).map(str::to_owned).filter(|staged| row.deployment.as_ref() != Some(staged));
+fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &State, info: Option<&Info>) {
+    let staged = state.staged(deployments).map(|staged| staged.to_string());
+    row.staged = staged.filter(|staged| row.deployment.as_ref() != Some(staged));
     row.held = state.hold;
     if let Some(switch) = &state.switch {
-        row.problems.push(format!("it is being switched to {}, or that was interrupted", switch.to));
+        row.problems.push(format!("a switch to {} is under way, or was interrupted", switch.to));
     }
-    let failed = state.bad.iter().find(|bad| row.pending.as_ref() == Some(&bad.digest));
-    row.problems.extend(failed.map(|bad| format!("the image that is pending failed: {}", bad.reason)));
+    let pending = row.pending.as_ref().and_then(|digest| digest.parse().ok());
+    let wanted = info.map(|info| state.wanted(deployments, info));
+    let user_values = wanted.as_ref().and_then(|info| Some(&info.ours()?.user_values));
+    if let (Some(digest), Some(user_values)) = (pending, user_values) {
+        let failure = state.failed_before(&digest, user_values);
+        row.problems
+            .extend(failure.map(|failure| format!("the pending image failed before: {}", failure.reason)));
+    }
 }
 
 fn describe(
-    row: &mut Row,
+    row: &mut ContainerRow,
     deployments: &Deployments,
     store: Option<&Store>,
-    name: &Name,
-    current: String,
-    info: Info,
+    current: &Deployment,
+    info: &Info,
 ) {
-    let digest =
-        if info.is_of_original() { format!("sha256:{}", info.revision) } else { info.digest.clone() };
-    let in_store = store.and_then(|store| store.find(&info.image).ok());
-    row.pending = in_store.map(|image| image.digest).filter(|found| *found != digest);
+    let digest = info.digest();
+    let in_store = store.and_then(|store| store.find(&info.image).ok()).map(|image| image.digest);
+    row.pending = in_store.filter(|found| Some(found) != digest.as_ref()).map(|found| found.to_string());
     if !info.has_container_service {
         row.state = "no service".into();
     }
-    if !info.is_of_original() {
-        row.problems.extend(problem_of_registration(deployments, name, &current));
+    if !info.is_of_atomic() {
+        row.problems.extend(problem_of_registration(deployments, current));
     }
-    row.deployment = Some(current);
-    row.image = Some(info.image);
-    row.digest = Some(digest);
+    row.image = Some(info.image.clone());
+    row.digest = digest.map(|digest| digest.to_string());
 }
 
-fn problem_of_registration(deployments: &Deployments, name: &Name, current: &str) -> Option<String> {
-    let mend = "'systemctl restart syscontainers-reconcile.service' mends that";
-    match registration::find(deployments.root(), name) {
-        Ok(Some((_, registration))) if registration.deployment == current => None,
-        Ok(Some((path, registration))) => Some(format!(
-            "{} is of deployment {}, not {current}; {mend}",
-            path.display(),
-            registration.deployment
-        )),
-        Ok(None) => Some(format!("it is not registered, or masked; {mend}")),
-        Err(e) => Some(format!("{e}; {mend}")),
+fn problem_of_registration(deployments: &Deployments, current: &Deployment) -> Option<String> {
+    let repair = "'systemctl restart syscontainers-reconcile.service' repairs that";
+    match registration::find(deployments.root(), current.name()) {
+        Ok(Some((_, registration))) if registration.deployment == *current => None,
+        Ok(Some((path, registration))) => {
+            Some(format!("{path} describes deployment {}, not {current}; {repair}", registration.deployment))
+        }
+        Ok(None) => Some(format!("it is not registered, or masked; {repair}")),
+        Err(e) => Some(format!("{e}; {repair}")),
     }
 }
 
-/// What `--filter=KEY=VALUE` is about.
+/// A condition on containers: `--filter=KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     key: Key,
@@ -169,14 +194,10 @@ enum Key {
 }
 
 impl std::str::FromStr for Filter {
-    type Err = crate::error::Error;
+    type Err = Error;
 
     fn from_str(text: &str) -> Result<Filter> {
-        let usage = || {
-            crate::error::Error::usage(
-                "expected KEY=VALUE, where KEY is name, state, image, digest or problem",
-            )
-        };
+        let usage = || Error::usage("expected KEY=VALUE, where KEY is name, state, image, digest or problem");
         let (key, value) = text.split_once('=').ok_or_else(usage)?;
         let key = match key {
             "name" => Key::Name,
@@ -191,8 +212,8 @@ impl std::str::FromStr for Filter {
 }
 
 impl Filter {
-    /// Whether a row has the value, as a part.
-    pub fn accepts(&self, row: &Row) -> bool {
+    /// Whether the value is part of what a row has for the key.
+    pub fn accepts(&self, row: &ContainerRow) -> bool {
         let has = |text: &str| text.contains(&self.value);
         match self.key {
             Key::Name => has(&row.name),
@@ -210,11 +231,11 @@ mod tests {
 
     #[test]
     fn filters() {
-        let row = Row {
+        let row = ContainerRow {
             name: "web".into(),
             state: "active (running)".into(),
             problems: vec!["odd".into()],
-            ..Row::default()
+            ..ContainerRow::default()
         };
         for (text, accepted) in [
             ("name=we", true),

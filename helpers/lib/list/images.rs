@@ -1,4 +1,4 @@
-//! Images of the store as text and as JSON.
+//! The images in the store, as text and as JSON.
 
 use std::fmt::Write;
 
@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::image::exports::Variables;
+use crate::program::bytes;
+use crate::program::log;
 use crate::program::table;
-use crate::store::catalog::Entry;
+use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
 
-/// One image; syscontainer-images(8) has the schema.
-pub fn to_json(entry: &Entry, users: &Users) -> Value {
+/// An image as JSON; syscontainer-images(8) has the schema.
+pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     let (name, tag) = split(&entry.image.name);
     json!({
         "image": entry.image.name, "name": name, "tag": tag, "digest": entry.image.digest, "commit": entry.image.commit,
@@ -20,14 +22,14 @@ pub fn to_json(entry: &Entry, users: &Users) -> Value {
     })
 }
 
-/// The layers of an image, lowest first.
-pub fn layers_to_json(entry: &Entry) -> Value {
-    let layer = |layer: &crate::store::catalog::Layer| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
+/// The layers of an image as JSON, lowest first.
+pub fn layers_to_json(entry: &CatalogEntry) -> Value {
+    let layer = |layer: &LayerBlob| json!({"digest": layer.digest, "size": layer.size, "media-type": layer.media_type});
     entry.layers.iter().map(layer).collect()
 }
 
-/// One line for each image, below a heading.
-pub fn table(entries: &[Entry], users: &Users) -> String {
+/// A table of images, with a heading.
+pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
     let heading = ["NAME", "TAG", "DIGEST", "CREATED", "SIZE", "UNIQUE", "SIGNER", "USED BY"];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
@@ -36,10 +38,10 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
         [
             name.to_owned(),
             tag.to_owned(),
-            entry.image.digest.trim_start_matches("sha256:").chars().take(12).collect(),
+            entry.image.digest.short().to_owned(),
             entry.created.as_deref().map_or("-", |created| created.get(..10).unwrap_or(created)).to_owned(),
-            bytes(entry.size),
-            bytes(entry.unique),
+            bytes::shown(entry.size),
+            bytes::shown(entry.unique),
             entry.signer.clone().unwrap_or_else(|| "-".into()),
             if used.is_empty() { "-".into() } else { used },
         ]
@@ -48,23 +50,23 @@ pub fn table(entries: &[Entry], users: &Users) -> String {
 }
 
 /// Everything about one image, for people.
-pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<String> {
+pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "{key:<9} {}", table::shown(value));
+        let _ = writeln!(out, "{key:<9} {}", log::printable(value));
     };
     line("Image", &entry.image.name);
-    line("Digest", &entry.image.digest);
+    line("Digest", entry.image.digest.as_ref());
     line("Commit", &entry.image.commit);
     line("Created", entry.created.as_deref().unwrap_or("-"));
-    line("Size", &format!("{} ({} unique)", bytes(entry.size), bytes(entry.unique)));
+    line("Size", &format!("{} ({} unique)", bytes::shown(entry.size), bytes::shown(entry.unique)));
     line("Signer", entry.signer.as_deref().unwrap_or("-"));
     line("Used by", &users.of_commit(&entry.image.commit).join(" "));
     for (key, value) in entry.image.labels()? {
         line("Label", &format!("{key}={value}"));
     }
     for layer in &entry.layers {
-        line("Layer", &format!("{} {} {}", layer.digest, bytes(layer.size), layer.media_type));
+        line("Layer", &format!("{} {} {}", layer.digest, bytes::shown(layer.size), layer.media_type));
     }
     for (name, value) in &variables.defaults {
         line("Variable", &format!("{name}={value}"));
@@ -75,36 +77,14 @@ pub fn details(entry: &Entry, users: &Users, variables: &Variables) -> Result<St
     Ok(out)
 }
 
-/// Name and tag, or name and digest.
+/// Splits a name in the store into name and tag, or name and digest.
 fn split(image: &str) -> (&str, &str) {
     image.split_once('@').or_else(|| image.rsplit_once(':')).unwrap_or((image, ""))
-}
-
-/// Units are those of 1024.
-fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut rest = count as f64;
-    for unit in units {
-        if rest < 1024.0 || unit == "TiB" {
-            return if unit == "B" { format!("{count} B") } else { format!("{rest:.1} {unit}") };
-        }
-        rest /= 1024.0;
-    }
-    String::new()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        for (count, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (1 << 50, "1024.0 TiB")]
-        {
-            assert_eq!(bytes(count), text);
-        }
-    }
 
     #[test]
     fn names_have_a_tag_or_a_digest() {

@@ -1,4 +1,4 @@
-//! What is there, as text and as JSON.
+//! The containers and the images of this host, as text and as JSON.
 
 pub mod containers;
 pub mod images;

@@ -1,7 +1,10 @@
-//! The OCI runtime configuration.
+//! The OCI runtime configuration: parsing, upgrading and what follows from it. Nothing here asks systemd or runs a process.
 
+pub mod capabilities;
 pub mod config;
+pub mod mount;
 pub mod mountpoints;
+pub mod normalise;
 pub mod resources;
-#[cfg(feature = "store")]
 pub mod seccomp;
+pub mod signal;

@@ -1,66 +1,63 @@
-//! Mount points inside a rootfs.
+//! Mount points inside a root file system.
 //!
-//! Runtimes create the ones that are missing, at every start, in a tree that is the store's. So checkout makes them once
-//! and records them. Symlinks are followed as the container sees them, never out of the rootfs.
+//! Runtimes would create missing ones at every start, in a tree whose files are the store's. So checkout creates them once and
+//! records them. Symlinks are followed as the container sees them, never out of the root file system.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use crate::error::{Context, Result};
+use crate::oci::config::Normalised;
+use crate::oci::mount::Mount;
+use crate::system::files;
 
-use crate::error::{Context, Error, Result};
-use crate::oci::config;
-
-/// As many as the kernel follows.
-const MAX_SYMLINKS: usize = 40;
-
-/// What a mount needs to be mounted on.
+/// What a file system is mounted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum PointKind {
     Directory,
     File,
 }
 
-/// What mounts are on besides what a configuration says.
+/// Mount points that are files, which a configuration does not tell.
 #[derive(Debug, Default)]
-pub struct Files {
-    /// Destinations in the container that are files.
+pub struct FileMounts {
+    /// Further files in the container that something is mounted on.
     pub extra: Vec<PathBuf>,
-    /// Paths on the host that are files, or will be.
+    /// Bind sources on the host that are files, or will be.
     pub sources: BTreeSet<PathBuf>,
 }
 
-/// Creates what is missing for the mounts of `config`, and its working directory; returns what was created, as the
-/// container sees it, in order.
-pub fn create(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<PathBuf>> {
+/// Creates the missing mount points of `config`, and its working directory. Returns what was created, as the container sees it,
+/// in order.
+pub fn create(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<PathBuf>> {
     let mut created = Vec::new();
     for (path, kind) in needed(rootfs, config, files)? {
         make(rootfs, &path, kind, &mut created)
-            .context(|| format!("cannot make mount point {}", path.display()))?;
+            .context(|| format!("cannot create mount point {}", path.display()))?;
     }
     Ok(created)
 }
 
-/// What [`create`] would create, without what that needs in turn.
-pub fn missing(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<PathBuf>> {
+/// Returns what [`create`] would create, except parent directories.
+pub fn missing(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<PathBuf>> {
     let needed = needed(rootfs, config, files)?.into_iter().map(|(path, _)| path);
     Ok(needed.filter(|path| rootfs.join(below_root(path)).symlink_metadata().is_err()).collect())
 }
 
-/// Paths free of symlinks that something is mounted on, or is to be in the rootfs itself.
-fn needed(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<(PathBuf, Kind)>> {
-    let mounts = config::mounts(config).filter_map(|mount| wanted(mount, files));
-    let mut wanted: Vec<(PathBuf, Kind)> = mounts.collect();
-    wanted.extend(files.extra.iter().map(|path| (path.clone(), Kind::File)));
-    if let Some(cwd) = config.pointer("/process/cwd").and_then(Value::as_str) {
-        wanted.push((Path::new("/").join(cwd), Kind::Directory));
+/// Returns paths without symlinks of what has to exist in the root file system itself.
+fn needed(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<(PathBuf, PointKind)>> {
+    let mounts = config.mounts().filter_map(|mount| wanted(mount, files));
+    let mut wanted: Vec<(PathBuf, PointKind)> = mounts.collect();
+    wanted.extend(files.extra.iter().map(|path| (path.clone(), PointKind::File)));
+    if let Some(cwd) = config.working_directory() {
+        wanted.push((Path::new("/").join(cwd), PointKind::Directory));
     }
-    let mut needed: Vec<(PathBuf, Kind)> = Vec::new();
+    let mut needed: Vec<(PathBuf, PointKind)> = Vec::new();
     for (path, kind) in wanted {
-        let path = resolve(rootfs, &path)?;
-        // What lies below a mount is not in the rootfs.
+        let path = files::resolve_inside(rootfs, &path)?;
+        // What is below a mount point is not in the root file system.
         if !needed.iter().any(|(above, _)| path.starts_with(above)) {
             needed.push((path, kind));
         }
@@ -68,58 +65,20 @@ fn needed(rootfs: &Path, config: &Value, files: &Files) -> Result<Vec<(PathBuf, 
     Ok(needed)
 }
 
-fn wanted(mount: &Value, files: &Files) -> Option<(PathBuf, Kind)> {
-    let is_file = config::bind_source(mount)
+fn wanted(mount: Mount<'_>, files: &FileMounts) -> Option<(PathBuf, PointKind)> {
+    let is_file = mount
+        .bind_source()
         .is_some_and(|source| files.sources.contains(source) || source.exists() && !source.is_dir());
-    Some((config::destination(mount)?, if is_file { Kind::File } else { Kind::Directory }))
-}
-
-/// The path that `path` is inside the rootfs, free of symlinks; what does not exist stays as it is.
-pub fn resolve(rootfs: &Path, path: &Path) -> Result<PathBuf> {
-    let mut done = PathBuf::from("/");
-    let mut rest: Vec<_> = path.components().rev().map(own).collect();
-    let mut followed = 0;
-    while let Some(component) = rest.pop() {
-        match component.as_os_str().to_str() {
-            Some("/" | ".") => {}
-            Some("..") => {
-                done.pop();
-            }
-            _ => {
-                let next = done.join(&component);
-                match fs::read_link(rootfs.join(below_root(&next))) {
-                    Ok(target) => {
-                        followed += 1;
-                        if followed > MAX_SYMLINKS {
-                            return Err(Error::new(format!(
-                                "too many symlinks in mount point {}",
-                                path.display()
-                            )));
-                        }
-                        if target.is_absolute() {
-                            done = PathBuf::from("/");
-                        }
-                        rest.extend(target.components().rev().map(own));
-                    }
-                    Err(_) => done = next,
-                }
-            }
-        }
-    }
-    Ok(done)
-}
-
-fn own(component: Component<'_>) -> PathBuf {
-    PathBuf::from(component.as_os_str())
+    Some((mount.destination()?, if is_file { PointKind::File } else { PointKind::Directory }))
 }
 
 fn below_root(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-fn make(rootfs: &Path, path: &Path, kind: Kind, created: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn make(rootfs: &Path, path: &Path, kind: PointKind, created: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut parents: Vec<&Path> = path.ancestors().filter(|p| *p != Path::new("/")).collect();
-    let last = (kind == Kind::File && !parents.is_empty()).then(|| parents.remove(0));
+    let last = (kind == PointKind::File && !parents.is_empty()).then(|| parents.remove(0));
     for directory in parents.into_iter().rev() {
         match fs::create_dir(rootfs.join(below_root(directory))) {
             Ok(()) => created.push(directory.to_path_buf()),
@@ -140,6 +99,7 @@ fn make(rootfs: &Path, path: &Path, kind: Kind, created: &mut Vec<PathBuf>) -> s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::config::Config;
     use serde_json::json;
 
     #[test]
@@ -150,7 +110,7 @@ mod tests {
         fs::create_dir_all(rootfs.join("var")).unwrap();
         std::os::unix::fs::symlink("/run", rootfs.join("var/run")).unwrap();
         std::os::unix::fs::symlink("../../../../../../tmp/out", rootfs.join("climb")).unwrap();
-        let config = json!({
+        let config = Config::new(json!({
             "process": {"cwd": "/work"},
             "mounts": [
                 {"destination": "/dev", "type": "tmpfs"},
@@ -159,9 +119,14 @@ mod tests {
                 {"destination": "/etc/resolv.conf", "type": "bind", "source": "/proc/self/status"},
                 {"destination": "/climb/y", "type": "tmpfs"},
             ]
-        });
-        let made = create(rootfs, &config, &Files { extra: vec!["/run/notify".into()], ..Files::default() })
-            .unwrap();
+        }))
+        .normalised();
+        let made = create(
+            rootfs,
+            &config,
+            &FileMounts { extra: vec!["/run/notify".into()], ..FileMounts::default() },
+        )
+        .unwrap();
         let expected = [
             "/dev",
             "/run/x",
@@ -176,15 +141,14 @@ mod tests {
         assert_eq!(made, expected.map(PathBuf::from));
         assert!(rootfs.join("etc/resolv.conf").is_file() && rootfs.join("tmp/out/y").is_dir());
         assert!(!rootfs.join("dev/pts").exists());
-        assert_eq!(create(rootfs, &config, &Files::default()).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(create(rootfs, &config, &FileMounts::default()).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
     fn symlink_loops_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("a", dir.path().join("a")).unwrap();
-        assert!(
-            create(dir.path(), &json!({"mounts": [{"destination": "/a/b"}]}), &Files::default()).is_err()
-        );
+        let config = Config::new(json!({"mounts": [{"destination": "/a/b"}]})).normalised();
+        assert!(create(dir.path(), &config, &FileMounts::default()).is_err());
     }
 }

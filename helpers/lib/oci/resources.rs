@@ -1,21 +1,23 @@
 //! `linux.resources` of a runtime configuration as settings of the unit.
 //!
-//! The payload lives in the unit's cgroup, so systemd sets limits and device rules; a runtime that also did would be a
-//! second place that decides, and crun without its cgroup manager ignores them silently. Formulas for version 1 values
-//! are those of the runtimes: shares 2..262144 to weight 1..10000, block weight 10..1000 to 1..10000.
+//! The payload lives in the unit's cgroup, so systemd sets limits and device rules. Two places must not decide about them, and
+//! crun without its cgroup manager silently ignores them anyway. Values of cgroups version 1 are converted as runtimes do:
+//! shares 2..262144 to weight 1..10000, block weight 10..1000 to 1..10000.
 
 use serde_json::Value;
 
-/// What the resources amount to.
+use crate::oci::config::Normalised;
+
+/// The settings that resources become.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct ResourceSettings {
     /// Settings of `[Service]`, see systemd.resource-control(5).
     pub settings: Vec<(String, String)>,
-    /// JSON names of what systemd has no setting for.
+    /// JSON names of the resources that systemd has no setting for.
     pub ignored: Vec<String>,
 }
 
-impl Settings {
+impl ResourceSettings {
     fn set(&mut self, key: &str, value: impl ToString) {
         self.settings.push((key.to_owned(), value.to_string()));
     }
@@ -25,10 +27,10 @@ impl Settings {
     }
 }
 
-/// The settings that a configuration asks for.
-pub fn settings(config: &Value) -> Settings {
-    let mut out = Settings::default();
-    let resources = config.pointer("/linux/resources").and_then(Value::as_object);
+/// Converts the resources of a configuration.
+pub fn settings(config: &Normalised) -> ResourceSettings {
+    let mut out = ResourceSettings::default();
+    let resources = config.resources();
     devices(resources.and_then(|r| r.get("devices")), &mut out);
     for (key, value) in resources.into_iter().flatten() {
         match key.as_str() {
@@ -59,28 +61,28 @@ fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
     value.as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v)).filter(|(_, v)| !is_empty(v))
 }
 
-/// Negative limits mean that there is none.
+/// Returns a limit as systemd writes it; a negative one means that there is no limit.
 fn limit(value: i64) -> String {
     if value < 0 { "infinity".into() } else { value.to_string() }
 }
 
-fn memory(memory: &Value, out: &mut Settings) {
+fn memory(memory: &Value, out: &mut ResourceSettings) {
     let max = memory.get("limit").and_then(Value::as_i64);
     for (key, value) in entries(memory) {
-        match (key, value.as_i64()) {
-            ("limit", Some(bytes)) => out.set("MemoryMax", limit(bytes)),
-            ("reservation", Some(bytes)) => out.set("MemoryLow", limit(bytes)),
-            // OCI counts memory and swap together.
-            ("swap", Some(bytes)) if bytes < 0 => out.set("MemorySwapMax", "infinity"),
-            ("swap", Some(bytes)) if max.is_some_and(|max| (0..=bytes).contains(&max)) => {
-                out.set("MemorySwapMax", bytes - max.unwrap_or_default());
+        match (key, value.as_i64(), max) {
+            ("limit", Some(bytes), _) => out.set("MemoryMax", limit(bytes)),
+            ("reservation", Some(bytes), _) => out.set("MemoryLow", limit(bytes)),
+            // OCI counts memory and swap together, systemd only swap.
+            ("swap", Some(bytes), _) if bytes < 0 => out.set("MemorySwapMax", "infinity"),
+            ("swap", Some(bytes), Some(max)) if (0..=bytes).contains(&max) => {
+                out.set("MemorySwapMax", bytes - max);
             }
             _ => out.ignore(format!("linux.resources.memory.{key}")),
         }
     }
 }
 
-fn cpu(cpu: &Value, out: &mut Settings) {
+fn cpu(cpu: &Value, out: &mut ResourceSettings) {
     let period = cpu.get("period").and_then(Value::as_u64).filter(|p| *p > 0).unwrap_or(100_000);
     for (key, value) in entries(cpu) {
         match (key, value.as_i64(), value.as_str()) {
@@ -105,13 +107,13 @@ fn is_cpu_list(list: &str) -> bool {
     list.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-'))
 }
 
-fn pids(pids: &Value, out: &mut Settings) {
+fn pids(pids: &Value, out: &mut ResourceSettings) {
     if let Some(count) = pids.get("limit").and_then(Value::as_i64) {
         out.set("TasksMax", if count <= 0 { "infinity".into() } else { count.to_string() });
     }
 }
 
-fn block_io(block_io: &Value, out: &mut Settings) {
+fn block_io(block_io: &Value, out: &mut ResourceSettings) {
     for (key, value) in entries(block_io) {
         let setting = match key {
             "weight" => {
@@ -145,7 +147,7 @@ fn io_weight(weight: &Value) -> i64 {
     1 + (weight.as_i64().unwrap_or(100).clamp(10, 1_000) - 10) * 9_999 / 990
 }
 
-fn unified(unified: &Value, out: &mut Settings) {
+fn unified(unified: &Value, out: &mut ResourceSettings) {
     for (key, value) in entries(unified) {
         let setting = match key {
             "memory.max" => "MemoryMax",
@@ -168,8 +170,9 @@ fn unified(unified: &Value, out: &mut Settings) {
     }
 }
 
-/// Rules are applied in order to a list that denies everything, as runtimes do; the standard pseudo devices are always allowed.
-fn devices(rules: Option<&Value>, out: &mut Settings) {
+/// Converts device rules, which apply in order, as in runtimes, starting from one that denies everything. The standard pseudo
+/// devices are always allowed.
+fn devices(rules: Option<&Value>, out: &mut ResourceSettings) {
     let mut open = false;
     let mut allowed: Vec<(String, String)> = Vec::new();
     for rule in rules.and_then(Value::as_array).into_iter().flatten() {
@@ -198,7 +201,7 @@ fn devices(rules: Option<&Value>, out: &mut Settings) {
     }
 }
 
-/// A rule's devices as systemd names them; `None` for all.
+/// Returns the devices of a rule as systemd names them; `None` for all devices.
 fn device(rule: &Value) -> Option<String> {
     let kind = match rule.get("type").and_then(Value::as_str) {
         Some("c" | "u") => "char",
@@ -208,7 +211,7 @@ fn device(rule: &Value) -> Option<String> {
     let number = |key: &str| rule.get(key).and_then(Value::as_i64).filter(|n| *n >= 0);
     match (number("major"), number("minor")) {
         (Some(major), Some(minor)) => Some(format!("/dev/{kind}/{major}:{minor}")),
-        // systemd takes a driver's name or its number there.
+        // systemd accepts the name of a driver or its number there.
         (Some(major), None) => Some(format!("{kind}-{major}")),
         _ => Some(format!("{kind}-*")),
     }
@@ -217,10 +220,11 @@ fn device(rule: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::config::Config;
     use serde_json::json;
 
     fn of(resources: Value) -> (Vec<String>, Vec<String>) {
-        let out = settings(&json!({"linux": {"resources": resources}}));
+        let out = settings(&Config::new(json!({"linux": {"resources": resources}})).normalised());
         (out.settings.iter().map(|(k, v)| format!("{k}={v}")).collect(), out.ignored)
     }
 

@@ -1,24 +1,22 @@
-//! The seccomp profile of the host's container tools as a runtime configuration has it: containers/common, seccomp.json.
+//! The seccomp profile of the host's container tools, containers/common's seccomp.json, converted for a runtime configuration.
 //!
-//! Neither crun nor runc has a profile of its own; engines make theirs of this file, which has conditions on architecture,
+//! Neither crun nor runc has a profile of its own. Engines derive theirs from this file, in which rules depend on architecture,
 //! capabilities and kernel.
-
-use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Result};
 use crate::paths::Root;
 
-/// Where administrators and packages put it.
+/// Where administrators and packages put the profile; the first file wins.
 const FILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
 
-/// The profile for a payload with these capabilities; `None` where the host has none.
+/// Returns `linux.seccomp` for a payload with these capabilities; `None` where the host has no profile.
 pub fn profile(root: &Root, capabilities: &[&str]) -> Result<Option<Value>> {
-    let Some(path) = FILES.iter().map(Path::new).find(|path| root.join(path).is_file()) else {
+    let Some(path) = FILES.into_iter().find(|path| root.join(*path).is_file()) else {
         return Ok(None);
     };
-    let what = || format!("cannot read the seccomp profile {}", path.display());
+    let what = || format!("cannot read the seccomp profile {}", path);
     let text = std::fs::read(root.join(path)).context(what)?;
     let profile: Value = serde_json::from_slice(&text).context(what)?;
     Ok(Some(convert(&profile, std::env::consts::ARCH, capabilities)))
@@ -43,7 +41,7 @@ fn convert(profile: &Value, arch: &str, capabilities: &[&str]) -> Value {
             arches && caps
         };
         let empty = |key| rule.get(key).and_then(Value::as_object).is_none_or(Map::is_empty);
-        // A minimal kernel is one that systemd needs anyway.
+        // Rules also name a minimal kernel version, which is older than what systemd requires.
         (empty("includes") || meets(&rule["includes"])) && (empty("excludes") || !meets(&rule["excludes"]))
     };
     let syscalls = list(profile, "syscalls").filter(applies).map(syscall);
@@ -51,7 +49,7 @@ fn convert(profile: &Value, arch: &str, capabilities: &[&str]) -> Value {
     Value::Object(out)
 }
 
-/// The keys that the runtime specification has.
+/// Keeps those keys of a rule that the runtime specification has.
 fn syscall(rule: &Value) -> Value {
     let mut out = Map::new();
     for key in ["names", "action", "errnoRet"] {
@@ -70,7 +68,7 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// An architecture as conditions, and as seccomp itself, name it.
+/// Returns the names of an architecture in conditions, and in seccomp itself.
 fn names_of(arch: &str) -> (&str, &str) {
     match arch {
         "x86_64" => ("amd64", "SCMP_ARCH_X86_64"),

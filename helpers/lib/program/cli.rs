@@ -4,69 +4,75 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Kind, Result};
 use crate::program::log;
+use crate::program::options::{Argument, Request};
 
-/// What a program says about itself.
-pub struct Program {
-    /// File name, man page and log identifier.
-    pub name: &'static str,
-    /// Text of `--help`: a `Usage:` line, what it does, every option.
-    pub usage: &'static str,
-}
-
-/// What the command line asked for.
-pub enum Command<A> {
-    /// Do the program's job.
-    Run(A),
-    /// Print the usage on stdout.
-    Help,
-    /// Print name and version on stdout.
-    Version,
-}
+pub use crate::program::options::{Completes, Opt, Program};
 
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum Outcome {
     /// With nothing more to tell: 0.
-    Plainly,
-    /// There is something to do, which was not asked for: 5.
-    Pending,
+    Success,
+    /// What was checked is not as it should be, and what was printed says why: 1.
+    Findings,
+    /// There is an update, which was only asked about: 5.
+    UpdateAvailable,
 }
 
-impl From<()> for Done {
-    fn from((): ()) -> Done {
-        Done::Plainly
+impl From<()> for Outcome {
+    fn from((): ()) -> Outcome {
+        Outcome::Success
     }
 }
 
 /// Parses, runs, reports: 0 is done, 1 is failed, 2 is called wrongly, 3 is not found, 4 is
-/// rolled back, 5 is that there is something to do. The only place that prints an error.
-pub fn main<A, D: Into<Done>>(
+/// reverted, 5 is that there is an update. The only place that prints an error.
+pub fn main<A, O: Into<Outcome>>(
     program: &Program,
-    parse: impl FnOnce(&mut lexopt::Parser) -> Result<Command<A>, lexopt::Error>,
-    run: impl FnOnce(A) -> Result<D>,
+    parse: impl FnOnce(Vec<Argument>) -> Result<A, lexopt::Error>,
+    run: impl FnOnce(A) -> Result<O>,
 ) -> ExitCode {
     log::init(program.name);
-    let mut parser = lexopt::Parser::from_env();
-    let result = match parse(&mut parser) {
-        Ok(Command::Run(args)) => run(args).map(Into::into),
-        Ok(Command::Help) => print(program.usage).map(Into::into),
-        Ok(Command::Version) => {
-            print(&format!("{} {}\n", program.name, env!("CARGO_PKG_VERSION"))).map(Into::into)
-        }
-        Err(e) => Err(Error::usage(format!("{e}; see '{} --help'", program.name))),
-    };
-    match result {
-        Ok(Done::Plainly) => ExitCode::SUCCESS,
-        Ok(Done::Pending) => ExitCode::from(5),
+    let status = match execute(program, parse, run) {
+        Ok(outcome) => outcome.status(),
         Err(e) => {
             log::error(&e.to_string());
-            ExitCode::from(match e.kind() {
-                Kind::Failure => 1,
-                Kind::Usage => 2,
-                Kind::NotFound => 3,
-                Kind::RolledBack => 4,
-            })
+            status(e.kind())
         }
+    };
+    // The man page has the same statuses, which tests/programs.rs checks.
+    debug_assert!(program.statuses.contains(&status), "{} does not say what {status} means", program.name);
+    ExitCode::from(status)
+}
+
+fn execute<A, O: Into<Outcome>>(
+    program: &Program,
+    parse: impl FnOnce(Vec<Argument>) -> Result<A, lexopt::Error>,
+    run: impl FnOnce(A) -> Result<O>,
+) -> Result<Outcome> {
+    let usage = |e| Error::usage(format!("{e}; see '{} --help'", program.name));
+    match program.read(lexopt::Parser::from_env()).map_err(usage)? {
+        Request::Print(text) => print(&text).map(Into::into),
+        Request::Run(arguments) => run(parse(arguments).map_err(usage)?).map(Into::into),
+    }
+}
+
+impl Outcome {
+    fn status(self) -> u8 {
+        match self {
+            Outcome::Success => 0,
+            Outcome::Findings => 1,
+            Outcome::UpdateAvailable => 5,
+        }
+    }
+}
+
+fn status(kind: Kind) -> u8 {
+    match kind {
+        Kind::Failure => 1,
+        Kind::Usage => 2,
+        Kind::NotFound => 3,
+        Kind::Reverted => 4,
     }
 }
 

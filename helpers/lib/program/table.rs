@@ -1,21 +1,26 @@
 //! Tables for people.
 
-/// Rows of cells as lines, with cells of one column below each other.
+use unicode_width::UnicodeWidthStr;
+
+use crate::program::log;
+
+/// Rows of cells as lines, with the columns aligned as they are wide on a terminal.
 pub fn format<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let rows: Vec<[String; COLUMNS]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| log::printable(cell))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     let mut out = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", shown(cell)));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width - cell.width() + 2));
+        }
+        out.push_str(line.trim_end());
         out.push('\n');
     }
     out
-}
-
-/// Text of images cannot move a terminal's cursor.
-pub fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -26,5 +31,7 @@ mod tests {
     fn columns_are_as_wide_as_their_cells() {
         let rows = [["a", "b"], ["long", "x\u{1b}[1m"]].map(|row| row.map(str::to_owned));
         assert_eq!(format(&rows), "a     b\nlong  x\u{fffd}[1m\n");
+        let rows = [["漢字", "a"], ["e\u{301}", "b"]].map(|row| row.map(str::to_owned));
+        assert_eq!(format(&rows), "漢字  a\ne\u{301}     b\n");
     }
 }

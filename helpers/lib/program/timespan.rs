@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Units with their names, in seconds, largest first.
-const UNITS: [(u64, &[&str]); 5] = [
-    (604_800, &["w", "week", "weeks"]),
-    (86_400, &["d", "day", "days"]),
-    (3600, &["h", "hr", "hour", "hours"]),
-    (60, &["m", "min", "minute", "minutes"]),
-    (1, &["s", "sec", "second", "seconds", ""]),
+/// Units with their names, in microseconds.
+const UNITS: [(f64, &[&str]); 7] = [
+    (604_800e6, &["w", "week", "weeks"]),
+    (86_400e6, &["d", "day", "days"]),
+    (3600e6, &["h", "hr", "hour", "hours"]),
+    (60e6, &["m", "min", "minute", "minutes"]),
+    (1e6, &["s", "sec", "second", "seconds", ""]),
+    (1e3, &["ms", "msec"]),
+    (1.0, &["us", "usec", "µs"]),
 ];
 
-/// Reads whole numbers with units; a number alone is of seconds.
+/// Reads numbers with units, as people and `systemctl show` write them; a number alone is of seconds.
 pub fn parse(text: &str) -> Result<Duration> {
     let text = text.trim();
     if text == "infinity" {
@@ -24,18 +26,20 @@ pub fn parse(text: &str) -> Result<Duration> {
             "invalid time span {text:?}: use numbers with w, d, h, min or s, as '7d' or '1h 30min', or 'infinity'"
         ))
     };
-    let (mut total, mut rest) = (0u64, text);
+    let is_digit = |c: char| c.is_ascii_digit() || c == '.';
+    let (mut total, mut rest) = (Duration::ZERO, text);
     while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (number, after) = rest.split_at(rest.find(|c| !is_digit(c)).unwrap_or(rest.len()));
         let after = after.trim_start();
-        let (unit, after) =
-            after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
-        let seconds = UNITS.iter().find(|(_, names)| names.contains(&unit)).map(|(seconds, _)| *seconds);
-        let part = number.parse::<u64>().ok().zip(seconds).and_then(|(n, unit)| n.checked_mul(unit));
+        let (unit, after) = after.split_at(after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len()));
+        let unit = UNITS.iter().find(|(_, names)| names.contains(&unit)).map(|(unit, _)| *unit);
+        let number = number.parse::<f64>().ok().filter(|_| number.starts_with(|c: char| c.is_ascii_digit()));
+        let part =
+            number.zip(unit).and_then(|(number, unit)| Duration::try_from_secs_f64(number * unit / 1e6).ok());
         total = part.and_then(|part| total.checked_add(part)).ok_or_else(usage)?;
         rest = after.trim_start();
     }
-    if text.is_empty() { Err(usage()) } else { Ok(Duration::from_secs(total)) }
+    if text.is_empty() { Err(usage()) } else { Ok(total) }
 }
 
 /// About how long it is, for people: `3 days`.
@@ -69,6 +73,15 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), Duration::from_secs(seconds), "{text}");
         }
+        for (text, milliseconds) in [
+            ("1min 30s", 90_000),
+            ("100ms", 100),
+            ("1h 2min 3s 4ms", 3_723_004),
+            ("1.5h", 5_400_000),
+            ("500us", 0),
+        ] {
+            assert_eq!(parse(text).unwrap().as_millis(), milliseconds, "{text}");
+        }
         assert_eq!(parse("infinity").unwrap(), Duration::MAX);
         for text in [
             "",
@@ -76,11 +89,12 @@ mod tests {
             "d",
             "x",
             "-1",
-            "1.5h",
+            ".5h",
+            "1.2.3s",
             "7 x",
             "1h infinity",
-            "99999999999999999999",
-            "9999999999999999w",
+            "99999999999999999999999999",
+            "99999999999999999999w",
         ] {
             assert!(parse(text).unwrap_err().is_usage(), "{text}");
         }

@@ -1,9 +1,10 @@
-//! A prune: what nobody uses goes, and everything that stays has a reason.
+//! A prune: what nobody uses is removed, and everything that stays has a reason.
 //!
-//! Deployments first, since they use images; then, with the store to ourselves, refs, and objects that no ref leads to. Nothing
-//! here needs space to be done. Killed at any point, the same again does the rest.
+//! Deployments first, since they use images; then, with the store locked, refs, and objects that no ref leads to. None of
+//! this needs space. If it is killed at any point, the next prune does the rest.
 
 mod deployments;
+mod images;
 mod report;
 
 use std::path::PathBuf;
@@ -11,52 +12,51 @@ use std::time::Duration;
 
 use crate::container::deployment::Deployments;
 use crate::error::{Error, Result};
+use crate::install::site::Site;
 use crate::paths::Root;
 use crate::store::Store;
-use crate::store::prune::{self as store_prune, Policy};
+use crate::store::prune as store_prune;
 use crate::system::journal::{self, Event, Subject};
-use crate::system::lock;
-use crate::system::systemd;
 use crate::update::retention::Users;
+use images::{ImagePruner, ImageSelection};
 
-pub use deployments::leftover;
-pub use report::{Item, Report};
+pub use report::{PruneItem, PruneKind, PruneReport};
 
 /// What the user chose.
-pub struct Options {
-    /// Whether nothing is to be removed, but said what would be.
+pub struct PruneOptions {
+    /// Whether to remove nothing, but to report what would be removed.
     pub dry_run: bool,
     /// How long images that nothing uses are kept after they were pulled.
     pub keep_for: Duration,
-    /// Images that are to go now, and no others, and no deployments.
+    /// Images to remove now. No other images, and no deployments, are removed then.
     pub images: Vec<String>,
     /// The store, if not the usual one.
     pub repo: Option<PathBuf>,
 }
 
 /// Removes what nobody uses. What cannot be removed is in the report; the rest is done nevertheless.
-pub fn prune(deployments: &Deployments, options: &Options) -> Result<Report> {
-    let mut report = Report::new(options.dry_run);
+pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
+    let mut report = PruneReport::new(options.dry_run);
     if options.images.is_empty() {
-        let changed = deployments::prune(deployments, &mut report)?;
+        let changed = deployments::prune(site, &mut report)?;
         if changed {
-            systemd::reload(deployments.root())?;
+            site.manager.reload()?;
         }
     }
-    let root = deployments.root();
+    let root = site.root();
     let store = match &options.repo {
-        // What was named has to be there.
+        // A store that was named has to exist.
         Some(_) => Store::open(root, options.repo.as_deref()).map(Some),
         None => Store::open_existing(root, None),
     };
     let pruned = match store {
-        Ok(Some(store)) => prune_store(deployments, &store, options, &mut report),
+        Ok(Some(store)) => prune_store(&site.deployments, &store, options, &mut report),
         Ok(None) if options.images.is_empty() => Ok(()),
         Ok(None) => Err(Error::not_found("there is no image store, and so no image")),
         Err(e) => Err(e),
     };
     match pruned {
-        Err(e) if options.images.is_empty() => report.failed("store", "", &e),
+        Err(e) if options.images.is_empty() => report.failed(PruneKind::Store, "", &e),
         result => result?,
     }
     if !options.dry_run {
@@ -65,35 +65,36 @@ pub fn prune(deployments: &Deployments, options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// Each image and each deployment that is gone is a change; what they were made of is none.
-fn record(root: &Root, report: &Report) {
-    for item in &report.removed {
-        let mut subject = Subject { reason: &item.reason, ..Subject::default() };
-        match item.kind {
-            "image" => subject.image = &item.name,
-            "deployment" => subject.previous = &item.name,
+/// Records the removal of each image and each deployment, but not of what they were made of.
+fn record(root: &Root, report: &PruneReport) {
+    for PruneItem { kind, name, reason } in &report.removed {
+        let mut subject = Subject { reason: Some(reason.clone()), ..Subject::default() };
+        match kind {
+            PruneKind::Image => subject.image = Some(name.clone()),
+            PruneKind::Deployment => subject.previous = Some(name.clone()),
             _ => {}
         }
-        let message = format!("pruned {} {}: {}", item.kind, item.name, item.reason);
-        journal::record(root, Event::Pruned, subject, &message);
+        journal::record(root, Event::Pruned, &subject, &format!("pruned {kind} {name}: {reason}"));
     }
 }
 
 fn prune_store(
     deployments: &Deployments,
     store: &Store,
-    options: &Options,
-    report: &mut Report,
+    options: &PruneOptions,
+    report: &mut PruneReport,
 ) -> Result<()> {
-    store_prune::check(store)?;
-    let _lock = match options.dry_run {
-        true => lock::use_store(store.path())?,
-        false => lock::own_store(store.path())?,
-    };
-    // Only now: a checkout that was under way has made its deployment.
+    store_prune::check_owner(store)?;
+    let _lock = if options.dry_run { store.lock_shared()? } else { store.lock_exclusive()? };
+    // Not earlier: a checkout that was under way has made its deployment by now.
     let users = Users::find(deployments)?;
-    let policy = Policy::new(store, &users, options.keep_for, &options.images)?;
-    store_prune::prune(store, &policy, report)?;
-    report.kept("store", store.path().display().to_string(), "it is where images are pulled to");
+    let selection = ImageSelection::new(store, &users, options.keep_for, &options.images)?;
+    selection.warn();
+    let mut pruner = ImagePruner { selection, report };
+    let objects = store_prune::prune(store, options.dry_run, &mut pruner)?;
+    report.objects += objects.count;
+    report.bytes += objects.bytes;
+    let place = store.path().display().to_string();
+    report.kept(PruneKind::Store, place, "images are pulled to it");
     Ok(())
 }

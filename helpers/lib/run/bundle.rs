@@ -5,22 +5,21 @@
 //! unit with `User=` may call prepare again from a shell, but its files are root's.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::container::deployment;
-use crate::container::registration::{Notify, Registration};
-use crate::container::runtime::{Kind, Runtime};
+use crate::container::readiness::Notify;
+use crate::container::registration::Registration;
+use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::error::{Context, Error, Result};
-use crate::name::Name;
-use crate::oci::config;
-use crate::paths;
-use crate::run::scratch;
-use crate::system::files;
+use crate::name::{Deployment, Name};
+use crate::oci::config::Normalised;
+use crate::paths::{self, Root, TreePath};
+use crate::run::{runtime, scratch};
 use crate::system::process::Process;
+use crate::system::{files, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
@@ -34,29 +33,29 @@ pub struct Launch {
     /// The runtime that runs the bundle.
     pub runtime: Runtime,
     /// The deployment that it runs.
-    #[serde(default)]
-    pub deployment: String,
+    pub deployment: Deployment,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
     /// Where the payload's process ID is written besides.
-    pub pid_file: Option<PathBuf>,
+    pub pid_file: Option<TreePath>,
     /// The signal that ends the payload, if that is not TERM.
     #[serde(default)]
     pub stop_signal: Option<i32>,
     /// Where changes to the root file system are, if it is a scratch one.
     #[serde(default)]
-    pub scratch: Option<PathBuf>,
+    pub scratch: Option<TreePath>,
 }
 
 /// The files of one bundle.
 pub struct Bundle {
+    root: Root,
     directory: PathBuf,
 }
 
 impl Bundle {
-    /// The bundle of a container, whether it exists or not.
-    pub fn new(name: &Name) -> Self {
-        Bundle { directory: paths::bundle(name) }
+    /// The bundle of a container, whether it exists or not. An unpacked tree has none.
+    pub fn new(root: &Root, name: &Name) -> Self {
+        Bundle { root: root.clone(), directory: root.join(&paths::bundle(name)) }
     }
 
     /// The directory that runtimes take as `--bundle`.
@@ -101,17 +100,11 @@ impl Bundle {
 
     /// Reads `launch.json`; `None` if nothing is prepared.
     pub fn load(&self) -> Result<Option<Launch>> {
-        let path = self.launch();
-        let what = || format!("cannot read {}", path.display());
-        match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).context(what),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(what),
-        }
+        record::load(&self.launch(), "stop the service, and start it again")
     }
 
     /// The deployment that it was prepared from; `None` if nothing is prepared.
-    pub fn deployment(&self) -> Result<Option<String>> {
+    pub fn deployment(&self) -> Result<Option<Deployment>> {
         Ok(self.load()?.map(|launch| launch.deployment))
     }
 
@@ -146,29 +139,33 @@ impl Bundle {
     /// Removes the bundle and what it left outside: nothing of this start remains.
     pub fn remove(&self, name: &Name) -> Result<()> {
         if let Some(launch) = self.load()? {
-            launch.runtime.delete(name)?;
+            runtime::delete(&launch.runtime, name)?;
             if let Some(path) = &launch.pid_file {
-                files::remove_file(path).context(|| format!("cannot remove {}", path.display()))?;
+                files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
             if let Some(path) = &launch.scratch {
-                scratch::remove(path, &self.scratch_rootfs())?;
+                scratch::remove(&self.root.join(path), &self.scratch_rootfs())?;
             }
         }
-        deployment::remove_tree(&self.directory)
+        files::remove_tree(&self.directory)
     }
 }
 
 /// The configuration for `registration`'s runtime, made of a deployment's.
 pub fn assemble(
-    mut config: Value,
+    mut config: Normalised,
     registration: &Registration,
     runtime: &Runtime,
     bundle: &Bundle,
 ) -> Result<Value> {
-    config::normalise(&mut config);
-    let rootfs = match registration.run_once {
-        true => bundle.scratch_rootfs(),
-        false => registration.rootfs(),
+    // They are relative to the bundle, which was the deployment when images were made.
+    config.anchor_bind_sources(registration.path().as_path());
+    let sees_host_run = sees_host_run(&config);
+    let mut config = config.into_value();
+    let rootfs = if registration.execution.run_once {
+        bundle.scratch_rootfs()
+    } else {
+        bundle.root.join(&registration.rootfs())
     };
     // runc takes no symlink. What is not there is the runtime's to tell.
     let rootfs = rootfs.canonicalize().unwrap_or(rootfs);
@@ -177,29 +174,17 @@ pub fn assemble(
         linux.remove("resources");
         // The unit's cgroup is the one, `syscontainer-start` says where below it for runc.
         linux.remove("cgroupsPath");
-        if runtime.kind == Kind::Runc {
+        if runtime.kind == RuntimeKind::Runc {
             // runc denies what is not named; the unit's rules hold all the same, since they are above.
             linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
         }
     }
-    anchor_sources(&mut config, &registration.path());
-    match registration.notify {
+    match registration.execution.notify {
         Notify::Created => drop_notify_socket(&mut config),
-        Notify::Ready => add_notify_socket(&mut config, &bundle.notify())?,
-        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY))?,
+        Notify::Ready => add_notify_socket(&mut config, &bundle.notify(), sees_host_run)?,
+        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), sees_host_run)?,
     }
     Ok(config)
-}
-
-/// Relative bind sources are relative to the bundle, which was the deployment when images were made.
-fn anchor_sources(config: &mut Value, deployment: &Path) {
-    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-    for mount in mounts.into_iter().flatten().filter(|mount| config::is_bind(mount)) {
-        if let Some(source) = mount.get("source").and_then(Value::as_str) {
-            // As it is, if it is absolute.
-            mount["source"] = json!(deployment.join(source).to_string_lossy());
-        }
-    }
 }
 
 fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
@@ -210,23 +195,24 @@ fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> 
 
 /// Whether the payload finds a host path of /run at the same place: then nothing needs to be mounted, and nothing may
 /// be, since a mount there could show on the host.
-fn sees_host_run(config: &Value) -> bool {
-    let above = config::mounts(config)
-        .filter(|mount| config::destination(mount).is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));
+fn sees_host_run(config: &Normalised) -> bool {
+    let above = config
+        .mounts()
+        .filter(|mount| mount.destination().is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));
     above.last().is_some_and(|mount| {
-        let same = config::bind_source(mount)
-            .is_some_and(|source| source.components().eq(Path::new("/run").components()));
-        same && config::destination(mount).is_some_and(|d| d == Path::new("/run"))
+        let same =
+            mount.bind_source().is_some_and(|source| source.components().eq(Path::new("/run").components()));
+        same && mount.destination().is_some_and(|d| d == Path::new("/run"))
     })
 }
 
 /// Whether the payload needs a mount point for its notification socket.
-pub fn mounts_notify_socket(config: &Value, notify: Notify) -> bool {
+pub fn mounts_notify_socket(config: &Normalised, notify: Notify) -> bool {
     notify != Notify::Created && !sees_host_run(config)
 }
 
-fn add_notify_socket(config: &mut Value, socket: &Path) -> Result<()> {
-    let place = if sees_host_run(config) {
+fn add_notify_socket(config: &mut Value, socket: &Path, sees_host_run: bool) -> Result<()> {
+    let place = if sees_host_run {
         socket.to_string_lossy().into_owned()
     } else {
         let mount = json!({
@@ -254,23 +240,30 @@ fn drop_notify_socket(config: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::config::Config;
 
     fn registration(notify: Notify) -> Registration {
         let text = json!({
             "version": 1, "name": "x", "directory": "/var/lib/containers/atomic", "deployment": "x.1",
-            "image": "i", "digest": "sha256:0", "notify": notify, "unit": "",
+            "image": "i", "digest": format!("sha256:{:064}", 0), "execution": {"notify": notify},
         });
         crate::container::registration::parse(
             text.to_string().as_bytes(),
             &"x".parse().unwrap(),
-            Path::new("/x"),
+            &TreePath::from("/x"),
         )
         .unwrap()
     }
 
-    fn assembled(config: Value, notify: Notify, kind: Kind) -> Value {
+    fn assembled(config: Value, notify: Notify, kind: RuntimeKind) -> Value {
         let runtime = Runtime { path: "/usr/bin/x".into(), kind };
-        assemble(config, &registration(notify), &runtime, &Bundle::new(&"x".parse().unwrap())).unwrap()
+        assemble(
+            Config::new(config).normalised(),
+            &registration(notify),
+            &runtime,
+            &Bundle::new(&Root::default(), &"x".parse().unwrap()),
+        )
+        .unwrap()
     }
 
     fn config() -> Value {
@@ -283,11 +276,11 @@ mod tests {
 
     #[test]
     fn one_place_decides_on_resources() {
-        let crun = assembled(config(), Notify::Created, Kind::Crun);
+        let crun = assembled(config(), Notify::Created, RuntimeKind::Crun);
         assert_eq!(crun["linux"], json!({}));
         assert_eq!(crun["root"]["path"], "/var/lib/containers/atomic/x.1/rootfs");
         assert_eq!(crun["process"]["env"], json!(["A=b"]));
-        let runc = assembled(config(), Notify::Created, Kind::Runc);
+        let runc = assembled(config(), Notify::Created, RuntimeKind::Runc);
         assert_eq!(runc["linux"], json!({"resources": {"devices": [{"allow": true, "access": "rwm"}]}}));
     }
 
@@ -296,7 +289,7 @@ mod tests {
         let mut relative = config();
         relative["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"}, {"destination": "/b", "type": "bind", "source": "/y"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}]);
-        let relative = assembled(relative, Notify::Created, Kind::Crun);
+        let relative = assembled(relative, Notify::Created, RuntimeKind::Crun);
         assert_eq!(relative["mounts"][0]["source"], "/var/lib/containers/atomic/x.1/rootfs/x");
         assert_eq!(relative["mounts"][1]["source"], "/y");
         assert_eq!(relative["mounts"][2]["source"], "tmpfs");
@@ -304,14 +297,14 @@ mod tests {
 
     #[test]
     fn notify_sockets() {
-        let own = assembled(config(), Notify::Ready, Kind::Crun);
+        let own = assembled(config(), Notify::Ready, RuntimeKind::Crun);
         assert_eq!(own["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/host/notify"]));
         assert_eq!(own["mounts"][1]["source"], "/run/syscontainers/x/notify");
-        let host = assembled(config(), Notify::Socket, Kind::Crun);
+        let host = assembled(config(), Notify::Socket, RuntimeKind::Crun);
         assert_eq!(host["mounts"][1]["source"], "/run/systemd/notify");
         let mut shared = config();
         shared["mounts"] = json!([{"destination": "/run/", "type": "bind", "source": "/run", "options": ["rbind", "rshared"]}]);
-        let shared = assembled(shared, Notify::Ready, Kind::Crun);
+        let shared = assembled(shared, Notify::Ready, RuntimeKind::Crun);
         assert_eq!(shared["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/syscontainers/x/notify"]));
         assert_eq!(shared["mounts"].as_array().unwrap().len(), 2);
     }

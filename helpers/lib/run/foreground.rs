@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::run::bundle::{Bundle, Launch};
+use crate::run::runtime;
 use crate::system::process::Process;
 
 /// Signals that are passed on to the payload.
@@ -36,13 +37,14 @@ pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
     // The payload is the runtime's child, and ours once that is gone.
     prctl::set_child_subreaper(true).context(|| "cannot become subreaper".into())?;
     let signals: SigSet = PASSED_ON.into_iter().collect();
-    let result = succeed(&mut launch.runtime.create(name, bundle)).and_then(|()| {
-        let payload = bundle.record_payload()?;
-        // Only now, since the runtime and so the payload would inherit the mask.
-        succeed(&mut launch.runtime.start(name))?;
-        signals.thread_block().context(|| "cannot block signals".into())?;
-        wait(&payload, &signals)
-    });
+    let result = succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))
+        .and_then(|()| {
+            let payload = bundle.record_payload()?;
+            // Only now, since the runtime and so the payload would inherit the mask.
+            succeed(&mut runtime::start(&launch.runtime, name))?;
+            signals.thread_block().context(|| "cannot block signals".into())?;
+            wait(&payload, &signals)
+        });
     bundle.remove(name)?;
     result
 }

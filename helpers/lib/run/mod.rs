@@ -2,5 +2,7 @@
 
 pub mod bundle;
 pub mod foreground;
+pub mod runtime;
 pub mod scratch;
 pub mod support;
+pub mod volumes;

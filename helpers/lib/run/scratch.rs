@@ -7,7 +7,6 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::container::deployment;
 use crate::error::{Context, Result};
 use crate::system::files;
 
@@ -36,7 +35,7 @@ pub fn remove(scratch: &Path, target: &Path) -> Result<()> {
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         result => result.context(|| format!("cannot unmount {}", target.display()))?,
     }
-    deployment::remove_tree(scratch)
+    files::remove_tree(scratch)
 }
 
 /// Overlay options separate paths with commas, and lower ones with colons.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
-use crate::image::variables::CAPABILITIES;
+use crate::oci::capabilities;
 
 /// What matters of the running host.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +66,7 @@ impl Host {
 
     /// Names that are not known here are the runtime's to judge.
     fn has(&self, capability: &str) -> bool {
-        let short = capability.strip_prefix("CAP_").unwrap_or(capability);
-        let number = CAPABILITIES.iter().position(|known| *known == short);
-        number.is_none_or(|number| self.capabilities & (1 << number) != 0)
+        capabilities::number(capability).is_none_or(|number| self.capabilities & (1 << number) != 0)
     }
 }
 

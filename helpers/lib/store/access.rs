@@ -1,29 +1,29 @@
-//! How sources are reached: what is passed on to skopeo, and how it is asked.
+//! How sources are reached: the options that are passed on to skopeo, and the commands that it is run with.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use containers_image_proxy::ImageProxyConfig;
 
-/// The program that reaches them.
-pub const SKOPEO: &str = "skopeo";
+use super::failure::{Failure, SKOPEO};
+use crate::system::command;
 
-/// Options that are skopeo's; what is not given is as its own configuration says.
+/// Options of skopeo. For what is not given its own configuration holds.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// File with credentials, containers-auth.json(5).
+    /// File with credentials, see containers-auth.json(5).
     pub authfile: Option<PathBuf>,
-    /// Whether certificates of registries are checked.
+    /// Whether the certificates of registries are checked.
     pub tls_verify: Option<bool>,
-    /// Signature policy, containers-policy.json(5).
+    /// Signature policy, see containers-policy.json(5).
     pub policy: Option<PathBuf>,
-    /// Architecture to choose from images of several, as in Go.
+    /// Architecture to choose from an image index, by its name in Go.
     pub arch: Option<String>,
 }
 
 impl Access {
-    /// skopeo, with the options that come before its command.
-    pub fn command(&self) -> Command {
+    /// `skopeo`, with the options that come before its command.
+    fn command(&self) -> Command {
         let mut command = Command::new(SKOPEO);
         end_with_parent(&mut command);
         if let Some(policy) = &self.policy {
@@ -35,7 +35,7 @@ impl Access {
         command
     }
 
-    /// `skopeo VERB`, with the options that say how sources are reached, which have this prefix.
+    /// `skopeo VERB`, with the options for reaching sources, whose names have this prefix.
     pub fn verb(&self, verb: &str, prefix: &str) -> Command {
         let mut command = self.command();
         command.arg(verb);
@@ -48,7 +48,7 @@ impl Access {
         command
     }
 
-    /// The image proxy's.
+    /// The configuration of the image proxy.
     pub fn proxy(&self) -> ImageProxyConfig {
         let mut config = ImageProxyConfig::default();
         config.authfile.clone_from(&self.authfile);
@@ -56,6 +56,12 @@ impl Access {
         config.skopeo_cmd = Some(self.command());
         config
     }
+}
+
+/// Runs skopeo to its end, and returns what it printed.
+pub fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
+    let output = command::finish(command).map_err(Failure::not_started)?;
+    if output.status.success() { Ok(output.stdout) } else { Err(Failure::from_stderr(&output.stderr)) }
 }
 
 /// A pull that is killed leaves no skopeo behind.

@@ -1,49 +1,50 @@
-//! Images that containers/image wrote to the repository, for the original: their layers are merged as a pull would.
+//! Images that containers/image wrote to the repository for Atomic: their layers are merged as a pull would do it.
 //!
-//! Nothing is fetched. An image of which a layer or the configuration is missing has to be pulled again.
+//! Nothing is fetched. An image that lacks a layer or the configuration has to be pulled again.
 
 use oci_spec::image::ImageManifest;
 use ostree::glib::VariantDict;
 
-use super::image::{self, Image};
+use super::expected;
+use super::image;
 use super::layer;
-use super::pull;
-use super::{NEVER, Store, reference};
+use super::refs;
+use super::repository::{NEVER, Store};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 
-/// File of a configuration blob's commit.
+/// The file in the commit of a configuration.
 const CONTENT: &str = "content";
 
-/// Makes an image of the original's one of ours, under the same name.
+/// Makes an image that Atomic pulled one of ours, under the same name.
 pub fn adopt(store: &Store, name: &str) -> Result<Image> {
-    let what = || format!("cannot use image {name} as the original pulled it; pull it again");
-    let reference = reference::image_ref(name);
-    let commit = store.repo.resolve_rev(&reference, false).context(what)?.unwrap_or_default();
-    let (variant, _) = store.repo.load_commit(&commit).context(what)?;
-    let metadata = VariantDict::new(Some(&variant.child_value(0)));
-    let text = |key: &str| metadata.lookup::<String>(key).ok().flatten();
-    let manifest = text(image::MANIFEST).ok_or_else(|| Error::new("it has no manifest")).context(what)?;
-    let digest = text(image::DIGEST).ok_or_else(|| Error::new("it has no digest")).context(what)?;
-    let parsed: ImageManifest = serde_json::from_str(&manifest).context(what)?;
-    let config = config(store, parsed.config().digest().as_ref()).context(what)?;
-    let mut layers = Vec::new();
-    for (descriptor, expected) in pull::expected_layers(&parsed, &config).context(what)? {
-        let layer = layer::find(&store.repo, &expected).context(what)?;
-        layers.push(
-            layer
-                .ok_or_else(|| Error::new(format!("layer {} is missing", descriptor.digest())))
-                .context(what)?,
-        );
-    }
-    let metadata = image::metadata(&digest, &manifest, &config, "");
-    pull::commit(store, name, &metadata, &layers).context(what)?;
-    let image = image::load(&store.repo, name).context(what)?;
-    image.ok_or_else(|| Error::new("it is gone again")).context(what)
+    let what = || format!("cannot use image {name} as Atomic pulled it; pull it again");
+    write(store, name).context(what)
 }
 
-fn config(store: &Store, digest: &str) -> Result<String> {
+fn write(store: &Store, name: &str) -> Result<Image> {
+    let commit = store.repo.resolve_rev(&refs::image_ref(name), false);
+    let commit = commit.context(|| "cannot find its commit".into())?.unwrap_or_default();
+    let (variant, _) = store.repo.load_commit(&commit).context(|| format!("cannot read commit {commit}"))?;
+    let metadata = VariantDict::new(Some(&variant.child_value(0)));
+    let text = |key: &str| metadata.lookup::<String>(key).ok().flatten();
+    let manifest = text(image::MANIFEST).ok_or_else(|| Error::new("it has no manifest"))?;
+    let digest: Digest = text(image::DIGEST).ok_or_else(|| Error::new("it has no digest"))?.parse()?;
+    let parsed: ImageManifest =
+        serde_json::from_str(&manifest).context(|| "cannot read its manifest".into())?;
+    let config = config(store, parsed.config().digest())?;
+    let mut layers = Vec::new();
+    for (descriptor, expected) in expected::layers(&parsed, &config)? {
+        let missing = || Error::new(format!("layer {} is missing", descriptor.digest()));
+        layers.push(layer::find(&store.repo, &expected)?.ok_or_else(missing)?);
+    }
+    image::write(store, name, &image::metadata(&digest, &manifest, &config, ""), &layers)
+}
+
+fn config(store: &Store, digest: &oci_spec::image::Digest) -> Result<String> {
     let what = || format!("cannot read the configuration {digest}");
-    let reference = reference::layer_ref(reference::sha256(digest).unwrap_or(digest));
+    let reference = refs::layer_ref(&digest.clone().try_into().context(what)?);
     let commit = store.repo.resolve_rev(&reference, true).context(what)?;
     let commit = commit.ok_or_else(|| Error::new("it is missing")).context(what)?;
     let (root, _) = store.repo.read_commit(&commit, NEVER).context(what)?;

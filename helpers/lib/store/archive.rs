@@ -1,8 +1,7 @@
-//! Tar archives, one entry after the other: ustar, long names as GNU tar writes them, and PAX records.
+//! Tar archives, read one member after the other: ustar, long names as GNU tar writes them, and PAX records.
 //!
-//! Headers are the tar crate's. What is before and between them is read here, as the container programs do: that crate
-//! splits PAX records at newlines, which values may hold (capabilities are binary), and reads long names of any length
-//! into memory.
+//! Headers are parsed by the crate tar. What is between them is read here, as container engines read it: that crate splits
+//! PAX records at newlines, which values may contain (capabilities are binary), and reads names of any length into memory.
 
 use std::io::{self, Read};
 
@@ -10,25 +9,26 @@ use tar::{EntryType, Header};
 
 use crate::error::{Context, Error, Result};
 
+/// Size of a header, and of what content is padded to.
 const BLOCK: usize = 512;
 /// Longest name or set of PAX records.
 const EXTENSION_MAX: u64 = 1 << 20;
-/// As much of a path is in messages.
+/// How much of a path is shown in messages.
 const SHOWN_MAX: usize = 128;
 
-/// An entry: what its header and the records before it say.
-pub struct Entry {
-    /// What it is.
+/// A member of an archive: what its header and the records before that say.
+pub struct Member {
+    /// Type of the file.
     pub kind: EntryType,
-    /// Its path as it was packed.
+    /// Path as it was packed.
     pub path: Vec<u8>,
-    /// Target of a link.
+    /// Target of a hard link or symlink.
     pub target: Vec<u8>,
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u64,
-    /// Group.
+    /// Group ID.
     pub gid: u64,
-    /// Permissions, with whatever else is in the field.
+    /// Permissions, and whatever else the field holds.
     pub mode: u32,
     /// Length of the content that follows.
     pub size: u64,
@@ -36,15 +36,15 @@ pub struct Entry {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// An archive, which reads as the content of the entry that was returned last.
+/// An archive. Reading from it yields the content of the member that was returned last.
 pub struct Archive<R> {
     inner: R,
-    /// What is left of the content, and what fills its last block.
+    /// Bytes left of the content, and of the padding of its last block.
     left: u64,
     padding: u64,
 }
 
-/// What comes before the header that it is about.
+/// What is said of a member before its header.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
@@ -63,18 +63,18 @@ struct Pax {
 }
 
 impl<R: Read> Archive<R> {
-    /// An archive that starts here.
+    /// Reads an archive from its start.
     pub fn new(inner: R) -> Archive<R> {
         Archive { inner, left: 0, padding: 0 }
     }
 
-    /// What was not read.
+    /// The part that was not read.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// The next entry, whether the content of the last one was read or not.
-    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+    /// Returns the next member, whether the content of the last one was read or not.
+    pub fn next_member(&mut self) -> Result<Option<Member>> {
         let mut before = Extensions::default();
         loop {
             let Some(header) = self.header()? else {
@@ -88,24 +88,26 @@ impl<R: Read> Archive<R> {
                 EntryType::GNULongName => before.path = Some(until_nul(self.extension(size)?)),
                 EntryType::GNULongLink => before.target = Some(until_nul(self.extension(size)?)),
                 EntryType::XHeader => before.pax = Some(Pax::parse(&self.extension(size)?)?),
-                // Nobody applies those of images.
-                EntryType::XGlobalHeader => drop(self.extension(size)?),
+                EntryType::XGlobalHeader => {
+                    // Container engines ignore global records, too.
+                    self.extension(size)?;
+                }
                 _ => return self.entry(&header, size, before).map(Some),
             }
         }
     }
 
-    fn entry(&mut self, header: &Header, size: u64, before: Extensions) -> Result<Entry> {
+    fn entry(&mut self, header: &Header, size: u64, before: Extensions) -> Result<Member> {
         let pax = before.pax.unwrap_or_default();
         let path = before.path.or(pax.path).unwrap_or_else(|| header.path_bytes().into_owned());
         let target = before.target.or(pax.target);
         let target = target.or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
         let kind = match header.entry_type() {
-            // Before there was a type for them.
+            // Old archives have no type for directories.
             EntryType::Regular if header.as_bytes()[156] == 0 && path.ends_with(b"/") => EntryType::Directory,
             other => other,
         };
-        // What has no content may have a size nevertheless, that of a hard link's target for one.
+        // Members without content may have a size nevertheless, such as that of a hard link's target.
         let has_content = !matches!(
             kind,
             EntryType::Link
@@ -118,7 +120,7 @@ impl<R: Read> Archive<R> {
         let size = if has_content { pax.size.unwrap_or(size) } else { 0 };
         self.expect(size);
         let what = |field: &str| format!("entry {}: invalid {field}", shown(&path));
-        Ok(Entry {
+        Ok(Member {
             kind,
             target: target.unwrap_or_default(),
             uid: pax.uid.map_or_else(|| header.uid(), Ok).context(|| what("user ID"))?,
@@ -135,7 +137,7 @@ impl<R: Read> Archive<R> {
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
-    /// The next header; `None` at the end, which a block of zeros marks, or nothing.
+    /// Reads the next header; `None` at the end, which a block of zeros marks, or nothing does.
     fn header(&mut self) -> Result<Option<Header>> {
         let what = || "cannot read a header".to_string();
         io::copy(self, &mut io::sink()).context(what)?;
@@ -154,7 +156,7 @@ impl<R: Read> Archive<R> {
         }
         let mut header = Header::new_old();
         header.as_mut_bytes().copy_from_slice(&block);
-        // The checksum is over the header with blanks in its own place.
+        // The checksum is that of the header with blanks in place of the checksum.
         let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
         if header.cksum().ok() != Some(sum + 8 * u32::from(b' ')) {
             return Err(Error::new("the checksum of a header is wrong"));
@@ -194,7 +196,7 @@ impl Pax {
                 }
                 text.parse().map(Some).context(|| format!("PAX record has {} for a number", shown(value)))
             };
-            // An empty value takes a record back, pax(1).
+            // An empty value revokes a record, see pax(1).
             let text = || (!value.is_empty()).then(|| value.to_vec());
             match key {
                 b"path" => pax.path = text(),
@@ -226,7 +228,7 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((&text[..equals], &text[equals + 1..], &records[length..]))
 }
 
-/// A path as messages have it: quoted, and its end left out if it is long.
+/// A path as it is shown in messages: quoted, and cut off if it is long.
 pub fn shown(path: &[u8]) -> String {
     match path.get(..SHOWN_MAX) {
         Some(start) if path.len() > SHOWN_MAX => format!("{:?}...", String::from_utf8_lossy(start)),

@@ -1,30 +1,30 @@
-//! Blobs of layers: decompressing them, and measuring what is read.
+//! Blobs of layers: decompressing them, and measuring what is read of them.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use super::tree;
+use crate::digest::Digest;
 
-/// How much of a blob is in memory.
+/// How much of a blob is read at once.
 const BUFFER: usize = 256 << 10;
-/// Largest window of zstd, as a power of two: more would be more memory than a pull may take.
+/// Largest window of zstd, as a power of two: a larger one would take more memory than a pull may.
 const WINDOW: u32 = 25;
 
-/// What is in a blob.
+/// The content of a blob.
 pub enum Unpacked<R: BufRead> {
-    /// As it is.
+    /// Not compressed.
     Plain(R),
-    /// RFC 1952, also of several members.
+    /// gzip, RFC 1952, of any number of members.
     Gzip(Box<MultiGzDecoder<R>>),
-    /// RFC 8878.
+    /// zstd, RFC 8878.
     Zstd(Box<zstd::Decoder<'static, R>>),
 }
 
-/// Finds out how a blob is compressed: media types are not always true.
+/// Decompresses a blob by what it begins with: media types are not always true.
 pub fn decompress<R: Read>(blob: R) -> io::Result<Unpacked<BufReader<R>>> {
     let mut blob = BufReader::with_capacity(BUFFER, blob);
     match blob.fill_buf()? {
@@ -39,7 +39,7 @@ pub fn decompress<R: Read>(blob: R) -> io::Result<Unpacked<BufReader<R>>> {
 }
 
 impl<R: BufRead> Unpacked<R> {
-    /// What the decompressor has not read.
+    /// The part that the decompressor has not read.
     pub fn into_rest(self) -> R {
         match self {
             Unpacked::Plain(blob) => blob,
@@ -63,32 +63,32 @@ impl<R: BufRead> Read for Unpacked<R> {
 #[derive(Clone, Default)]
 pub struct Meter(Rc<RefCell<(Sha256, u64)>>);
 
-/// A reader that is measured.
+/// A reader whose content is measured.
 pub struct Metered<R> {
     inner: R,
     meter: Meter,
 }
 
 impl Meter {
-    /// Measures a reader.
+    /// Measures what is read through the reader that is returned.
     pub fn new<R>(inner: R) -> (Meter, Metered<R>) {
         let meter = Meter::default();
         (meter.clone(), Metered { inner, meter })
     }
 
-    /// The digest, hexadecimal.
-    pub fn hex(&self) -> String {
-        tree::hex(&self.0.borrow().0.clone().finalize())
+    /// Digest of what has been read.
+    pub fn digest(&self) -> Digest {
+        self.0.borrow().0.clone().into()
     }
 
-    /// The length.
+    /// Length of what has been read.
     pub fn count(&self) -> u64 {
         self.0.borrow().1
     }
 }
 
 impl<R> Metered<R> {
-    /// What was measured.
+    /// The reader that was measured.
     pub fn into_inner(self) -> R {
         self.inner
     }
@@ -104,18 +104,18 @@ impl<R: Read> Read for Metered<R> {
     }
 }
 
-/// A reader that tells how much was read.
-pub struct Told<'a, R> {
+/// A reader that reports each read.
+pub struct Observed<'a, R> {
     /// The reader.
     pub inner: R,
-    /// Is told.
-    pub tell: &'a dyn Fn(u64),
+    /// Called with the size of every read.
+    pub on_read: &'a dyn Fn(u64),
 }
 
-impl<R: Read> Read for Told<'_, R> {
+impl<R: Read> Read for Observed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        (self.tell)(length as u64);
+        (self.on_read)(length as u64);
         Ok(length)
     }
 }

@@ -1,63 +1,72 @@
-//! What is in the store: its images, and how much of the store each takes.
+//! The images in the store, and how much space each of them takes.
 
 use std::collections::{HashMap, HashSet};
 
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
-use super::image::{self, Image};
-use super::{NEVER, Store, reference};
+use super::image;
+use super::refs;
+use super::repository::{NEVER, Store};
+use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::image::Image;
 
-/// An image, with what it takes.
+/// An image in the store.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// The image.
+pub struct CatalogEntry {
+    /// The image itself.
     pub image: Image,
-    /// When it was built, RFC 3339, if its configuration says so.
+    /// When it was built, if its configuration says so; RFC 3339.
     pub created: Option<String>,
-    /// Bytes of its objects in the store.
+    /// Size of its objects in the store, in bytes.
     pub size: u64,
-    /// Bytes that no other image has a part in.
+    /// Size of those objects that no other image has.
     pub unique: u64,
-    /// The signature policy that let it through, if that demanded anything.
+    /// Who had to sign it, if the signature policy demanded anything.
     pub signer: Option<String>,
     /// Its layers, lowest first.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LayerBlob>,
 }
 
-/// A layer of an image.
+/// The blob of a layer, as a manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// Digest of its blob.
-    pub digest: String,
-    /// Bytes of its blob.
+pub struct LayerBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size as transported, in bytes.
     pub size: u64,
-    /// What the blob is.
+    /// Its media type.
     pub media_type: String,
 }
 
-/// Something in the store that is called as an image is, but cannot be read as one.
+/// An image that cannot be read.
 #[derive(Clone, Debug)]
-pub struct Broken {
-    /// Its name.
+pub struct BrokenImage {
+    /// Its name in the store.
     pub name: String,
-    /// Why.
+    /// Why it cannot be read.
     pub problem: String,
 }
 
-/// All images, by name, and what is none.
-pub fn list(store: &Store) -> Result<(Vec<Entry>, Vec<Broken>)> {
-    let what = || format!("cannot list the images in {}", store.path.display());
-    let refs = store.repo.list_refs(None, NEVER).context(what)?;
-    let mut names: Vec<String> = refs.keys().filter_map(|name| reference::image_name(name)).collect();
+/// Names of all images, and of what has the name of one, in order.
+pub fn names(store: &Store) -> Result<Vec<String>> {
+    let refs = store.repo.list_refs(None, NEVER);
+    let refs = refs.context(|| format!("cannot list the images in {}", store.path.display()))?;
+    let mut names: Vec<String> = refs.keys().filter_map(|name| refs::image_name(name)).collect();
     names.sort();
+    Ok(names)
+}
+
+/// Lists all images by name, and those that cannot be read.
+pub fn list(store: &Store) -> Result<(Vec<CatalogEntry>, Vec<BrokenImage>)> {
+    let what = || format!("cannot list the images in {}", store.path.display());
     let (mut images, mut broken) = (Vec::new(), Vec::new());
-    for name in names {
+    for name in names(store)? {
         match image::load(&store.repo, &name) {
             Ok(Some(image)) => images.push(image),
-            // It went meanwhile.
+            // It was removed meanwhile.
             Ok(None) => {}
-            Err(e) => broken.push(Broken { name, problem: e.to_string() }),
+            Err(e) => broken.push(BrokenImage { name, problem: e.to_string() }),
         }
     }
     let objects =
@@ -73,31 +82,32 @@ pub fn list(store: &Store) -> Result<(Vec<Entry>, Vec<Broken>)> {
     Ok((entries.collect::<Result<_>>().context(what)?, broken))
 }
 
-fn entry(store: &Store, image: Image, size: u64, unique: u64) -> Result<Entry> {
-    // What cannot be read was not made by a pull of ours; the rest is worth showing all the same.
+fn entry(store: &Store, image: Image, size: u64, unique: u64) -> Result<CatalogEntry> {
+    // A configuration that cannot be read was not pulled by us; the rest is worth showing nevertheless.
     let config: Option<ImageConfiguration> = serde_json::from_str(&image.config).ok();
     let created = config.and_then(|config| config.created().clone());
     let signer = image::signer(&store.repo, &image)?;
     let layers = layers(&image.manifest);
-    Ok(Entry { image, created, size, unique, signer, layers })
+    Ok(CatalogEntry { image, created, size, unique, signer, layers })
 }
 
-fn layers(manifest: &str) -> Vec<Layer> {
+fn layers(manifest: &str) -> Vec<LayerBlob> {
     let manifest: Option<ImageManifest> = serde_json::from_str(manifest).ok();
     let layers = manifest.map(|manifest| manifest.layers().clone()).unwrap_or_default();
-    let layer = |descriptor: &oci_spec::image::Descriptor| Layer {
-        digest: descriptor.digest().to_string(),
-        size: descriptor.size(),
-        media_type: descriptor.media_type().to_string(),
+    // A pull takes none with other digests.
+    let layer = |descriptor: &oci_spec::image::Descriptor| {
+        let digest = descriptor.digest().clone().try_into().ok()?;
+        let (size, media_type) = (descriptor.size(), descriptor.media_type().to_string());
+        Some(LayerBlob { digest, size, media_type })
     };
-    layers.iter().map(layer).collect()
+    layers.iter().filter_map(layer).collect()
 }
 
-/// Objects of an image's tree and of its layers, with their sizes.
+/// The objects of an image's tree and of its layers, with their sizes.
 fn objects(store: &Store, image: &Image) -> Result<HashMap<String, u64>> {
     let mut commits = HashSet::from([image.commit.clone()]);
     for layer in layers(&image.manifest) {
-        let reference = reference::layer_ref(reference::sha256(&layer.digest).unwrap_or_default());
+        let reference = refs::layer_ref(&layer.digest);
         let commit = store.repo.resolve_rev(&reference, true).ok().flatten();
         commits.extend(commit.map(|commit| commit.to_string()));
     }

@@ -1,8 +1,8 @@
-//! Commits, made so that none is ever there without all of its trees.
+//! Commits, written in such an order that a commit never exists without all of its trees.
 //!
-//! A transaction of libostree ends with objects being renamed into place one by one, in no order. Killed meanwhile, it may
-//! have moved a commit and not what that is of, and then `ostree fsck` fails for good. So trees have a transaction, and the
-//! commit is written after it.
+//! A transaction of libostree ends with objects being renamed into place one by one, in no particular order. If it is killed
+//! meanwhile, it may have moved a commit but not its trees, and then `ostree fsck` fails for good. So trees are written in a
+//! transaction, and the commit after it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,47 +13,47 @@ use ostree::glib::Variant;
 use ostree::glib::translate::{ToGlibPtr, from_glib_full};
 use ostree::{MutableTree, RepoFile, ffi, glib};
 
-use super::NEVER;
+use super::repository::NEVER;
 use crate::error::{Context, Error, Result};
 
 /// What a commit is made of.
-pub struct Content<T> {
-    /// Its tree, written.
+pub struct CommitContent<T> {
+    /// Its tree, which has been written.
     pub root: RepoFile,
     /// Its metadata.
     pub metadata: Variant,
-    /// What else is known of it.
-    pub more: T,
+    /// What else the caller of [`publish`] is to get.
+    pub result: T,
 }
 
-/// Commits what `write` writes, and has `reference` name it.
+/// Commits what `write` writes, and sets the ref. Returns the checksum of the commit.
 pub fn publish<T>(
     repo: &ostree::Repo,
     reference: &str,
-    write: impl FnOnce() -> Result<Content<T>>,
+    write: impl FnOnce() -> Result<CommitContent<T>>,
 ) -> Result<(String, T)> {
     let what = || "cannot write the commit".to_string();
-    // Between the transaction and the ref, nothing leads to the trees.
-    let _lock = Shared::take(repo).context(what)?;
+    // A prune between the transaction and the ref would remove the trees, which nothing refers to yet.
+    let _lock = SharedLock::take(repo).context(what)?;
     let transaction = repo.auto_transaction(NEVER).context(what)?;
-    let Content { root, metadata, more } = write()?;
+    let CommitContent { root, metadata, result } = write()?;
     transaction.commit(NEVER).context(what)?;
-    // Outside of a transaction, since that would sync all of the file system and every directory once more for one object;
-    // and what it leaves when it is killed would be taken up by a later one, when the trees may be pruned.
+    // Outside of a transaction: that would sync the whole file system and every directory once more for one object. What it
+    // leaves if it is killed would also be taken up by a later one, when the trees may have been pruned.
     let commit = repo.write_commit(None, None, None, Some(&metadata), &root, NEVER).context(what)?;
     sync(repo, &commit).context(what)?;
     repo.set_ref_immediate(None, reference, Some(&commit), NEVER).context(what)?;
-    Ok((commit.to_string(), more))
+    Ok((commit.to_string(), result))
 }
 
-/// Writes a tree; within a transaction.
+/// Writes a tree. A transaction must be open.
 pub fn write_tree(repo: &ostree::Repo, tree: &MutableTree) -> Result<RepoFile> {
     let what = || "cannot write the tree".to_string();
     let root = repo.write_mtree(tree, NEVER).context(what)?;
-    root.downcast::<RepoFile>().map_err(|_| Error::new("it is no tree")).context(what)
+    root.downcast::<RepoFile>().map_err(|_| Error::new("it is not a tree")).context(what)
 }
 
-/// Makes a commit object last, with the names that lead to it.
+/// Syncs a commit object, and the directories with its name.
 fn sync(repo: &ostree::Repo, commit: &str) -> Result<()> {
     let objects = repo.path().path().unwrap_or_default().join("objects");
     let (directory, name) = commit.split_at(2);
@@ -68,14 +68,14 @@ fn sync_one(path: &PathBuf) -> std::io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// libostree's own lock of the repository, as transactions hold it: nobody's prune runs meanwhile.
-struct Shared<'a>(&'a ostree::Repo);
+/// libostree's own shared lock of the repository, which transactions hold as well: no other program prunes meanwhile.
+struct SharedLock<'a>(&'a ostree::Repo);
 
-impl<'a> Shared<'a> {
+impl<'a> SharedLock<'a> {
     #[allow(unsafe_code)]
-    fn take(repo: &'a ostree::Repo) -> Result<Shared<'a>, glib::Error> {
+    fn take(repo: &'a ostree::Repo) -> Result<SharedLock<'a>, glib::Error> {
         let mut error = ptr::null_mut();
-        // SAFETY: the repository is borrowed and open, and a null cancellable is none; the crate has no safe name for this.
+        // SAFETY: the repository is borrowed and open, and a null cancellable is allowed; the crate has no safe function for this.
         unsafe {
             ffi::ostree_repo_lock_push(
                 repo.to_glib_none().0,
@@ -83,15 +83,15 @@ impl<'a> Shared<'a> {
                 ptr::null_mut(),
                 &mut error,
             );
-            if error.is_null() { Ok(Shared(repo)) } else { Err(from_glib_full(error)) }
+            if error.is_null() { Ok(SharedLock(repo)) } else { Err(from_glib_full(error)) }
         }
     }
 }
 
-impl Drop for Shared<'_> {
+impl Drop for SharedLock<'_> {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        // SAFETY: as in take(), which pushed this lock; without a place for an error none is returned.
+        // SAFETY: as in take(), which pushed this lock; a null error means that none is returned.
         unsafe {
             ffi::ostree_repo_lock_pop(
                 self.0.to_glib_none().0,

@@ -1,59 +1,38 @@
 //! Images in the repository: commits of merged trees, and what their metadata says.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use oci_spec::image::ImageConfiguration;
 use ostree::glib::{Variant, VariantDict};
 
-use super::{NEVER, Store, reference};
+use super::commit::{self, CommitContent};
+use super::merge::{self, StoredLayer};
+use super::refs;
+use super::repository::{NEVER, Store};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 
-/// An image in the store.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// Its name in the store, as `registry/name:tag`.
-    pub name: String,
-    /// OSTree commit of its merged tree.
-    pub commit: String,
-    /// Digest of its manifest as the source served it: `sha256:…`.
-    pub digest: String,
-    /// Its manifest as the source served it, raw JSON.
-    pub manifest: String,
-    /// Its OCI image configuration, raw JSON.
-    pub config: String,
-}
-
-impl Image {
-    /// The labels of its configuration.
-    pub fn labels(&self) -> Result<BTreeMap<String, String>> {
-        let what = || format!("cannot read the configuration of {}", self.name);
-        let config: ImageConfiguration = serde_json::from_str(&self.config).context(what)?;
-        Ok(config.labels_of_config().cloned().unwrap_or_default().into_iter().collect())
-    }
-}
-
-/// Marks image commits of ours, and says what their metadata means.
+/// Marks commits as images of ours, and says what their metadata means.
 const VERSION_KEY: &str = "syscontainers.version";
 const VERSION: u32 = 1;
 const CONFIG: &str = "syscontainers.config";
 const SOURCE: &str = "syscontainers.source";
-/// Detached from the commit, since it may change: the policy that the image was let through by.
+/// The policy that allowed the image. Detached from the commit, since it may change.
 const POLICY: &str = "syscontainers.policy";
-/// As [`POLICY`]: who had to sign it.
+/// Who had to sign the image. Detached as well.
 const SIGNER: &str = "syscontainers.signer";
-/// How exact the time of the last pull is.
+/// How precise the time of the last pull is.
 const TOUCHED: Duration = Duration::from_secs(3600);
-/// Of containers/image: the manifest, raw JSON.
+/// Key of containers/image: the manifest, raw JSON.
 pub const MANIFEST: &str = "docker.manifest";
-/// Of containers/image: the manifest's digest.
+/// Key of containers/image: the digest of the manifest.
 pub const DIGEST: &str = "docker.digest";
 
-/// Loads an image by its name in the store; `None` where there is none.
+/// Loads an image by its name in the store; `None` if there is none.
 pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
-    let reference = reference::image_ref(name);
+    let reference = refs::image_ref(name);
     let Some(commit) = repo.resolve_rev(&reference, true).context(|| format!("ref {reference}"))? else {
         return Ok(None);
     };
@@ -73,15 +52,15 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
     Ok(Some(Image {
         name: name.to_owned(),
         commit: commit.to_string(),
-        digest: text(DIGEST)?,
+        digest: text(DIGEST)?.parse().context(|| "cannot read its digest; pull it again".into())?,
         manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
     }))
 }
 
-/// Whether what is called `name` is an image, but none of ours.
-pub fn is_of_another(repo: &ostree::Repo, name: &str) -> Result<bool> {
-    let reference = reference::image_ref(name);
+/// Whether the image called `name` was written by another program.
+pub fn is_foreign(repo: &ostree::Repo, name: &str) -> Result<bool> {
+    let reference = refs::image_ref(name);
     let Some(commit) = repo.resolve_rev(&reference, true).context(|| format!("ref {reference}"))? else {
         return Ok(false);
     };
@@ -90,7 +69,7 @@ pub fn is_of_another(repo: &ostree::Repo, name: &str) -> Result<bool> {
     Ok(!metadata.contains(VERSION_KEY) && metadata.contains(MANIFEST))
 }
 
-/// Where an image was pulled from, as skopeo calls it; `None` if that is not known.
+/// The reference that an image was pulled by, as skopeo takes it; `None` if that is not known.
 pub fn source(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     let what = || format!("cannot read commit {}", image.commit);
     let (variant, _) = repo.load_commit(&image.commit).context(what)?;
@@ -98,17 +77,17 @@ pub fn source(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(metadata.lookup::<String>(SOURCE).ok().flatten().filter(|source| !source.is_empty()))
 }
 
-/// The policy that an image was let through by, as [`set_policy`] recorded it.
+/// The fingerprint of the policy that allowed an image, as [`set_policy`] recorded it.
 pub fn policy(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(detached(repo, image)?.lookup(POLICY).ok().flatten())
 }
 
-/// Who had to sign it then.
+/// Who had to sign an image, as [`set_policy`] recorded it.
 pub fn signer(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
     Ok(detached(repo, image)?.lookup(SIGNER).ok().flatten())
 }
 
-/// Records the policy that an image was let through by.
+/// Records the policy that allowed an image, by its fingerprint.
 pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str, signer: Option<&str>) -> Result<()> {
     let metadata = detached(repo, image)?;
     let is = |key, value: Option<&str>| metadata.lookup::<String>(key).ok().flatten().as_deref() == value;
@@ -126,12 +105,12 @@ pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str, signer: Opti
     repo.write_commit_detached_metadata(&image.commit, Some(&metadata.end()), NEVER).context(what)
 }
 
-/// When an image was pulled last.
+/// When an image was last pulled.
 pub fn pulled(store: &Store, name: &str) -> std::io::Result<SystemTime> {
     fs::metadata(ref_file(store, name))?.modified()
 }
 
-/// Makes an image one that was pulled just now. Nothing is written if that is almost true.
+/// Records that an image was pulled just now. Nothing is written if the recorded time is close enough.
 pub fn touch(store: &Store, name: &str) -> Result<()> {
     let path = ref_file(store, name);
     let now = SystemTime::now();
@@ -144,10 +123,10 @@ pub fn touch(store: &Store, name: &str) -> Result<()> {
 }
 
 fn ref_file(store: &Store, name: &str) -> PathBuf {
-    store.path.join("refs/heads").join(reference::image_ref(name))
+    store.path.join("refs/heads").join(refs::image_ref(name))
 }
 
-/// The manifest of any image, the original's too.
+/// The manifest of any image, also of one that Atomic pulled.
 pub fn manifest(repo: &ostree::Repo, commit: &str) -> Result<String> {
     let (variant, _) = repo.load_commit(commit).context(|| format!("commit {commit}"))?;
     let manifest = VariantDict::new(Some(&variant.child_value(0))).lookup::<String>(MANIFEST).ok().flatten();
@@ -155,16 +134,27 @@ pub fn manifest(repo: &ostree::Repo, commit: &str) -> Result<String> {
 }
 
 fn detached(repo: &ostree::Repo, image: &Image) -> Result<VariantDict> {
-    let what = || format!("cannot read what is recorded of commit {}", image.commit);
+    let what = || format!("cannot read the detached metadata of commit {}", image.commit);
     let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
     Ok(VariantDict::new(metadata.as_ref()))
 }
 
+/// Merges layers, and makes the result the image called `name`.
+pub fn write(store: &Store, name: &str, metadata: &Variant, layers: &[StoredLayer]) -> Result<Image> {
+    let write = || {
+        let root = commit::write_tree(&store.repo, &merge::merge(&store.repo, layers)?)?;
+        Ok(CommitContent { root, metadata: metadata.clone(), result: () })
+    };
+    let published = commit::publish(&store.repo, &refs::image_ref(name), write);
+    published.context(|| "cannot write the image".into())?;
+    load(&store.repo, name)?.ok_or_else(|| Error::new("it was removed again"))
+}
+
 /// The metadata of an image's commit.
-pub fn metadata(digest: &str, manifest: &str, config: &str, source: &str) -> Variant {
+pub fn metadata(digest: &Digest, manifest: &str, config: &str, source: &str) -> Variant {
     let metadata = VariantDict::new(None);
     metadata.insert(VERSION_KEY, VERSION);
-    metadata.insert(DIGEST, digest);
+    metadata.insert(DIGEST, digest.to_string());
     metadata.insert(MANIFEST, manifest);
     metadata.insert(CONFIG, config);
     metadata.insert(SOURCE, source);

@@ -1,5 +1,5 @@
-//! What killed pulls left in the repository's directory for temporary files. libostree removes its own after a day, or after
-//! a boot; a full disk cannot wait for that.
+//! What killed pulls left in the repository's directory for temporary files, and among its objects. libostree removes its own
+//! after a day, or after a boot; a full disk cannot wait for that.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -9,82 +9,100 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::{Store, location, staging};
-use crate::error::{Context, Error};
-use crate::prune::{Report, leftover};
+use super::location;
+use super::outcome::Outcome;
+use super::repository::Store;
+use super::staging;
+use crate::error::{Context, Result};
 use crate::system::files;
+use crate::system::mounts;
 
-/// What libostree calls the directories of its transactions; beside each is a lock of that name and `-lock`.
+/// Prefix of the names of transactions' directories. Beside each is a lock of that name and [`LOCK`].
 const TRANSACTION: &str = "staging-";
+/// Suffix of their locks.
 const LOCK: &str = "-lock";
-
-/// What objects are called that are written anew, until they are whole.
+/// Prefix of the names of objects that are being written.
 const TEMPORARY: &str = "tmp.";
-/// After that libostree takes temporary files for nobody's.
+/// The age after which libostree removes temporary files itself.
 const EXPIRY: Duration = Duration::from_secs(86_400);
+/// Why a transaction's directory is left.
+const INTERRUPTED: &str = "a pull was killed or failed while it wrote objects";
 
-/// Removes what nobody holds; the caller has kept pulls away.
-pub fn prune(store: &Store, report: &mut Report) {
-    temporary_files(store, report);
-    objects(store, report);
+/// Removes what no program uses. The caller has locked the store, so that no pull is at work. `tell` gets the path and the
+/// outcome of each leftover.
+pub fn prune(store: &Store, dry_run: bool, tell: &mut dyn FnMut(&Path, Outcome)) {
+    temporary_files(store, dry_run, tell);
+    objects(store, dry_run, tell);
 }
 
-fn temporary_files(store: &Store, report: &mut Report) {
-    let directory = store.path.join("tmp");
+/// Removes a file or directory that nobody needs, unless anything is mounted in it.
+pub fn remove(path: &Path, reason: &str, dry_run: bool) -> Outcome {
+    if let Err(e) = mounts::refuse(path) {
+        return Outcome::Kept(e.to_string());
+    }
+    let bytes = files::own_size(path);
+    if !dry_run {
+        if let Err(e) = files::remove_tree(path) {
+            return Outcome::Failed(e);
+        }
+    }
+    Outcome::Removed { reason: reason.into(), bytes }
+}
+
+fn temporary_files(store: &Store, dry_run: bool, tell: &mut dyn FnMut(&Path, Outcome)) {
+    let directory = store.temporary_directory();
     let names = match files::names(&directory) {
         Ok(names) => names,
-        Err(e) => return report.failed("leftover", directory.display().to_string(), &e),
+        Err(e) => return tell(&directory, Outcome::Failed(e)),
     };
     for name in names {
         let path = directory.join(&name);
         if name.starts_with(staging::PREFIX) {
-            leftover(&path, "a pull was killed while it copied an image", report);
+            tell(&path, remove(&path, "a pull was killed while it copied an image", dry_run));
         } else if location::is_old_probe(&path) {
-            leftover(&path, "a program was killed while it looked for the store", report);
+            tell(&path, remove(&path, "a program was killed while it looked for the store", dry_run));
         } else if name.starts_with(TRANSACTION) && !name.ends_with(LOCK) {
-            transaction(&path, report);
+            tell(&path, transaction(&path, dry_run).unwrap_or_else(Outcome::Failed));
         }
     }
 }
 
-/// Among objects. Other programs may be about to give one its name.
-fn objects(store: &Store, report: &mut Report) {
+/// Removes objects that were not completed. Other programs may be about to complete new ones.
+fn objects(store: &Store, dry_run: bool, tell: &mut dyn FnMut(&Path, Outcome)) {
     let objects = store.path.join("objects");
     for directory in files::names(&objects).unwrap_or_default() {
         let directory = objects.join(directory);
         for name in files::names(&directory).unwrap_or_default() {
             let path = directory.join(&name);
             if name.starts_with(TEMPORARY) && files::is_older(&path, EXPIRY) {
-                leftover(&path, "a program was killed while it wrote an object", report);
+                tell(&path, remove(&path, "a program was killed while it wrote an object", dry_run));
             }
         }
     }
 }
 
-/// Other programs may be at work in a repository that is shared.
-fn transaction(path: &Path, report: &mut Report) {
-    let shown = path.display().to_string();
+/// Removes the directory of a transaction, unless its lock is held: in a shared repository, other programs may be at work.
+fn transaction(path: &Path, dry_run: bool) -> Result<Outcome> {
     let mut lock = path.as_os_str().to_owned();
     lock.push(LOCK);
     let lock = Path::new(&lock);
-    if report.dry_run && !lock.exists() {
-        return leftover(path, "a pull was killed or failed while it wrote objects", report);
+    if dry_run && !lock.exists() {
+        return Ok(remove(path, INTERRUPTED, dry_run));
     }
-    match hold(lock).context(|| format!("cannot lock {}", lock.display())) {
-        Ok(Some(_held)) => {
-            leftover(path, "a pull was killed or failed while it wrote objects", report);
-            if !report.dry_run {
-                // With the directory gone, whoever finds one of this name takes it for what it is.
-                let _ = files::remove_file(lock);
-            }
-        }
-        Ok(None) => report.kept("leftover", shown, "another program is at work in it"),
-        Err(e) => report.failed("leftover", shown, &e),
+    let held = try_lock(lock).context(|| format!("cannot lock {}", lock.display()))?;
+    let Some(_held) = held else {
+        return Ok(Outcome::Kept("another program is at work in it".into()));
+    };
+    let outcome = remove(path, INTERRUPTED, dry_run);
+    if !dry_run {
+        // A lock without its directory means nothing, so it does not matter if this fails.
+        let _ = files::remove_file(lock);
     }
+    Ok(outcome)
 }
 
-/// Takes a lock of libostree's, which is one of the open file, see fcntl(2); `None` if somebody has it.
-fn hold(path: &Path) -> Result<Option<File>, Error> {
+/// Takes a lock as libostree does, which belongs to the open file, see fcntl(2); `None` if another program holds it.
+fn try_lock(path: &Path) -> Result<Option<File>> {
     let what = || "cannot open it".to_string();
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = file.context(what)?;
@@ -96,11 +114,11 @@ fn hold(path: &Path) -> Result<Option<File>, Error> {
         l_pid: 0,
     };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
-        // Whoever had it before has removed the file, and somebody else may have made another.
+        // The program that held it has removed the file, and another one may have made a new one.
         Ok(_) if !is_same(&file, path) => Ok(None),
         Ok(_) => Ok(Some(file)),
         Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
-        Err(e) => Err(e).context(|| "cannot take it".into()),
+        Err(e) => Err(e).context(|| "cannot take the lock".into()),
     }
 }
 

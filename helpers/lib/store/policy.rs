@@ -1,56 +1,58 @@
-//! Signature policies, containers-policy.json(5): whether one demands anything, and which of its rules an image is under.
+//! Signature policies, containers-policy.json(5): whether one demands anything, and which of its rules applies to an image.
 //!
-//! skopeo enforces them, not this; but the image proxy of older versions lets everything through. So where a policy demands
-//! anything of a transport, images are fetched by `skopeo copy`, which does not.
+//! Nothing is enforced here, skopeo does that. But the image proxy of older versions lets everything through, so images are
+//! fetched by `skopeo copy`, which does not, if the policy demands anything of their transport.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::access::Access;
-use super::reference::{Reference, Transport};
-use super::tree;
+use super::reference::{self, Reference};
+use super::transports::{Scopes, Transport};
+use crate::digest;
 
-/// The type of requirement that is none.
+/// The type of a requirement that every image meets.
 const ANYTHING: &str = "insecureAcceptAnything";
+/// The policy of the system.
 const SYSTEM: &str = "/etc/containers/policy.json";
+/// The policy of a user, below the home directory.
 const OWN: &str = ".config/containers/policy.json";
 
 /// A policy file.
-pub struct Policy {
+pub struct SignaturePolicy {
     path: PathBuf,
     /// `None` if it cannot be read: skopeo says why.
     content: Option<Value>,
 }
 
-impl Policy {
-    /// The one that skopeo uses: as said, else the user's, else the system's.
-    pub fn find(access: &Access) -> Policy {
+impl SignaturePolicy {
+    /// Reads the policy that skopeo uses: the one that was chosen, else the user's, else the system's.
+    pub fn find(access: &Access) -> SignaturePolicy {
         let own =
             std::env::var_os("HOME").map(|home| Path::new(&home).join(OWN)).filter(|path| path.exists());
         let path = access.policy.clone().or(own).unwrap_or_else(|| PathBuf::from(SYSTEM));
         let text = std::fs::read_to_string(&path).ok();
-        Policy { path, content: text.and_then(|text| serde_json::from_str(&text).ok()) }
+        SignaturePolicy { path, content: text.and_then(|text| serde_json::from_str(&text).ok()) }
     }
 
-    /// Its file.
+    /// The policy's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it demands anything of some image of a transport. What cannot be read demands something.
-    pub fn demands(&self, transport: Transport) -> bool {
+    /// Whether it demands anything of any image of a transport. A policy that cannot be read does.
+    pub fn demands(&self, transport: &Transport) -> bool {
         let Some(content) = &self.content else { return true };
-        let scopes = content.pointer(&format!("/transports/{}", transport.name())).and_then(Value::as_object);
+        let scopes = content.pointer(&format!("/transports/{}", transport.name)).and_then(Value::as_object);
         let rules =
             content.get("default").into_iter().chain(scopes.into_iter().flat_map(|scopes| scopes.values()));
         let mut rules = rules.peekable();
         rules.peek().is_none() || rules.any(|rule| !is_anything(rule))
     }
 
-    /// What tells this policy from others: a digest of the file and of all files that it names, its keys. `None` if it cannot be
-    /// read.
+    /// A digest of the policy and of all files that it names, which are its keys. `None` if it cannot be read.
     pub fn fingerprint(&self) -> Option<String> {
         let content = self.content.as_ref()?;
         let mut digest = Sha256::new_with_prefix(content.to_string());
@@ -58,37 +60,32 @@ impl Policy {
             digest.update(path);
             digest.update(std::fs::read(path).unwrap_or_default());
         }
-        Some(tree::hex(&digest.finalize()))
+        Some(digest::hex(&digest.finalize()))
     }
 
-    /// Who had to sign an image, by the keys of its rule; `None` where nobody had to.
+    /// Who had to sign an image, by the keys of the rule that applies; `None` if nobody had to.
     pub fn signer(&self, reference: &Reference) -> Option<String> {
         let content = self.content.as_ref()?;
-        let scopes = content.get("transports").and_then(|t| t.get(reference.transport().name()));
+        let scopes = content.get("transports").and_then(|t| t.get(reference.transport().name));
         let rule =
             scopes_of(reference).into_iter().find_map(|scope| scopes.and_then(|scopes| scopes.get(&scope)));
         let rule = rule.or_else(|| content.get("default"))?;
         let signed = rule.as_array()?.iter().filter(|r| r.get("type").is_some_and(|t| t != ANYTHING));
-        let keys: Vec<String> = signed
-            .map(|r| {
-                format!(
-                    "{} {}",
-                    r.get("type").and_then(Value::as_str).unwrap_or_default(),
-                    named_files(r).join(" ")
-                )
-            })
-            .map(|text| text.trim_end().to_owned())
-            .collect();
+        let key = |requirement: &Value| {
+            let kind = requirement.get("type").and_then(Value::as_str).unwrap_or_default();
+            format!("{kind} {}", named_files(requirement).join(" ")).trim_end().to_owned()
+        };
+        let keys: Vec<String> = signed.map(key).collect();
         (!keys.is_empty()).then(|| keys.join(", "))
     }
 
-    /// The rule that an image is under, as a path into the file.
+    /// The rule that applies to an image, as a path into the file.
     pub fn rule(&self, reference: &Reference) -> String {
         let scopes = self.content.as_ref().and_then(|content| content.get("transports"));
-        let scopes = scopes.and_then(|transports| transports.get(reference.transport().name()));
+        let scopes = scopes.and_then(|transports| transports.get(reference.transport().name));
         for scope in scopes_of(reference) {
             if let Some(rule) = scopes.and_then(|scopes| scopes.get(&scope)) {
-                return format!("transports.{}[{scope:?}]: {}", reference.transport().name(), types(rule));
+                return format!("transports.{}[{scope:?}]: {}", reference.transport().name, types(rule));
             }
         }
         let default = self.content.as_ref().and_then(|content| content.get("default"));
@@ -117,17 +114,13 @@ fn types(rule: &Value) -> String {
     types.collect::<Vec<_>>().join(", ")
 }
 
-/// Scopes that an image is in, the narrowest first, as skopeo looks them up.
+/// Scopes that contain an image, the narrowest first, as skopeo looks them up.
 fn scopes_of(reference: &Reference) -> Vec<String> {
-    let location = reference.location();
+    let (location, kind) = (reference.location(), reference.transport().scopes);
     let mut scopes = vec![location.to_owned()];
-    let mut rest = match (reference.transport(), location.split_once('@')) {
-        (Transport::Registry, Some((repository, _))) => repository,
-        (Transport::Registry, None) => match location.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => repository,
-            _ => location,
-        },
-        _ => location,
+    let mut rest = match kind {
+        Scopes::Registry => reference::repository(location),
+        Scopes::Path => location,
     };
     loop {
         scopes.push(rest.to_owned());
@@ -136,12 +129,15 @@ fn scopes_of(reference: &Reference) -> Vec<String> {
             _ => break,
         }
     }
-    let mut host = rest.split(':').next().unwrap_or_default();
-    while let Some((_, domain)) =
-        host.split_once('.').filter(|_| reference.transport() == Transport::Registry)
-    {
-        scopes.push(format!("*.{domain}"));
-        host = domain;
+    match kind {
+        Scopes::Registry => {
+            let mut host = rest.split(':').next().unwrap_or_default();
+            while let Some((_, domain)) = host.split_once('.') {
+                scopes.push(format!("*.{domain}"));
+                host = domain;
+            }
+        }
+        Scopes::Path => {}
     }
     scopes.push(String::new());
     scopes
@@ -150,10 +146,11 @@ fn scopes_of(reference: &Reference) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::transports::REGISTRY;
     use serde_json::json;
 
-    fn policy(content: Value) -> Policy {
-        Policy { path: "/p".into(), content: Some(content) }
+    fn policy(content: Value) -> SignaturePolicy {
+        SignaturePolicy { path: "/p".into(), content: Some(content) }
     }
 
     #[test]
@@ -171,9 +168,9 @@ mod tests {
             (json!({"default": anything, "transports": {"oci": {"": reject}}}), false),
             (json!({"default": reject, "transports": {"docker": {"": anything}}}), true),
         ] {
-            assert_eq!(policy(content.clone()).demands(Transport::Registry), demands, "{content}");
+            assert_eq!(policy(content.clone()).demands(&REGISTRY), demands, "{content}");
         }
-        assert!(Policy { path: "/p".into(), content: None }.demands(Transport::Registry));
+        assert!(SignaturePolicy { path: "/p".into(), content: None }.demands(&REGISTRY));
     }
 
     #[test]
@@ -185,7 +182,7 @@ mod tests {
         assert_ne!(first, policy(content("reject")).fingerprint());
         std::fs::write(key.path(), "another").unwrap();
         assert_ne!(first, policy(content("signedBy")).fingerprint());
-        assert_eq!(Policy { path: "/p".into(), content: None }.fingerprint(), None);
+        assert_eq!(SignaturePolicy { path: "/p".into(), content: None }.fingerprint(), None);
     }
 
     #[test]

@@ -1,34 +1,39 @@
-//! What a person, or systemd, sees of a pull.
+//! What people, and the service manager, see of a pull.
 //!
-//! On a terminal each layer has a bar; elsewhere it has a line. A service manager gets `STATUS=`, and is told to wait
-//! longer for as long as bytes arrive.
+//! On a terminal each layer has a progress bar, elsewhere a line. The service manager gets `STATUS=`, and is told to extend
+//! its timeout for as long as bytes arrive.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use libsystemd::daemon::{NotifyState, notify};
 use oci_spec::image::Descriptor;
 
+use super::pull::PullObserver;
+use crate::digest;
+use crate::program::bytes;
 use crate::program::log;
-use crate::store::pull::Report;
 use crate::system::notify::is_expected;
 
-/// How long systemd waits after the last sign of life.
+/// How long the service manager is to wait after the last sign of life.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it gets one, at most.
+/// Shortest time between two signs of life.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows what a pull is doing.
 pub struct Progress {
     quiet: bool,
+    /// Whether there are progress bars.
     bars: bool,
+    /// Whether a service manager listens.
     managed: bool,
 }
 
 impl Progress {
-    /// As stderr and the environment say; `quiet` leaves warnings only.
+    /// Chooses the form by what stderr is and by the environment. With `quiet`, only warnings are shown.
     pub fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::IsTerminal::is_terminal(&std::io::stderr());
         Progress { quiet, bars, managed: is_expected() }
@@ -44,41 +49,47 @@ impl Progress {
         let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(layer.size()), target);
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        bar.set_message(short(layer));
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // As everywhere else, where indicatif would choose its own form.
+        let style = style.with_key("bytes", |state: &ProgressState, text: &mut dyn Write| {
+            let _ = text.write_str(&bytes::shown(state.pos()));
+        });
+        let style = style.with_key("total_bytes", |state: &ProgressState, text: &mut dyn Write| {
+            let _ = text.write_str(&bytes::shown(state.len().unwrap_or_default()));
+        });
+        bar.set_style(style);
+        bar.set_message(short(layer).to_owned());
         bar
     }
 }
 
-impl Report for Progress {
+impl PullObserver for Progress {
     fn present(&self, layer: &Descriptor) {
-        self.line(&format!("layer {} is there already", layer.digest()));
+        self.line(&format!("layer {} already exists", layer.digest()));
     }
 
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send> {
         if !self.bars {
-            self.line(&format!("fetching layer {} ({})", layer.digest(), HumanBytes(layer.size())));
+            self.line(&format!("fetching layer {} ({})", layer.digest(), bytes::shown(layer.size())));
         }
         let (bar, managed) = (self.bar(layer), self.managed);
-        let (text, total) = (short(layer), HumanBytes(layer.size()).to_string());
+        let (text, total) = (short(layer).to_owned(), bytes::shown(layer.size()));
         let (begin, told, done) = (Instant::now(), Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
-        Box::new(move |bytes| {
-            bar.inc(bytes);
-            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        Box::new(move |length| {
+            bar.inc(length);
+            let done = done.fetch_add(length, Ordering::Relaxed) + length;
             let now = begin.elapsed().as_millis() as u64;
             let last = told.load(Ordering::Relaxed);
             if managed && (last == 0 || now - last >= INTERVAL.as_millis() as u64) {
                 told.store(now.max(1), Ordering::Relaxed);
-                tell_manager(&format!("fetching layer {text}: {} of {total}", HumanBytes(done)));
+                tell_manager(&format!("fetching layer {text}: {} of {total}", bytes::shown(done)));
             }
         })
     }
 
     fn fetched(&self, layer: &Descriptor) {
         if self.bars {
-            self.line(&format!("layer {} is fetched ({})", layer.digest(), HumanBytes(layer.size())));
+            self.line(&format!("fetched layer {} ({})", layer.digest(), bytes::shown(layer.size())));
         }
     }
 
@@ -91,13 +102,13 @@ impl Report for Progress {
     }
 }
 
-/// Enough of a digest to tell layers apart.
-fn short(layer: &Descriptor) -> String {
-    layer.digest().digest().chars().take(12).collect()
+/// The digest of a layer as people see it.
+fn short(layer: &Descriptor) -> &str {
+    digest::shorten(layer.digest().as_ref())
 }
 
 fn tell_manager(status: &str) {
     let patience = format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros());
-    // The pull goes on, whether the manager listens or not.
+    // The pull goes on whether the service manager listens or not.
     let _ = notify(false, &[NotifyState::Status(status.to_owned()), NotifyState::Other(patience)]);
 }

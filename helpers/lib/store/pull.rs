@@ -1,218 +1,219 @@
 //! A pull: from a source to an image in the store.
 //!
-//! Layers first, each a commit with a ref of its own; then the merged tree and the image's ref. Killed in between, the store
-//! holds layers that the next pull uses, and no half image.
+//! Layers first, each a commit with a ref of its own; then the merged tree and the image's ref. If it is killed in between,
+//! the store holds layers that the next pull uses, but never half an image.
 
 use nix::sys::statvfs::statvfs;
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
-use ostree::glib::Variant;
+use oci_spec::image::Descriptor;
 
-use super::Store;
 use super::access::Access;
-use super::commit::{self, Content};
-use super::image::{self, Image};
-use super::layer::{self, Expected};
-use super::policy::Policy;
-use super::reference::{self, Reference};
+use super::expected::{self, Expected};
+use super::image;
+use super::layer::{self, Import};
+use super::merge::StoredLayer;
+use super::policy::SignaturePolicy;
+use super::reference::Reference;
+use super::repository::Store;
 use super::retry::with_retries;
-use super::transport::{self, Source};
-use super::tree::{self, Layer};
+use super::source::{self, FetchedManifest, ImageSource};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::image::Image;
 
-/// Who is told what a pull is doing.
-pub trait Report {
-    /// A layer was there already.
+/// Receives the progress of a pull.
+pub trait PullObserver {
+    /// A layer is in the store already.
     fn present(&self, layer: &Descriptor);
-    /// A layer is being fetched, perhaps once more; what this returns is told the number of bytes, as they come.
+    /// A layer is being fetched, perhaps not for the first time. The function that is returned is called with the size of
+    /// every read.
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send>;
-    /// A layer was fetched, all of it.
+    /// A layer was fetched as a whole.
     fn fetched(&self, layer: &Descriptor);
-    /// Something failed, and is tried again.
+    /// Something failed and will be tried again.
     fn retrying(&self, text: &str);
     /// Something is not as it should be, but the pull goes on.
     fn warning(&self, text: &str);
 }
 
-/// What a pull came to.
-pub struct Outcome {
-    /// The image.
+/// The result of a pull.
+pub struct Pulled {
+    /// The image in the store.
     pub image: Image,
-    /// Whether the store has another image under its name than before.
+    /// Whether the store had no image, or another one, under this name.
     pub changed: bool,
     /// How many layers were fetched.
     pub fetched: usize,
-    /// How many were there already.
+    /// How many layers were in the store already.
     pub reused: usize,
     /// Size of the blobs that were fetched.
     pub bytes: u64,
 }
 
-impl Outcome {
-    fn unchanged(image: Image) -> Outcome {
-        let manifest: serde_json::Value = serde_json::from_str(&image.manifest).unwrap_or_default();
-        let reused = manifest["layers"].as_array().map_or(0, Vec::len);
-        Outcome { image, changed: false, fetched: 0, reused, bytes: 0 }
-    }
-}
-
-/// Pulls an image. Nothing is fetched that is there.
-pub fn pull(store: &Store, reference: &Reference, access: &Access, report: &dyn Report) -> Result<Outcome> {
+/// Pulls an image. What is in the store already is not fetched.
+pub fn pull(
+    store: &Store,
+    reference: &Reference,
+    access: &Access,
+    observer: &dyn PullObserver,
+) -> Result<Pulled> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
-    let tell = |text: &str| report.retrying(text);
-    let _lock = store.keep().context(what)?;
-    let policy = Policy::find(access);
-    let fingerprint = policy.fingerprint().unwrap_or_default();
-    let signer = policy.signer(reference);
-    let existing = image::load(&store.repo, &name).ok().flatten();
-    let copied = existing.as_ref().filter(|_| transport::needs_copy(reference, &policy));
-    if let Some(image) = copied {
-        // What the same policy let through already need not be copied once more.
-        let is_let_through = image::policy(&store.repo, image).context(what)? == Some(fingerprint.clone());
-        if is_let_through
-            && with_retries(&tell, || transport::peek(reference, access)).context(what)? == image.digest
-        {
-            image::touch(store, &name).context(what)?;
-            return Ok(Outcome::unchanged(image.clone()));
-        }
-    }
-    let temporary = store.path.join("tmp");
-    let (source, manifest) = with_retries(&tell, || {
-        let source = Source::open(reference, access, &policy, &temporary)?;
-        source.manifest().map(|manifest| (source, manifest))
-    })
-    .context(what)?;
-    if let Some(image) = existing.filter(|existing| existing.digest == manifest.digest) {
-        image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
-        image::touch(store, &name).context(what)?;
-        return Ok(Outcome::unchanged(image));
-    }
-    let config = with_retries(&tell, || source.config()).context(what)?;
-    let original = with_retries(&tell, || source.original(&manifest)).context(what)?;
-    let layers = expected_layers(&manifest.oci, &config).context(what)?;
-    let present = layers.iter().map(|(_, expected)| layer::find(&store.repo, expected));
-    let present: Vec<Option<Layer>> = present.collect::<Result<_>>().context(what)?;
-    let bytes =
-        layers.iter().zip(&present).filter(|(_, there)| there.is_none()).map(|(l, _)| l.0.size()).sum();
-    check_space(store, bytes, report).context(what)?;
-    let (mut imported, mut reused) = (Vec::new(), 0);
-    for ((descriptor, expected), there) in layers.iter().zip(present) {
-        imported.push(match there {
-            Some(layer) => {
-                report.present(descriptor);
-                reused += 1;
-                layer
-            }
-            None => fetch(store, &source, descriptor, expected, report).context(what)?,
-        });
-    }
-    let metadata = image::metadata(&manifest.digest, &original, &config, &reference.absolute().to_skopeo());
-    commit(store, &name, &metadata, &imported).context(what)?;
-    let image = image::load(&store.repo, &name).context(what)?;
-    let image = image.ok_or_else(|| Error::new("it is gone again")).context(what)?;
-    image::set_policy(&store.repo, &image, &fingerprint, signer.as_deref()).context(what)?;
-    Ok(Outcome { image, changed: true, fetched: layers.len() - reused, reused, bytes })
+    let _lock = store.lock_shared().context(what)?;
+    Pull::new(store, reference, access, observer, &name).run().context(what)
 }
 
-/// The digest that an image has at its source now. Nothing is fetched but its manifest.
-pub fn peek(reference: &Reference, access: &Access, report: &dyn Report) -> Result<String> {
-    let tell = |text: &str| report.retrying(text);
-    with_retries(&tell, || transport::peek(reference, access))
+/// Fetches the digest that an image has at its source now. Nothing but its manifest is fetched.
+pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver) -> Result<Digest> {
+    with_retries(&|text| observer.retrying(text), || source::peek(reference, access))
         .context(|| format!("cannot look for {}", reference.location()))
 }
 
-/// What each layer must be; refuses what cannot be imported before anything is fetched.
-pub fn expected_layers<'a>(
-    manifest: &'a ImageManifest,
-    config: &str,
-) -> Result<Vec<(&'a Descriptor, Expected)>> {
-    let config: ImageConfiguration =
-        serde_json::from_str(config).context(|| "its configuration is not that of an OCI image".into())?;
-    let (layers, diff_ids) = (manifest.layers(), config.rootfs().diff_ids());
-    if layers.len() != diff_ids.len() {
-        let why = format!("its configuration names {} diffIDs for {} layers", diff_ids.len(), layers.len());
-        return Err(Error::new(why));
-    }
-    let expected = layers.iter().zip(diff_ids).map(|(descriptor, diff_id)| {
-        check_media_type(descriptor)?;
-        let digest = hex_digest(descriptor.digest().as_ref())?;
-        Ok((descriptor, Expected { digest, diff_id: hex_digest(diff_id)? }))
-    });
-    expected.collect()
+/// A pull that is under way.
+struct Pull<'a> {
+    store: &'a Store,
+    reference: &'a Reference,
+    access: &'a Access,
+    observer: &'a dyn PullObserver,
+    /// The image's name in the store.
+    name: &'a str,
+    policy: SignaturePolicy,
+    /// Fingerprint of the policy.
+    fingerprint: String,
 }
 
-fn check_media_type(descriptor: &Descriptor) -> Result<()> {
-    let docker = "application/vnd.docker.image.rootfs.diff.tar";
-    match descriptor.media_type() {
-        MediaType::ImageLayer | MediaType::ImageLayerGzip | MediaType::ImageLayerZstd => Ok(()),
-        MediaType::Other(kind) if kind == docker || *kind == format!("{docker}.gzip") => Ok(()),
-        other => {
-            let why = if other.to_string().contains("encrypted") {
-                "is encrypted"
-            } else {
-                "is of unsupported type"
-            };
-            Err(Error::new(format!("layer {} {why}: {other:?}", descriptor.digest())))
+impl<'a> Pull<'a> {
+    fn new(
+        store: &'a Store,
+        reference: &'a Reference,
+        access: &'a Access,
+        observer: &'a dyn PullObserver,
+        name: &'a str,
+    ) -> Pull<'a> {
+        let policy = SignaturePolicy::find(access);
+        let fingerprint = policy.fingerprint().unwrap_or_default();
+        Pull { store, reference, access, observer, name, policy, fingerprint }
+    }
+
+    fn run(&self) -> Result<Pulled> {
+        // One that cannot be read is replaced.
+        let existing = image::load(&self.store.repo, self.name).ok().flatten();
+        if let Some(image) = &existing {
+            if self.is_known_to_be_current(image)? {
+                return self.unchanged(image.clone());
+            }
+        }
+        let (source, manifest) = self.open()?;
+        match existing.filter(|image| image.digest == manifest.digest) {
+            Some(image) => {
+                self.record_policy(&image)?;
+                self.unchanged(image)
+            }
+            None => self.import(&source, &manifest),
         }
     }
-}
 
-fn hex_digest(digest: &str) -> Result<String> {
-    reference::sha256(digest)
-        .map(str::to_owned)
-        .ok_or_else(|| Error::new(format!("digest {digest:?} is no SHA-256, or is none at all")))
-}
-
-/// Layers are larger unpacked than as blobs, but never by how much is known: what cannot fit is refused, what may not is
-/// warned of.
-fn check_space(store: &Store, bytes: u64, report: &dyn Report) -> Result<()> {
-    let place = store.path.display();
-    let stat =
-        statvfs(&store.path).context(|| format!("cannot find out how much space is free in {place}"))?;
-    let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
-    let (need, have) = (bytes.div_ceil(1 << 20), free >> 20);
-    if free < bytes {
-        let why =
-            format!("its layers are {need} MiB, and {have} MiB are free in {place}; nothing was fetched");
-        return Err(Error::new(why));
+    /// Whether an image is the one at its source, and the policy is the one that allowed it. This is asked only if it saves
+    /// a copy, which is all that a policy can be enforced on.
+    fn is_known_to_be_current(&self, image: &Image) -> Result<bool> {
+        if !source::needs_copy(self.reference, &self.policy)
+            || image::policy(&self.store.repo, image)?.as_ref() != Some(&self.fingerprint)
+        {
+            return Ok(false);
+        }
+        let digest = self.with_retries(|| source::peek(self.reference, self.access))?;
+        Ok(digest == image.digest)
     }
-    if free < bytes.saturating_mul(3) {
-        let text =
-            format!("the layers are {need} MiB packed, and {have} MiB are free in {place}: that may not do");
-        report.warning(&text);
-    }
-    Ok(())
-}
 
-fn fetch(
-    store: &Store,
-    source: &Source,
-    descriptor: &Descriptor,
-    expected: &Expected,
-    report: &dyn Report,
-) -> Result<Layer> {
-    let tell = |text: &str| report.retrying(text);
-    let (layer, left_out) = with_retries(&tell, || {
-        let (repo, expected, progress) = (store.repo.clone(), expected.clone(), report.fetching(descriptor));
-        source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected, &progress))
-    })?;
-    report.fetched(descriptor);
-    if left_out > 0 {
-        report.warning(&format!(
-            "left {left_out} devices, fifos or sockets of layer {} out",
-            descriptor.digest()
-        ));
+    fn unchanged(&self, image: Image) -> Result<Pulled> {
+        image::touch(self.store, self.name)?;
+        let manifest: serde_json::Value = serde_json::from_str(&image.manifest).unwrap_or_default();
+        let reused = manifest["layers"].as_array().map_or(0, Vec::len);
+        Ok(Pulled { image, changed: false, fetched: 0, reused, bytes: 0 })
     }
-    Ok(layer)
-}
 
-/// Merges layers, and makes that the image called `name`.
-pub fn commit(store: &Store, name: &str, metadata: &Variant, layers: &[Layer]) -> Result<()> {
-    let what = || "cannot write the image".to_string();
-    commit::publish(&store.repo, &reference::image_ref(name), || {
-        let root = commit::write_tree(&store.repo, &tree::merge(&store.repo, layers)?)?;
-        Ok(Content { root, metadata: metadata.clone(), more: () })
-    })
-    .context(what)?;
-    Ok(())
+    fn open(&self) -> Result<(ImageSource, FetchedManifest)> {
+        self.with_retries(|| {
+            let temporary = self.store.temporary_directory();
+            let source = ImageSource::open(self.reference, self.access, &self.policy, &temporary)?;
+            source.manifest().map(|manifest| (source, manifest))
+        })
+    }
+
+    fn import(&self, source: &ImageSource, manifest: &FetchedManifest) -> Result<Pulled> {
+        let config = self.with_retries(|| source.config())?;
+        let text = self.with_retries(|| source.original_text(manifest))?;
+        let expected = expected::layers(&manifest.oci, &config)?;
+        let present = expected.iter().map(|(_, expected)| layer::find(&self.store.repo, expected));
+        let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
+        let missing = expected.iter().zip(&present).filter(|(_, layer)| layer.is_none());
+        let bytes = missing.map(|((descriptor, _), _)| descriptor.size()).sum();
+        self.check_space(bytes)?;
+        let reused = present.iter().flatten().count();
+        let mut layers = Vec::new();
+        for ((descriptor, expected), layer) in expected.iter().zip(present) {
+            layers.push(match layer {
+                Some(layer) => {
+                    self.observer.present(descriptor);
+                    layer
+                }
+                None => self.fetch(source, descriptor, expected)?,
+            });
+        }
+        let origin = self.reference.absolute().to_skopeo();
+        let metadata = image::metadata(&manifest.digest, &text, &config, &origin);
+        let image = image::write(self.store, self.name, &metadata, &layers)?;
+        self.record_policy(&image)?;
+        Ok(Pulled { image, changed: true, fetched: layers.len() - reused, reused, bytes })
+    }
+
+    /// How large layers are when they are unpacked is not known. What cannot fit is refused, and what may not fit is warned
+    /// of.
+    fn check_space(&self, bytes: u64) -> Result<()> {
+        let place = self.store.path.display();
+        let stat = statvfs(&self.store.path);
+        let stat = stat.context(|| format!("cannot find out how much space is free in {place}"))?;
+        let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+        let (need, have) = (bytes.div_ceil(1 << 20), free >> 20);
+        if free < bytes {
+            let why =
+                format!("its layers are {need} MiB, and {have} MiB are free in {place}; nothing was fetched");
+            return Err(Error::new(why));
+        }
+        if free < bytes.saturating_mul(3) {
+            self.observer.warning(&format!(
+                "the layers are {need} MiB packed, and {have} MiB are free in {place}: this may not be enough"
+            ));
+        }
+        Ok(())
+    }
+
+    fn fetch(
+        &self,
+        source: &ImageSource,
+        descriptor: &Descriptor,
+        expected: &Expected,
+    ) -> Result<StoredLayer> {
+        let Import { layer, skipped } = self.with_retries(|| {
+            let (repo, expected) = (self.store.repo.clone(), expected.clone());
+            let on_read = self.observer.fetching(descriptor);
+            source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected, &on_read))
+        })?;
+        self.observer.fetched(descriptor);
+        if skipped > 0 {
+            self.observer.warning(&format!(
+                "skipped {skipped} device nodes, FIFOs or sockets of layer {}",
+                descriptor.digest()
+            ));
+        }
+        Ok(layer)
+    }
+
+    fn record_policy(&self, image: &Image) -> Result<()> {
+        let signer = self.policy.signer(self.reference);
+        image::set_policy(&self.store.repo, image, &self.fingerprint, signer.as_deref())
+    }
+
+    fn with_retries<T>(&self, attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        with_retries(&|text| self.observer.retrying(text), attempt)
+    }
 }

@@ -1,78 +1,23 @@
 //! Image references: where an image comes from, and what it is called in the store.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use flate2::bufread::GzDecoder;
-
+use super::docker_archive;
+use super::transports::{self, DAEMON, DIRECTORY, Digests, Location, REGISTRY, Selector, Transport};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 
-/// Prefix of all refs in the repository.
-const PREFIX: &str = "ociimage/";
-/// Longest manifest of an archive.
-const MANIFEST_MAX: u64 = 4 << 20;
-
-/// How skopeo reaches an image, containers-transports(5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A registry: `docker://NAME`, or NAME alone.
-    Registry,
-    /// The local engine with docker's interface: `docker-daemon:NAME`.
-    Daemon,
-    /// The local storage of podman and its kin: `containers-storage:NAME`.
-    Storage,
-    /// An OCI layout: `oci:DIRECTORY[:TAG]`.
-    Layout,
-    /// An OCI layout in a tar archive: `oci-archive:FILE[:TAG]`.
-    LayoutArchive,
-    /// What `docker save` writes: `docker-archive:FILE[:NAME]`.
-    Archive,
-    /// A directory with the files of one image: `dir:DIRECTORY`.
-    Directory,
-}
-
-impl Transport {
-    /// Its name in references and in policy.json.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Registry => "docker",
-            Transport::Daemon => "docker-daemon",
-            Transport::Storage => "containers-storage",
-            Transport::Layout => "oci",
-            Transport::LayoutArchive => "oci-archive",
-            Transport::Archive => "docker-archive",
-            Transport::Directory => "dir",
-        }
-    }
-
-    fn has_names(self) -> bool {
-        matches!(self, Transport::Registry | Transport::Daemon | Transport::Storage)
-    }
-}
-
-/// Prefixes of references, the longest first where one begins like another. The last two are the original's: `docker:` is
-/// the local engine, which nobody else calls so.
-const PREFIXES: [(&str, Transport); 9] = [
-    ("docker://", Transport::Registry),
-    ("docker-daemon:", Transport::Daemon),
-    ("docker-archive:", Transport::Archive),
-    ("containers-storage:", Transport::Storage),
-    ("oci-archive:", Transport::LayoutArchive),
-    ("oci:", Transport::Layout),
-    ("dir:", Transport::Directory),
-    ("dockertar:", Transport::Archive),
-    ("docker:", Transport::Daemon),
-];
+/// Suffixes of archives, which are not part of an image's name.
+const SUFFIXES: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
 
 /// An image at its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    transport: Transport,
+    transport: &'static Transport,
     /// A name with tag or digest, or a path.
     location: String,
-    /// Which of the images in a file or directory.
+    /// Which of the images at a path.
     image: Option<String>,
 }
 
@@ -91,34 +36,44 @@ fn parse(text: &str) -> Result<Reference, String> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("it holds blanks or control characters".into());
     }
-    let found = PREFIXES.iter().find_map(|(prefix, t)| text.strip_prefix(prefix).map(|rest| (*t, rest)));
-    let (transport, rest) = match (found, text.split_once("://")) {
+    let (transport, rest) = match (transports::of(text), text.split_once("://")) {
         (Some(found), _) => found,
         (None, Some((other, _))) => return Err(format!("unknown transport {other:?}")),
-        (None, None) => (Transport::Registry, text),
+        (None, None) => (&REGISTRY, text),
     };
-    if transport.has_names() {
-        check_name(rest)?;
-        return Ok(Reference { transport, location: with_tag(rest), image: None });
-    }
-    let (path, image) = match rest.split_once(':') {
-        Some((path, image)) if transport != Transport::Directory => (path, Some(image)),
-        _ => (rest, None),
+    let selector = match transport.location {
+        Location::Name => {
+            check_name(rest)?;
+            return Ok(Reference { transport, location: with_tag(rest), image: None });
+        }
+        Location::Directory(selector) | Location::Archive(selector) => selector,
+    };
+    let (path, image) = match (selector, rest.split_once(':')) {
+        (Selector::None, _) | (_, None) => (rest, None),
+        (Selector::Tag | Selector::Name, Some((path, image))) => (path, Some(image)),
     };
     if path.is_empty() || image == Some("") {
-        return Err(format!(
-            "expected {}:PATH, or {0}:PATH:NAME where it holds several images",
-            transport.name()
-        ));
+        let prefix = transport.prefix();
+        return Err(match selector {
+            Selector::None => format!("expected {prefix}PATH"),
+            Selector::Tag => {
+                format!("expected {prefix}PATH, or {prefix}PATH:TAG if there are several images")
+            }
+            Selector::Name => {
+                format!("expected {prefix}PATH, or {prefix}PATH:NAME if there are several images")
+            }
+        });
     }
-    let image =
-        image.map(|image| if transport == Transport::Archive { with_tag(image) } else { image.to_owned() });
+    let image = match selector {
+        Selector::None | Selector::Tag => image.map(str::to_owned),
+        Selector::Name => image.map(with_tag),
+    };
     Ok(Reference { transport, location: path.to_owned(), image })
 }
 
 impl Reference {
     /// How the image is reached.
-    pub fn transport(&self) -> Transport {
+    pub(super) fn transport(&self) -> &'static Transport {
         self.transport
     }
 
@@ -127,63 +82,66 @@ impl Reference {
         &self.location
     }
 
-    /// The name in the store. An archive is opened if nothing else tells it.
+    /// The name in the store. An archive is opened if nothing else says what its image is called.
     pub fn name(&self) -> Result<String> {
-        if self.transport.has_names() {
-            return Ok(self.location.clone());
-        }
-        match (self.transport, &self.image) {
-            (Transport::Archive, Some(name)) => Ok(name.clone()),
-            (Transport::Archive, None) => {
-                let file = Path::new(&self.location);
-                let what = || format!("cannot read {}", self.location);
-                let tag = first_tag(file).context(what)?;
-                // It is printed, and may be a container's name.
-                let check = |tag: &String| {
-                    check_name(tag).map_err(|why| format!("its name {tag:?} is invalid: {why}"))
-                };
-                tag.iter().try_for_each(check).context(what)?;
-                Ok(tag.map_or_else(|| format!("{}:latest", self.stem()), |tag| with_tag(&tag)))
-            }
-            (_, tag) => Ok(format!("{}:{}", self.stem(), tag.as_deref().unwrap_or("latest"))),
+        match self.transport.location {
+            Location::Name => Ok(self.location.clone()),
+            Location::Directory(selector) | Location::Archive(selector) => match (selector, &self.image) {
+                (Selector::Name, Some(name)) => Ok(name.clone()),
+                (Selector::Name, None) => self.name_in_archive(),
+                (Selector::None | Selector::Tag, tag) => {
+                    Ok(format!("{}:{}", self.stem(), tag.as_deref().unwrap_or("latest")))
+                }
+            },
         }
     }
 
-    /// The last part of a path; of an archive, without its suffixes.
+    fn name_in_archive(&self) -> Result<String> {
+        let what = || format!("cannot read {}", self.location);
+        let Some(tag) = docker_archive::first_tag(Path::new(&self.location)).context(what)? else {
+            return Ok(format!("{}:latest", self.stem()));
+        };
+        // It is printed, and may become the name of a container.
+        check_name(&tag).map_err(|why| format!("its name {tag:?} is invalid: {why}")).context(what)?;
+        Ok(with_tag(&tag))
+    }
+
+    /// The last part of a path, and that of an archive without its suffix.
     fn stem(&self) -> String {
         let path = PathBuf::from(&self.location);
         let name = path.file_name().map_or("image".into(), |name| name.to_string_lossy());
-        let is_file = matches!(self.transport, Transport::Archive | Transport::LayoutArchive);
-        let suffixes = [".tar.gz", ".tgz", ".tar"];
-        let stem = suffixes.iter().filter(|_| is_file).find_map(|suffix| name.strip_suffix(suffix));
+        let stem = match self.transport.location {
+            Location::Archive(_) => SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)),
+            Location::Name | Location::Directory(_) => None,
+        };
         stem.unwrap_or(&name).to_owned()
     }
 
-    /// As skopeo takes it.
+    /// The reference as skopeo takes it.
     pub fn to_skopeo(&self) -> String {
-        let slashes = if self.transport == Transport::Registry { "//" } else { "" };
         let image = self.image.as_ref().map(|image| format!(":{image}")).unwrap_or_default();
-        format!("{}:{slashes}{}{image}", self.transport.name(), self.location)
+        format!("{}{}{image}", self.transport.prefix(), self.location)
     }
 
     /// The same image for whoever is in another directory.
     pub fn absolute(&self) -> Reference {
-        let path = Path::new(&self.location);
-        let absolute = std::path::absolute(path).ok().filter(|_| !self.transport.has_names());
-        let location = absolute.and_then(|path| path.into_os_string().into_string().ok());
-        Reference { location: location.unwrap_or_else(|| self.location.clone()), ..self.clone() }
+        let mut reference = self.clone();
+        if !self.transport.has_names() {
+            let absolute = std::path::absolute(Path::new(&self.location)).ok();
+            let location = absolute.and_then(|path| path.into_os_string().into_string().ok());
+            reference.location = location.unwrap_or(reference.location);
+        }
+        reference
     }
 
-    /// The same image by the digest of its manifest; for registries only.
-    pub fn with_digest(&self, digest: &str) -> Option<Reference> {
-        let repository = self.location.split('@').next().unwrap_or_default();
-        let repository = match repository.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => repository,
-            _ => repository,
-        };
-        let location = format!("{repository}@{digest}");
-        let reference = Reference { transport: Transport::Registry, location, image: None };
-        (self.transport == Transport::Registry).then_some(reference)
+    /// The same image by the digest of its manifest, if its source serves images so.
+    pub fn with_digest(&self, digest: &Digest) -> Option<Reference> {
+        match self.transport.digests {
+            Digests::Served => {}
+            Digests::LookedUp | Digests::AskEngine | Digests::None => return None,
+        }
+        let location = format!("{}@{digest}", repository(&self.location));
+        Some(Reference { transport: self.transport, location, image: None })
     }
 
     /// Whether it names an image by the digest of its manifest.
@@ -191,15 +149,24 @@ impl Reference {
         self.transport.has_names() && self.location.contains('@')
     }
 
-    /// An image of the local engine by its ID.
-    pub fn of_engine(id: &str) -> Reference {
-        Reference { transport: Transport::Daemon, location: id.to_owned(), image: None }
+    /// An image of the local engine, by its ID.
+    pub fn of_engine(id: &Digest) -> Reference {
+        Reference { transport: &DAEMON, location: id.to_string(), image: None }
     }
 
     /// The files of one image in a directory.
     pub fn directory(path: &Path) -> Reference {
         let location = path.to_string_lossy().into_owned();
-        Reference { transport: Transport::Directory, location, image: None }
+        Reference { transport: &DIRECTORY, location, image: None }
+    }
+}
+
+/// A name without its tag or digest.
+pub(super) fn repository(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
     }
 }
 
@@ -212,12 +179,6 @@ fn with_tag(name: &str) -> String {
     if last_part(name).contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
-/// The hexadecimal digits of a digest, if it is a SHA-256.
-pub fn sha256(digest: &str) -> Option<&str> {
-    let hex = digest.strip_prefix("sha256:")?;
-    (hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(hex)
-}
-
 fn check_name(name: &str) -> Result<(), String> {
     let last = last_part(name);
     let (path, digest) = match name.split_once('@') {
@@ -225,9 +186,7 @@ fn check_name(name: &str) -> Result<(), String> {
         None => (name, None),
     };
     if let Some(digest) = digest {
-        if sha256(digest).is_none() {
-            return Err(format!("{digest:?} is not 'sha256:' and 64 hexadecimal digits"));
-        }
+        digest.parse::<Digest>().map_err(|e| e.to_string())?;
         if last_part(path).contains(':') {
             return Err("it has both a tag and a digest; leave one out".into());
         }
@@ -242,77 +201,6 @@ fn check_name(name: &str) -> Result<(), String> {
         None if name.ends_with(':') => Err("the tag is empty".into()),
         None => Ok(()),
     }
-}
-
-/// The first tag of the last image of an archive: the one that the original took.
-fn first_tag(file: &Path) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut reader = BufReader::new(File::open(file)?);
-    let gzipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let reader: Box<dyn Read> = if gzipped { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) };
-    for entry in tar::Archive::new(reader).entries()? {
-        let entry = entry?;
-        if &*entry.path_bytes() == b"manifest.json" {
-            let manifest: serde_json::Value = serde_json::from_reader(entry.take(MANIFEST_MAX))?;
-            let last = manifest.as_array().and_then(|images| images.last());
-            let tag = last.and_then(|image| image.pointer("/RepoTags/0")).and_then(|tag| tag.as_str());
-            return Ok(tag.map(str::to_owned));
-        }
-    }
-    Err("it has no manifest.json, so it is no docker archive".into())
-}
-
-/// The ref of an image: bytes other than letters, digits, `.` and `-` become `_` and two hexadecimal digits.
-pub fn image_ref(name: &str) -> String {
-    let mut encoded = PREFIX.to_owned();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-') {
-            encoded.push(byte as char);
-        } else {
-            encoded.push_str(&format!("_{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-/// The name of the image that a ref is of; `None` if it is none of an image's.
-pub fn image_name(reference: &str) -> Option<String> {
-    let encoded = reference.strip_prefix(PREFIX)?;
-    let mut bytes = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'_' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    let name = String::from_utf8(bytes).ok()?;
-    // Layers and configurations have digests only.
-    (name.contains(':') && image_ref(&name) == reference).then_some(name)
-}
-
-/// The digest of the blob that a ref is of; `None` if it is none of a layer or configuration.
-pub fn layer_digest(reference: &str) -> Option<String> {
-    let digest = format!("sha256:{}", reference.strip_prefix(PREFIX)?);
-    sha256(&digest).is_some().then_some(digest)
-}
-
-/// Whether a ref is what libostree was killed on the way to one: it writes them under such names first.
-pub fn is_temporary(reference: &str) -> bool {
-    let random = reference.strip_prefix(PREFIX).and_then(|name| name.strip_prefix("tmp."));
-    random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
-}
-
-/// Whether a ref has a name as those of images and layers.
-pub fn is_ours(reference: &str) -> bool {
-    reference.starts_with(PREFIX)
-}
-
-/// The ref of a layer, by the digest of its blob without `sha256:`.
-pub fn layer_ref(hex: &str) -> String {
-    format!("{PREFIX}{hex}")
 }
 
 #[cfg(test)]
@@ -351,11 +239,12 @@ mod tests {
 
     #[test]
     fn the_same_image_by_digest() {
+        let digest = Digest::of(b"");
         for name in ["r.io:5000/x", "r.io:5000/x:1", &format!("r.io:5000/x@sha256:{HEX}")] {
-            let reference = name.parse::<Reference>().unwrap().with_digest("sha256:0").unwrap();
-            assert_eq!(reference.to_skopeo(), "docker://r.io:5000/x@sha256:0");
+            let reference = name.parse::<Reference>().unwrap().with_digest(&digest).unwrap();
+            assert_eq!(reference.to_skopeo(), format!("docker://r.io:5000/x@{digest}"));
         }
-        assert_eq!("dir:/x".parse::<Reference>().unwrap().with_digest("sha256:0"), None);
+        assert_eq!("dir:/x".parse::<Reference>().unwrap().with_digest(&digest), None);
     }
 
     #[test]
@@ -386,24 +275,6 @@ mod tests {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.is_usage() && error.to_string().starts_with("invalid image reference"), "{text}");
         }
-    }
-
-    #[test]
-    fn tells_refs_apart() {
-        assert_eq!(layer_digest(&layer_ref(HEX)), Some(format!("sha256:{HEX}")));
-        for other in [HEX, "ociimage/12ab", "ostree/0/1/0", &image_ref(HEX)[..70]] {
-            assert_eq!(layer_digest(other), None, "{other}");
-        }
-        assert!(is_temporary("ociimage/tmp.a1B2c3"));
-        for other in ["tmp.a1B2c3", "ociimage/tmp.a", "ociimage/tmp.a_3A12", "ociimage/x"] {
-            assert!(!is_temporary(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn encodes_as_containers_image_does() {
-        assert_eq!(image_ref("docker.io/x_y/z:1"), "ociimage/docker.io_2Fx_5Fy_2Fz_3A1");
-        assert_eq!(image_ref("ä"), "ociimage/_C3_A4");
     }
 
     /// Whatever is typed, parsing ends without a panic, and what it takes goes to skopeo as one word.

@@ -1,64 +1,58 @@
-//! Copies of images that skopeo made, for where it has to enforce a signature policy before anything of them is taken.
+//! Copies of images that skopeo makes: if the signature policy demands anything, since that is what `skopeo copy` enforces, or
+//! if layers at the source are not as the manifest names them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::access::Access;
-use super::policy::Policy;
-use super::reference::{Reference, Transport};
-use super::transport::message;
-use crate::container::deployment;
+use tempfile::TempDir;
+
+use super::access::{self, Access};
+use super::failure::Reason;
+use super::policy::SignaturePolicy;
+use super::reference::Reference;
+use super::transports::Layers;
 use crate::error::{Context, Error, Result};
 use crate::system::files;
 
-/// What directories of copies are called, up to the number of the process.
+/// Prefix of the names of directories with copies, by which a prune knows them.
 pub const PREFIX: &str = "syscontainers-";
 
 /// A directory with one image, removed when it is dropped. What a killed pull leaves, a prune removes.
 pub struct Staging {
-    directory: PathBuf,
+    directory: TempDir,
 }
 
 impl Staging {
-    /// Copies an image to below `temporary`, if the policy lets it through.
+    /// Copies an image to a directory in `parent`, if the policy allows it.
     pub fn copy(
         reference: &Reference,
         access: &Access,
-        policy: &Policy,
-        temporary: &Path,
+        policy: &SignaturePolicy,
+        parent: &Path,
     ) -> Result<Staging> {
-        let directory = temporary.join(format!("{PREFIX}{}", std::process::id()));
-        deployment::remove_tree(&directory)?;
-        files::make_directory(&directory, 0o700)?;
-        let staging = Staging { directory };
+        let staging = Staging { directory: files::temporary_directory(parent, PREFIX)? };
         let mut command = access.verb("copy", "src-");
         command.args(["--quiet", "--remove-signatures"]);
-        if reference.transport() != Transport::Storage {
-            command.arg("--preserve-digests");
+        match reference.transport().layers {
+            Layers::Original => {
+                command.arg("--preserve-digests");
+            }
+            Layers::Unpacked => {}
         }
         command.arg(reference.to_skopeo());
         command.arg(staging.reference().to_skopeo());
         let what = || format!("cannot copy {}", reference.to_skopeo());
-        let output = command.output().context(what)?;
-        if output.status.success() {
-            return Ok(staging);
+        match access::output(&mut command) {
+            Ok(_) => Ok(staging),
+            Err(failure) if failure.reason() == Reason::Rejected => {
+                let (rule, path) = (policy.rule(reference), policy.path().display());
+                Err(Error::new(format!("{failure}; the rule is {rule} in {path}"))).context(what)
+            }
+            Err(failure) => Err(failure).context(what),
         }
-        let said = message(&String::from_utf8_lossy(&output.stderr));
-        if said.to_lowercase().contains("source image rejected") {
-            let (rule, path) = (policy.rule(reference), policy.path().display());
-            return Err(Error::new(format!("{said}; the rule is {rule} in {path}"))).context(what);
-        }
-        Err(Error::new(said)).context(what)
     }
 
-    /// The copy.
+    /// The reference of the copy.
     pub fn reference(&self) -> Reference {
-        Reference::directory(&self.directory)
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // What cannot be removed is cleaned later.
-        let _ = deployment::remove_tree(&self.directory);
+        Reference::directory(self.directory.path())
     }
 }

@@ -3,10 +3,16 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Context, Result};
+use tempfile::TempDir;
+
+use crate::error::{Context, Error, Result};
+use crate::system::{kill_point, mounts};
+
+/// As many symlinks as the kernel follows.
+const MAX_SYMLINKS: usize = 40;
 
 /// Writes a file under a temporary name beside it and renames it into place. `mode` holds whatever the umask is.
 ///
@@ -18,6 +24,13 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// As [`replace`], for file systems that do not outlive a power cut.
 pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     write_renamed(path, content, mode, false).context(|| format!("cannot write {}", path.display()))
+}
+
+/// Gives a file another name, in place of a file that has it.
+pub fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to)?;
+    kill_point::pass();
+    Ok(())
 }
 
 /// What a file is called until it is whole.
@@ -38,7 +51,8 @@ fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io:
         if sync {
             file.sync_all()?;
         }
-        fs::rename(&temporary, path)
+        kill_point::pass();
+        rename(&temporary, path)
     })();
     if written.is_err() {
         // The first error is the one to tell.
@@ -92,13 +106,70 @@ pub fn set_owner_like(path: &Path, like: &Metadata) -> Result<()> {
         .context(|| format!("cannot set mode and owner of {}", path.display()))
 }
 
-/// Removes a file; one that is not there is fine. Tells whether it was.
+/// Removes a file; one that is not there is fine. Returns whether it was.
 pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            kill_point::pass();
+            Ok(true)
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
+}
+
+/// Removes a tree or a file, whatever it is, unless anything is mounted in it; what is not there is fine.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let what = || format!("cannot remove {}", path.display());
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            mounts::refuse(path).context(what)?;
+            fs::remove_dir_all(path)
+        }
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.context(what),
+    }
+}
+
+/// The path that `path` is inside the tree below `root`, free of symlinks; what does not exist stays as it is. Links are followed
+/// as programs inside the tree see them, and never out of it.
+pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
+    let mut done = PathBuf::from("/");
+    let mut rest: Vec<_> = path.components().rev().map(own).collect();
+    let mut followed = 0;
+    while let Some(component) = rest.pop() {
+        match component.as_os_str().to_str() {
+            Some("/" | ".") => {}
+            Some("..") => {
+                done.pop();
+            }
+            _ => {
+                let next = done.join(&component);
+                match fs::read_link(root.join(next.strip_prefix("/").unwrap_or(&next))) {
+                    Ok(target) => {
+                        followed += 1;
+                        if followed > MAX_SYMLINKS {
+                            return Err(Error::new(format!("too many symlinks in {}", path.display())));
+                        }
+                        if target.is_absolute() {
+                            done = PathBuf::from("/");
+                        }
+                        rest.extend(target.components().rev().map(own));
+                    }
+                    Err(_) => done = next,
+                }
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn own(component: Component<'_>) -> PathBuf {
+    PathBuf::from(component.as_os_str())
 }
 
 /// Names of a directory's entries that are UTF-8; none of a directory that is not there.
@@ -138,4 +209,11 @@ pub fn sync_file_system(path: &Path) -> Result<()> {
     let what = || format!("cannot sync the file system of {}", path.display());
     let directory = File::open(path).context(what)?;
     nix::unistd::syncfs(directory).context(what)
+}
+
+/// Makes a directory that only this user can enter, and that is removed when it is dropped.
+pub fn temporary_directory(parent: &Path, prefix: &str) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder.tempdir_in(parent).context(|| format!("cannot create a directory in {}", parent.display()))
 }

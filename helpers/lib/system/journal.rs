@@ -3,11 +3,10 @@
 //! Each kind of change has a MESSAGE_ID, see `units/syscontainers.catalog`. Entries have fields of their own, and
 //! `OBJECT_SYSTEMD_UNIT=`, so that `journalctl --unit NAME` shows what was done to a container between what it printed.
 
-use std::fmt::Write;
-
 use libsystemd::logging::{self, Priority};
 
-use crate::name::Name;
+use crate::digest::Digest;
+use crate::name::{Deployment, Name};
 use crate::paths::Root;
 use crate::program::log;
 
@@ -84,25 +83,46 @@ impl Event {
     }
 }
 
-/// What it happened to; what is empty has no field.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Subject<'a> {
+/// What it happened to; what is not given has no field.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
     /// `SYSCONTAINER_NAME=`: the container.
-    pub name: Option<&'a Name>,
+    pub name: Option<Name>,
     /// `SYSCONTAINER_IMAGE=`: name of the image in the store.
-    pub image: &'a str,
+    pub image: Option<String>,
     /// `SYSCONTAINER_DIGEST=`: digest of the image's manifest.
-    pub digest: &'a str,
+    pub digest: Option<Digest>,
     /// `SYSCONTAINER_DEPLOYMENT=`: the deployment that is current now, or that it is about.
-    pub deployment: &'a str,
+    pub deployment: Option<Deployment>,
     /// `SYSCONTAINER_PREVIOUS=`: the deployment, or the digest of an image, that was there before.
-    pub previous: &'a str,
+    pub previous: Option<String>,
     /// `SYSCONTAINER_REASON=`: why.
-    pub reason: &'a str,
+    pub reason: Option<String>,
+}
+
+impl Subject {
+    /// A container.
+    pub fn of_container(name: &Name) -> Subject {
+        Subject { name: Some(name.clone()), ..Subject::default() }
+    }
+
+    /// A deployment, made of this image.
+    pub fn of(deployment: &Deployment, image: Option<(&str, Option<Digest>)>) -> Subject {
+        let subject = match image {
+            Some((image, digest)) => Subject { image: Some(image.to_owned()), digest, ..Subject::default() },
+            None => Subject::default(),
+        };
+        Subject { name: Some(deployment.name().clone()), deployment: Some(deployment.clone()), ..subject }
+    }
+
+    /// An image in the store.
+    pub fn of_image(name: &str, digest: &Digest) -> Subject {
+        Subject { image: Some(name.to_owned()), digest: Some(digest.clone()), ..Subject::default() }
+    }
 }
 
 /// Records a change, and says so: once, if what is said goes to the journal.
-pub fn tell(root: &Root, event: Event, subject: Subject<'_>, message: &str) {
+pub fn tell(root: &Root, event: Event, subject: &Subject, message: &str) {
     let is_recorded = record(root, event, subject, message);
     if is_recorded && logging::connected_to_journal() {
         return;
@@ -114,36 +134,32 @@ pub fn tell(root: &Root, event: Event, subject: Subject<'_>, message: &str) {
     }
 }
 
-/// Records a change without a word; tells whether the journal has it. What happens to an unpacked tree is not this host's.
-pub fn record(root: &Root, event: Event, subject: Subject<'_>, message: &str) -> bool {
+/// Records a change without a message on stderr. Returns whether the journal has it. What happens to an unpacked tree is not
+/// this host's.
+pub fn record(root: &Root, event: Event, subject: &Subject, message: &str) -> bool {
     if !root.is_host() {
         return false;
     }
-    let unit = subject.name.map(Name::unit).unwrap_or_default();
+    let name = subject.name.as_ref();
     let fields = [
-        ("SYSLOG_IDENTIFIER", log::identifier()),
-        ("MESSAGE_ID", event.id()),
-        ("OBJECT_SYSTEMD_UNIT", &unit),
-        ("SYSCONTAINER_NAME", subject.name.map_or("", Name::as_str)),
-        ("SYSCONTAINER_IMAGE", subject.image),
-        ("SYSCONTAINER_DIGEST", subject.digest),
-        ("SYSCONTAINER_DEPLOYMENT", subject.deployment),
-        ("SYSCONTAINER_PREVIOUS", subject.previous),
-        ("SYSCONTAINER_REASON", subject.reason),
+        ("SYSLOG_IDENTIFIER", Some(log::identifier().to_owned())),
+        ("MESSAGE_ID", Some(event.id().to_owned())),
+        ("OBJECT_SYSTEMD_UNIT", name.map(Name::unit)),
+        ("SYSCONTAINER_NAME", name.map(Name::to_string)),
+        ("SYSCONTAINER_IMAGE", subject.image.clone()),
+        ("SYSCONTAINER_DIGEST", subject.digest.as_ref().map(Digest::to_string)),
+        ("SYSCONTAINER_DEPLOYMENT", subject.deployment.as_ref().map(Deployment::to_string)),
+        ("SYSCONTAINER_PREVIOUS", subject.previous.clone()),
+        ("SYSCONTAINER_REASON", subject.reason.clone()),
     ];
-    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    let fields = fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
     // Where there is no journal, there is none to record it.
     logging::journal_send(event.priority(), &log::printable(message), fields).is_ok()
 }
 
-/// An image as messages show it: its name, and as much of its digest as people compare.
-pub fn shown(image: &str, digest: &str) -> String {
-    let mut text = image.to_owned();
-    if !digest.is_empty() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, " ({digest})");
-    }
-    text
+/// An image as messages show it.
+pub fn shown(image: &str, digest: &Digest) -> String {
+    format!("{image} ({digest})")
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Locks between our own processes: flock(2), so that none outlives its process.
+//!
+//! There is one order, that of [`Rank`]: whoever holds a lock takes only later ones. A program that needs an earlier one lets
+//! the later one go first. Debug builds, and so all tests, refuse another order.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +19,53 @@ use crate::program::log;
 use crate::system::files;
 
 /// A lock that is held until it is dropped.
-pub type Lock = Flock<File>;
+pub struct Lock {
+    _file: Flock<File>,
+    rank: Rank,
+}
+
+/// What a lock is of, in the order in which locks are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Container,
+    Switches,
+    HostFiles,
+    Store,
+}
+
+thread_local! {
+    static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Lock {
+    /// `take` waits; what is in its way is refused before.
+    fn take(rank: Rank, take: impl FnOnce() -> Result<Flock<File>>) -> Result<Lock> {
+        rank.check();
+        Ok(Lock::of(rank, take()?))
+    }
+
+    fn of(rank: Rank, file: Flock<File>) -> Lock {
+        HELD.with_borrow_mut(|held| held.push(rank));
+        Lock { _file: file, rank }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| {
+            if let Some(index) = held.iter().rposition(|rank| *rank == self.rank) {
+                held.remove(index);
+            }
+        });
+    }
+}
+
+impl Rank {
+    fn check(self) {
+        let last = HELD.with_borrow(|held| held.iter().max().copied());
+        debug_assert!(last < Some(self), "{self:?} is locked after {last:?}");
+    }
+}
 
 /// How often a bounded wait looks again.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -26,31 +76,35 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The lock of everything that changes one container; says so when it has to wait.
 pub fn container(root: &Root, name: &Name) -> Result<Lock> {
-    take(root, name.as_str(), &format!("another program to finish with {name}"))
+    Lock::take(Rank::Container, || {
+        take(root, name.as_str(), &format!("another program to finish with {name}"))
+    })
 }
 
 /// As [`container`], but `None` if somebody else has it.
 pub fn try_container(root: &Root, name: &Name) -> Result<Option<Lock>> {
     let path = directory(root)?.join(name.as_str());
     let what = || format!("cannot lock {}", path.display());
+    Rank::Container.check();
     match Flock::lock(open(&path).context(what)?, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
+        Ok(lock) => Ok(Some(Lock::of(Rank::Container, lock))),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, e)) => Err(e).context(what),
     }
 }
 
 /// The lock of whoever restarts a service to see whether it stays: two that need each other would judge each other's restarts.
-/// To be taken after that of the container.
 pub fn switches(root: &Root) -> Result<Lock> {
     // No container is called so.
-    take(root, ".switches", "the switch of another container to finish")
+    Lock::take(Rank::Switches, || take(root, ".switches", "the switch of another container to finish"))
 }
 
-/// The lock of whoever decides on files of the host, which containers may share. To be taken after that of the container.
+/// The lock of whoever decides on files of the host, which containers may share.
 pub fn host_files(root: &Root) -> Result<Lock> {
     // No container is called so.
-    take(root, ".host-files", "another installation, update or removal to finish")
+    Lock::take(Rank::HostFiles, || {
+        take(root, ".host-files", "another installation, update or removal to finish")
+    })
 }
 
 fn directory(root: &Root) -> Result<PathBuf> {
@@ -59,14 +113,14 @@ fn directory(root: &Root) -> Result<PathBuf> {
     Ok(directory)
 }
 
-fn take(root: &Root, file: &str, what_for: &str) -> Result<Lock> {
+fn take(root: &Root, file: &str, what_for: &str) -> Result<Flock<File>> {
     let path = directory(root)?.join(file);
     let what = || format!("cannot lock {}", path.display());
     acquire(open(&path).context(what)?, FlockArg::LockExclusive, what_for).context(what)
 }
 
 /// Waits for a lock, and says so.
-fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Lock, Errno> {
+fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Flock<File>, Errno> {
     let at_once = match how {
         FlockArg::LockShared => FlockArg::LockSharedNonblock,
         _ => FlockArg::LockExclusiveNonblock,
@@ -85,27 +139,30 @@ fn acquire(file: File, how: FlockArg, what_for: &str) -> Result<Lock, Errno> {
 /// It is on a directory of the repository, not on a file beside it: that is there whoever made the repository, nobody
 /// replaces it, and a full disk has it, too. libostree's own lock would not do: transactions have it, but what a pull found
 /// before its first one is to stay, and other programs wait for that lock half a minute only.
-pub fn use_store(repo: &Path) -> Result<Lock> {
+pub fn lock_shared(repo: &Path) -> Result<Lock> {
     let what_for = "a prune of the store to finish";
-    let _turn = at_store(&turn(repo), FlockArg::LockShared, what_for)?;
-    at_store(repo, FlockArg::LockShared, what_for)
+    Lock::take(Rank::Store, || {
+        let _turn = at_store(&turn(repo), FlockArg::LockShared, what_for)?;
+        at_store(repo, FlockArg::LockShared, what_for)
+    })
 }
 
 /// The lock of a repository for whoever removes what nothing uses.
 ///
 /// With flock(2) alone it would be had only when by chance nobody else has it. So newcomers are held back for a while, then
 /// let through for a while, since a pull may take hours; and after [`PATIENCE`] it is an error.
-pub fn own_store(repo: &Path) -> Result<Lock> {
+pub fn lock_exclusive(repo: &Path) -> Result<Lock> {
+    Rank::Store.check();
     let deadline = Instant::now() + PATIENCE;
     let mut has_said = false;
     while Instant::now() < deadline {
         let held = at_store(&turn(repo), FlockArg::LockExclusive, "another prune of the store to finish")?;
         if let Some(lock) = poll(repo, &mut has_said)? {
-            return Ok(lock);
+            return Ok(Lock::of(Rank::Store, lock));
         }
         drop(held);
         if let Some(lock) = poll(repo, &mut has_said)? {
-            return Ok(lock);
+            return Ok(Lock::of(Rank::Store, lock));
         }
     }
     let why = "pulls and checkouts have been running for an hour; try again later";
@@ -117,13 +174,13 @@ fn turn(repo: &Path) -> PathBuf {
     repo.join("refs")
 }
 
-fn at_store(directory: &Path, how: FlockArg, what_for: &str) -> Result<Lock> {
+fn at_store(directory: &Path, how: FlockArg, what_for: &str) -> Result<Flock<File>> {
     let what = || format!("cannot lock {}", directory.display());
     acquire(File::open(directory).context(what)?, how, what_for).context(what)
 }
 
 /// Tries to have a repository alone for as long as a turn lasts.
-fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Lock>> {
+fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Flock<File>>> {
     let what = || format!("cannot lock {}", repo.display());
     let mut file = File::open(repo).context(what)?;
     let deadline = Instant::now() + TURN;
@@ -142,7 +199,7 @@ fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Lock>> {
 }
 
 /// The lock file of one start, in its bundle.
-pub fn start(path: &Path) -> Result<Lock> {
+pub fn start(path: &Path) -> Result<Flock<File>> {
     let what = || format!("cannot lock {}", path.display());
     Flock::lock(open(path).context(what)?, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
 }
@@ -162,4 +219,26 @@ pub fn wait(path: &Path, limit: Duration) {
 
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_taken_in_one_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let name: Name = "web".parse().unwrap();
+        let store = dir.path().join("store");
+        std::fs::create_dir_all(store.join("refs")).unwrap();
+        let held =
+            (container(&root, &name).unwrap(), host_files(&root).unwrap(), lock_shared(&store).unwrap());
+        drop(held);
+        let _files = host_files(&root).unwrap();
+        let refused = |take: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(take)).is_err();
+        assert!(refused(&|| drop(container(&root, &name))), "a container after host files");
+        assert!(refused(&|| drop(host_files(&root))), "the same lock twice");
+        drop(lock_shared(&store).unwrap());
+    }
 }

@@ -1,11 +1,13 @@
 //! The running system: files, processes, systemd.
 
 pub mod cgroup;
+pub mod command;
 pub mod files;
 pub mod journal;
+pub mod kill_point;
 pub mod lock;
 pub mod mounts;
 pub mod notify;
 pub mod process;
+pub mod record;
 pub mod systemd;
-pub mod temporary;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
 use crate::error::{Context, Error, Result};
 
@@ -90,25 +89,6 @@ impl Process {
     }
 }
 
-/// The number of a signal as images name them: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
-pub fn signal_number(text: &str) -> Option<i32> {
-    let number = match text.parse() {
-        Ok(number) => number,
-        Err(_) => {
-            let name = text.to_ascii_uppercase();
-            let name = name.strip_prefix("SIG").unwrap_or(&name);
-            match name.strip_prefix("RTMIN").or_else(|| name.strip_prefix("RTMAX")) {
-                Some("") if name == "RTMAX" => libc::SIGRTMAX(),
-                Some("") => libc::SIGRTMIN(),
-                Some(offset) if name.starts_with("RTMAX") => libc::SIGRTMAX() + offset.parse::<i32>().ok()?,
-                Some(offset) => libc::SIGRTMIN() + offset.parse::<i32>().ok()?,
-                None => format!("SIG{name}").parse::<Signal>().ok()? as i32,
-            }
-        }
-    };
-    (1..=libc::SIGRTMAX()).contains(&number).then_some(number)
-}
-
 fn status_ignores(status: &str, signal: i32) -> bool {
     let field =
         |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).unwrap_or_default();
@@ -136,22 +116,6 @@ mod tests {
         assert!(!status_ignores(&status("77\t5", "0", "0"), libc::SIGTERM));
         assert!(!status_ignores(&status("1", "0", "0"), libc::SIGTERM));
         assert!(!status_ignores("", libc::SIGTERM));
-    }
-
-    #[test]
-    fn signals_have_many_names() {
-        for (text, number) in [
-            ("SIGQUIT", 3),
-            ("term", 15),
-            ("9", 9),
-            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
-            ("RTMAX-1", libc::SIGRTMAX() - 1),
-        ] {
-            assert_eq!(signal_number(text), Some(number), "{text}");
-        }
-        for text in ["", "0", "99", "SIGNOTHING", "RTMIN+99", "-1"] {
-            assert_eq!(signal_number(text), None, "{text}");
-        }
     }
 
     #[test]

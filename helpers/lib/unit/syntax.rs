@@ -1,12 +1,13 @@
 //! Unit files, systemd.syntax(7): reading what an image brings, and writing ours.
 //!
-//! The kind of a value decides how it is escaped, so that callers cannot forget it. Quoting everything would be wrong:
-//! systemd ignores quoted paths in settings that take one path.
+//! The kind of a value decides how it is escaped, so callers cannot forget it. Quoting everything would be wrong: systemd
+//! ignores quoted paths in settings that take one path.
 
-use std::fmt::Write;
+use std::fmt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use super::lines::logical_lines;
+use crate::error::{Context, Error, Result};
 
 /// One `KEY=VALUE` of a unit file, continued lines joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,42 +24,90 @@ pub struct UnitFile {
     assignments: Vec<Assignment>,
 }
 
-/// Sections that a service has; those that begin with `X-` are anyone's.
+/// Why a text is not a unit file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Number of the line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub kind: SyntaxErrorKind,
+}
+
+/// What is wrong with a line of a unit file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyntaxErrorKind {
+    /// It contains a control character.
+    ControlCharacter,
+    /// It begins a section that services do not have.
+    UnknownSection(String),
+    /// It begins a section, and does not end in `]`.
+    OpenSection(String),
+    /// It is neither an assignment nor the header of a section.
+    Unknown(String),
+    /// It assigns to something that cannot be the name of a setting.
+    SettingName(String),
+    /// It assigns to a setting before there is a section.
+    NoSection(String),
+}
+
+impl fmt::Display for SyntaxErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SyntaxErrorKind::ControlCharacter => f.write_str("control characters are not allowed in a unit"),
+            SyntaxErrorKind::UnknownSection(name) => write!(f, "unknown section [{name}]"),
+            SyntaxErrorKind::OpenSection(text) => write!(f, "section header {text:?} lacks its ']'"),
+            SyntaxErrorKind::Unknown(text) => write!(f, "{text:?} is neither an assignment nor a section"),
+            SyntaxErrorKind::SettingName(key) => write!(f, "{key:?} is not the name of a setting"),
+            SyntaxErrorKind::NoSection(key) => write!(f, "{key}= stands before any section"),
+        }
+    }
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.kind)
+    }
+}
+
+impl std::error::Error for SyntaxError {}
+
+/// Sections that a service has, besides those that begin with `X-`.
 const SECTIONS: [&str; 3] = ["Unit", "Service", "Install"];
 
 impl UnitFile {
-    /// Parses unit syntax; an error names the line. systemd only warns of most of these, and runs without what was meant.
-    pub fn parse(text: &str) -> Result<UnitFile> {
+    /// Parses unit syntax. Of most errors systemd only warns, and runs the unit without what was meant.
+    pub fn parse(text: &str) -> Result<UnitFile, SyntaxError> {
         let mut unit = UnitFile::default();
         let mut section = None;
         for (line, text) in logical_lines(text) {
-            let error = |why: String| Err(Error::new(format!("line {line}: {why}")));
+            let error = |kind| Err(SyntaxError { line, kind });
             if text.chars().any(|c| c.is_control() && c != '\t') {
-                return error("control characters have no place in a unit".into());
+                return error(SyntaxErrorKind::ControlCharacter);
             }
             if let Some(name) = text.strip_prefix('[') {
                 match name.strip_suffix(']') {
                     Some(name) if SECTIONS.contains(&name) || name.starts_with("X-") && is_name(name) => {
                         section = Some(name.to_owned());
                     }
-                    Some(name) => return error(format!("unknown section [{name}]")),
-                    None => return error(format!("section header {text:?} lacks its ']'")),
+                    Some(name) => return error(SyntaxErrorKind::UnknownSection(name.to_owned())),
+                    None => return error(SyntaxErrorKind::OpenSection(text)),
                 }
                 continue;
             }
             let Some((key, value)) = text.split_once('=') else {
-                return error(format!("{text:?} is neither an assignment nor a section"));
+                return error(SyntaxErrorKind::Unknown(text));
             };
-            if !is_name(key.trim()) {
-                return error(format!("{:?} is no setting's name", key.trim()));
+            let key = key.trim().to_owned();
+            if !is_name(&key) {
+                return error(SyntaxErrorKind::SettingName(key));
             }
             let Some(section) = &section else {
-                return error(format!("{}= stands before any section", key.trim()));
+                return error(SyntaxErrorKind::NoSection(key));
             };
             unit.assignments.push(Assignment {
                 line,
                 section: section.clone(),
-                key: key.trim().to_owned(),
+                key,
                 value: value.trim().to_owned(),
             });
         }
@@ -73,7 +122,7 @@ impl UnitFile {
         self.assignments.iter().filter(move |a| a.section == name).map(|a| (a.key.as_str(), a.value.as_str()))
     }
 
-    /// Those that are in force: an empty assignment takes back the ones before it, and is none itself.
+    /// Assignments of one section that are in force: an empty one resets its setting, and is left out itself.
     pub fn effective<'a, 'n>(
         &'a self,
         name: &'n str,
@@ -88,7 +137,7 @@ impl UnitFile {
         set.map(|(_, a)| (a.key.as_str(), a.value.as_str()))
     }
 
-    /// As [`UnitFile::section`], with the number of the line that each begins at.
+    /// As [`UnitFile::section`], each with the number of the line that it begins at.
     pub fn lines<'a, 'n>(
         &'a self,
         name: &'n str,
@@ -97,7 +146,7 @@ impl UnitFile {
         lines.map(|a| (a.line, a.key.as_str(), a.value.as_str()))
     }
 
-    /// Names of the sections that are nobody's but ours or the image's, `X-…`, each once.
+    /// Names of the sections `X-…`, which systemd ignores, each once.
     pub fn extensions(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for assignment in &self.assignments {
@@ -108,50 +157,18 @@ impl UnitFile {
         names
     }
 
-    /// What a setting that keeps its last value is set to.
+    /// The value in force of a setting that takes one value, which is the last one assigned.
     pub fn last<'a>(&'a self, section: &str, key: &str) -> Option<&'a str> {
         self.effective(section).filter(|(k, _)| *k == key).last().map(|(_, v)| v)
     }
 }
 
-/// Lines with continued ones joined by a blank, and the number each begins at; comments and blank lines are left out.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
-    let mut lines = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start();
-        // Comments may stand between continued lines.
-        if line.starts_with(['#', ';']) || (open.is_none() && line.trim().is_empty()) {
-            continue;
-        }
-        let (number, mut joined) = open.take().unwrap_or((index + 1, String::new()));
-        match line.strip_suffix('\\') {
-            Some(line) if is_continued(line) => {
-                joined.push_str(line);
-                joined.push(' ');
-                open = Some((number, joined));
-            }
-            _ => {
-                joined.push_str(line);
-                lines.push((number, joined.trim_end().to_owned()));
-            }
-        }
-    }
-    lines.extend(open.map(|(number, joined)| (number, joined.trim_end().to_owned())));
-    lines
-}
-
-/// Whether the backslash behind `line` is one that continues it, and not the second half of an escaped one.
-fn is_continued(line: &str) -> bool {
-    line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0
-}
-
-/// What settings and sections are called.
+/// Returns whether a setting or a section can have this name.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
-/// A value of a setting, by kind: how it is escaped.
+/// The value of a setting, by the kind that decides how it is escaped.
 pub enum Value<'a> {
     /// One absolute path, never quoted: `SourcePath=`, `AssertPathExists=`.
     Path(&'a Path),
@@ -161,7 +178,7 @@ pub enum Value<'a> {
     Exec(&'a str, &'a [&'a str]),
     /// The rest of the line: `Description=`.
     Text(&'a str),
-    /// Written as it is: constants, and lines of the image's own unit.
+    /// Written verbatim: constants, and lines of the image's own unit.
     Raw(&'a str),
 }
 
@@ -172,28 +189,30 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins with the line that says whose file it is.
+    /// Starts a file with `header` as a comment, which says whose file it is.
     pub fn new(header: &str) -> Writer {
         Writer { text: format!("# {header}\n"), section: String::new() }
     }
 
-    /// Adds an assignment, and its section's header if the last one was of another.
+    /// Adds an assignment, preceded by the header of its section unless the last assignment was in the same one.
     pub fn set(&mut self, section: &str, key: &str, value: Value<'_>) -> Result<()> {
         if !is_name(key) || !is_name(section) {
-            return Err(Error::new(format!("cannot write {key:?} of [{section}]: it is no setting's name")));
+            let why = "it is not the name of a setting";
+            return Err(Error::new(format!("cannot write {key:?} of [{section}]: {why}")));
         }
-        let value =
-            escape(&value).map_err(|why| Error::new(format!("cannot write {key}= of a unit: {why}")))?;
+        let value = escape(&value).context(|| format!("cannot write {key}= of a unit"))?;
         if self.section != section {
-            let blank = if self.section.is_empty() { "" } else { "\n" };
-            let _ = writeln!(self.text, "{blank}[{section}]");
+            if !self.section.is_empty() {
+                self.text.push('\n');
+            }
+            self.text.push_str(&format!("[{section}]\n"));
             self.section = section.to_owned();
         }
-        let _ = writeln!(self.text, "{key}={value}");
+        self.text.push_str(&format!("{key}={value}\n"));
         Ok(())
     }
 
-    /// The file's text.
+    /// Returns the text of the file.
     pub fn finish(self) -> String {
         self.text
     }
@@ -204,15 +223,15 @@ fn escape(value: &Value<'_>) -> Result<String, String> {
         Value::Path(path) => {
             let text = path.to_str().ok_or_else(|| format!("{path:?} is not UTF-8"))?;
             if !path.is_absolute() || text.trim() != text {
-                return Err(format!("{text:?} is not an absolute path, or has blanks at its ends"));
+                return Err(format!("{text:?} is not an absolute path, or has spaces at its ends"));
             }
             plain(text)
         }
         Value::Text(text) => plain(text.trim()),
         Value::Words(words) => quoted(words, false),
         Value::Exec(prefix, words) => quoted(words, true).map(|line| format!("{prefix}{line}")),
-        Value::Raw(text) if text.contains(char::is_control) && text.contains(['\n', '\r', '\0']) => {
-            Err(format!("{text:?} holds control characters"))
+        Value::Raw(text) if text.contains(['\n', '\r', '\0']) => {
+            Err(format!("{text:?} contains control characters"))
         }
         Value::Raw(text) => Ok((*text).to_owned()),
     }
@@ -220,10 +239,10 @@ fn escape(value: &Value<'_>) -> Result<String, String> {
 
 fn plain(text: &str) -> Result<String, String> {
     if text.contains(char::is_control) {
-        return Err(format!("{text:?} holds control characters"));
+        return Err(format!("{text:?} contains control characters"));
     }
     if text.ends_with('\\') {
-        return Err(format!("{text:?} ends in a backslash, which would swallow the next line"));
+        return Err(format!("{text:?} ends in a backslash, which would continue the line"));
     }
     Ok(text.replace('%', "%%"))
 }
@@ -232,7 +251,7 @@ fn quoted(words: &[&str], command: bool) -> Result<String, String> {
     let mut out = Vec::new();
     for word in words {
         if word.contains(char::is_control) {
-            return Err(format!("{word:?} holds control characters"));
+            return Err(format!("{word:?} contains control characters"));
         }
         let mut escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
         if command {
@@ -268,9 +287,9 @@ mod tests {
             ("A=1", "line 1: A= stands before any section"),
             ("[Unit]\n\n[Sock]", "line 3: unknown section [Sock]"),
             ("[Unit]\nfoo", "line 2: \"foo\" is neither an assignment nor a section"),
-            ("[Unit]\na b=1", "line 2: \"a b\" is no setting's name"),
+            ("[Unit]\na b=1", "line 2: \"a b\" is not the name of a setting"),
             ("[Unit\n", "line 1: section header \"[Unit\" lacks its ']'"),
-            ("[Unit]\nA=\\\n1\nB=\u{1b}", "line 4: control characters have no place in a unit"),
+            ("[Unit]\nA=\\\n1\nB=\u{1b}", "line 4: control characters are not allowed in a unit"),
         ] {
             assert_eq!(UnitFile::parse(text).unwrap_err().to_string(), error);
         }

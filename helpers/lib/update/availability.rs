@@ -3,16 +3,22 @@
 use std::fmt;
 
 use crate::container::deployment::Deployments;
+use crate::container::info::Values;
 use crate::container::state::State;
+use crate::digest::Digest;
 use crate::error::Result;
-use crate::name::Name;
+use crate::name::{Deployment, Name};
 
 /// A container, as far as its updates go.
 pub struct Updates {
     /// Name of its image in the store.
     pub image: String,
-    digest: String,
-    staged: Option<(String, String)>,
+    /// The digest of the image that it has; Atomic may have recorded none.
+    digest: Option<Digest>,
+    /// What the user set, for the next deployment.
+    user_values: Values,
+    /// The staged deployment, and the digest of its image.
+    staged: Option<(Deployment, Option<Digest>)>,
     state: State,
 }
 
@@ -23,10 +29,10 @@ pub enum Prospect {
     Current,
     /// Nothing: it is held.
     Held,
-    /// Nothing: what is there failed before, and why.
+    /// Nothing: what is there failed before with these values, and why.
     Failed(String),
     /// Make a staged deployment current.
-    Staged(String),
+    Staged(Deployment),
     /// Pull, stage and make current.
     Newer,
 }
@@ -37,14 +43,12 @@ impl Updates {
         let info = deployments.info(&deployments.installed(name)?)?;
         let state = State::load(deployments, name)?;
         let staged = state.staged(deployments).map(|staged| {
-            let digest = deployments.info(staged).map(|info| info.digest).unwrap_or_default();
-            (staged.to_owned(), digest)
+            let digest = deployments.info(staged).ok().and_then(|info| info.digest());
+            (staged.clone(), digest)
         });
-        let digest = match info.is_of_original() {
-            true => format!("sha256:{}", info.revision),
-            false => info.digest.clone(),
-        };
-        Ok(Updates { image: state.wanted(deployments, &info).image, digest, staged, state })
+        let wanted = state.wanted(deployments, &info);
+        let user_values = wanted.ours().map(|ours| ours.user_values.clone()).unwrap_or_default();
+        Ok(Updates { image: wanted.image, digest: info.digest(), user_values, staged, state })
     }
 
     /// Whether nothing is to be done, whatever there is.
@@ -53,17 +57,19 @@ impl Updates {
     }
 
     /// What an update would do if its image has this digest where it comes from.
-    pub fn prospect(&self, digest: &str) -> Prospect {
+    pub fn prospect(&self, digest: &Digest) -> Prospect {
         if self.is_held() {
             return Prospect::Held;
         }
         match &self.staged {
-            Some((staged, other)) if other == digest => return Prospect::Staged(staged.clone()),
-            _ if self.digest == digest => return Prospect::Current,
+            Some((staged, other)) if other.as_ref() == Some(digest) => {
+                return Prospect::Staged(staged.clone());
+            }
+            _ if self.digest.as_ref() == Some(digest) => return Prospect::Current,
             _ => {}
         }
-        match self.state.bad.iter().rev().find(|bad| bad.digest == digest) {
-            Some(bad) => Prospect::Failed(bad.reason.clone()),
+        match self.state.failed_before(digest, &self.user_values) {
+            Some(failure) => Prospect::Failed(failure.reason.clone()),
             None => Prospect::Newer,
         }
     }

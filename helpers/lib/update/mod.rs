@@ -3,5 +3,4 @@
 pub mod availability;
 pub mod retention;
 pub mod switcher;
-#[cfg(feature = "store")]
 pub mod updater;

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::container::deployment::{self, Deployments, Info};
+use crate::container::deployment::Deployments;
+use crate::container::entries::Entry;
+use crate::container::info::Info;
 use crate::container::state::State;
 use crate::error::Result;
-use crate::name::Name;
+use crate::install::site::Site;
+use crate::name::{Deployment, Name};
 use crate::run::bundle::Bundle;
-use crate::system::files;
 use crate::system::journal::{self, Event, Subject};
 use crate::system::mounts;
-use crate::system::systemd;
+use crate::system::systemd::manager;
 
 /// What a deployment is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +53,12 @@ impl fmt::Display for Use {
 }
 
 /// Deployments, oldest first, each with what it is for; `None` is nothing.
-pub type Uses = Vec<(String, Option<Use>)>;
+pub type Uses = Vec<(Deployment, Option<Use>)>;
 
 /// All deployments of an installed container. This decides what stays, whoever removes the others.
-pub fn of_container(deployments: &Deployments, name: &Name) -> Result<Uses> {
-    let (all, _) = deployments.all(name)?;
+pub fn of_container(site: &Site, name: &Name) -> Result<Uses> {
+    let deployments = &site.deployments;
+    let all = deployments.all(name)?.deployments;
     let unclear =
         |why: String| all.iter().map(|one| (one.clone(), Some(Use::Unclear(why.clone())))).collect();
     let current = match deployments.current(name) {
@@ -64,20 +67,20 @@ pub fn of_container(deployments: &Deployments, name: &Name) -> Result<Uses> {
         Err(e) => return Ok(unclear(e.to_string())),
     };
     match State::load(deployments, name) {
-        Ok(state) => decide(deployments, &all, &current, &state, &Busy::find(deployments, name)?),
+        Ok(state) => decide(deployments, &all, &current, &state, &Busy::find(site, name)?),
         Err(e) => Ok(unclear(e.to_string())),
     }
 }
 
 fn decide(
     deployments: &Deployments,
-    all: &[String],
-    current: &str,
+    all: &[Deployment],
+    current: &Deployment,
     state: &State,
     busy: &Busy,
 ) -> Result<Uses> {
     let previous = previous(all, current, state);
-    let is_wanted = |deployment: &String| {
+    let is_wanted = |deployment: &Deployment| {
         let switch = state.switch.as_ref();
         if deployment == current {
             Some(Use::Current)
@@ -92,7 +95,7 @@ fn decide(
     // The newest first.
     let more = all.iter().rev().filter(|deployment| is_wanted(deployment).is_none());
     let kept: Vec<_> = more.take(state.keep().saturating_sub(2)).collect();
-    let one = |deployment: &String| -> Result<(String, Option<Use>)> {
+    let one = |deployment: &Deployment| -> Result<(Deployment, Option<Use>)> {
         let used = match is_wanted(deployment) {
             None if kept.contains(&deployment) => Some(Use::Kept),
             None => busy.with(deployments, deployment)?,
@@ -104,56 +107,60 @@ fn decide(
 }
 
 /// The deployment to go back to: the one that was current before, or the newest one that is no other's.
-pub fn previous(all: &[String], current: &str, state: &State) -> Option<String> {
-    let is_one = |deployment: &&String| *deployment != current && state.staged.as_ref() != Some(*deployment);
+pub fn previous(all: &[Deployment], current: &Deployment, state: &State) -> Option<Deployment> {
+    let is_one =
+        |deployment: &&Deployment| *deployment != current && state.staged.as_ref() != Some(*deployment);
     let known = state.previous.as_ref().filter(|previous| all.contains(previous)).filter(is_one);
     known.or_else(|| all.iter().rev().find(is_one)).cloned()
 }
 
-/// Deployments that nothing needs any more once `next` is current in place of `from`; `runs` says whether the service goes on.
-pub fn outdated(
-    deployments: &Deployments,
-    name: &Name,
-    from: &str,
-    next: &str,
-    runs: bool,
-) -> Result<Vec<String>> {
-    let mut state = State::load(deployments, name)?;
+/// What is going to be.
+pub struct Next<'a> {
+    /// The deployment that is current now.
+    pub from: &'a Deployment,
+    /// The one that will be.
+    pub to: &'a Deployment,
+    /// Whether the service goes on running meanwhile.
+    pub runs: bool,
+}
+
+/// Deployments of a container that nothing needs any more then.
+pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>> {
+    let mut state = State::load(&site.deployments, name)?;
     state.staged = None;
     state.switch = None;
-    if from != next {
-        state.previous = Some(from.to_owned());
+    if next.from != next.to {
+        state.previous = Some(next.from.clone());
     }
-    let busy = if runs { Busy::find(deployments, name)? } else { Busy::None };
-    let (all, _) = deployments.all(name)?;
-    Ok(unused(decide(deployments, &all, next, &state, &busy)?))
+    let busy = if next.runs { Busy::find(site, name)? } else { Busy::None };
+    let all = site.deployments.all(name)?.deployments;
+    Ok(unused(decide(&site.deployments, &all, next.to, &state, &busy)?))
 }
 
 /// Removes the deployments that nothing needs.
-pub fn collect(deployments: &Deployments, name: &Name) -> Result<()> {
-    for deployment in unused(of_container(deployments, name)?) {
-        deployments.remove(&deployment)?;
+pub fn collect(site: &Site, name: &Name) -> Result<()> {
+    for deployment in unused(of_container(site, name)?) {
+        site.deployments.remove(&deployment)?;
         let reason = "nothing needs it any more";
-        let subject = Subject { name: Some(name), previous: &deployment, reason, ..Subject::default() };
-        journal::record(
-            deployments.root(),
-            Event::Pruned,
-            subject,
-            &format!("removed {deployment}: {reason}"),
-        );
+        let subject = Subject {
+            previous: Some(deployment.to_string()),
+            reason: Some(reason.into()),
+            ..Subject::of_container(name)
+        };
+        journal::record(site.root(), Event::Pruned, &subject, &format!("removed {deployment}: {reason}"));
     }
     Ok(())
 }
 
-fn unused(uses: Uses) -> Vec<String> {
+fn unused(uses: Uses) -> Vec<Deployment> {
     uses.into_iter().filter(|(_, used)| used.is_none()).map(|(deployment, _)| deployment).collect()
 }
 
 /// Which deployments of a container cannot go now, whatever they are for.
 pub enum Busy {
     /// A service runs the deployment that it was started with, however many updates ago.
-    One(String),
-    /// It may be the original's, which runs from any.
+    One(Deployment),
+    /// It may be Atomic's, which runs from any.
     All,
     /// Nothing runs.
     None,
@@ -161,19 +168,17 @@ pub enum Busy {
 
 impl Busy {
     /// Looks what runs; on a tree that is not this host, nothing does.
-    pub fn find(deployments: &Deployments, name: &Name) -> Result<Busy> {
-        let root = deployments.root();
-        let running = if root.is_host() { Bundle::new(name).deployment()? } else { None };
-        Ok(match running {
+    pub fn find(site: &Site, name: &Name) -> Result<Busy> {
+        Ok(match Bundle::new(site.root(), name).deployment()? {
             Some(running) => Busy::One(running),
-            None if systemd::is_active(root, name)? => Busy::All,
+            None if manager::is_active(site.manager(), name)? => Busy::All,
             None => Busy::None,
         })
     }
 
     /// Why a deployment cannot go.
-    pub fn with(&self, deployments: &Deployments, deployment: &str) -> Result<Option<Use>> {
-        let path = deployments.path(deployment);
+    pub fn with(&self, deployments: &Deployments, deployment: &Deployment) -> Result<Option<Use>> {
+        let path = deployments.path_of(deployment);
         let runs = match self {
             Busy::One(running) => running == deployment,
             Busy::All => true,
@@ -183,7 +188,10 @@ impl Busy {
             return Ok(Some(Use::Running));
         }
         if path.is_symlink() || !path.is_dir() {
-            return Ok(Some(Use::Unclear(format!("{} is no directory; remove it by hand", path.display()))));
+            return Ok(Some(Use::Unclear(format!(
+                "{} is not a directory; remove it by hand",
+                path.display()
+            ))));
         }
         Ok(mounts::find(&path)?.map(Use::Mounted))
     }
@@ -202,19 +210,22 @@ impl Users {
     /// Looks at all deployments, and those that came with the system.
     pub fn find(deployments: &Deployments) -> Result<Users> {
         let mut users = Users::default();
-        for entry in files::names(&deployments.path(""))? {
-            if deployment::is_called_so(&entry) {
-                match deployments.info(&entry) {
-                    Ok(info) => users.add(entry, info),
-                    Err(e) => users.unreadable.push((entry, e.to_string())),
-                }
+        for (file_name, entry) in deployments.entries()? {
+            let Entry::Deployment(deployment) = entry else { continue };
+            // What only has such a name uses nothing.
+            if !deployments.is_deployment(&deployment) {
+                continue;
+            }
+            match deployments.info(&deployment) {
+                Ok(info) => users.add(file_name, info),
+                Err(e) => users.unreadable.push((file_name, e.to_string())),
             }
         }
         let preinstalled = Deployments::preinstalled(deployments.root());
-        for entry in files::names(&preinstalled.path(""))? {
+        for (file_name, _) in preinstalled.entries()? {
             // One that was preinstalled needs no number.
-            if let Ok(info) = preinstalled.info(&entry) {
-                users.add(preinstalled.directory().join(entry).display().to_string(), info);
+            if let Ok(info) = Info::read(&preinstalled.path(&file_name)) {
+                users.add(preinstalled.directory().join(file_name).to_string(), info);
             }
         }
         Ok(users)
@@ -232,7 +243,7 @@ impl Users {
 
     /// Deployments of an image: of its commit, or of another that had its name.
     pub fn of_image(&self, name: &str, commit: &str) -> Vec<String> {
-        // The original left out the tag where that was the default.
+        // Atomic left out the tag where that was the default.
         let short = name.strip_suffix(":latest").filter(|short| !short.is_empty());
         let by_name = [Some(name), short].into_iter().flatten().filter_map(|name| self.names.get(name));
         let mut all: Vec<String> = self.of_commit(commit).iter().chain(by_name.flatten()).cloned().collect();
@@ -250,33 +261,30 @@ mod tests {
     #[test]
     fn keeps_what_is_needed_and_as_many_as_are_wanted() {
         let dir = tempfile::tempdir().unwrap();
-        let deployments = Deployments::new(&Root::new(dir.path()));
+        let site = Site::new(&Root::new(dir.path()));
+        let deployments = &site.deployments;
         deployments.create().unwrap();
         let name: Name = "web".parse().unwrap();
+        let web = |number| Deployment::new(&name, number);
         for number in 0..6 {
-            std::fs::create_dir_all(deployments.path(format!("web.{number}/rootfs"))).unwrap();
+            std::fs::create_dir_all(deployments.path_of(&web(number)).join("rootfs")).unwrap();
         }
-        deployments.switch(&name, "web.2").unwrap();
+        deployments.switch(&web(2)).unwrap();
         let kept = |state: &State| {
-            state.save(&deployments, &name).unwrap();
-            let uses = of_container(&deployments, &name).unwrap();
+            state.save(deployments, &name).unwrap();
+            let uses = of_container(&site, &name).unwrap();
             uses.into_iter().filter_map(|(deployment, used)| Some((deployment, used?))).collect::<Vec<_>>()
         };
-        let mut state = State::default();
-        assert_eq!(kept(&state), [("web.2".into(), Use::Current), ("web.5".into(), Use::Previous)]);
-        state.previous = Some("web.1".into());
-        state.staged = Some("web.5".into());
+        let mut state = State::empty();
+        assert_eq!(kept(&state), [(web(2), Use::Current), (web(5), Use::Previous)]);
+        state.previous = Some(web(1));
+        state.staged = Some(web(5));
         state.keep = Some(3);
         assert_eq!(
             kept(&state),
-            [
-                ("web.1".into(), Use::Previous),
-                ("web.2".into(), Use::Current),
-                ("web.4".into(), Use::Kept),
-                ("web.5".into(), Use::Staged),
-            ]
+            [(web(1), Use::Previous), (web(2), Use::Current), (web(4), Use::Kept), (web(5), Use::Staged)]
         );
-        collect(&deployments, &name).unwrap();
-        assert_eq!(deployments.all(&name).unwrap().0, ["web.1", "web.2", "web.4", "web.5"]);
+        collect(&site, &name).unwrap();
+        assert_eq!(deployments.all(&name).unwrap().deployments, [web(1), web(2), web(4), web(5)]);
     }
 }

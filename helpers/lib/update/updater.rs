@@ -2,22 +2,24 @@
 //!
 //! The deployment that was current stays as it is; so does the service, until it is restarted.
 
-use crate::container::deployment::Info;
+use crate::container::info::Info;
+use crate::container::registration::Registration;
 use crate::container::state::State;
+use crate::container::{derived, units};
 use crate::error::{Error, Result};
 use crate::install::draft::Draft;
 use crate::install::plan::{Planned, Planner, Previous};
-use crate::install::preview;
-use crate::install::register;
-use crate::name::Name;
+use crate::install::same::{self, Wanted};
+use crate::install::site::Site;
+use crate::install::{preview, register};
+use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::system::journal::{self, Event, Subject};
-use crate::system::systemd;
-use crate::system::systemd::analyze;
+use crate::system::systemd::manager;
 use crate::update::retention;
 use crate::update::switcher::Switcher;
 
-/// Updates one container; the caller holds its lock, and has it recovered.
+/// Updates one container; the caller holds its lock and that of host files, and has it recovered.
 pub struct Updater<'a> {
     /// What it is updated to.
     pub planner: Planner<'a>,
@@ -28,173 +30,176 @@ pub struct Updater<'a> {
 impl Updater<'_> {
     /// Makes the next deployment current, if it is another than the one that is. A failure leaves that one as it is.
     pub fn update(&self) -> Result<()> {
-        let Planner { deployments, name, store, image, .. } = self.planner;
+        let Planner { site, name, image, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.planner.plan(&draft)?;
+        let shown = journal::shown(&image.name, &image.digest);
         if self.is_same(&planned) {
             self.complete()?;
-            log::info(&format!("{name} is up to date: {}", journal::shown(&image.name, &image.digest)));
+            log::info(&format!("{name} is up to date: {shown}"));
             return Ok(());
         }
-        if let Some(bad) = State::load(deployments, name)?.bad(&planned.info) {
-            log::warning(&format!("{} failed for {name} before: {}", image.name, bad.reason));
+        if let Some(reason) = failed_before(&State::load(&site.deployments, name)?, &planned.info) {
+            log::warning(&format!("{} failed for {name} before: {reason}", image.name));
         }
         planned.warn_of_host_files();
-        draft.make(store, image, &planned.content, planned.info.clone())?;
-        let deployment = draft.deployment();
-        Switcher { deployments, name }.replace(&self.previous.deployment, &deployment)?;
-        let restart = if planned.registration.service && systemd::is_running(deployments.root()) {
-            format!("; 'systemctl restart {name}' runs it")
-        } else {
-            String::new()
+        let tree = self.planner.tree(planned.info.rootfs());
+        draft.make(&*tree, &planned.content, planned.info.clone())?;
+        Switcher { site, name }.replace(&self.previous.deployment, &draft.deployment)?;
+        let restart = match planned.registration.unit {
+            Some(_) if site.manager.is_running() => format!("; 'systemctl restart {name}' runs it"),
+            _ => String::new(),
         };
-        let shown = journal::shown(&image.name, &image.digest);
-        self.tell(Event::Switched, &planned, "", &format!("updated {name} to {shown}{restart}"));
+        self.tell(Event::Switched, &planned, None, &format!("updated {name} to {shown}{restart}"));
         Ok(())
     }
 
     /// Makes the next deployment, for [`Switcher::switch`], unless there is a reason not to.
     pub fn stage(&self, force: bool) -> Result<()> {
-        let Planner { deployments, name, store, image, .. } = self.planner;
+        let Planner { site, name, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.planner.plan(&draft)?;
-        let mut state = State::load(deployments, name)?;
+        let mut state = State::load(&site.deployments, name)?;
         let outlook = self.outlook(&planned, &state, force)?;
+        let message = outlook.describe(&planned, name);
         match &outlook {
             Outlook::New => {}
-            Outlook::Bad(reason) => {
-                self.tell(Event::Skipped, &planned, reason, &outlook.describe(&planned, name));
+            Outlook::Failed(reason) => {
+                self.tell(Event::Skipped, &planned, Some(reason), &message);
                 return Ok(());
             }
-            Outlook::Same | Outlook::Staged(_) => {
-                if outlook == Outlook::Same {
-                    self.unstage(&mut state)?;
-                }
-                log::info(&outlook.describe(&planned, name));
+            Outlook::Same => {
+                self.unstage(&mut state)?;
+                log::info(&message);
+                return Ok(());
+            }
+            Outlook::Staged(_) => {
+                log::info(&message);
                 return Ok(());
             }
         }
-        analyze::check(&planned.registration)?;
+        check_unit(site, &planned.registration)?;
         planned.warn_of_host_files();
         // First, so that one that is whole is never taken for one to go back to.
-        state.staged = Some(draft.deployment());
-        state.forgive(&planned.info);
-        state.save(deployments, name)?;
-        draft.make(store, image, &planned.content, planned.info.clone())?;
-        retention::collect(deployments, name)?;
-        let message = format!("{}; 'syscontainer-switch {name}' runs it", outlook.describe(&planned, name));
-        self.tell(Event::Staged, &planned, "", &message);
+        state.staged = Some(draft.deployment.clone());
+        if let Some(ours) = planned.info.ours() {
+            state.forgive(&ours.digest, &ours.user_values);
+        }
+        state.save(&site.deployments, name)?;
+        let tree = self.planner.tree(planned.info.rootfs());
+        draft.make(&*tree, &planned.content, planned.info.clone())?;
+        retention::collect(site, name)?;
+        self.tell(Event::Staged, &planned, None, &format!("{message}; 'syscontainer-switch {name}' runs it"));
         Ok(())
     }
 
     /// All that [`Updater::stage`] would write and do, and [`Switcher::switch`] then, as text.
     pub fn preview_stage(&self, force: bool) -> Result<String> {
-        let Planner { deployments, name, .. } = self.planner;
+        let Planner { site, name, .. } = self.planner;
         let planned = self.planner.plan(&self.draft()?)?;
-        let outlook = self.outlook(&planned, &State::load(deployments, name)?, force)?;
+        let outlook = self.outlook(&planned, &State::load(&site.deployments, name)?, force)?;
         let text = outlook.describe(&planned, name);
         if outlook != Outlook::New {
             return Ok(format!("# {text}\n"));
         }
-        let directory = deployments.directory().join(&planned.deployment);
+        let directory = site.deployments.inside(&planned.deployment);
         Ok(format!(
-            "# {text}: only {} is made; the rest is what 'syscontainer-switch {name}' does then\n{}",
-            directory.display(),
+            "# {text}: only {directory} is made; the rest is what 'syscontainer-switch {name}' does then\n{}",
             self.preview()?
         ))
     }
 
     /// What there is to stage.
     fn outlook(&self, planned: &Planned, state: &State, force: bool) -> Result<Outlook> {
-        let Planner { deployments, name, .. } = self.planner;
-        if self.is_taken_over() {
+        let Planner { site, name, .. } = self.planner;
+        if self.previous.info.is_of_atomic() {
             return Err(Error::new(format!(
                 "it was installed by Project Atomic's tools, and there would be no way back; update it once with 'syscontainer-checkout --update {name}'"
             )));
         }
-        let staged = state.staged(deployments).filter(|staged| self.is_as_planned(staged, planned));
-        Ok(match (state.bad(&planned.info), staged) {
-            _ if self.is_same(planned) => Outlook::Same,
-            (Some(bad), _) if !force => Outlook::Bad(bad.reason.clone()),
-            (_, Some(staged)) => Outlook::Staged(staged.to_owned()),
-            (_, None) => Outlook::New,
-        })
+        if self.is_same(planned) {
+            return Ok(Outlook::Same);
+        }
+        if let Some(reason) = failed_before(state, &planned.info).filter(|_| !force) {
+            return Ok(Outlook::Failed(reason));
+        }
+        let staged = state.staged(&site.deployments);
+        let is_it = |staged: &&Deployment| {
+            site.deployments.info(staged).is_ok_and(|info| is_same(&info, &planned.info))
+        };
+        Ok(staged.filter(is_it).map_or(Outlook::New, |staged| Outlook::Staged(staged.clone())))
     }
 
     /// What was staged is not wanted any more.
     fn unstage(&self, state: &mut State) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
+        let Planner { site, name, .. } = self.planner;
         if state.staged.take().is_some() {
-            state.save(deployments, name)?;
-            retention::collect(deployments, name)?;
+            state.save(&site.deployments, name)?;
+            retention::collect(site, name)?;
         }
         Ok(())
     }
 
-    fn is_as_planned(&self, deployment: &str, planned: &Planned) -> bool {
-        let info = self.planner.deployments.info(deployment);
-        info.is_ok_and(|info| is_same(&info, &planned.info))
-    }
-
-    fn tell(&self, event: Event, planned: &Planned, reason: &str, message: &str) {
+    fn tell(&self, event: Event, planned: &Planned, reason: Option<&str>, message: &str) {
+        let image = (planned.info.image.as_str(), planned.info.digest());
         let subject = Subject {
-            name: Some(self.planner.name),
-            image: &planned.info.image,
-            digest: &planned.info.digest,
-            deployment: &planned.deployment,
-            previous: &self.previous.deployment,
-            reason,
+            previous: Some(self.previous.deployment.to_string()),
+            reason: reason.map(str::to_owned),
+            ..Subject::of(&planned.deployment, Some(image))
         };
-        journal::tell(self.planner.deployments.root(), event, subject, message);
+        journal::tell(self.planner.site.root(), event, &subject, message);
     }
 
     /// All that [`Updater::update`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
+        let Planner { site, name, .. } = self.planner;
         let planned = self.planner.plan(&self.draft()?)?;
         if self.is_same(&planned) {
-            let reload = systemd::needs_reload(self.planner.deployments.root(), self.planner.name)?;
-            let outdated = self.outdated(&self.previous.deployment, true)?;
-            return Ok(preview::same(&self.planner, "is up to date", false, reload, &outdated));
+            let last = preview::LastSteps {
+                enable: false,
+                reload: manager::needs_reload(site.manager(), name)?,
+                outdated: self.outdated(&self.previous.deployment, true)?,
+            };
+            return Ok(preview::unchanged(&self.planner, "is up to date", &last));
         }
-        let outdated = self.outdated(&planned.deployment, planned.registration.service)?;
+        let outdated = self.outdated(&planned.deployment, planned.registration.unit.is_some())?;
         preview::show(&self.planner, &planned, self.is_enabled_anew(&planned), &outdated)
     }
 
     /// Deployments that go once `next` is current; a service that is no more is stopped before.
-    fn outdated(&self, next: &str, service: bool) -> Result<Vec<String>> {
-        let Planner { deployments, name, .. } = self.planner;
-        retention::outdated(deployments, name, &self.previous.deployment, next, service)
+    fn outdated(&self, to: &Deployment, runs: bool) -> Result<Vec<Deployment>> {
+        let Planner { site, name, .. } = self.planner;
+        retention::outdated(site, name, &retention::Next { from: &self.previous.deployment, to, runs })
     }
 
     /// A number that no deployment has had: what is to be rolled back to is never written to.
     fn draft(&self) -> Result<Draft<'_>> {
-        let Planner { deployments, name, .. } = self.planner;
-        Ok(Draft::new(deployments, name, deployments.next_number(name)?))
+        let Planner { site, name, .. } = self.planner;
+        Ok(Draft::new(&site.deployments, site.deployments.next(name)?))
     }
 
     fn is_same(&self, planned: &Planned) -> bool {
         is_same(&self.previous.info, &planned.info)
     }
 
-    fn is_taken_over(&self) -> bool {
-        self.previous.info.is_of_original()
-    }
-
-    /// Where there was no unit, or one of the original's, links of `systemctl enable` are made again.
+    /// Where there was no unit, or one of Atomic's, links of `systemctl enable` are made again.
     fn is_enabled_anew(&self, planned: &Planned) -> bool {
-        let had_unit = self.previous.info.has_container_service && !self.is_taken_over();
-        planned.info.enabled && planned.registration.service && !had_unit
+        let before = &self.previous.info;
+        let had_unit = before.has_container_service && !before.is_of_atomic();
+        planned.info.ours().is_some_and(|ours| ours.enabled)
+            && planned.registration.unit.is_some()
+            && !had_unit
     }
 
     /// What an update that was killed at its end has left undone.
     fn complete(&self) -> Result<()> {
-        let Planner { deployments, name, .. } = self.planner;
-        if systemd::needs_reload(deployments.root(), name)? {
-            register::load(deployments.root(), name)?;
+        let Planner { site, name, .. } = self.planner;
+        if manager::needs_reload(site.manager(), name)? {
+            register::load(site, name)?;
         }
-        let mut state = State::load(deployments, name)?;
+        let mut state = State::load(&site.deployments, name)?;
         self.unstage(&mut state)?;
-        retention::collect(deployments, name)
+        retention::collect(site, name)
     }
 }
 
@@ -204,19 +209,22 @@ enum Outlook {
     /// Nothing: the container is so already.
     Same,
     /// Nothing: it failed before, and why.
-    Bad(String),
+    Failed(String),
     /// Nothing: this deployment is it.
-    Staged(String),
+    Staged(Deployment),
     /// Another deployment.
     New,
 }
 
 impl Outlook {
     fn describe(&self, planned: &Planned, name: &Name) -> String {
-        let shown = journal::shown(&planned.info.image, &planned.info.digest);
+        let shown = match planned.info.digest() {
+            Some(digest) => journal::shown(&planned.info.image, &digest),
+            None => planned.info.image.clone(),
+        };
         match self {
             Outlook::Same => format!("{name} is up to date: {shown}"),
-            Outlook::Bad(reason) => format!(
+            Outlook::Failed(reason) => format!(
                 "skipping {shown} for {name}, which was tried before and failed: {reason}; --force tries it again"
             ),
             Outlook::Staged(staged) => format!("{staged} is staged already: {shown}"),
@@ -225,13 +233,35 @@ impl Outlook {
     }
 }
 
-/// A root file system of the user's may be another by now.
+/// Why a deployment that would be made so is not to be tried again.
+fn failed_before(state: &State, planned: &Info) -> Option<String> {
+    let ours = planned.ours()?;
+    state.failed_before(&ours.digest, &ours.user_values).map(|failure| failure.reason.clone())
+}
+
+/// A root file system of the user's may be another by now, so that one of these is never the same.
 fn is_same(old: &Info, new: &Info) -> bool {
-    old.digest == new.digest
-        && old.image == new.image
-        && old.user_values == new.user_values
-        && old.runtime == new.runtime
-        && old.user_notify == new.user_notify
-        && old.remote.is_none()
-        && new.remote.is_none()
+    let wanted = Wanted::of(new).filter(|wanted| wanted.remote.is_none());
+    wanted.is_some_and(|wanted| same::is_same(old, &wanted))
+}
+
+/// Refuses a registration whose unit systemd would not load, and warns of what it would ignore.
+fn check_unit(site: &Site, registration: &Registration) -> Result<()> {
+    let name = &registration.name;
+    if registration.unit.is_none() {
+        return Ok(());
+    }
+    let body = units::compose(registration, &derived::registration(name))?;
+    let text = format!("{}\n{body}", units::stub(registration)?);
+    for complaint in site.manager.analyze(&text, name)?.unwrap_or_default() {
+        let line = complaint.line.and_then(|line| text.lines().nth(line.saturating_sub(1)));
+        let place = line.map_or(String::new(), |line| format!(" (line '{}')", line.trim()));
+        let message = format!("{}: {}{place}", name.unit(), complaint.message);
+        if complaint.is_refusal {
+            let image = &registration.image;
+            return Err(Error::new(format!("systemd would not load the unit of {image}: {message}")));
+        }
+        log::warning(&message);
+    }
+    Ok(())
 }

@@ -27,7 +27,7 @@ bad_image() {
 
 # set_soak NAME SECONDS: so long its updates are watched from now on. Where one is to fail it costs nothing to watch for long,
 # since the failure ends it; where one is to be good, it is waited for.
-set_soak() { syscontainer-switch --soak-from-now-on="$2" "$1" 2>/dev/null; }
+set_soak() { syscontainer-switch --set-soak="$2" "$1" 2>/dev/null; }
 
 # start_and_stop UNIT
 start_and_stop() {

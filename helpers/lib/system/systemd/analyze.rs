@@ -5,13 +5,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::container::registration::Registration;
-use crate::container::units;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::name::Name;
-use crate::paths::{self, ATTACHED};
-use crate::program::log;
-use crate::system::temporary::Temporary;
+use crate::paths;
+use crate::system::files;
 
 /// One thing that systemd says.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +23,7 @@ pub struct Complaint {
 
 /// Has systemd-analyze(1) look at a unit; `None` where it is not installed.
 pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
-    let directory = Temporary::new(&std::env::temp_dir())?;
+    let directory = files::temporary_directory(&std::env::temp_dir(), "syscontainer-")?;
     let path = directory.path().join(name.unit());
     fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
     let mut command = Command::new("systemd-analyze");
@@ -42,29 +39,6 @@ pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
             Ok(Some(said.lines().filter_map(|line| complaint(line, &path, name)).collect()))
         }
     }
-}
-
-/// Refuses a registration whose unit systemd would not load, and tells of what it would ignore.
-pub fn check(registration: &Registration) -> Result<()> {
-    let name = &registration.name;
-    if !registration.service {
-        return Ok(());
-    }
-    let source = Path::new(ATTACHED).join(format!("{name}.json"));
-    let text = format!("{}\n{}", units::stub(registration)?, units::compose(registration, &source)?);
-    for complaint in verify(&text, name)?.unwrap_or_default() {
-        let line = complaint.line.and_then(|line| text.lines().nth(line.saturating_sub(1)));
-        let place = line.map_or(String::new(), |line| format!(" (line '{}')", line.trim()));
-        let message = format!("{}: {}{place}", name.unit(), complaint.message);
-        if complaint.is_refusal {
-            return Err(Error::new(format!(
-                "systemd would not load the unit of {}: {message}",
-                registration.image
-            )));
-        }
-        log::warning(&message);
-    }
-    Ok(())
 }
 
 /// Lines about other units are left out, and programs that this host does not have.

@@ -1,29 +1,22 @@
-//! Watching a service that was just started: whether it gets ready, and stays.
+//! Watching a service that was just started: whether it gets ready, and stays so.
 //!
-//! Jobs are queued and units looked at again and again, since a systemctl that waits is lost when systemd executes itself anew.
+//! Nothing is polled quickly: a wait ends when a job or a main process does, and else after [`INTERVAL`], since not all that may
+//! happen to a unit is the end of a process.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use crate::error::{Error, Result};
+use crate::system::systemd::manager::{Manager, Verb, Wake, show_one};
+use crate::system::systemd::status::UnitStatus;
 
-use crate::error::{Context, Error, Result};
-use crate::system::systemd;
-
-/// How often units are looked at.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often units are looked at while nothing is told of them.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How often they are looked at first while they start, and no job can be waited for; each wait is twice as long as the one before.
+const FIRST: Duration = Duration::from_millis(50);
 /// For units whose own limit is infinity.
 const START_MAX: Duration = Duration::from_secs(600);
 /// How much longer than a unit's own limits a job may take, in the queue among others.
 const GRACE: Duration = Duration::from_secs(60);
-/// How long systemd may not answer.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// What is to be known of units.
-const PROPERTIES: &str = "Id,Type,Job,InvocationID,ActiveState,SubState,Result,MainPID,NRestarts,ExecMainCode,ExecMainStatus,RestartUSec,TimeoutStartUSec,TimeoutStopUSec";
 
 /// How a service did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,270 +25,170 @@ pub enum Verdict {
     Good,
     /// It is not, and why.
     Bad(String),
-    /// Nobody wants to know any more: this program was told to end.
+    /// A termination signal ended the wait.
     Interrupted,
 }
 
-/// Somebody who watches, and listens to signals meanwhile.
-pub struct Watcher {
-    signals: SignalFd,
+/// Starts or restarts a unit, however often that was done lately, and waits until it is ready.
+pub fn start(manager: &dyn Manager, verb: Verb, unit: &str) -> Result<Verdict> {
+    // What was before is no evidence: how often that was restarted, and how it ended.
+    let before = show_one(manager, unit)?.invocation;
+    // One that is not loaded has nothing to forget.
+    let _ = manager.reset_failed(unit);
+    let mut job = manager.begin(verb, unit)?;
+    wait_ready(manager, unit, &before, || job.process())
 }
 
-impl Watcher {
-    /// From now on signals that end programs end what is watched instead.
-    pub fn new() -> Result<Watcher> {
-        let what = || "cannot listen to signals".to_string();
-        let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
-        signals.thread_block().context(what)?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Watcher { signals: SignalFd::with_flags(&signals, flags).context(what)? })
-    }
+/// Waits until a unit whose start was queued by somebody else is ready.
+pub fn await_ready(manager: &dyn Manager, unit: &str) -> Result<Verdict> {
+    wait_ready(manager, unit, "", || None)
+}
 
-    /// Waits until a unit whose start was queued is ready. `before` is the invocation that it was in then: how often that one
-    /// was restarted says nothing.
-    pub fn wait_ready(&self, unit: &str, before: &str) -> Result<Verdict> {
-        let begin = Instant::now();
-        loop {
-            let now = look(unit)?;
-            if let Some(verdict) = now.started(before) {
-                return Ok(verdict);
-            }
-            if begin.elapsed() > now.start_limit() {
-                let seconds = now.start_limit().as_secs();
-                return Ok(Verdict::Bad(format!("it was not ready after {seconds} s")));
-            }
-            if !self.pause()? {
-                return Ok(Verdict::Interrupted);
-            }
+/// `before` is the invocation that the unit was in when its job was queued.
+fn wait_ready(
+    manager: &dyn Manager,
+    unit: &str,
+    before: &str,
+    mut job: impl FnMut() -> Option<i32>,
+) -> Result<Verdict> {
+    let (begin, mut pause) = (manager.clock(), FIRST);
+    loop {
+        let now = show_one(manager, unit)?;
+        if let Some(verdict) = judge_start(&now, before) {
+            return Ok(verdict);
         }
-    }
-
-    /// Watches a unit that is ready for `soak`, and for one restart at least, and units that are to be active at its end.
-    pub fn soak(&self, unit: &str, soak: Duration, dependents: &[String]) -> Result<Verdict> {
-        let first = look(unit)?;
-        if first.is_oneshot() {
-            return Ok(first.started("").unwrap_or(Verdict::Good));
+        let limit = start_limit(&now);
+        if manager.clock() - begin > limit {
+            return Ok(Verdict::Bad(format!("it was not ready after {} s", limit.as_secs())));
         }
-        let (restarts, since) = (restarts(dependents)?, SystemTime::now());
-        let (begin, limit) = (Instant::now(), soak.max(first.restart_delay() + Duration::from_secs(1)));
-        loop {
-            let is_over = begin.elapsed() >= limit;
-            let now = look(unit)?;
-            if let Some(why) = now.differs(&first) {
-                // Whoever stops it says nothing of the deployment, and does not want it started.
-                let is_stopped = systemd::was_stopped(unit, since)?;
-                return Ok(if is_stopped { Verdict::Good } else { Verdict::Bad(why) });
-            }
-            if let Some(why) = bad_dependent(dependents, &restarts, is_over)? {
-                return Ok(Verdict::Bad(why));
-            }
-            if is_over {
-                return Ok(Verdict::Good);
-            }
-            if !self.pause()? {
-                return Ok(Verdict::Interrupted);
-            }
+        let processes: Vec<i32> = job().into_iter().collect();
+        let wait = if processes.is_empty() { pause } else { INTERVAL };
+        if manager.wait(&processes, wait)? == Wake::Interrupted {
+            return Ok(Verdict::Interrupted);
         }
-    }
-
-    /// Waits until a unit whose stop was queued is stopped, as long as it may take.
-    pub fn wait_stopped(&self, unit: &str) -> Result<()> {
-        let begin = Instant::now();
-        loop {
-            let now = look(unit)?;
-            if now.job().is_none() && matches!(now.get("ActiveState"), "inactive" | "failed") {
-                return Ok(());
-            }
-            if begin.elapsed() > now.stop_limit() {
-                return Err(Error::new(format!("cannot stop {unit}: it is still {}", now.state())));
-            }
-            // What was begun is ended, whoever tells this program to.
-            std::thread::sleep(INTERVAL);
-        }
-    }
-
-    /// Tells whether to go on.
-    fn pause(&self) -> Result<bool> {
-        let what = || "cannot wait".to_string();
-        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
-            Err(nix::errno::Errno::EINTR) => Ok(true),
-            result => Ok(result.context(what)? == 0),
+        if processes.is_empty() {
+            pause = INTERVAL.min(pause * 2);
         }
     }
 }
 
-/// How often systemd has started units again by itself.
-fn restarts(units: &[String]) -> Result<BTreeMap<String, String>> {
-    if units.is_empty() {
-        return Ok(BTreeMap::new());
+/// Watches a unit that is ready for `soak`, and for one restart at least, and units that are to be active at its end.
+pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[String]) -> Result<Verdict> {
+    let first = show_one(manager, unit)?;
+    if first.is_oneshot() {
+        return Ok(judge_start(&first, "").unwrap_or(Verdict::Good));
     }
-    let counts = look_at(units)?.into_iter();
-    Ok(counts.map(|unit| (unit.get("Id").to_owned(), unit.get("NRestarts").to_owned())).collect())
+    let (before, since) = (manager.show(dependents)?, SystemTime::now());
+    let (begin, limit) =
+        (manager.clock(), soak.max(first.restart_delay.saturating_add(Duration::from_secs(1))));
+    loop {
+        let left = limit.saturating_sub(manager.clock() - begin);
+        let now = show_one(manager, unit)?;
+        if let Some(why) = what_changed(&now, &first) {
+            // Whoever stops it says nothing of the deployment, and does not want it started.
+            let is_stopped = manager.was_stop_requested(unit, since)?;
+            return Ok(if is_stopped { Verdict::Good } else { Verdict::Bad(why) });
+        }
+        let statuses = manager.show(dependents)?;
+        if let Some(why) = bad_dependent(&statuses, &before, left.is_zero()) {
+            return Ok(Verdict::Bad(why));
+        }
+        if left.is_zero() {
+            return Ok(Verdict::Good);
+        }
+        let processes: Vec<i32> =
+            statuses.iter().chain([&now]).filter_map(|status| status.main_pid).collect();
+        if manager.wait(&processes, left.min(INTERVAL))? == Wake::Interrupted {
+            return Ok(Verdict::Interrupted);
+        }
+    }
+}
+
+/// Stops a unit, and waits as long as that may take. What was begun is ended, whoever tells this program to end.
+pub fn stop(manager: &dyn Manager, unit: &str) -> Result<()> {
+    let mut job = manager.begin(Verb::Stop, unit)?;
+    let begin = manager.clock();
+    loop {
+        let now = show_one(manager, unit)?;
+        if !now.has_job && now.is_down() {
+            return Ok(());
+        }
+        if manager.clock() - begin > stop_limit(&now) {
+            return Err(Error::new(format!("cannot stop {unit}: it is still {}", now.explain())));
+        }
+        let processes: Vec<i32> = job.process().into_iter().collect();
+        let wait = if processes.is_empty() { FIRST } else { INTERVAL };
+        if manager.wait(&processes, wait)? == Wake::Interrupted {
+            // The signal stays pending, so that this would return at once; the job is what is waited for.
+            std::thread::sleep(FIRST);
+        }
+    }
+}
+
+/// What became of a start that was queued, once something did.
+fn judge_start(now: &UnitStatus, before: &str) -> Option<Verdict> {
+    let was_restarted = now.restarts > 0 && now.active_state != "active";
+    if now.invocation != before && (now.waits_for_restart() || was_restarted) {
+        return Some(Verdict::Bad(format!("it does not stay up, it is {}", now.explain())));
+    }
+    if now.has_job {
+        return None;
+    }
+    if now.is_up() || now.is_done_oneshot() {
+        return Some(Verdict::Good);
+    }
+    now.is_down().then(|| Verdict::Bad(format!("it did not start, it is {}", now.explain())))
+}
+
+/// Why a service is not what was seen at first.
+fn what_changed(now: &UnitStatus, first: &UnitStatus) -> Option<String> {
+    if now.is_up() && now.main_pid == first.main_pid && now.restarts == first.restarts {
+        return None;
+    }
+    Some(if now.is_up() {
+        "the main process exited, and systemd restarted it".to_owned()
+    } else {
+        format!("the service left the active state: {}", now.explain())
+    })
 }
 
 /// One that was active, and is not now; those that are on their way may be until it is over.
-fn bad_dependent(
-    dependents: &[String],
-    restarts: &BTreeMap<String, String>,
-    is_over: bool,
-) -> Result<Option<String>> {
-    if dependents.is_empty() {
-        return Ok(None);
-    }
-    let bad = look_at(dependents)?.into_iter().find(|unit| {
-        let was_restarted =
-            restarts.get(unit.get("Id")).is_some_and(|before| before != unit.get("NRestarts"));
-        match unit.get("ActiveState") {
-            _ if was_restarted || unit.get("SubState") == "auto-restart" => true,
+fn bad_dependent(now: &[UnitStatus], before: &[UnitStatus], is_over: bool) -> Option<String> {
+    let is_bad = |status: &&UnitStatus| {
+        let first = before.iter().find(|first| first.id == status.id);
+        let was_restarted = first.is_some_and(|first| first.restarts != status.restarts);
+        if was_restarted || status.waits_for_restart() {
+            return true;
+        }
+        match status.active_state.as_str() {
             "active" | "reloading" => false,
             "failed" => true,
-            _ => is_over && !unit.is_done_oneshot(),
+            _ => is_over && !status.is_done_oneshot(),
         }
-    });
-    Ok(bad.map(|unit| format!("{}, which needs it, is {}", unit.get("Id"), unit.state())))
+    };
+    let bad = now.iter().find(is_bad)?;
+    Some(format!("{}, which needs it, is {}", bad.id, bad.explain()))
 }
 
-/// What tells one run of a unit from the next.
-pub fn invocation(unit: &str) -> Result<String> {
-    Ok(look(unit)?.get("InvocationID").to_owned())
+fn start_limit(status: &UnitStatus) -> Duration {
+    bounded(status.start_timeout).saturating_add(stop_limit(status))
 }
 
-/// Properties of a unit at one moment.
-#[derive(Clone, Debug, Default)]
-struct Look(BTreeMap<String, String>);
-
-fn look(unit: &str) -> Result<Look> {
-    look_at(&[unit])?.pop().ok_or_else(|| Error::new(format!("systemd says nothing of {unit}")))
+fn stop_limit(status: &UnitStatus) -> Duration {
+    bounded(status.stop_timeout) + GRACE
 }
 
-/// While systemd executes itself anew it does not answer.
-fn look_at<U: AsRef<OsStr>>(units: &[U]) -> Result<Vec<Look>> {
-    let begin = Instant::now();
-    loop {
-        match systemd::show(units, PROPERTIES) {
-            Ok(units) => return Ok(units.into_iter().map(Look).collect()),
-            Err(e) if begin.elapsed() > PATIENCE => return Err(e),
-            Err(_) => std::thread::sleep(INTERVAL),
-        }
-    }
-}
-
-impl Look {
-    fn get(&self, key: &str) -> &str {
-        self.0.get(key).map_or("", String::as_str)
-    }
-
-    fn job(&self) -> Option<&str> {
-        Some(self.get("Job")).filter(|job| !job.is_empty() && *job != "0")
-    }
-
-    fn is_oneshot(&self) -> bool {
-        self.get("Type") == "oneshot"
-    }
-
-    fn is_done_oneshot(&self) -> bool {
-        self.is_oneshot() && self.get("ActiveState") == "inactive" && self.get("Result") == "success"
-    }
-
-    /// What became of a start that was queued, once something did.
-    fn started(&self, before: &str) -> Option<Verdict> {
-        let was_restarted = !matches!(self.get("NRestarts"), "" | "0") && self.get("ActiveState") != "active";
-        if self.get("InvocationID") != before && (self.get("SubState") == "auto-restart" || was_restarted) {
-            return Some(Verdict::Bad(format!("it does not stay up, it is {}", self.state())));
-        }
-        if self.job().is_some() {
-            return None;
-        }
-        match self.get("ActiveState") {
-            "active" | "reloading" => Some(Verdict::Good),
-            "inactive" if self.is_done_oneshot() => Some(Verdict::Good),
-            "inactive" | "failed" => Some(Verdict::Bad(format!("it did not start, it is {}", self.state()))),
-            _ => None,
-        }
-    }
-
-    /// Why this is not what was seen at first.
-    fn differs(&self, first: &Look) -> Option<String> {
-        let is_active = matches!(self.get("ActiveState"), "active" | "reloading");
-        let is_same = |key| self.get(key) == first.get(key);
-        if is_active && is_same("MainPID") && is_same("NRestarts") {
-            return None;
-        }
-        Some(match is_active && self.get("NRestarts") != first.get("NRestarts") {
-            true => "it was started and ended at once, and systemd started it again".to_owned(),
-            false => format!("it did not stay, it is {}", self.state()),
-        })
-    }
-
-    /// As people read it: `failed (exit-code, status 1)`.
-    fn state(&self) -> String {
-        let mut details = vec![match self.get("Result") {
-            "" | "success" => self.get("SubState").to_owned(),
-            result => result.to_owned(),
-        }];
-        match (self.get("ExecMainCode"), self.get("ExecMainStatus")) {
-            ("1", status) if status != "0" => details.push(format!("status {status}")),
-            ("2" | "3", signal) => details.push(format!("signal {signal}")),
-            _ => {}
-        }
-        format!("{} ({})", self.get("ActiveState"), details.join(", "))
-    }
-
-    fn restart_delay(&self) -> Duration {
-        span(self.get("RestartUSec")).unwrap_or_default()
-    }
-
-    fn start_limit(&self) -> Duration {
-        span(self.get("TimeoutStartUSec")).unwrap_or(START_MAX) + self.stop_limit()
-    }
-
-    fn stop_limit(&self) -> Duration {
-        span(self.get("TimeoutStopUSec")).unwrap_or(START_MAX) + GRACE
-    }
-}
-
-/// A time span as systemctl shows it: `1min 30s`, `500ms`; `None` for infinity.
-fn span(text: &str) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    for word in text.split_whitespace() {
-        let unit = word.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, unit) = word.split_at(unit);
-        let seconds = match unit {
-            "us" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "min" => 60.0,
-            "h" => 3600.0,
-            "d" => 86400.0,
-            "w" => 7.0 * 86400.0,
-            _ => return None,
-        };
-        total += Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-    }
-    (!text.is_empty()).then_some(total)
+fn bounded(timeout: Duration) -> Duration {
+    if timeout == Duration::MAX { START_MAX } else { timeout }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn look_of(text: &str) -> Look {
+    fn status_of(text: &str) -> UnitStatus {
         let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
-        Look(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
-    }
-
-    #[test]
-    fn reads_time_spans_of_systemctl() {
-        for (text, milliseconds) in
-            [("1min 30s", 90_000), ("100ms", 100), ("1h 2min 3s 4ms", 3_723_004), ("0", 0)]
-        {
-            let expected = (text != "0").then_some(Duration::from_millis(milliseconds));
-            assert_eq!(span(text), expected, "{text}");
-        }
-        assert_eq!(span("infinity"), None);
-        assert_eq!(span(""), None);
+        UnitStatus::from_properties(&pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
 
     #[test]
@@ -312,21 +205,42 @@ mod tests {
             ("ActiveState=inactive Result=success Type=notify", Some(false)),
             ("ActiveState=inactive Result=success Type=oneshot", Some(true)),
         ] {
-            let good = look_of(text).started("old").map(|verdict| verdict == Verdict::Good);
+            let good = judge_start(&status_of(text), "old").map(|verdict| verdict == Verdict::Good);
             assert_eq!(good, verdict, "{text}");
         }
     }
 
     #[test]
-    fn tells_what_changed() {
-        let first = look_of("ActiveState=active SubState=running MainPID=7 NRestarts=0");
-        assert_eq!(first.differs(&first), None);
-        assert_eq!(look_of("ActiveState=reloading MainPID=7 NRestarts=0").differs(&first), None);
-        let restarted = look_of("ActiveState=active MainPID=9 NRestarts=1");
-        assert!(restarted.differs(&first).unwrap().contains("started it again"));
-        let failed = look_of(
+    fn says_what_changed() {
+        let first = status_of("ActiveState=active SubState=running MainPID=7 NRestarts=0");
+        assert_eq!(what_changed(&first, &first), None);
+        assert_eq!(what_changed(&status_of("ActiveState=reloading MainPID=7 NRestarts=0"), &first), None);
+        let restarted = status_of("ActiveState=active MainPID=9 NRestarts=1");
+        assert_eq!(
+            what_changed(&restarted, &first).unwrap(),
+            "the main process exited, and systemd restarted it"
+        );
+        let failed = status_of(
             "ActiveState=failed Result=exit-code ExecMainCode=1 ExecMainStatus=7 MainPID=0 NRestarts=0",
         );
-        assert_eq!(failed.differs(&first).unwrap(), "it did not stay, it is failed (exit-code, status 7)");
+        let why = what_changed(&failed, &first).unwrap();
+        assert_eq!(why, "the service left the active state: failed (exit-code, status 7)");
+    }
+
+    #[test]
+    fn judges_dependents() {
+        let before = [status_of("Id=a.service ActiveState=active NRestarts=0")];
+        for (text, while_watching, at_the_end) in [
+            ("Id=a.service ActiveState=active NRestarts=0", false, false),
+            ("Id=a.service ActiveState=active NRestarts=1", true, true),
+            ("Id=a.service ActiveState=activating SubState=auto-restart", true, true),
+            ("Id=a.service ActiveState=failed", true, true),
+            ("Id=a.service ActiveState=inactive", false, true),
+            ("Id=a.service ActiveState=inactive Type=oneshot Result=success", false, false),
+        ] {
+            let now = [status_of(text)];
+            assert_eq!(bad_dependent(&now, &before, false).is_some(), while_watching, "{text}");
+            assert_eq!(bad_dependent(&now, &before, true).is_some(), at_the_end, "{text}");
+        }
     }
 }

@@ -1,161 +1,218 @@
 //! The steps of a switch. Each may be repeated by whoever finds the note of it.
 
-use std::fs;
-
-use super::{Purpose, Switcher, rolled_back};
-use crate::container::deployment::Info;
-use crate::container::state::{State, Switch};
-use crate::error::{Context, Result};
+use crate::container::derived;
+use crate::container::entries::Entry;
+use crate::container::info::Info;
+use crate::container::state::{Before, Phase, Purpose, State, Switch};
+use crate::error::{Error, Result};
 use crate::host_files;
-use crate::install::recovery;
-use crate::install::register;
+use crate::host_files::record::DeploymentFiles;
+use crate::install::site::Site;
+use crate::install::{recovery, register, remover};
+use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::run::bundle::Bundle;
 use crate::system::files;
 use crate::system::journal::{self, Event, Subject};
-use crate::system::systemd;
+use crate::system::systemd::dependents::{self, Relation};
+use crate::system::systemd::manager::{self, Enablement, Manager};
 use crate::update::retention;
 
 /// For the container's state, unit, registration and the like, of some kilobytes each.
 const RESERVE: usize = 512 << 10;
 
+/// Switches one container; the caller holds its lock.
+pub struct Switcher<'a> {
+    /// Where it is.
+    pub site: &'a Site,
+    /// Which one it is.
+    pub name: &'a Name,
+}
+
+/// What a deployment failed of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The deployment itself: it is not tried again.
+    Own,
+    /// What happened meanwhile.
+    Circumstances,
+}
+
 impl Switcher<'_> {
+    pub(super) fn manager(&self) -> &dyn Manager {
+        self.site.manager()
+    }
+
+    pub(super) fn unit(&self) -> String {
+        self.name.unit()
+    }
+
     /// Whether anything but the note was changed.
     pub(super) fn has_begun(&self, switch: &Switch) -> Result<bool> {
-        let current = self.deployments.current(self.name)?;
-        Ok(current.as_ref() == Some(&switch.to)
-            || (switch.back.is_some() && current.as_ref() == Some(&switch.from)))
+        let current = self.site.deployments.current(self.name)?;
+        let is_reverting = matches!(switch.phase, Phase::Revert { .. });
+        Ok(current.as_ref() == Some(&switch.to) || is_reverting && current.as_ref() == Some(&switch.from))
     }
 
     /// What is as it was, before anything of it changes.
-    pub(super) fn note(&self, from: &str, to: &str) -> Result<Switch> {
-        let root = self.deployments.root();
-        let has_unit = register::derive(self.deployments, self.name, to)?.service;
-        let is_running = systemd::is_running(root);
-        let was_active = is_running && systemd::is_active(root, self.name)?;
+    pub(super) fn note(&self, from: &Deployment, to: &Deployment, purpose: Purpose) -> Result<Switch> {
+        let (site, deployments) = (self.site, &self.site.deployments);
+        let has_unit = register::derive(deployments, to)?.unit.is_some();
+        let status = manager::status(self.manager(), self.name)?;
+        let active = status.as_ref().is_some_and(|status| !status.is_down());
         // One that failed may be mended by what comes.
-        let is_failed = is_running && systemd::is_failed(root, self.name)?;
-        let state = self.state()?;
+        let is_failed = status.is_some_and(|status| status.active_state == "failed");
         let old = self.info(from);
-        // An original's unit is where its author put it, and not a stub.
-        let was_enabled = match old.is_of_original() || register::is_installable(root, self.name)? {
-            true => systemd::is_enabled(root, self.name)?,
-            false => state.enabled.unwrap_or(old.enabled),
+        let old_is_of_atomic = old.as_ref().is_some_and(Info::is_of_atomic);
+        // A unit of Atomic's is where its author put it, and not a stub.
+        let enabled = if old_is_of_atomic || register::is_installable(site.root(), self.name)? {
+            site.manager.is_enabled(self.name)?
+        } else {
+            let recorded = old.as_ref().and_then(Info::ours).is_some_and(|ours| ours.enabled);
+            self.state()?.enabled.unwrap_or(recorded)
         };
+        let shared_files = host_files::shared(deployments, &DeploymentFiles::read(deployments, from)?)?;
+        let dependents = dependents::active(self.manager(), self.name, Relation::GoesDown)?;
         Ok(Switch {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            is_watched: has_unit && (was_active || is_failed),
-            was_active,
-            was_enabled,
-            shared: host_files::shared(self.deployments, self.name, &self.info(from))?,
-            dependents: systemd::all_active_dependents(root, self.name)?,
-            boot: boot()?,
-            ..Switch::default()
+            from: from.clone(),
+            to: to.clone(),
+            phase: Phase::Switch,
+            purpose,
+            watched: has_unit && (active || is_failed),
+            boot: self.manager().boot_id()?,
+            before: Before { active, enabled, shared_files, dependents },
         })
     }
 
     /// The note, the link, and what is derived from it. Each step may be repeated.
     pub(super) fn commit(&self, state: &mut State, switch: Switch) -> Result<()> {
-        state.switch = Some(switch.clone());
+        let (from, to, was_enabled) = (switch.from.clone(), switch.to.clone(), switch.before.enabled);
+        state.switch = Some(switch);
         if let Err(e) = self.save(state) {
             // Nothing is noted, so there is nothing to undo.
             state.switch = None;
             return Err(e);
         }
-        let root = self.deployments.root();
-        if !register::derive(self.deployments, self.name, &switch.to)?.service {
-            // With its unit gone, nobody could stop it properly.
-            systemd::stop(root, self.name, self.info(&switch.from).is_of_original())?;
+        if register::derive(&self.site.deployments, &to)?.unit.is_none() {
+            // With its unit gone, nobody could stop it properly. Of a deployment that cannot be read it is not known whose
+            // unit it has: then systemd is asked.
+            let is_of_atomic = self.info(&from).is_some_and(|info| info.is_of_atomic());
+            remover::stop(self.site, self.name, is_of_atomic)?;
         }
-        self.deployments.switch(self.name, &switch.to)?;
-        self.derive(&switch.to, switch.was_enabled)
+        self.site.deployments.switch(&to)?;
+        self.derive(&to, was_enabled)
+    }
+
+    /// From here on the new deployment is on trial: whoever finds the note knows that the service may run it.
+    pub(super) fn begin_watch(&self, state: &mut State) -> Result<()> {
+        if let Some(switch) = &mut state.switch {
+            switch.phase = Phase::Watch;
+        }
+        self.save(state)
     }
 
     /// Unit, registration, host files, tmpfiles and links of `systemctl enable`.
-    pub(super) fn derive(&self, deployment: &str, was_enabled: bool) -> Result<()> {
-        let root = self.deployments.root();
+    fn derive(&self, deployment: &Deployment, was_enabled: bool) -> Result<()> {
+        let (site, root) = (self.site, self.site.root());
         let before = register::install_section(root, self.name)?;
-        register::register(self.deployments, self.name, deployment)?;
+        register::register(site, deployment)?;
         let after = register::install_section(root, self.name)?;
-        if was_enabled && !after.is_empty() && (before != after || !systemd::is_enabled(root, self.name)?) {
-            systemd::reenable(root, self.name)?;
-        } else if after.is_empty() && !before.is_empty() && register::has_service(root, self.name) {
-            systemd::disable(root, self.name)?;
+        let unit = [self.unit()];
+        if was_enabled && !after.is_empty() {
+            if before != after || !site.manager.is_enabled(self.name)? {
+                site.manager.set_enablement(&unit, Enablement::Reenable)?;
+            }
+        } else if after.is_empty() && !before.is_empty() && derived::has_service(root, self.name) {
+            site.manager.set_enablement(&unit, Enablement::Disable)?;
         }
-        register::load(root, self.name)
+        register::load(site, self.name)
     }
 
     /// The new deployment stays.
     pub(super) fn confirm(&self, state: &mut State) -> Result<()> {
         let Some(switch) = state.switch.clone() else { return Ok(()) };
-        let info = self.info(&switch.to);
         let unconfirmed = state.clone();
         state.switch = None;
         state.previous = Some(switch.from.clone());
-        state.staged = state.staged.take().filter(|staged| *staged != switch.to);
-        state.enabled = match register::is_installable(self.deployments.root(), self.name)? {
-            true => None,
-            false => Some(switch.was_enabled).filter(|enabled| *enabled != info.enabled),
-        };
-        state.forgive(&info);
-        if let Some(why) = &switch.rollback {
-            state.remember(&self.info(&switch.from), why);
+        if state.staged.as_ref() == Some(&switch.to) {
+            state.staged = None;
+        }
+        state.enabled = self.enablement_to_remember(&switch)?;
+        self.forgive(state, &switch.to);
+        if let Purpose::Rollback(why) = &switch.purpose {
+            self.remember(state, &switch.from, why);
         }
         if let Err(e) = self.save(state) {
             *state = unconfirmed;
             return Err(e);
         }
-        if switch.is_watched {
-            let is_up = systemd::is_active(self.deployments.root(), self.name).unwrap_or(false);
-            let message = match is_up {
-                true => format!("{} runs {} and stays with it", self.name, switch.to),
-                false => format!("{} stays with {}, which does not run now", self.name, switch.to),
-            };
-            self.tell(Event::Confirmed, &switch.to, &switch.from, &message);
+        if switch.watched {
+            self.report_confirmed(&switch);
         }
         self.release();
-        if let Err(e) = retention::collect(self.deployments, self.name) {
+        if let Err(e) = retention::collect(self.site, self.name) {
             log::warning(&format!("{e}; syscontainer-prune tries it again"));
         }
         Ok(())
     }
 
+    /// Where the new deployment has no unit that can be enabled, whether the old one was is not to be lost.
+    fn enablement_to_remember(&self, switch: &Switch) -> Result<Option<bool>> {
+        if register::is_installable(self.site.root(), self.name)? {
+            return Ok(None);
+        }
+        let recorded = self.info(&switch.to).and_then(|info| info.ours().map(|ours| ours.enabled));
+        Ok(Some(switch.before.enabled).filter(|enabled| Some(*enabled) != recorded))
+    }
+
+    fn report_confirmed(&self, switch: &Switch) {
+        let is_up = manager::is_active(self.manager(), self.name).unwrap_or(false);
+        let message = if is_up {
+            format!("{} runs {} and stays with it", self.name, switch.to)
+        } else {
+            format!("{} stays with {}, which does not run now", self.name, switch.to)
+        };
+        self.tell(Event::Confirmed, &switch.to, &switch.from, &message);
+    }
+
     /// Whether a process may be there that is not of the deployment `from`.
-    pub(super) fn runs_other(&self, from: &str) -> Result<bool> {
-        Ok(Bundle::new(self.name).deployment()?.is_none_or(|running| running != from))
+    pub(super) fn runs_other(&self, from: &Deployment) -> Result<bool> {
+        let running = Bundle::new(self.site.root(), self.name).deployment()?;
+        Ok(running.is_none_or(|running| running != *from))
     }
 
     /// From here on it goes back, whoever goes on.
-    pub(super) fn decide(&self, state: &mut State, reason: &str, is_its_own: bool) -> Result<()> {
+    pub(super) fn begin_revert(&self, state: &mut State, reason: &str, fault: Fault) -> Result<()> {
         let Some(switch) = state.switch.as_mut() else { return Ok(()) };
-        switch.back = Some(reason.to_owned());
+        switch.phase = Phase::Revert { reason: reason.to_owned() };
         let to = switch.to.clone();
-        if is_its_own {
-            state.remember(&self.info(&to), reason);
+        if fault == Fault::Own {
+            self.remember(state, &to, reason);
         }
         self.save(state)
     }
 
     /// The link and all that is derived from it are of the old deployment again.
     pub(super) fn restore(&self, state: &State) -> Result<()> {
-        let Some(switch) = state.switch.clone() else { return Ok(()) };
-        let deployments = self.deployments;
-        let (old, new) = (self.info(&switch.from), self.info(&switch.to));
-        deployments.switch(self.name, &switch.from)?;
+        let Some(switch) = &state.switch else { return Ok(()) };
+        let deployments = &self.site.deployments;
+        let old = DeploymentFiles::read(deployments, &switch.from)?;
+        let new = DeploymentFiles::read(deployments, &switch.to)?;
+        deployments.switch(&switch.from)?;
         // As long as the old deployment is registered, recovery takes its host files for the user's.
-        if !old.is_of_original() {
-            host_files::install(deployments, self.name, &switch.from, &old, Some((&switch.to, &new)))?;
+        if !old.by_atomic {
+            host_files::install(deployments, &old, Some(&new))?;
         }
-        host_files::restore(deployments, self.name, &switch.shared)?;
+        host_files::restore(deployments, self.name, &switch.before.shared_files)?;
         host_files::remove(deployments, self.name, &[&new], Some(&old))?;
-        if old.is_of_original() {
-            return self.recover();
+        if old.by_atomic {
+            return self.mend();
         }
-        self.derive(&switch.from, switch.was_enabled)
+        self.derive(&switch.from, switch.before.enabled)
     }
 
-    pub(super) fn finish_back(&self, state: &mut State, reason: &str) -> Result<()> {
+    /// The note goes; the old deployment stays.
+    pub(super) fn end_revert(&self, state: &mut State, reason: &str) -> Result<()> {
         let Some(switch) = state.switch.take() else { return Ok(()) };
         let was_staged = state.staged.as_ref() == Some(&switch.to);
         let info = self.info(&switch.to);
@@ -163,94 +220,88 @@ impl Switcher<'_> {
             state.staged = None;
         }
         self.save(state)?;
-        let message = rolled_back(&switch, reason).to_string();
+        let image = info.as_ref().map(|info| (info.image.as_str(), info.digest()));
         let subject = Subject {
-            name: Some(self.name),
-            image: &info.image,
-            digest: &info.digest,
-            deployment: &switch.from,
-            previous: &switch.to,
-            reason,
+            deployment: Some(switch.from.clone()),
+            previous: Some(switch.to.to_string()),
+            reason: Some(reason.to_owned()),
+            ..Subject::of(&switch.to, image)
         };
         // Whoever asked for the switch says it.
-        journal::record(self.deployments.root(), Event::Reverted, subject, &message);
+        let message = reverted(&switch, reason).to_string();
+        journal::record(self.site.root(), Event::Reverted, &subject, &message);
         // What was there before stays, whatever becomes of what failed.
-        if was_staged { self.deployments.remove(&switch.to) } else { Ok(()) }
+        if was_staged { self.site.deployments.remove(&switch.to) } else { Ok(()) }
     }
 
     /// The deployment that the service runs.
-    pub(super) fn running(&self) -> Result<Option<String>> {
-        if !self.deployments.root().is_host() {
-            return Ok(None);
-        }
-        Ok(Bundle::new(self.name).deployment()?.filter(|running| self.deployments.path(running).is_dir()))
+    pub(super) fn running(&self) -> Result<Option<Deployment>> {
+        let running = Bundle::new(self.site.root(), self.name).deployment()?;
+        Ok(running.filter(|running| self.site.deployments.path_of(running).is_dir()))
     }
 
-    /// Going back writes a few small files; a new version may fill the disk meanwhile.
+    /// Reverting writes a few small files; a new version may fill the disk meanwhile.
     pub(super) fn reserve(&self, switch: &Switch) -> Result<()> {
-        if !switch.is_watched {
+        if !switch.watched {
             return Ok(());
         }
-        files::reserve(&self.deployments.reserve(self.name), RESERVE)
+        files::reserve(&self.site.deployments.entry(&Entry::Reserve(self.name.clone())), RESERVE)
     }
 
     pub(super) fn release(&self) {
         // What is left of it is collected with what killed programs leave.
-        let _ = files::remove_file(&self.deployments.reserve(self.name));
+        let _ = files::remove_file(&self.site.deployments.entry(&Entry::Reserve(self.name.clone())));
     }
 
-    pub(super) fn recover(&self) -> Result<()> {
-        recovery::announce(self.deployments, self.name)?;
-        let recovered = recovery::recover(self.deployments, self.name)?;
+    /// Brings unit, registration and the like into a good state, as recovery does.
+    pub(super) fn mend(&self) -> Result<()> {
+        recovery::announce(self.site, self.name)?;
+        let recovered = recovery::recover(self.site, self.name)?;
         if recovered.created {
-            recovery::enable(self.deployments, self.name)?;
+            recovery::enable(self.site, self.name)?;
         }
         if recovered.changed {
-            systemd::reload(self.deployments.root())?;
+            self.manager().reload()?;
         }
         Ok(())
     }
 
-    pub(super) fn tell_switched(&self, from: &str, to: &str, purpose: Purpose) {
-        let info = self.info(to);
-        let shown = journal::shown(&info.image, &info.digest);
-        let (event, verb) = match purpose {
-            Purpose::Update => (Event::Switched, "updated"),
-            Purpose::Rollback(_) => (Event::RolledBack, "rolled back"),
-        };
-        self.tell(event, to, from, &format!("{verb} {} to {to}: {shown}", self.name));
-    }
-
-    pub(super) fn tell(&self, event: Event, deployment: &str, previous: &str, message: &str) {
+    pub(super) fn tell(&self, event: Event, deployment: &Deployment, previous: &Deployment, message: &str) {
         let info = self.info(deployment);
-        let subject = Subject {
-            name: Some(self.name),
-            image: &info.image,
-            digest: &info.digest,
-            deployment,
-            previous,
-            ..Subject::default()
-        };
-        journal::tell(self.deployments.root(), event, subject, message);
+        let image = info.as_ref().map(|info| (info.image.as_str(), info.digest()));
+        let subject = Subject { previous: Some(previous.to_string()), ..Subject::of(deployment, image) };
+        journal::tell(self.site.root(), event, &subject, message);
     }
 
-    /// Of a deployment whose `info` cannot be read, nothing is known.
-    pub(super) fn info(&self, deployment: &str) -> Info {
-        self.deployments.info(deployment).unwrap_or_default()
+    /// Remembers that a deployment failed. One whose `info` cannot be read cannot be told from others.
+    fn remember(&self, state: &mut State, deployment: &Deployment, reason: &str) {
+        if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
+            state.remember(&ours.digest, &ours.user_values, reason);
+        }
+    }
+
+    /// Forgets that it did.
+    pub(super) fn forgive(&self, state: &mut State, deployment: &Deployment) {
+        if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
+            state.forgive(&ours.digest, &ours.user_values);
+        }
+    }
+
+    /// What is known of a deployment; `None` where its `info` cannot be read.
+    pub(super) fn info(&self, deployment: &Deployment) -> Option<Info> {
+        self.site.deployments.info(deployment).ok()
     }
 
     pub(super) fn state(&self) -> Result<State> {
-        State::load(self.deployments, self.name)
+        State::load(&self.site.deployments, self.name)
     }
 
     pub(super) fn save(&self, state: &State) -> Result<()> {
-        state.save(self.deployments, self.name)
+        state.save(&self.site.deployments, self.name)
     }
 }
 
-/// What tells this boot from others.
-pub(super) fn boot() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let id = fs::read_to_string(path).context(|| format!("cannot read {path}"))?;
-    Ok(id.trim().to_owned())
+/// What whoever asked for a switch gets to know.
+pub(super) fn reverted(switch: &Switch, reason: &str) -> Error {
+    Error::reverted(format!("{} failed: {reason}; {} is current again", switch.to, switch.from))
 }

@@ -1,6 +1,0 @@
-# Fish completion of syscontainer-pull(8). Options come from --help, so that they are never out of date.
-
-for line in (syscontainer-pull --help 2>/dev/null | string match -r -- '^ +(?:-., )?--.*')
-    set -l found (string match -r -- '--([a-z-]+)(=?)\S*(?: [A-Z=]+)? +(.*)' $line)
-    and complete -c syscontainer-pull -l $found[2] -d $found[4]
-end

@@ -1,7 +1,0 @@
-# Fish completion of syscontainer-remove(8). Options come from --help, so that they are never out of date.
-
-for line in (syscontainer-remove --help 2>/dev/null | string match -r -- '^ +(?:-., )?--.*')
-    set -l found (string match -r -- '--([a-z-]+)(=?)\S*(?: [A-Z=]+)? +(.*)' $line)
-    and complete -c syscontainer-remove -l $found[2] -d $found[4]
-end
-complete -c syscontainer-remove -f -a '(syscontainer-list --quiet 2>/dev/null)'

@@ -1,0 +1,42 @@
+//! How the unit of a container runs its payload: what the deployment records of it and the registration repeats, since
+//! generators cannot read deployments.
+
+use serde::{Deserialize, Serialize};
+
+use crate::container::readiness::Notify;
+use crate::container::runtime::Runtime;
+use crate::container::volume::Volume;
+use crate::paths::TreePath;
+
+/// How a payload is run; the fields are the JSON keys below `execution`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Execution {
+    /// The OCI runtime; absent where the image's unit never uses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// Who tells systemd that the service is ready.
+    pub notify: Notify,
+    /// Where the payload's process ID is written, the variable PIDFILE, if the image uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<TreePath>,
+    /// Which of EXEC_START, EXEC_STARTPRE, EXEC_STOP and EXEC_STOPPOST the image's unit uses.
+    #[serde(default)]
+    pub exec_variables: Vec<String>,
+    /// The root file system, where that is not the deployment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<TreePath>,
+    /// Whether it runs once, and may write to its root file system meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_once: bool,
+    /// Directories that the payload writes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+}
+
+impl Execution {
+    /// Whether the image's unit uses an EXEC variable.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.exec_variables.iter().any(|used| used == variable)
+    }
+}

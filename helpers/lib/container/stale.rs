@@ -1,0 +1,62 @@
+//! Notes on registrations whose deployments are gone, for the generator, which does not look for them.
+
+use std::fs;
+
+use crate::container::deployment::Deployments;
+use crate::container::{derived, registration};
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::paths::{Root, STALE, TreePath};
+use crate::system::files;
+
+/// Notes that the deployments of a registration are gone. Returns whether this is new.
+pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
+    let root = deployments.root();
+    let path = derived::registration(name);
+    // What cannot be read is the generator's to tell.
+    let Ok(Some(registration)) = registration::read(root, name, &path) else { return Ok(false) };
+    if registration.directory != *deployments.directory() {
+        return Ok(false);
+    }
+    let reason = format!(
+        "deployment {} is not in {}; check image {} out again, or remove this file",
+        registration.deployment, registration.directory, registration.image
+    );
+    let text = fs::read_to_string(root.join(&path)).unwrap_or_default();
+    let line = text.lines().position(|line| line.trim_start().starts_with("\"deployment\""));
+    let note = format!("{path}:{}: {reason}\n", line.map_or(1, |line| line + 1));
+    let file = root.join(&note_of(name));
+    if fs::read(&file).is_ok_and(|old| old == note.as_bytes()) {
+        return Ok(false);
+    }
+    files::make_directory(&root.join(STALE), 0o700)?;
+    files::replace_volatile(&file, note.as_bytes(), 0o600)?;
+    Ok(true)
+}
+
+/// Removes the note. Returns whether there was one.
+pub fn unmark(root: &Root, name: &Name) -> Result<bool> {
+    let file = root.join(&note_of(name));
+    let was_there = files::remove_file(&file).context(|| format!("cannot remove {}", file.display()))?;
+    if was_there {
+        // Others may be in there.
+        let _ = fs::remove_dir(root.join(STALE));
+    }
+    Ok(was_there)
+}
+
+/// Why the registration of a container is stale, if it is.
+pub fn reason(root: &Root, name: &Name) -> Option<Error> {
+    let note = fs::read_to_string(root.join(&note_of(name))).ok()?;
+    Some(Error::new(note.trim_end().to_owned()))
+}
+
+/// Names of the containers that there are notes on.
+pub fn names(root: &Root) -> Result<Vec<Name>> {
+    let names = files::names(&root.join(STALE))?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+fn note_of(name: &Name) -> TreePath {
+    TreePath::from(STALE).join(name.as_str())
+}

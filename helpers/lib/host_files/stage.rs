@@ -1,0 +1,67 @@
+//! Host files that come from an image: laying them out in a deployment, and what will be recorded of them.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::{Context, Result};
+use crate::host_files::changes::Facts;
+use crate::host_files::record::{self, DIRECTORY};
+use crate::image::layout::{HostFile, Layout};
+use crate::image::tree::{FileKind, Tree};
+use crate::system::files;
+
+/// Lays files out in the deployment `directory` as they will be on the host; `rootfs` is the checked out image.
+pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
+    for file in layout.files() {
+        let target = record::staged(directory, &file.path);
+        let what = || format!("cannot create {}", target.display());
+        // Directories of the host that the image does not bring.
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).context(what)?;
+        }
+        let is_linked = match (&file.kind, &file.content, file.source()) {
+            (FileKind::Directory, ..) => fs::create_dir_all(&target).map(|()| false),
+            (_, Some(content), _) => fs::write(&target, content).map(|()| false),
+            (_, None, Some(source)) => link(&rootfs.join(source), &target),
+            (_, None, None) => Ok(false),
+        };
+        // Mode and owner of a hard link are those of the store's file, which must not change.
+        if !is_linked.context(what)? {
+            files::set_owner(&target, file.uid, file.gid, file.mode).context(what)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a hard link, or a copy where the image is on another file system, as with `--rootfs=`. Returns whether it is a link.
+fn link(source: &Path, target: &Path) -> io::Result<bool> {
+    match fs::hard_link(source, target) {
+        Ok(()) => return Ok(true),
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
+        Err(e) => return Err(e),
+    }
+    if source.is_symlink() {
+        std::os::unix::fs::symlink(fs::read_link(source)?, target)?;
+    } else {
+        fs::copy(source, target)?;
+    }
+    Ok(false)
+}
+
+/// Returns the checksum that will be recorded of a file of the image `tree`.
+pub fn checksum(file: &HostFile, tree: &dyn Tree) -> Result<Option<String>> {
+    Ok(match (&file.kind, &file.content, file.source()) {
+        (FileKind::Directory, ..) => Some(DIRECTORY.to_owned()),
+        (FileKind::Symlink(target), ..) => Some(record::sum(target.as_os_str().as_bytes())),
+        (_, Some(content), _) => Some(record::sum(content.as_bytes())),
+        (_, None, Some(source)) => tree.read(&source.to_string_lossy())?.map(|content| record::sum(&content)),
+        (_, None, None) => None,
+    })
+}
+
+/// Returns the owner and mode that a file will have.
+pub fn facts(file: &HostFile) -> Facts {
+    Facts::new(file.uid, file.gid, file.mode, matches!(file.kind, FileKind::Symlink(_)))
+}

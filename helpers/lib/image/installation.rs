@@ -1,0 +1,37 @@
+//! What the pipeline from an image to a deployment is told of the installation: by the host, and by its user.
+
+use std::path::Path;
+
+use crate::container::info::Values;
+use crate::container::readiness::UserNotify;
+use crate::digest::Digest;
+use crate::name::Name;
+use crate::paths::{Root, TreePath};
+
+/// One installation of an image. Nothing in it is looked up on a host, so that lint can make one up.
+pub struct Installation<'a> {
+    /// Name of the container.
+    pub name: &'a Name,
+    /// Name of the image in the store.
+    pub image: &'a str,
+    /// Digest of the image's manifest.
+    pub digest: &'a Digest,
+    /// The tree that is installed to.
+    pub root: &'a Root,
+    /// Symlink to the current deployment: `DESTDIR` in units, tmpfiles and host files.
+    pub link: TreePath,
+    /// Directory of the deployment: `DESTDIR` in its configuration.
+    pub deployment: TreePath,
+    /// Path of the OCI runtime; empty where the image needs none.
+    pub runtime: &'a Path,
+    /// User that installs.
+    pub uid: u32,
+    /// Group that installs.
+    pub gid: u32,
+    /// UUID of the container, if it has one from an earlier deployment.
+    pub uuid: Option<&'a str>,
+    /// Values that the user set. Those that no template uses become the environment of an image without a configuration.
+    pub user_values: &'a Values,
+    /// What the payload notifies, if the user decided that.
+    pub user_notify: Option<UserNotify>,
+}

@@ -1,0 +1,37 @@
+//! An image as far as it is known without its files.
+
+use std::collections::BTreeMap;
+
+use oci_spec::image::ImageConfiguration;
+
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+
+/// An image: its names, and the JSON documents that came with it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Name in the store, as `registry/name:tag`.
+    pub name: String,
+    /// OSTree commit of the merged tree.
+    pub commit: String,
+    /// Digest of the manifest as the source served it.
+    pub digest: Digest,
+    /// Manifest as the source served it, raw JSON.
+    pub manifest: String,
+    /// OCI image configuration, raw JSON.
+    pub config: String,
+}
+
+impl Image {
+    /// Parses the OCI image configuration.
+    pub fn configuration(&self) -> Result<ImageConfiguration> {
+        serde_json::from_str(&self.config)
+            .context(|| format!("cannot read the configuration of {}", self.name))
+    }
+
+    /// The labels of the configuration.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>> {
+        let config = self.configuration()?;
+        Ok(config.labels_of_config().cloned().unwrap_or_default().into_iter().collect())
+    }
+}

@@ -1,0 +1,111 @@
+//! Third step from an image to a deployment: templates and values become files.
+//!
+//! Whatever is wrong with a placeholder in any of them is collected, so that all of it is one error.
+
+use std::collections::BTreeSet;
+
+use crate::container::info::Values;
+use crate::error::{Error, Result};
+use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
+use crate::image::installation::Installation;
+use crate::image::layout::Layout;
+use crate::image::template::{self, Format, PlaceholderFault, Problem, RenderedText};
+use crate::image::tree::Tree;
+use crate::image::variables;
+
+/// What the templates of an image become.
+pub struct Rendered {
+    /// The unit; `None` where the image is not a service.
+    pub unit: Option<RenderedText>,
+    /// The tmpfiles; `None` where the image brings none.
+    pub tmpfiles: Option<RenderedText>,
+    /// The configuration; `None` where it is not a template.
+    pub config: Option<RenderedText>,
+    /// The files for the host, or why they cannot be laid out.
+    pub layout: Result<Layout>,
+    /// Problems with names and contents of the files for the host.
+    pub layout_problems: Vec<Problem>,
+    /// Names of all variables that are used.
+    pub used: BTreeSet<String>,
+}
+
+/// Renders everything; `stand_in` is used in place of values that are missing, which are problems all the same.
+pub fn render(
+    exports: &Exports,
+    tree: &dyn Tree,
+    installation: &Installation,
+    values: &Values,
+    stand_in: Option<&str>,
+) -> Rendered {
+    let linked = variables::with_destdir(values, &installation.link);
+    let mut layout_problems = Vec::new();
+    let layout = Layout::read(tree, exports.manifest(), &linked, &mut layout_problems);
+    let mut used = exports.used();
+    used.extend(layout.iter().flat_map(Layout::used).cloned());
+    let tmpfiles = exports.texts().tmpfiles.as_deref();
+    let fill = |file, text, format| template::render(file, text, format, &linked, stand_in);
+    Rendered {
+        unit: exports.service().map(|text| fill(SERVICE_TEMPLATE, text, Format::Unit)),
+        tmpfiles: tmpfiles.map(|text| fill(TMPFILES_TEMPLATE, text, Format::Tmpfiles)),
+        config: config(exports, installation, values, stand_in),
+        layout,
+        layout_problems,
+        used,
+    }
+}
+
+/// Renders only the configuration; `None` where it is not a template.
+pub fn config(
+    exports: &Exports,
+    installation: &Installation,
+    values: &Values,
+    stand_in: Option<&str>,
+) -> Option<RenderedText> {
+    let values = variables::with_destdir(values, &installation.deployment);
+    let text = exports.config_template()?;
+    Some(template::render(CONFIG_TEMPLATE, text, Format::Json, &values, stand_in))
+}
+
+impl Rendered {
+    /// Fails with all problems of all files, if there is any.
+    pub fn check_problems(&self, image: &str) -> Result<()> {
+        let texts = [&self.unit, &self.tmpfiles, &self.config].into_iter().flatten();
+        let problems: Vec<&Problem> =
+            texts.flat_map(|text| &text.problems).chain(&self.layout_problems).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let list = problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("; ");
+        let is_missing = problems.iter().any(|problem| matches!(problem.fault, PlaceholderFault::NoValue(_)));
+        let remedy = if is_missing { "; give each missing value with --set NAME=VALUE" } else { "" };
+        Err(Error::new(format!("cannot render {image}: {list}{remedy}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_error_for_all_problems() {
+        let text = |file, text| Some(template::render(file, text, Format::Text, &Values::new(), None));
+        let mut rendered = Rendered {
+            unit: text("exports/a", "x\n $A"),
+            tmpfiles: text("exports/b", "${B}"),
+            config: None,
+            layout: Ok(Layout::default()),
+            layout_problems: Vec::new(),
+            used: BTreeSet::new(),
+        };
+        assert_eq!(
+            rendered.check_problems("i:1").unwrap_err().to_string(),
+            "cannot render i:1: exports/a:2:2: no value for A; exports/b:1:1: no value for B; give each missing value with --set NAME=VALUE"
+        );
+        rendered.unit = None;
+        rendered.tmpfiles = text("exports/b", "$1");
+        assert_eq!(
+            rendered.check_problems("i:1").unwrap_err().to_string(),
+            "cannot render i:1: exports/b:1:1: invalid placeholder; write '$$' for a dollar sign"
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! Rules for runtime configurations: what an installation refuses, what runtimes refuse, and what they ignore.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::config::{LintedConfig, with_values};
+use super::finding::{LintReport, Place};
+use super::inspection::{Inspection, NO_VALUE};
+use super::rules;
+use crate::oci::capabilities;
+use crate::oci::config::{self, InvalidConfig};
+use crate::oci::normalise::is_released;
+
+/// Applies them.
+pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
+    let run_once = inspection.exports.is_run_once();
+    root(config, run_once, report);
+    types(config, report);
+    old_forms(config, report);
+    capabilities(config, report);
+    relative_paths(config, report);
+    mount_types(config, report);
+    if !run_once {
+        stop_signal(config, report);
+    }
+    if inspection.exports.config_template().is_some() {
+        directories(config, inspection, report);
+    }
+}
+
+fn root(config: &LintedConfig, run_once: bool, report: &mut LintReport) {
+    for invalid in config.written.invalid_root(run_once) {
+        let (rule, pointer) = match &invalid {
+            InvalidConfig::RootPath(Some(path)) if path == NO_VALUE => continue,
+            InvalidConfig::RootPath(_) => (&rules::ROOT_PATH, "/root/path"),
+            _ => (&rules::READONLY_ROOT, "/root/readonly"),
+        };
+        report.add(rule, config.place(pointer), invalid.to_string());
+    }
+}
+
+/// What an installation refuses, except root file system and capabilities, which have rules of their own.
+fn types(config: &LintedConfig, report: &mut LintReport) {
+    let mut value = config.written.value().clone();
+    if let Some(object) = value.as_object_mut() {
+        object.insert("root".into(), json!({"path": "rootfs", "readonly": true}));
+    }
+    for pointer in CAPABILITIES {
+        if let Some(capabilities) = value.pointer_mut(pointer) {
+            drop_unknown(capabilities);
+        }
+    }
+    let Err(invalid) = config::Config::new(value).check(false) else { return };
+    let place = match &invalid {
+        InvalidConfig::NoArgs => config.place("/process/args"),
+        // serde_json does not say where a wrong type is.
+        _ => Place::file(&config.file),
+    };
+    report.add(&rules::CONFIG_INVALID, place, invalid.to_string());
+}
+
+/// Where capabilities are now, and where they were before OCI 1.0.
+const CAPABILITIES: [&str; 2] = ["/process/capabilities", "/linux/capabilities"];
+
+fn old_forms(config: &LintedConfig, report: &mut LintReport) {
+    if config.get("/process/terminal").is_some_and(|terminal| *terminal == Value::Bool(true)) {
+        let message = "process.terminal must be false: a service has no terminal";
+        report.add(&rules::TERMINAL, config.place("/process/terminal"), message);
+    }
+    let pointer = "/linux/selinuxProcessLabel";
+    if config.get(pointer).is_some() {
+        let message = "linux.selinuxProcessLabel is ignored by runtimes; use process.selinuxLabel";
+        report.add(&rules::SELINUX_LABEL, config.place(pointer), message);
+    }
+    let version = config.written.value().get("ociVersion").and_then(Value::as_str);
+    if config.written.value().is_object()
+        && !version.is_some_and(|version| is_released(version) || version == NO_VALUE)
+    {
+        let message = match version {
+            Some(version) => {
+                format!("ociVersion {version:?} is not a release 1.x, which runtimes refuse; write 1.0.2")
+            }
+            None => {
+                "there is no ociVersion, without which runtimes refuse the configuration; write 1.0.2".into()
+            }
+        };
+        report.add(&rules::OCI_VERSION, config.place("/ociVersion"), message);
+    }
+}
+
+fn capabilities(config: &LintedConfig, report: &mut LintReport) {
+    let mut seen = BTreeSet::new();
+    for pointer in CAPABILITIES {
+        let Some(value) = config.get(pointer) else { continue };
+        if value.is_array() {
+            let message = "capabilities are a list, which runtimes refuse; write an object of bounding, effective, permitted, inheritable and ambient";
+            report.add(&rules::CAPABILITY_LIST, config.place(pointer), message);
+            names(config, pointer, &mut seen, report);
+        }
+        for set in value.as_object().into_iter().flatten().map(|(set, _)| set) {
+            names(config, &format!("{pointer}/{set}"), &mut seen, report);
+        }
+    }
+}
+
+/// Keeps what is a capability, and what is of a wrong type.
+fn drop_unknown(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.retain(|name| name.as_str().is_none_or(is_capability)),
+        Value::Object(sets) => sets.values_mut().for_each(drop_unknown),
+        _ => {}
+    }
+}
+
+fn is_capability(name: &str) -> bool {
+    name.starts_with("CAP_") && capabilities::number(name).is_some()
+}
+
+fn names(config: &LintedConfig, pointer: &str, seen: &mut BTreeSet<String>, report: &mut LintReport) {
+    for (index, name) in config.list(pointer).iter().enumerate() {
+        let Some(name) = name.as_str().filter(|name| *name != NO_VALUE) else { continue };
+        if !is_capability(name) && seen.insert(name.to_owned()) {
+            let place = config.place(&format!("{pointer}/{index}"));
+            report.add(&rules::CAPABILITY, place, format!("there is no capability {name:?}"));
+        }
+    }
+}
+
+/// Relative bind sources are allowed: they are relative to the deployment.
+fn relative_paths(config: &LintedConfig, report: &mut LintReport) {
+    let mut check = |pointer: &str, what: &str| {
+        if let Some(path) = config.get(pointer).and_then(Value::as_str).filter(|path| !path.starts_with('/'))
+        {
+            let message = format!("{what} {path:?} is relative, and must be absolute");
+            report.add(&rules::RELATIVE_PATH, config.place(pointer), message);
+        }
+    };
+    check("/process/cwd", "the working directory");
+    for index in 0..config.list("/mounts").len() {
+        check(&format!("/mounts/{index}/destination"), "the destination");
+    }
+}
+
+fn mount_types(config: &LintedConfig, report: &mut LintReport) {
+    for (index, (value, mount)) in config.list("/mounts").iter().zip(config.written.mounts()).enumerate() {
+        let message = match value.get("type") {
+            Some(kind) if kind == "rbind" => "there is no mount type rbind; use bind, with the option rbind",
+            None if value.get("source").is_some() && !mount.has_bind_option() => "the mount has no type",
+            _ => continue,
+        };
+        report.add(&rules::MOUNT_TYPE, config.place(&format!("/mounts/{index}/type")), message);
+    }
+}
+
+/// Looks for sources that stay below the directories of the host when the variables for these have other values.
+fn directories(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
+    let mut values = inspection.values.clone();
+    for name in ["RUN_DIRECTORY", "STATE_DIRECTORY"] {
+        values.insert(name.into(), format!("/.{name}"));
+    }
+    let Some(elsewhere) = with_values(inspection, &values) else { return };
+    for (index, mount) in elsewhere.mounts().enumerate() {
+        let Some(source) = mount.bind_source() else { continue };
+        for (rule, above, variable) in [
+            (&rules::STATE_DIRECTORY, "/var/lib", "STATE_DIRECTORY"),
+            (&rules::RUN_DIRECTORY, "/run", "RUN_DIRECTORY"),
+        ] {
+            if source.starts_with(above) {
+                let message = format!("the bind source is below {above}; write ${{{variable}}}");
+                report.add(rule, config.place(&format!("/mounts/{index}/source")), message);
+            }
+        }
+    }
+}
+
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
+
+fn stop_signal(config: &LintedConfig, report: &mut LintReport) {
+    let args: Vec<&str> = config.list("/process/args").iter().filter_map(Value::as_str).collect();
+    let program = args.first().and_then(|path| Path::new(path).file_name()?.to_str()).unwrap_or_default();
+    let command = args
+        .iter()
+        .skip(1)
+        .position(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains('c'));
+    let Some(script) = command.and_then(|at| args.get(at + 2)) else { return };
+    let mut words = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+    let answers = words.any(|word| word == "trap" || word == "exec");
+    if SHELLS.contains(&program) && !answers && config.normalised.has_pid_namespace() {
+        let message = format!(
+            "process 1 is {program}, which ignores its stop signal; begin the last command with exec, or set a trap"
+        );
+        report.add(&rules::STOP_SIGNAL, config.place("/process/args"), message);
+    }
+}

@@ -1,0 +1,85 @@
+//! What all rules look at: the image, and what the pipeline of an installation turns it into.
+
+use std::path::Path;
+
+use super::target::Target;
+use crate::container::deployment::Deployments;
+use crate::container::info::Values;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::image::exports::Exports;
+use crate::image::installation::Installation;
+use crate::image::render::Rendered;
+use crate::image::template::{PlaceholderFault, RenderedText};
+use crate::name::Name;
+use crate::paths::Root;
+
+/// What variables without a value are rendered as: a path and a word.
+pub const NO_VALUE: &str = "/no-value";
+
+/// A host that does not exist, on which lint installs images.
+pub struct ImaginaryHost {
+    name: Name,
+    image: String,
+    digest: Digest,
+    root: Root,
+    user_values: Values,
+}
+
+impl ImaginaryHost {
+    /// Makes up the host for an image. Its user sets no values.
+    pub fn new(target: &Target) -> Result<ImaginaryHost> {
+        let name = target.name()?;
+        let (image, digest) = match target.image() {
+            Some(image) => (image.name.clone(), image.digest.clone()),
+            None => (name.to_string(), Digest::of(b"")),
+        };
+        Ok(ImaginaryHost { name, image, digest, root: Root::default(), user_values: Values::new() })
+    }
+
+    /// The first installation on this host.
+    pub fn installation(&self) -> Installation<'_> {
+        let deployments = Deployments::new(&self.root);
+        Installation {
+            name: &self.name,
+            image: &self.image,
+            digest: &self.digest,
+            root: &self.root,
+            link: deployments.directory().join(self.name.as_str()),
+            deployment: deployments.directory().join(format!("{}.0", self.name)),
+            runtime: Path::new("/usr/bin/crun"),
+            uid: 0,
+            gid: 0,
+            uuid: None,
+            user_values: &self.user_values,
+            user_notify: None,
+        }
+    }
+}
+
+/// An image on its way through the pipeline.
+pub struct Inspection<'a> {
+    /// The image, or its sources.
+    pub target: &'a Target<'a>,
+    /// Its exports, as far as they can be read.
+    pub exports: &'a Exports,
+    /// Whether a file of `/exports` that is missing is worth a finding: in sources, and in images that have others.
+    pub expects_files: bool,
+    /// The installation on an imaginary host.
+    pub installation: &'a Installation<'a>,
+    /// The values that variables have if the user sets none.
+    pub values: &'a Values,
+    /// What the templates become; [`NO_VALUE`] stands for values that are missing.
+    pub rendered: &'a Rendered,
+}
+
+/// Returns whether a value is missing in a line of the template, so that its final text is unknown.
+pub fn is_open(rendered: &RenderedText, line: usize) -> bool {
+    let is_missing = |fault: &PlaceholderFault| matches!(fault, PlaceholderFault::NoValue(_));
+    rendered.problems.iter().any(|problem| problem.line == line && is_missing(&problem.fault))
+}
+
+/// Returns whether anything but missing values is wrong with a template. What follows from that is not worth another finding.
+pub fn is_broken(rendered: &RenderedText) -> bool {
+    rendered.problems.iter().any(|problem| !matches!(problem.fault, PlaceholderFault::NoValue(_)))
+}

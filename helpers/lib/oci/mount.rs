@@ -1,0 +1,52 @@
+//! One mount of a runtime configuration.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// An element of `mounts`.
+#[derive(Clone, Copy, Debug)]
+pub struct Mount<'a>(&'a Value);
+
+impl<'a> Mount<'a> {
+    /// The mounts of a configuration, in order.
+    pub(super) fn all(config: &'a Value) -> impl Iterator<Item = Mount<'a>> + use<'a> {
+        config.get("mounts").and_then(Value::as_array).into_iter().flatten().map(Mount)
+    }
+
+    /// Wraps the JSON of one mount.
+    pub(super) fn new(value: &'a Value) -> Self {
+        Mount(value)
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.0.get(key).and_then(Value::as_str)
+    }
+
+    /// Mount point in the container, absolute and without trailing slashes.
+    pub fn destination(&self) -> Option<PathBuf> {
+        self.text("destination").map(|path| Path::new("/").join(path).components().collect())
+    }
+
+    /// Absolute path on the host that is bound; `None` unless this is a bind mount with such a source.
+    pub fn bind_source(&self) -> Option<&'a Path> {
+        let source = Path::new(self.text("source")?);
+        (self.is_bind() && source.is_absolute()).then_some(source)
+    }
+
+    /// Returns whether runtimes make a bind mount of it: they go by the options, whatever the type says.
+    pub fn is_bind(&self) -> bool {
+        self.has_bind_type() || self.has_bind_option()
+    }
+
+    /// Returns whether the type says that it is a bind mount: only for these did Atomic create missing sources.
+    pub fn has_bind_type(&self) -> bool {
+        self.text("type").is_some_and(|kind| kind.contains("bind"))
+    }
+
+    /// Returns whether an option says that it is a bind mount.
+    pub fn has_bind_option(&self) -> bool {
+        let options = self.0.get("options").and_then(Value::as_array).into_iter().flatten();
+        options.into_iter().any(|option| option == "bind" || option == "rbind")
+    }
+}

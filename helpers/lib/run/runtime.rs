@@ -1,0 +1,59 @@
+//! What OCI runtimes are asked to do, and how crun and runc differ in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::container::runtime::{Runtime, RuntimeKind};
+use crate::error::Result;
+use crate::name::Name;
+use crate::paths;
+use crate::program::log;
+use crate::system::{command, files};
+
+/// Creates the container of a bundle. The payload inherits this process's standard output and error.
+pub fn create(runtime: &Runtime, name: &Name, bundle: &Path, pid_file: &Path) -> Command {
+    let mut command = begin(runtime);
+    command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(pid_file).arg(name.as_str());
+    // Else runtimes make sockets of their own, and wait.
+    command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+    command
+}
+
+/// Runs the payload of a container that was created.
+pub fn start(runtime: &Runtime, name: &Name) -> Command {
+    let mut command = begin(runtime);
+    command.args(["start", name.as_str()]).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+    command
+}
+
+/// Removes a container in whatever state; one that is not there is fine.
+pub fn delete(runtime: &Runtime, name: &Name) -> Result<()> {
+    let state = state(runtime.kind, name);
+    if !state.exists() {
+        return Ok(());
+    }
+    if let Err(e) = command::run(begin(runtime).args(["delete", "--force", name.as_str()])) {
+        // A runtime that was killed half-way can leave a state that it cannot read itself.
+        log::warning(&format!("{e}, removing {} instead", state.display()));
+    }
+    files::remove_tree(&state)
+}
+
+/// Where the runtime keeps what it knows of a container.
+fn state(kind: RuntimeKind, name: &Name) -> PathBuf {
+    let directory = match kind {
+        RuntimeKind::Crun => "/run/crun",
+        RuntimeKind::Runc => "/run/runc",
+    };
+    Path::new(directory).join(name.as_str())
+}
+
+fn begin(runtime: &Runtime) -> Command {
+    let mut command = Command::new(&runtime.path);
+    command.env("PATH", paths::search_path());
+    if runtime.kind == RuntimeKind::Crun {
+        // The payload is to stay in the unit's cgroup.
+        command.arg("--cgroup-manager=disabled");
+    }
+    command
+}

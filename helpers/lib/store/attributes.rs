@@ -1,0 +1,86 @@
+//! Attributes of files in layers, as objects of the repository hold them.
+
+use ostree::glib::Variant;
+use ostree::prelude::ToVariant;
+
+use super::archive::Member;
+use crate::error::{Error, Result};
+
+/// Owner, mode and extended attributes of a file.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Attributes {
+    /// User ID of the owner.
+    pub uid: u32,
+    /// Group ID.
+    pub gid: u32,
+    /// Permissions.
+    pub mode: u32,
+    /// Extended attributes, by name; names end in NUL, as OSTree has them.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    /// The attributes of a member of an archive.
+    pub fn of(member: &Member) -> Result<Attributes> {
+        let id = |value: u64, field: &str| {
+            // The highest ID means "none" to the kernel.
+            let id = u32::try_from(value).ok().filter(|id| *id != u32::MAX);
+            id.ok_or_else(|| Error::new(format!("{field} {value} is out of range")))
+        };
+        let (uid, gid) = (id(member.uid, "user ID")?, id(member.gid, "group ID")?);
+        Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member) })
+    }
+
+    /// Mode of a regular file, with its type.
+    pub fn file_mode(&self) -> u32 {
+        nix::libc::S_IFREG | self.mode
+    }
+
+    /// What a regular file's object has before the content, see ostree-core.h: the length, padded to eight bytes, of
+    /// (uid, gid, mode, rdev, symlink target, xattrs), and these; numbers are in network byte order.
+    pub fn file_header(&self) -> Vec<u8> {
+        let header = Variant::tuple_from_iter([
+            self.uid.to_be().to_variant(),
+            self.gid.to_be().to_variant(),
+            self.file_mode().to_be().to_variant(),
+            0u32.to_variant(),
+            "".to_variant(),
+            self.xattrs_variant(),
+        ]);
+        let header = header.data_as_bytes();
+        [&(header.len() as u32).to_be_bytes()[..], &[0; 4], &header].concat()
+    }
+
+    /// The metadata object of a directory: (uid, gid, mode, xattrs), see ostree-core.h.
+    pub fn directory_variant(&self) -> Variant {
+        Variant::tuple_from_iter([
+            self.uid.to_be().to_variant(),
+            self.gid.to_be().to_variant(),
+            (nix::libc::S_IFDIR | self.mode).to_be().to_variant(),
+            self.xattrs_variant(),
+        ])
+    }
+
+    /// The extended attributes as libostree takes them.
+    pub fn xattrs_variant(&self) -> Variant {
+        let list: Vec<(&[u8], &[u8])> =
+            self.xattrs.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
+        list.to_variant()
+    }
+}
+
+fn xattrs_of(member: &Member) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut xattrs = Vec::new();
+    for (name, value) in &member.xattrs {
+        // Labels are assigned by this host, and overlayfs would obey its own attributes.
+        if name.contains(&0) || name == b"security.selinux" || name.starts_with(b"trusted.overlay.") {
+            continue;
+        }
+        // libostree would include an empty one in the checksum, but not store it.
+        if !value.is_empty() {
+            xattrs.push(([name, &b"\0"[..]].concat(), value.clone()));
+        }
+    }
+    xattrs.sort();
+    xattrs
+}

@@ -1,0 +1,277 @@
+//! The tree of one layer, built from the members of its archive.
+//!
+//! Nothing is unpacked to anywhere: a name is a key in a tree object and never a path on this host, so none can lead out
+//! of the repository. What a tree cannot hold is refused, or skipped and counted.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Read;
+
+use ostree::gio::MemoryInputStream;
+use ostree::glib::{self, Bytes};
+use ostree::prelude::*;
+use ostree::{MutableTree, ObjectType, RepoFile};
+use sha2::{Digest as _, Sha256};
+use tar::EntryType;
+
+use super::archive::{self, Member};
+use super::attributes::Attributes;
+use super::commit;
+use super::merge;
+use super::repository::NEVER;
+use crate::digest;
+use crate::error::{Context, Error, Result};
+
+/// Longest path, as the kernel has it.
+const PATH_MAX: usize = 4096;
+/// Longest name in a path, as the kernel has it.
+const NAME_MAX: usize = 255;
+/// Largest file that is read into memory as a whole.
+const WHOLE: u64 = 1 << 20;
+/// How much of larger ones is read at once.
+const CHUNK: usize = 256 << 10;
+/// How many entries of trees, of some 200 bytes each, are in memory before what is built is written.
+const ENTRIES: usize = 50_000;
+
+/// The tree of a layer, being built.
+pub struct Builder<'a> {
+    repo: &'a ostree::Repo,
+    root: MutableTree,
+    /// Checksums of directory metadata objects.
+    directories: HashMap<Attributes, String>,
+    /// Directories that have had no member of their own so far.
+    implicit: BTreeSet<String>,
+    /// Members since the tree was last written.
+    pending: usize,
+    skipped: usize,
+}
+
+/// A tree that was built.
+pub struct BuiltTree {
+    /// The tree, which has been written.
+    pub root: RepoFile,
+    /// Directories that have no member of their own in the archive.
+    pub implicit: BTreeSet<String>,
+    /// How many device nodes, FIFOs and sockets were skipped.
+    pub skipped: usize,
+}
+
+impl<'a> Builder<'a> {
+    /// Begins with an empty tree.
+    pub fn new(repo: &'a ostree::Repo) -> Result<Self> {
+        let (root, directories) = (MutableTree::new(), HashMap::new());
+        let implicit = BTreeSet::new();
+        let mut builder = Builder { repo, root, directories, implicit, pending: 0, skipped: 0 };
+        let metadata = builder.implicit_metadata()?;
+        builder.root.set_metadata_checksum(&metadata);
+        builder.implicit.insert(String::new());
+        Ok(builder)
+    }
+
+    /// Adds a member of the archive, whose content can be read from `content`.
+    pub fn add(&mut self, member: &Member, content: &mut impl Read) -> Result<()> {
+        self.pending += 1;
+        if self.pending > ENTRIES {
+            self.write_out()?;
+        }
+        let what = || format!("entry {}", archive::shown(&member.path));
+        let path = components(&member.path).context(what)?;
+        match member.kind {
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                self.skipped += 1;
+                Ok(())
+            }
+            EntryType::Directory => self.directory(member, &path),
+            EntryType::Regular | EntryType::Continuous => self.file(member, content, &path),
+            EntryType::Symlink => self.symlink(member, &path),
+            EntryType::Link => self.hard_link(member, &path),
+            other => Err(Error::new(format!("it is of unsupported type {:?}", char::from(other.as_byte())))),
+        }
+        .context(what)
+    }
+
+    /// Writes the tree.
+    pub fn finish(self) -> Result<BuiltTree> {
+        let root = commit::write_tree(self.repo, &self.root)?;
+        Ok(BuiltTree { root, implicit: self.implicit, skipped: self.skipped })
+    }
+
+    /// Writes what has been built so far, so that memory does not grow with the layer: libostree reads again what it needs.
+    fn write_out(&mut self) -> Result<()> {
+        let root = commit::write_tree(self.repo, &self.root)?;
+        let content = root.tree_get_contents_checksum().unwrap_or_default();
+        let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
+        self.root = MutableTree::from_checksum(self.repo, &content, &metadata);
+        self.pending = 0;
+        Ok(())
+    }
+
+    fn directory(&mut self, member: &Member, path: &[String]) -> Result<()> {
+        let checksum = self.metadata(Attributes::of(member)?)?;
+        let directory = match path.split_last() {
+            Some((name, parents)) => merge::ensure_directory(&self.parent(parents)?, name)?,
+            None => self.root.clone(),
+        };
+        directory.set_metadata_checksum(&checksum);
+        self.implicit.remove(&key(path));
+        Ok(())
+    }
+
+    fn file(&mut self, member: &Member, content: &mut impl Read, path: &[String]) -> Result<()> {
+        let attributes = Attributes::of(member)?;
+        let checksum = if member.size <= WHOLE {
+            self.write_whole(&attributes, content, member.size)
+        } else {
+            self.write_in_chunks(&attributes, content, member.size)
+        };
+        self.put(path, &checksum.context(|| "cannot write its content".into())?)
+    }
+
+    fn write_whole(&self, attributes: &Attributes, content: &mut impl Read, size: u64) -> Result<String> {
+        let mut object = attributes.file_header();
+        let header = object.len();
+        content.read_to_end(&mut object).context(|| "cannot read it".into())?;
+        check_size((object.len() - header) as u64, size)?;
+        self.write_object(object).context(|| "cannot write its object".into())
+    }
+
+    /// Writes a file's object, unless it exists. Its checksum is computed here, with the CPU's own instructions; libostree
+    /// would write the file first and look then.
+    fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
+        let checksum = digest::hex(&Sha256::digest(&object));
+        if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? {
+            let length = object.len() as u64;
+            let stream = MemoryInputStream::from_bytes(&Bytes::from_owned(object));
+            self.repo.write_content_trusted(&checksum, &stream, length, NEVER)?;
+        }
+        Ok(checksum)
+    }
+
+    fn write_in_chunks(&self, attributes: &Attributes, content: &mut impl Read, size: u64) -> Result<String> {
+        let what = || "cannot write its object".to_string();
+        let Attributes { uid, gid, .. } = *attributes;
+        let (mode, xattrs) = (attributes.file_mode(), attributes.xattrs_variant());
+        let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
+        let mut buffer = vec![0; CHUNK];
+        let mut done = 0;
+        loop {
+            let length = content.read(&mut buffer).context(|| "cannot read it".into())?;
+            if length == 0 {
+                break;
+            }
+            let (_, error) = writer.write_all(&buffer[..length], NEVER).context(what)?;
+            error.map_or(Ok(()), Err).context(what)?;
+            done += length as u64;
+        }
+        check_size(done, size)?;
+        Ok(writer.finish(NEVER).context(what)?.to_string())
+    }
+
+    fn symlink(&mut self, member: &Member, path: &[String]) -> Result<()> {
+        let attributes = Attributes::of(member)?;
+        let target = String::from_utf8(member.target.clone()).context(|| "its target is not UTF-8".into())?;
+        if target.is_empty() || target.len() >= PATH_MAX || target.contains('\0') {
+            return Err(Error::new("its target is empty, too long or contains a NUL character"));
+        }
+        let (uid, gid, xattrs) = (attributes.uid, attributes.gid, attributes.xattrs_variant());
+        let checksum = self.repo.write_symlink(None, uid, gid, Some(&xattrs), &target, NEVER);
+        self.put(path, &checksum.context(|| "cannot write it".into())?)
+    }
+
+    /// The same content has the same checksum, so checkouts have one inode for both names.
+    fn hard_link(&mut self, member: &Member, path: &[String]) -> Result<()> {
+        let what = || format!("it is a hard link to {}", archive::shown(&member.target));
+        let target = components(&member.target).context(what)?;
+        let found = target.split_last().and_then(|(name, parents)| {
+            let directory = self.walk(parents)?;
+            directory.lookup(name).ok()?.0
+        });
+        let checksum = found.ok_or_else(|| Error::new("which is not a file of this layer")).context(what)?;
+        self.put(path, &checksum)
+    }
+
+    fn put(&mut self, path: &[String], checksum: &str) -> Result<()> {
+        let (name, parents) =
+            path.split_last().ok_or_else(|| Error::new("it would replace the root directory"))?;
+        merge::replace_file(&self.parent(parents)?, name, checksum)
+    }
+
+    fn walk(&self, path: &[String]) -> Option<MutableTree> {
+        let mut directory = self.root.clone();
+        for name in path {
+            directory = directory.lookup(name).ok()?.1?;
+        }
+        Some(directory)
+    }
+
+    /// Returns the directory that a path is in. Archives may lack members for directories, so they are created; but nothing
+    /// is put through a symlink.
+    fn parent(&mut self, path: &[String]) -> Result<MutableTree> {
+        let mut directory = self.root.clone();
+        for (depth, name) in path.iter().enumerate() {
+            directory = match directory.lookup(name) {
+                Ok((_, Some(below))) => below,
+                Ok((Some(_), None)) => {
+                    let parent = archive::shown(path[..=depth].join("/").as_bytes());
+                    return Err(Error::new(format!("it is below {parent}, which is a file or a symlink")));
+                }
+                _ => {
+                    let metadata = self.implicit_metadata()?;
+                    let below = merge::ensure_directory(&directory, name)?;
+                    below.set_metadata_checksum(&metadata);
+                    self.implicit.insert(key(&path[..=depth]));
+                    below
+                }
+            };
+        }
+        Ok(directory)
+    }
+
+    fn implicit_metadata(&mut self) -> Result<String> {
+        self.metadata(Attributes { uid: 0, gid: 0, mode: 0o755, xattrs: Vec::new() })
+    }
+
+    /// Writes the metadata object of a directory, unless it was written before.
+    fn metadata(&mut self, attributes: Attributes) -> Result<String> {
+        if let Some(checksum) = self.directories.get(&attributes) {
+            return Ok(checksum.clone());
+        }
+        let variant = attributes.directory_variant();
+        let checksum = self
+            .repo
+            .write_metadata(ObjectType::DirMeta, None, &variant, NEVER)
+            .context(|| "cannot write directory metadata".into())?
+            .to_hex();
+        self.directories.insert(attributes, checksum.clone());
+        Ok(checksum)
+    }
+}
+
+fn check_size(found: u64, expected: u64) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::new(format!("it ends after {found} of {expected} bytes")))
+}
+
+/// The names in a path; none if it is the root directory.
+fn components(path: &[u8]) -> Result<Vec<String>> {
+    if path.len() >= PATH_MAX {
+        return Err(Error::new("its path is too long"));
+    }
+    let path = std::str::from_utf8(path).context(|| "its path is not UTF-8".into())?;
+    let mut names = Vec::new();
+    for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
+        if name == ".." || name.contains('\0') || name.len() > NAME_MAX {
+            return Err(Error::new(
+                "its path contains '..', a NUL character, or a name of more than 255 bytes",
+            ));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// A directory in [`BuiltTree::implicit`].
+fn key(path: &[String]) -> String {
+    path.iter().flat_map(|name| ["/", name]).collect()
+}

@@ -1,0 +1,112 @@
+//! The files of images: reading them in the store, and checking them out.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
+use ostree::{RepoCheckoutAtOptions, RepoFile};
+
+use super::repository::{NEVER, Store};
+use crate::error::{Context, Error, Result};
+use crate::image::Image;
+use crate::image::tree::{FileKind, Tree, TreeEntry};
+
+/// File attributes that a walk needs.
+const ATTRIBUTES: &str =
+    "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
+/// Largest file of an image that is read into memory.
+const READ_MAX: u64 = 16 << 20;
+
+/// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// The store that holds the image.
+    pub store: &'a Store,
+    /// One of its images.
+    pub image: &'a Image,
+}
+
+impl Tree for Stored<'_> {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let what = || format!("cannot read {path} of {}", self.image.name);
+        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        self.store.content(&root, path).context(what)
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        let what = || format!("cannot read {path} of {}", self.image.name);
+        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let directory = root.resolve_relative_path(path);
+        let mut entries = Vec::new();
+        if directory.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Directory {
+            walk(&directory, Path::new(""), &mut entries).context(what)?;
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        let what = || format!("cannot check out {} to {}", self.image.name, destination.display());
+        let parent = File::open(destination.parent().unwrap_or(destination)).context(what)?;
+        let name = destination.file_name().ok_or_else(|| Error::new("it has no name")).context(what)?;
+        // Copies would take as much space as the image, and would differ from the store's files once those are repaired.
+        let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
+        let repo = &self.store.repo;
+        repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &self.image.commit, NEVER).context(what)
+    }
+}
+
+impl Store {
+    /// The files of an image.
+    pub fn tree<'a>(&'a self, image: &'a Image) -> Stored<'a> {
+        Stored { store: self, image }
+    }
+
+    /// Content of a regular file below the root of a commit; `None` if there is no such file.
+    pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
+        let file = root.resolve_relative_path(path);
+        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
+        if !file.query_exists(NEVER) {
+            return Ok(None);
+        }
+        if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
+            return Err(Error::new("it is not a regular file"));
+        }
+        let what = || "cannot read its content".to_string();
+        let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
+        let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
+        let mut content = Vec::new();
+        let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
+        if length as u64 > READ_MAX {
+            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
+        }
+        Ok(Some(content))
+    }
+}
+
+fn walk(directory: &gio::File, below: &Path, entries: &mut Vec<TreeEntry>) -> Result<()> {
+    let children = directory.enumerate_children(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
+    for info in children.context(|| format!("directory {}", below.display()))? {
+        let info = info.context(|| format!("directory {}", below.display()))?;
+        let path = below.join(info.name());
+        let kind = kind(&info);
+        if kind == FileKind::Directory {
+            walk(&directory.child(info.name()), &path, entries)?;
+        }
+        let number = |attribute| info.attribute_uint32(attribute);
+        let (mode, uid, gid) = (number("unix::mode") & 0o7777, number("unix::uid"), number("unix::gid"));
+        entries.push(TreeEntry { path, kind, mode, uid, gid });
+    }
+    Ok(())
+}
+
+fn kind(info: &FileInfo) -> FileKind {
+    match info.file_type() {
+        FileType::Directory => FileKind::Directory,
+        FileType::Regular => FileKind::Regular,
+        FileType::SymbolicLink => FileKind::Symlink(info.symlink_target().unwrap_or_default()),
+        _ => FileKind::Special,
+    }
+}

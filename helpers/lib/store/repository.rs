@@ -1,0 +1,121 @@
+//! The repository itself: opening it, creating it and locking it.
+
+use std::path::{Path, PathBuf};
+
+use ostree::RepoMode;
+use ostree::gio::Cancellable;
+
+use super::location;
+use crate::error::{Context, Error, Result};
+use crate::paths::Root;
+use crate::system::files;
+use crate::system::lock::{self, Lock};
+
+/// No operation on the store is ever cancelled: it ends, or the process does.
+pub const NEVER: Option<&Cancellable> = Cancellable::NONE;
+/// Directories of every repository.
+const DIRECTORIES: [&str; 7] =
+    ["objects", "tmp", "extensions", "state", "refs/heads", "refs/mirrors", "refs/remotes"];
+
+/// An open image store.
+pub struct Store {
+    /// The repository of libostree.
+    pub(super) repo: ostree::Repo,
+    /// Its directory.
+    pub(super) path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store of a tree, or the one in `repo`. It is an error if there is none.
+    pub fn open(root: &Root, repo: Option<&Path>) -> Result<Store> {
+        let path = location::find(root, repo)?;
+        if !exists(&path)? {
+            return Err(Error::new(format!(
+                "cannot open the image store {}: there is none yet; pull an image with 'syscontainer-pull IMAGE'",
+                path.display()
+            )));
+        }
+        Store::at(path)
+    }
+
+    /// As [`Store::open`], but returns `None` if there is no store.
+    pub fn open_existing(root: &Root, repo: Option<&Path>) -> Result<Option<Store>> {
+        let path = location::find(root, repo)?;
+        if exists(&path)? { Store::at(path).map(Some) } else { Ok(None) }
+    }
+
+    /// As [`Store::open`], but creates the store if there is none.
+    pub fn open_or_create(root: &Root, repo: Option<&Path>) -> Result<Store> {
+        let path = location::find(root, repo)?;
+        if !exists(&path)? {
+            let what = || format!("cannot create the image store {}", path.display());
+            // Files in it have the owners and modes that they have in containers, setuid among them.
+            files::make_directory(path.parent().unwrap_or(&path), 0o700).context(what)?;
+            files::make_directory(&path, 0o700).context(what)?;
+            ostree::Repo::new_for_path(&path).create(RepoMode::Bare, NEVER).context(what)?;
+        }
+        // libostree writes the configuration first: a program that was killed here may have left nothing else.
+        for directory in DIRECTORIES {
+            let directory = path.join(directory);
+            std::fs::create_dir_all(&directory)
+                .context(|| format!("cannot create {}", directory.display()))?;
+        }
+        Store::at(path)
+    }
+
+    fn at(path: PathBuf) -> Result<Store> {
+        let what = || format!("cannot open the image store {}", path.display());
+        let repo = ostree::Repo::new_for_path(&path);
+        repo.open(NEVER).context(what)?;
+        if repo.mode() != RepoMode::Bare {
+            let why = "the mode of the repository is not bare, so its files cannot be hard-linked with their owners";
+            return Err(Error::new(why)).context(what);
+        }
+        Ok(Store { repo, path })
+    }
+
+    /// The directory of the repository.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of the repository for temporary files.
+    pub(super) fn temporary_directory(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// Keeps prunes from running while the lock is held, so that nothing that was found goes away.
+    pub fn lock_shared(&self) -> Result<Lock> {
+        lock::lock_shared(&self.path)
+    }
+
+    /// Keeps pulls, checkouts and other prunes from running while the lock is held.
+    pub fn lock_exclusive(&self) -> Result<Lock> {
+        lock::lock_exclusive(&self.path)
+    }
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.join("config").try_exists().context(|| format!("cannot open the image store {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completes_a_store_that_was_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("repo");
+        Store::open_or_create(&Root::default(), Some(&repo)).unwrap();
+        for entry in std::fs::read_dir(&repo).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                std::fs::remove_dir_all(entry).unwrap();
+            }
+        }
+        let store = Store::open_or_create(&Root::default(), Some(&repo)).unwrap();
+        assert!(store.find("x").unwrap_err().to_string().contains("syscontainer-pull"));
+        store.repo.prepare_transaction(NEVER).unwrap();
+        store.repo.commit_transaction(NEVER).unwrap();
+    }
+}

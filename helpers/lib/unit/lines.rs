@@ -1,0 +1,69 @@
+//! Lines of unit files, systemd.syntax(7): which are comments, and which continue in the next line.
+
+/// Returns whether a line is a comment. Comments may stand between continued lines.
+pub fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with(['#', ';'])
+}
+
+/// Returns what stands behind the last line break.
+pub fn last_line(text: &str) -> &str {
+    text.rsplit('\n').next().expect("splitting yields at least one part")
+}
+
+/// Returns whether the next line continues this one: it ends in a backslash that no other one escapes.
+fn is_continued(line: &str) -> bool {
+    line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
+}
+
+/// Returns lines with their continuations, joined by a space, and the number of the line that each begins at. Comments and
+/// blank lines are left out.
+pub fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if is_comment(line) || (open.is_none() && line.trim().is_empty()) {
+            continue;
+        }
+        let (number, mut joined) = open.take().unwrap_or((index + 1, String::new()));
+        if is_continued(line) {
+            joined.push_str(&line[..line.len() - 1]);
+            joined.push(' ');
+            open = Some((number, joined));
+        } else {
+            joined.push_str(line);
+            lines.push((number, joined.trim_end().to_owned()));
+        }
+    }
+    lines.extend(open.map(|(number, joined)| (number, joined.trim_end().to_owned())));
+    lines
+}
+
+/// Returns the line that `text` breaks off in, with the lines that it continues.
+pub fn last_logical_line(text: &str) -> String {
+    let mut before = text.rsplit('\n');
+    let mut lines = vec![before.next().expect("splitting yields at least one part")];
+    for line in before.filter(|line| !is_comment(line)) {
+        if !is_continued(line) {
+            break;
+        }
+        lines.push(&line[..line.len() - 1]);
+    }
+    lines.reverse();
+    lines.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_what_is_continued() {
+        let text = "# c\n\nA=1 \\\n# between\n  2\\\n3\nB=\\\\\nC=4\\";
+        let expected = [(3, "A=1  2 3"), (7, "B=\\\\"), (8, "C=4")];
+        assert_eq!(logical_lines(text), expected.map(|(line, text)| (line, text.to_owned())));
+        assert_eq!(last_logical_line("x\nA=1\\\n; between\n 2\\\n3"), "A=1  2 3");
+        assert_eq!(last_logical_line("A=1\\\\\n3"), "3");
+        assert_eq!(last_logical_line(""), "");
+    }
+}

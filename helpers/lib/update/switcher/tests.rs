@@ -1,0 +1,386 @@
+//! Switches on a host in a temporary directory, killed after every step of every phase.
+
+use std::time::Duration;
+
+use super::{Recovery, Switcher};
+use crate::container::state::{Phase, Purpose, State};
+use crate::error::{Kind, Result};
+use crate::image::Image;
+use crate::image::tree::Directory;
+use crate::install::plan::{Options, Planner, Previous};
+use crate::install::recovery;
+use crate::install::testing::TestHost;
+use crate::system::kill_point::testing::kill_after;
+use crate::system::lock;
+use crate::system::systemd::fake::Fate;
+use crate::system::systemd::manager::SystemState;
+use crate::update::updater::Updater;
+
+/// How long new deployments are watched.
+const SOAK: Duration = Duration::from_secs(30);
+
+/// Version 1 runs as web.0, and version 2 is staged as web.1.
+fn staged() -> TestHost {
+    let host = TestHost::new();
+    host.install(1).unwrap();
+    host.start();
+    stage(&host, 2);
+    host
+}
+
+fn stage(host: &TestHost, number: u32) {
+    with_updater(host, number, |updater| updater.stage(false).unwrap());
+}
+
+fn with_updater<T>(host: &TestHost, number: u32, work: impl FnOnce(&Updater) -> T) -> T {
+    with_updater_to(host, &host.image(number), work)
+}
+
+fn with_updater_to<T>(
+    host: &TestHost,
+    (tree, image): &(Directory, Image),
+    work: impl FnOnce(&Updater) -> T,
+) -> T {
+    let options = Options::default();
+    let current = host.site.deployments.installed(&host.name).unwrap();
+    let previous = Previous::read(&host.site, &current, tree).unwrap();
+    let planner = Planner {
+        site: &host.site,
+        tree,
+        image,
+        name: &host.name,
+        options: &options,
+        previous: Some(&previous),
+    };
+    let _lock = lock::container(host.site.root(), &host.name).unwrap();
+    let _host_files = lock::host_files(host.site.root()).unwrap();
+    work(&Updater { planner, previous: &previous })
+}
+
+fn switch(host: &TestHost, to: u32, purpose: Purpose) -> Result<()> {
+    let _lock = lock::container(host.site.root(), &host.name)?;
+    let from = host.site.deployments.installed(&host.name)?;
+    let switcher = Switcher { site: &host.site, name: &host.name };
+    switcher.switch(&from, &host.deployment(to), purpose, Some(SOAK))
+}
+
+fn update(host: &TestHost) -> Result<()> {
+    switch(host, 1, Purpose::Update)
+}
+
+fn recover(host: &TestHost) -> Recovery {
+    let _lock = lock::container(host.site.root(), &host.name).unwrap();
+    Switcher { site: &host.site, name: &host.name }.recover().unwrap()
+}
+
+/// As a boot does: reconcile, the service, and then confirm@ if somebody has to watch.
+fn boot(host: &TestHost) {
+    host.manager.reboot();
+    let is_unconfirmed = {
+        let _lock = lock::container(host.site.root(), &host.name).unwrap();
+        Switcher { site: &host.site, name: &host.name }.recover_at_boot().unwrap()
+    };
+    let found = recovery::find(&host.site.deployments).unwrap();
+    recovery::reconcile(&host.site, &host.name, &found).unwrap();
+    host.start();
+    if is_unconfirmed {
+        recover(host);
+    }
+}
+
+fn state(host: &TestHost) -> State {
+    State::load(&host.site.deployments, &host.name).unwrap()
+}
+
+/// The container is as a finished switch leaves it, and runs what is current.
+fn check(host: &TestHost, when: &str) {
+    host.check_consistent();
+    assert_eq!(state(host).switch, None, "{when}");
+    assert_eq!(host.running(), host.current(), "{when}");
+}
+
+#[test]
+fn a_good_version_is_confirmed() {
+    let host = staged();
+    update(&host).unwrap();
+    check(&host, "");
+    assert_eq!((host.current(), state(&host).previous), (Some(1), Some(host.deployment(0))));
+    assert_eq!(state(&host).staged, None);
+    let restarts = host.manager.calls.borrow().iter().filter(|call| *call == "restart web.service").count();
+    assert_eq!(restarts, 1);
+}
+
+#[test]
+fn a_version_that_does_not_start_is_reverted_and_not_tried_again() {
+    let host = staged();
+    host.decide(&host.deployment(1), Fate::Fails);
+    let error = update(&host).unwrap_err();
+    assert_eq!(error.kind(), Kind::Reverted);
+    assert!(error.to_string().contains("it did not start, it is failed"), "{error}");
+    check(&host, "");
+    assert_eq!(host.current(), Some(0));
+    assert_eq!(host.entries(), [".web.state", "web", "web.0"]);
+    stage(&host, 2);
+    assert_eq!(state(&host).staged, None, "what failed is not staged again");
+    with_updater(&host, 2, |updater| updater.stage(true).unwrap());
+    assert!(state(&host).staged.is_some(), "but it is if it has to be");
+}
+
+#[test]
+fn a_version_that_dies_while_it_is_watched_is_reverted() {
+    let host = staged();
+    host.decide(&host.deployment(1), Fate::Dies(SOAK / 2));
+    let error = update(&host).unwrap_err();
+    assert!(error.to_string().contains("the service left the active state: failed"), "{error}");
+    check(&host, "");
+    assert_eq!(host.current(), Some(0));
+}
+
+#[test]
+fn a_version_that_takes_a_dependent_down_is_reverted() {
+    let host = staged();
+    host.manager.add_dependent("user.service", &host.name.unit());
+    host.manager.decide(|_| Fate::Runs);
+    crate::system::systemd::manager::queue_anew(
+        host.site.manager(),
+        crate::system::systemd::manager::Verb::Start,
+        &["user.service".to_owned()],
+    )
+    .unwrap();
+    let deployments = host.site.deployments.clone();
+    let name = host.name.clone();
+    host.manager.decide(move |unit| {
+        let is_new = deployments.current(&name).unwrap().is_some_and(|current| current.number() == 1);
+        if unit == "user.service" && is_new { Fate::Fails } else { Fate::Runs }
+    });
+    let error = update(&host).unwrap_err();
+    assert!(error.to_string().contains("user.service, which needs it, is failed"), "{error}");
+    check(&host, "");
+    assert_eq!((host.current(), host.manager.state_of("user.service")), (Some(0), "active".into()));
+}
+
+#[test]
+fn an_old_version_that_does_not_start_either_is_not_the_image_s_fault() {
+    let host = staged();
+    host.manager.decide(|_| Fate::Fails);
+    assert_eq!(update(&host).unwrap_err().kind(), Kind::Reverted);
+    assert_eq!((host.current(), state(&host).failed.len()), (Some(0), 0));
+}
+
+#[test]
+fn a_container_that_does_not_run_is_not_watched() {
+    let host = TestHost::new();
+    host.install(1).unwrap();
+    stage(&host, 2);
+    update(&host).unwrap();
+    host.check_consistent();
+    assert_eq!((host.current(), host.running()), (Some(1), None));
+}
+
+#[test]
+fn a_rollback_by_hand_remembers_why() {
+    let host = staged();
+    update(&host).unwrap();
+    switch(&host, 0, Purpose::Rollback("it was slow".into())).unwrap();
+    check(&host, "");
+    assert_eq!(state(&host).failed[0].reason, "it was slow");
+    assert_eq!(state(&host).previous, Some(host.deployment(1)));
+}
+
+#[test]
+fn a_signal_reverts_and_a_shutdown_leaves_it_to_the_next_boot() {
+    let host = staged();
+    host.manager.interrupt_at(SOAK / 2, SystemState::Running);
+    assert_eq!(update(&host).unwrap_err().kind(), Kind::Reverted);
+    check(&host, "");
+    assert_eq!((host.current(), state(&host).failed.len()), (Some(0), 0));
+
+    let host = staged();
+    host.manager.interrupt_at(SOAK / 2, SystemState::Stopping);
+    let error = update(&host).unwrap_err();
+    assert!(error.kind() == Kind::Failure && error.to_string().contains("the next boot"), "{error}");
+    assert_eq!(state(&host).switch.unwrap().phase, Phase::Watch);
+    boot(&host);
+    check(&host, "");
+    assert_eq!(host.current(), Some(1));
+}
+
+#[test]
+fn what_is_not_confirmed_in_two_boots_is_reverted() {
+    let host = staged();
+    host.manager.interrupt_at(Duration::ZERO, SystemState::Stopping);
+    update(&host).unwrap_err();
+    // Nobody watches in the first boot after.
+    host.manager.reboot();
+    let switcher = Switcher { site: &host.site, name: &host.name };
+    assert!(switcher.recover_at_boot().unwrap());
+    assert_eq!(state(&host).switch.unwrap().phase, Phase::Trial);
+    host.start();
+    boot(&host);
+    check(&host, "");
+    assert_eq!(host.current(), Some(0));
+    assert_eq!(state(&host).failed[0].reason, "it was not confirmed in two boots");
+}
+
+#[test]
+fn a_deployment_whose_info_is_damaged_stops_no_unit_of_others() {
+    for (is_foreign, state) in [(true, "active"), (false, "inactive")] {
+        let host = TestHost::new();
+        host.install(1).unwrap();
+        if is_foreign {
+            host.manager.make_foreign(&host.name.unit());
+        }
+        host.start();
+        let image = host.image_without_service(2);
+        with_updater_to(&host, &image, |updater| updater.stage(false).unwrap());
+        let info = host.site.deployments.path_of(&host.deployment(0)).join("info");
+        std::fs::write(info, "{").unwrap();
+        update(&host).unwrap();
+        assert_eq!((host.current(), host.manager.state_of(&host.name.unit())), (Some(1), state.into()));
+    }
+}
+
+/// Runs `work` on fresh hosts, killed after each of its steps, and then `after`.
+fn killed_after_every_step(
+    host: impl Fn() -> TestHost,
+    work: impl Fn(&TestHost),
+    after: impl Fn(&TestHost, &str),
+) {
+    let mut steps = 0;
+    loop {
+        let host = host();
+        let is_done = kill_after(steps, || work(&host)).is_some();
+        after(&host, &format!("killed after step {steps}"));
+        if is_done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 5, "{steps} steps");
+}
+
+#[test]
+fn an_update_killed_after_any_step_is_reverted_or_complete() {
+    for fate in [Fate::Runs, Fate::Fails, Fate::Dies(SOAK / 2)] {
+        let host = || {
+            let host = staged();
+            host.decide(&host.deployment(1), fate);
+            host
+        };
+        killed_after_every_step(
+            host,
+            |host| drop(update(host)),
+            |host, when| {
+                recover(host);
+                check(host, when);
+                assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
+            },
+        );
+    }
+}
+
+#[test]
+fn an_update_cut_short_by_a_power_cut_gets_one_boot() {
+    for fate in [Fate::Runs, Fate::Fails] {
+        let host = || {
+            let host = staged();
+            host.decide(&host.deployment(1), fate);
+            host
+        };
+        killed_after_every_step(
+            host,
+            |host| drop(update(host)),
+            |host, when| {
+                boot(host);
+                check(host, when);
+                assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_revert_killed_after_any_step_goes_on() {
+    // The first step at which the update is watched already.
+    let is_watched = |steps: &u32| {
+        let host = staged();
+        kill_after(*steps, || update(&host));
+        state(&host).switch.is_some_and(|switch| switch.phase == Phase::Watch)
+    };
+    let steps = (0..100).find(is_watched).unwrap();
+    let host = || {
+        let host = staged();
+        kill_after(steps + 1, || update(&host));
+        host
+    };
+    killed_after_every_step(
+        host,
+        |host| drop(recover(host)),
+        |host, when| {
+            recover(host);
+            check(host, when);
+            assert_eq!(host.current(), Some(0), "{when}");
+        },
+    );
+}
+
+#[test]
+fn a_rollback_killed_after_any_step_is_reverted_or_complete() {
+    let host = || {
+        let host = staged();
+        update(&host).unwrap();
+        host
+    };
+    let roll_back = |host: &TestHost| drop(switch(host, 0, Purpose::Rollback("by hand".into())));
+    killed_after_every_step(host, roll_back, |host, when| {
+        recover(host);
+        check(host, when);
+    });
+}
+
+#[test]
+fn an_update_at_once_killed_after_any_step_is_there_or_not() {
+    let host = || {
+        let host = TestHost::new();
+        host.install(1).unwrap();
+        host.start();
+        host
+    };
+    let update = |host: &TestHost| with_updater(host, 2, |updater| updater.update().unwrap());
+    killed_after_every_step(host, update, |host, when| {
+        recover(host);
+        host.check_consistent();
+        assert_eq!(state(host).switch, None, "{when}");
+        // The service goes on with what it was started with.
+        assert_eq!(host.running(), Some(0), "{when}");
+        update(host);
+        host.check_consistent();
+        assert_ne!(host.current(), Some(0), "{when}");
+    });
+}
+
+#[test]
+fn staging_killed_after_any_step_is_done_again() {
+    let host = || {
+        let host = TestHost::new();
+        host.install(1).unwrap();
+        host.start();
+        host
+    };
+    let mut steps = 0;
+    loop {
+        let host = host();
+        let is_done = kill_after(steps, || stage(&host, 2)).is_some();
+        recover(&host);
+        check(&host, "");
+        stage(&host, 2);
+        let staged = state(&host).staged.unwrap();
+        assert!(host.site.deployments.is_deployment(&staged), "killed after step {steps}");
+        switch(&host, staged.number(), Purpose::Update).unwrap();
+        check(&host, "");
+        if is_done {
+            break;
+        }
+        steps += 1;
+    }
+}
