@@ -137,25 +137,36 @@ fn finds_the_planted_mistake_only() {
             let directory = TempDir::new().unwrap();
             let Some(target) = make(&rule, kind, directory.path()) else { continue };
             let (status, found) = findings(&target);
-            let names: Vec<_> =
-                found.iter().map(|(rule, severity, _)| (rule.clone(), severity.clone())).collect();
-            let expected = if kind == "bad" { vec![(rule.clone(), severity.clone())] } else { vec![] };
+            let mut problems = Vec::new();
+            let names: Vec<_> = found.iter().map(|(rule, severity, _)| (&**rule, &**severity)).collect();
+            let expected = if kind == "bad" { vec![(&*rule, &*severity)] } else { vec![] };
             if names != expected {
-                wrong.push(format!("{rule}/{kind}: {found:#?}"));
-                continue;
+                problems.push(format!("expected to be found: {expected:?}; found: {names:?}"));
             }
-            for (_, _, line) in &found {
-                assert!(
-                    line.contains(&format!(": {severity}: ")) && line.ends_with(&format!(" [{rule}]")),
-                    "{line}"
-                );
+            if found.iter().any(|(rule, severity, line)| {
+                !line.contains(&format!(": {severity}: ")) || !line.ends_with(&format!(" [{rule}]"))
+            }) {
+                problems.push("a line is not '…: SEVERITY: … [RULE]'".into());
             }
             let fails = kind == "bad" && severity == "error";
-            assert_eq!(status, Some(i32::from(fails)), "{rule}/{kind}");
+            if status != Some(i32::from(fails)) {
+                problems.push(format!("the exit status is {status:?}"));
+            }
             if kind == "bad" {
-                assert_eq!(lint(&["--strict", &target]).status.code(), Some(1), "{rule}");
+                let strict = lint(&["--strict", &target]);
+                if strict.status.code() != Some(1) {
+                    problems.push(format!("with --strict, the exit status is {:?}", strict.status.code()));
+                }
                 let skipped = lint(&["--strict", &format!("--skip={rule}"), &target]);
-                assert_eq!((skipped.status.code(), skipped.stdout.len()), (Some(0), 0), "{rule}");
+                if (skipped.status.code(), skipped.stdout.len()) != (Some(0), 0) {
+                    let text = String::from_utf8_lossy(&skipped.stdout);
+                    problems
+                        .push(format!("with --skip, the exit status is {:?}: {text}", skipped.status.code()));
+                }
+            }
+            if !problems.is_empty() {
+                let lines: String = found.iter().map(|(_, _, line)| format!("\n    {line}")).collect();
+                wrong.push(format!("tests/lint/{rule}/{kind}: {}{lines}", problems.join("; ")));
             }
         }
     }
@@ -186,7 +197,9 @@ fn places_are_those_in_the_template() {
         let text = String::from_utf8(output.stdout).unwrap();
         let expected = format!("{}/{place}", sources.display());
         if !text.lines().any(|line| line.starts_with(&expected)) {
-            wrong.push(format!("{rule}: {expected}\n{text}"));
+            wrong.push(format!(
+                "{rule}: expected a line that begins with\n{expected}\nbut these came:\n{text}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -261,7 +274,10 @@ fn variations() {
             found.as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap()).collect();
         names.sort();
         if names != rules {
-            wrong.push(format!("{file}: {to}: {found:#}"));
+            let printed = lint(&["--skip=no-git", sources.to_str().unwrap()]).stdout;
+            let printed = String::from_utf8_lossy(&printed);
+            wrong
+                .push(format!("{file}, {from:?} is {to:?}: expected {rules:?}, found {names:?}:\n{printed}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
