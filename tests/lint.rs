@@ -210,7 +210,6 @@ fn places_are_those_in_the_template() {
 fn variations() {
     const CONFIG: &str = "config.json.template";
     const SERVICE: &str = "service.template";
-    let mount = |text: &str| format!("\"source\": \"proc\"}},\n{text}");
     let mut wrong = Vec::new();
     for (file, from, to, rules) in [
         (
@@ -262,25 +261,34 @@ fn variations() {
         ("Dockerfile", "FROM", "# escape=`\nFROM", &[]),
         ("Dockerfile", "COPY config", "COPY --chown=0:0 ./config", &[]),
     ] {
-        let directory = TempDir::new().unwrap();
-        let sources = directory.path().join("sources");
-        copy(&tests().join("lint-base"), &sources);
-        let text = fs::read_to_string(sources.join(file)).unwrap();
-        assert!(text.contains(from), "{from}");
-        fs::write(sources.join(file), text.replacen(from, to, 1)).unwrap();
-        let output = lint(&["--json", "--skip=no-git", sources.to_str().unwrap()]);
-        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let mut names: Vec<&str> =
-            found.as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap()).collect();
-        names.sort();
+        let (names, printed) = vary(file, from, to);
         if names != rules {
-            let printed = lint(&["--skip=no-git", sources.to_str().unwrap()]).stdout;
-            let printed = String::from_utf8_lossy(&printed);
             wrong
                 .push(format!("{file}, {from:?} is {to:?}: expected {rules:?}, found {names:?}:\n{printed}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A mount after that of /proc.
+fn mount(text: &str) -> String {
+    format!("\"source\": \"proc\"}},\n{text}")
+}
+
+/// The rules that the good sources break once a text of one of their files is another, sorted, and what is printed then.
+fn vary(file: &str, from: &str, to: &str) -> (Vec<String>, String) {
+    let directory = TempDir::new().unwrap();
+    let sources = directory.path().join("sources");
+    copy(&tests().join("lint-base"), &sources);
+    let text = fs::read_to_string(sources.join(file)).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(sources.join(file), text.replacen(from, to, 1)).unwrap();
+    let output = lint(&["--json", "--skip=no-git", sources.to_str().unwrap()]);
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut names: Vec<String> = found.iter().map(|f| f["rule"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    let printed = lint(&["--skip=no-git", sources.to_str().unwrap()]).stdout;
+    (names, String::from_utf8(printed).unwrap())
 }
 
 /// What others begin with.
