@@ -1,7 +1,7 @@
 //! What the programs of this package share. Programs are verbs and stay thin; the modules here are nouns.
 //!
 //! A folder says what its modules may know of. Each may import its own modules and those of the folders named here, none
-//! else, and never in a circle; `tests/imports.rs` reads this table and holds it against every `use`.
+//! else, and never in a circle; `tests/structure.rs` reads this table and holds it against every `use`.
 //!
 //! | folder | what it is about | it may import |
 //! |---|---|---|

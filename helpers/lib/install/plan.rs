@@ -210,10 +210,10 @@ impl Planner<'_> {
         let pid_file = values.get("PIDFILE").filter(|_| rendered.used.contains("PIDFILE")).map(TreePath::new);
         let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
         let execution = Execution {
-            runtime: runtime.filter(|_| rendered.placed.iter().any(|p| p == "EXEC_START")),
+            runtime: runtime.filter(|_| rendered.exec_variables.iter().any(|used| used == "EXEC_START")),
             notify: rendered.notify,
             pid_file,
-            exec_variables: rendered.placed.clone(),
+            exec_variables: rendered.exec_variables.clone(),
             rootfs,
             run_once: rendered.run_once,
             volumes: rendered.volumes.clone(),

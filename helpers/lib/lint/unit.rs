@@ -145,7 +145,7 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
             runtime: if exports.runs_payload() { Some(runtime) } else { None },
             notify: Notify::Created,
             pid_file: None,
-            exec_variables: exports.commands(),
+            exec_variables: exports.exec_variables(),
             rootfs: None,
             run_once: false,
             volumes: Vec::new(),
