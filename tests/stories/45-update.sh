@@ -95,7 +95,7 @@ systemctl restart thing
 
 say 'bad ones change nothing'
 snapshot >"$WORK/before"
-run_fails 1 'cannot update nothing: it is not installed' syscontainer-checkout --update nothing
+run_fails 3 'cannot update nothing: there is no container nothing' syscontainer-checkout --update nothing
 run_fails 1 'cannot update thing: cannot find image 127.0.0.1:5000/none:latest' \
     syscontainer-checkout --update --rebase="$REGISTRY/none" thing
 run_fails 2 'missing NAME' syscontainer-checkout --update

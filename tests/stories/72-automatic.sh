@@ -59,6 +59,12 @@ expect_like 'nothing is staged for web, web.1 stays' journal_of syscontainer-upd
 say 'a version that dies'
 push_version web 3 --first='sleep 0.5; exit 7'
 set_soak web 600
+pull_image web
+check 'stage it with a value' syscontainer-checkout --update --stage --set A=2 web
+ends 4 syscontainer-switch web
+ends 5 syscontainer-pull --check --container=web
+expect "web: 127.0.0.1:5000/web:latest has $DIGEST: newer" cat "$WORK/printed"
+expect_no 'failed before' syscontainer-list --json
 refuse 'the unit tells' run_update web
 expect_current web.1
 expect 4 unit_property syscontainer-update@web.service ExecMainStatus
