@@ -71,26 +71,6 @@ remove --purge full
 remove --purge plain
 as_it_was 'now everything is gone'
 
-say 'a declaration brings it back, and how not'
-checkout "$REGISTRY/job"
-mkdir -p /usr/lib/syscontainers
-echo 'Image=x' >/usr/lib/syscontainers/job.conf
-remove job
-expect_like "/usr/lib/syscontainers/job.conf declares job, which brings it back; .*'ln -sf /dev/null /etc/syscontainers/job.conf'" \
-    cat "$WORK/said"
-checkout "$REGISTRY/job"
-ln -s /dev/null /etc/syscontainers/job.conf
-remove job
-expect_no 'declares' cat "$WORK/said"
-rm /etc/syscontainers/job.conf
-mv /usr/lib/syscontainers/job.conf /etc/syscontainers/
-checkout "$REGISTRY/job"
-remove job
-expect_like "to keep it away, run 'ln -sf /dev/null /etc/syscontainers/job.conf'" cat "$WORK/said"
-rm /etc/syscontainers/job.conf
-rmdir /usr/lib/syscontainers
-as_it_was 'nothing is left but it'
-
 say 'what was there before is never purged'
 mkdir -p /var/lib/full /var/lib/plain/data /var/lib/backup
 echo precious | tee /var/lib/full/mine /var/lib/plain/data/mine >/dev/null
