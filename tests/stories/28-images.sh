@@ -274,8 +274,9 @@ RuntimeDirectory=${NAME}
 WantedBy=multi-user.target
 END
 install_image bare
+systemctl start bare
+wait_for 'it finds its file' journal_has bare '^of the image$'
 start_and_stop bare
-expect_like '^of the image$' journal_of bare
 refuse 'there is no configuration' test -e $CO/bare.0/config.json
 
 say 'an installer: once, with files of the user'

@@ -191,7 +191,7 @@ said "kept file $CO/used.1: it is not a deployment; remove it by hand"
 said "kept file $CO/stray.0: it is not a deployment; remove it by hand"
 said 'kept file solid: it is in the way: it is not a link to a deployment'
 said 'kept deployment solid.4: solid is in the way: it is not a link to a deployment'
-said 'kept deployment astray.0: .*astray does not name a deployment of astray'
+said 'kept deployment astray.0: .*astray is not a link to a deployment of astray'
 check 'nothing was followed' test -e "$WORK/elsewhere/file"
 rm -rf $CO/{used.1,stray.0,.stray.1.new,solid,solid.4,astray,astray.0}
 check 'afterwards' prune

@@ -17,8 +17,10 @@ build_and_pull plain --config='{
 }'
 for runtime in crun runc; do
     checkout --name=plain-$runtime --runtime=/usr/bin/$runtime "$REGISTRY/plain"
+    # It has been executed a moment after it is active.
+    systemctl start plain-$runtime
+    wait_for 'it says who it is' journal_has plain-$runtime '^home /srv of 0$'
     start_and_stop plain-$runtime
-    expect_like '^home /srv of 0$' journal_of plain-$runtime
 done
 expect_like '^WantedBy=multi-user.target' cat /etc/systemd/system.attached/plain-crun.service
 expect on-failure unit_property plain-crun Restart
