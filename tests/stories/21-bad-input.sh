@@ -65,7 +65,7 @@ hello_world
 pull_image hello-world
 echo '# theirs' >/etc/tmpfiles.d/taken.conf
 snapshot >"$WORK/before"
-bad 1 '/etc/tmpfiles.d/taken.conf is another' syscontainer-checkout --name=taken "$REGISTRY/hello-world"
+bad 1 '/etc/tmpfiles.d/taken.conf belongs to something else' syscontainer-checkout --name=taken "$REGISTRY/hello-world"
 rm /etc/tmpfiles.d/taken.conf
 mkdir /var/lib/containers/atomic/taken
 snapshot >"$WORK/before"
