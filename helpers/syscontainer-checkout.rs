@@ -27,24 +27,23 @@ const PROGRAM: Program = Program {
     synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME"],
     about: "Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service is enabled \
             as the image says, but not started.\n\n\
-            With --update, updates the container NAME to the image that was pulled since, or to other values; \
-            its service is not restarted. With --stage, the new deployment only becomes current with \
-            syscontainer-switch.",
+            With --update, makes a new deployment of the container NAME, of what was pulled since or with other \
+            values, and makes it current; the service is not restarted. With --stage, syscontainer-switch \
+            makes it current later.",
     options: &[
         Opt::flag("update", "update the container NAME").operands(Completes::Container),
-        Opt::valued("name", "NAME", "call the container NAME instead of naming it after the image"),
+        Opt::valued("name", "NAME", "name the container NAME instead of after its image"),
         Opt::valued("set", "NAME=VALUE", "set a variable of the image's templates; may be repeated"),
-        Opt::valued("runtime", "PATH", "use the OCI runtime PATH, which is crun or runc")
-            .completes(Completes::File),
+        Opt::valued("runtime", "PATH", "use this OCI runtime, crun or runc").completes(Completes::File),
         Opt::valued("notify", "WHAT", "how the payload notifies systemd: no, ready or full")
             .completes(Completes::Words(&["no", "ready", "full"])),
         Opt::valued("rootfs", "DIR", "use the files in DIR instead of checking out the image")
             .completes(Completes::Directory),
         Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
         Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
-        Opt::flag("stage", "with --update: make the deployment, but leave the switch to syscontainer-switch"),
-        Opt::flag("force", "with --stage: stage it even if the same deployment failed before"),
-        Opt::flag("dry-run", "print everything that would be written and done, but do nothing"),
+        Opt::flag("stage", "with --update: make the deployment, but do not make it current"),
+        Opt::flag("force", "with --stage: even if the image failed before with these values"),
+        Opt::flag("dry-run", "print everything that would be written and done, but change nothing"),
         Opt::flag("no-enable", "do not enable the service"),
         Opt::flag("replace-unit", "install even if there is another unit of this name, and take its place"),
         Opt::root("install to the tree below DIR"),

@@ -17,13 +17,13 @@ const PROGRAM: Program = Program {
     name: "syscontainer-lint",
     synopsis: &["[OPTION...] TARGET", "--list"],
     about: "Checks TARGET: a directory with the sources of an image, an image in the image store, or an \
-            image reference as for syscontainer-pull(8), which is pulled to a temporary store. Prints one line \
-            for each problem, and changes nothing.",
+            image reference as in syscontainer-pull(8), which is pulled to a temporary store. Prints one \
+            line for each problem, and changes nothing.",
     options: &[
         Opt::flag("list", "print all rules with the reasons for them").operands(Completes::Nothing),
-        Opt::valued("skip", "RULE", "leave out a rule; may be repeated")
+        Opt::valued("skip", "RULE", "do not report the findings of a rule; may be repeated")
             .completes(Completes::Listed(|| RULES.iter().map(|rule| rule.id).collect())),
-        Opt::flag("strict", "fail on warnings, too"),
+        Opt::flag("strict", "also fail if there are only warnings"),
         Opt::flag("json", "print the findings as JSON"),
         Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
             .completes(ARCHITECTURES),

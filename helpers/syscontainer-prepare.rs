@@ -111,7 +111,7 @@ fn check_deployment(root: &Root, registration: &Registration) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "its unit belongs to deployment {}, but {} is current; mend the unit with 'systemctl restart syscontainers-reconcile.service'",
+        "its unit belongs to deployment {}, but {} is current; repair the unit with 'systemctl restart syscontainers-reconcile.service'",
         registration.deployment,
         target.display()
     )))

@@ -14,9 +14,8 @@ use syscontainers::prune::{self, PruneOptions};
 const PROGRAM: Program = Program {
     name: "syscontainer-prune",
     synopsis: &["[OPTION...] [IMAGE...]"],
-    about: "Removes deployments and images that are not used, what killed programs left behind, and objects \
-            in the store that belong to nothing. With IMAGE, removes only these images, however new they \
-            are, and no deployments.",
+    about: "Removes unused deployments and images, what killed programs left behind, and unreferenced objects \
+            of the store. With IMAGE, removes only these images, however recent they are, and no deployments.",
     options: &[
         Opt::valued(
             "keep-for",
@@ -24,7 +23,7 @@ const PROGRAM: Program = Program {
             "keep unused images for this long after they were pulled, 7d by default",
         ),
         Opt::flag("dry-run", "remove nothing, but print what would be removed"),
-        Opt::flag("explain", "print why everything else is kept"),
+        Opt::flag("explain", "also print why everything else is kept"),
         Opt::flag("json", "print JSON"),
         Opt::root("prune the tree below DIR"),
         Opt::repo("prune the image store in DIR"),

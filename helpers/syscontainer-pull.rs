@@ -30,15 +30,15 @@ const PROGRAM: Program = Program {
     about: "Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG|@DIGEST], where docker:// \
             may be left out, or another of skopeo's image names: docker-daemon:, containers-storage:, oci:, \
             oci-archive:, docker-archive:, dir:.\n\n\
-            With --container, pulls the image of an installed container again from its source. Prints the name \
-            of the image in the store and its digest.",
+            With --container, pulls the image of an installed container from where it was pulled before. \
+            Prints the name of the image in the store and its digest.",
     options: &[
         Opt::valued("container", "NAME", "pull the image of the container NAME")
             .completes(Completes::Container)
             .operands(Completes::Nothing),
         Opt::flag(
             "check",
-            "pull nothing, only print whether there is another image; the exit status is 5 if there is",
+            "pull nothing, only print whether there is a different image; the exit status is 5 if so",
         ),
         Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
             .completes(ARCHITECTURES),

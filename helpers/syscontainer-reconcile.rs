@@ -1,8 +1,8 @@
-//! Mends the units of all containers, once per boot: syscontainers-reconcile.service.
+//! Repairs the units of all containers, once per boot: syscontainers-reconcile.service.
 //!
 //! Units and registrations are on the root file system and deployments on /var, and the two may be from different
 //! points in time: after a rollback of the host, a factory reset or a power failure. Units of containers are ordered
-//! after this, and so only start once they are mended.
+//! after this, and so only start once they are repaired.
 
 use std::process::ExitCode;
 
@@ -22,8 +22,8 @@ use syscontainers::update::switcher::Switcher;
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",
     synopsis: &["[--root=DIR]"],
-    about: "Makes the units of all containers match their current deployments, and makes systemd reload \
-            them if any changed. Runs once per boot.",
+    about: "Repairs the units of all containers that do not match their current deployments, and makes \
+            systemd reload them. Runs once per boot.",
     options: &[Opt::root("work on the tree below DIR")],
     operands: Completes::Nothing,
     statuses: &[0, 1, 2],
@@ -45,7 +45,7 @@ fn run(root: Root) -> Result<()> {
     let found = recovery::find(&site.deployments)?;
     let (mut total, mut failed, mut unconfirmed) = (Recovered::default(), false, Vec::new());
     for name in &found.names {
-        match recover(&site, name, &found, &mut unconfirmed).and_then(|()| mend(&site, name, &found)) {
+        match recover(&site, name, &found, &mut unconfirmed).and_then(|()| repair(&site, name, &found)) {
             Ok(done) => {
                 total.changed |= done.changed;
                 total.created |= done.created;
@@ -67,7 +67,7 @@ fn run(root: Root) -> Result<()> {
         // Adds units to the boot that did not exist when it began, and units that require them.
         site.manager.queue(Verb::Start, &["default.target".to_owned()])?;
     }
-    if failed { Err(Error::new("cannot mend all containers, see the messages above")) } else { Ok(()) }
+    if failed { Err(Error::new("cannot repair all containers, see the messages above")) } else { Ok(()) }
 }
 
 /// Recovers from an update that was interrupted, by a power failure for example. One that is under way is left alone.
@@ -82,10 +82,10 @@ fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String
     Ok(())
 }
 
-fn mend(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
+fn repair(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
     let done = recovery::reconcile(site, name, found)?;
     if let Some(why) = stale::reason(site.root(), name) {
-        log::warning(&format!("cannot mend {name}: {why}"));
+        log::warning(&format!("cannot repair {name}: {why}"));
     }
     if done.created {
         recovery::enable(site, name)?;

@@ -16,11 +16,11 @@ const PROGRAM: Program = Program {
     name: "syscontainer-remove",
     synopsis: &["[OPTION...] NAME"],
     about: "Stops the container NAME and removes its unit, its deployments and its host files. What it wrote \
-            is kept, and so are host files that were changed.",
+            is kept, and so are files that were changed on the host.",
     options: &[
-        Opt::flag("purge", "remove what it wrote, too"),
-        Opt::flag("force", "remove it even if active units need it"),
-        Opt::root("remove it from the tree below DIR"),
+        Opt::flag("purge", "also remove what the container wrote"),
+        Opt::flag("force", "remove the container even if active units require it"),
+        Opt::root("remove the container from the tree below DIR"),
     ],
     operands: Completes::Container,
     statuses: &[0, 1, 2, 3],

@@ -20,11 +20,11 @@ use syscontainers::update::switcher::{Recovery, Switcher};
 const PROGRAM: Program = Program {
     name: "syscontainer-rollback",
     synopsis: &["[OPTION...] NAME [NUMBER]"],
-    about: "Rolls the container NAME back to its previous deployment, or to NAME.NUMBER, and restarts its \
-            service. Without NUMBER, a second rollback undoes the first one.",
+    about: "Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and restarts \
+            its service. Running the command again returns to where it was.",
     options: &[
-        Opt::valued("soak", "SECONDS", "watch the service for this long"),
-        Opt::flag("if-failed", "only if the service failed, and never to a deployment that failed itself"),
+        Opt::valued("soak", "SECONDS", "watch the service for this long, in this switch only"),
+        Opt::flag("if-failed", "only if the service failed, and never to a deployment that itself failed"),
         Opt::root("work on the tree below DIR"),
     ],
     operands: Completes::Container,

@@ -27,9 +27,9 @@ use syscontainers::system::notify::{self, Proxy};
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
     synopsis: &["NAME"],
-    about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd, it exits once \
-            the payload is the unit's main process; run from a shell, it waits for the payload and exits \
-            with its exit status.",
+    about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd it exits once \
+            the payload is the unit's main process; run from a shell, it waits for the payload and exits with \
+            its exit status.",
     options: &[Opt::flag("finish", "start the payload once standard input ends").hidden()],
     operands: Completes::Container,
     statuses: &[0, 1, 2],

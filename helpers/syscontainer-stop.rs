@@ -19,7 +19,7 @@ use syscontainers::system::lock;
 const PROGRAM: Program = Program {
     name: "syscontainer-stop",
     synopsis: &["NAME"],
-    about: "Sends the stop signal to the container NAME and waits for it to end. A payload that is the first \
+    about: "Sends the stop signal to the container NAME and waits until it exits. A payload that is the first \
             process of its PID namespace and does not handle the signal is killed at once.",
     options: &[],
     operands: Completes::Container,

@@ -1,4 +1,4 @@
-//! Switches a container to its staged deployment, and reverts the switch if that fails.
+//! Makes the staged deployment of a container current, and reverts that if it fails.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,17 +18,17 @@ use syscontainers::update::switcher::{Recovery, Switcher};
 const PROGRAM: Program = Program {
     name: "syscontainer-switch",
     synopsis: &["[OPTION...] NAME"],
-    about: "Makes the staged deployment of the container NAME current and restarts its service. If the \
-            service does not become ready, or does not stay up, the old deployment is made current again \
-            and the exit status is 4.",
+    about: "Makes the staged deployment of the container NAME current and restarts its service. If it does \
+            not become ready, or does not stay active, the switch is reverted: the previous deployment is made \
+            current again, and the exit status is 4.",
     options: &[
-        Opt::valued("soak", "SECONDS", "watch the service for this long"),
+        Opt::valued("soak", "SECONDS", "watch the service for this long, in this switch only"),
         Opt::flag("force", "switch even if the container is held"),
-        Opt::flag("recover", "only finish or revert an interrupted switch"),
-        Opt::flag("hold", "do not switch; hold updates of the container from now on"),
-        Opt::flag("no-hold", "do not switch; allow updates of the container again"),
-        Opt::valued("keep", "NUMBER", "do not switch; keep this many deployments from now on, at least 2"),
-        Opt::valued("set-soak", "SECONDS", "do not switch; watch updates for this long from now on"),
+        Opt::flag("recover", "confirm or revert a switch that was interrupted, and do nothing else"),
+        Opt::flag("hold", "switch nothing; exclude the container from updates from now on"),
+        Opt::flag("no-hold", "switch nothing; include it in updates again"),
+        Opt::valued("keep", "NUMBER", "switch nothing; keep this many deployments from now on, at least 2"),
+        Opt::valued("set-soak", "SECONDS", "switch nothing; watch updates for this long from now on"),
         Opt::root("work on the tree below DIR"),
     ],
     operands: Completes::Container,

@@ -1,28 +1,60 @@
 //! Golden tests: each directory below `tests/generator` is one run of the real generator.
 //!
-//! `tree/` is the root file system (`NAME.link` files stand for symlinks, their content is the target), `expected/` what
-//! must be written (as the file `stdout` what must be printed), `stderr` and `status` what must be said. Optional: `env` with `KEY=VALUE` lines, `args` with
-//! arguments instead of the output directory, `there/` what other generators wrote before. `UPDATE_EXPECTED=1` rewrites
-//! what is expected.
+//! `tree/` is the root file system (`NAME.link` files stand for symlinks, their content is the target),
+//! `expected/` what must be written (as the file `stdout` what must be printed), `stderr` and `status` what must
+//! be said. Optional: `env` with `KEY=VALUE` lines, `args` with arguments instead of the output directory,
+//! `there/` what other generators wrote before. `UPDATE_EXPECTED=1` rewrites what is expected.
+//!
+//! All cases are run, and all that failed are reported at the end, each as a unified diff per file.
 
 #![allow(clippy::unwrap_used)]
+
+mod differences;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use walkdir::WalkDir;
 
+use differences::unified_diff;
+
 const GENERATOR: &str = env!("CARGO_BIN_EXE_syscontainer-generator");
 
-/// What one run did: files by relative path, messages, exit status.
-#[derive(Debug, PartialEq)]
+/// What one run did.
+#[derive(PartialEq)]
 struct Outcome {
+    /// Files by relative path; the content of a symlink is its target.
     files: BTreeMap<String, String>,
     stderr: String,
+    /// The exit status, or the signal, as one line.
     status: String,
+}
+
+impl Outcome {
+    /// Everything by the name that a case has for it.
+    fn parts(&self) -> BTreeMap<String, &str> {
+        let files = self.files.iter().map(|(name, content)| (format!("expected/{name}"), content.as_str()));
+        files.chain([("stderr".into(), &*self.stderr), ("status".into(), &*self.status)]).collect()
+    }
+
+    /// What is different in `actual`, as a unified diff per file; empty if nothing is.
+    fn differences(&self, actual: &Outcome) -> String {
+        let (expected, actual) = (self.parts(), actual.parts());
+        let mut names: Vec<_> = expected.keys().chain(actual.keys()).collect();
+        names.sort();
+        names.dedup();
+        let diff = |name: &String| unified_diff(name, expected.get(name).copied(), actual.get(name).copied());
+        names.into_iter().map(diff).collect()
+    }
+}
+
+/// Text as it is; what is not UTF-8 is escaped, which no expected file is.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().escape_ascii().to_string())
 }
 
 fn files_of(directory: &Path) -> BTreeMap<String, String> {
@@ -32,7 +64,7 @@ fn files_of(directory: &Path) -> BTreeMap<String, String> {
             let name = entry.path().strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
             let content = match fs::read_link(entry.path()) {
                 Ok(target) => target.to_str().unwrap().to_owned(),
-                Err(_) => fs::read_to_string(entry.path()).unwrap(),
+                Err(_) => text(fs::read(entry.path()).unwrap()),
             };
             files.insert(name, content);
         }
@@ -70,17 +102,23 @@ fn run(case: &Path, root: &Path) -> Outcome {
         command.env(key, value);
     }
     let output = command.output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(!out.path().join("early").exists() && !out.path().join("late").exists());
-    let stderr = String::from_utf8(output.stderr).unwrap();
     let mut files = files_of(&normal);
-    if !stdout.is_empty() {
-        files.insert("stdout".into(), stdout);
+    if !output.stdout.is_empty() {
+        files.insert("stdout".into(), text(output.stdout));
+    }
+    // Nothing of ours goes there.
+    for other in ["early", "late"] {
+        if out.path().join(other).exists() {
+            files.insert(other.into(), "a directory\n".into());
+        }
     }
     Outcome {
         files,
-        stderr: stderr.replace(normal.to_str().unwrap(), "OUT"),
-        status: format!("{}\n", output.status.code().unwrap()),
+        stderr: text(output.stderr).replace(normal.to_str().unwrap(), "OUT"),
+        status: match output.status.code() {
+            Some(code) => format!("{code}\n"),
+            None => format!("signal {}\n", output.status.signal().unwrap()),
+        },
     }
 }
 
@@ -118,23 +156,43 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// What is wrong with a case; empty if nothing is.
+fn differences_of(case: &Path) -> String {
+    let name = Path::new("tests/generator").join(case.file_name().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    copy(&case.join("tree"), root.path());
+    let outcome = run(case, root.path());
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        update(case, &outcome);
+    }
+    let mut report = expected(case).differences(&outcome);
+    if !report.is_empty() {
+        report = format!("\n{}:\n{report}", name.display());
+    }
+    // At boot /var is not mounted, at a reload it is: both must give the same.
+    let deployment = root.path().join("var/lib/containers/atomic/good.0");
+    fs::create_dir_all(&deployment).unwrap();
+    fs::write(deployment.join("info"), "{}").unwrap();
+    symlink("good.0", root.path().join("var/lib/containers/atomic/good")).unwrap();
+    let differences = outcome.differences(&run(case, root.path()));
+    if !differences.is_empty() {
+        report += &format!("\n{}, without (-) and with (+) /var:\n{differences}", name.display());
+    }
+    report
+}
+
 #[test]
 fn golden() {
-    for case in cases() {
-        let root = tempfile::tempdir().unwrap();
-        copy(&case.join("tree"), root.path());
-        let outcome = run(&case, root.path());
-        if std::env::var_os("UPDATE_EXPECTED").is_some() {
-            update(&case, &outcome);
-        }
-        assert_eq!(outcome, expected(&case), "{}", case.display());
-        // At boot /var is not mounted, at a reload it is: both must give the same.
-        let deployment = root.path().join("var/lib/containers/atomic/good.0");
-        fs::create_dir_all(&deployment).unwrap();
-        fs::write(deployment.join("info"), "{}").unwrap();
-        symlink("good.0", root.path().join("var/lib/containers/atomic/good")).unwrap();
-        assert_eq!(run(&case, root.path()), outcome, "{} with /var", case.display());
-    }
+    let cases = cases();
+    let reports = cases.iter().map(|case| differences_of(case)).filter(|report| !report.is_empty());
+    let failures: Vec<String> = reports.collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases failed:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.concat()
+    );
 }
 
 /// Whatever a registration holds, the generator ends, and a good one beside it is converted.
@@ -160,10 +218,16 @@ fn damaged_registrations_hide_nothing() {
         }
         fs::write(attached.join("bad.json"), &bad).unwrap();
         let outcome = run(&case, root.path());
+        let shown = String::from_utf8_lossy(&bad);
         for (name, content) in &expected {
-            assert_eq!(outcome.files.get(name), Some(content), "{}", String::from_utf8_lossy(&bad));
+            let difference = unified_diff(name, Some(content), outcome.files.get(name).map(String::as_str));
+            assert!(difference.is_empty(), "beside this registration:\n{shown}\n{difference}");
         }
         let body = outcome.files.get("bad.service.d/00-syscontainer.conf");
-        assert!(bad.is_empty() || body.is_some_and(|b| b.contains("bad (broken: ")), "{}", outcome.stderr);
+        assert!(
+            bad.is_empty() || body.is_some_and(|b| b.contains("bad (broken: ")),
+            "this registration is not called broken:\n{shown}\non stderr:\n{}",
+            outcome.stderr
+        );
     }
 }

@@ -137,25 +137,36 @@ fn finds_the_planted_mistake_only() {
             let directory = TempDir::new().unwrap();
             let Some(target) = make(&rule, kind, directory.path()) else { continue };
             let (status, found) = findings(&target);
-            let names: Vec<_> =
-                found.iter().map(|(rule, severity, _)| (rule.clone(), severity.clone())).collect();
-            let expected = if kind == "bad" { vec![(rule.clone(), severity.clone())] } else { vec![] };
+            let mut problems = Vec::new();
+            let names: Vec<_> = found.iter().map(|(rule, severity, _)| (&**rule, &**severity)).collect();
+            let expected = if kind == "bad" { vec![(&*rule, &*severity)] } else { vec![] };
             if names != expected {
-                wrong.push(format!("{rule}/{kind}: {found:#?}"));
-                continue;
+                problems.push(format!("expected to be found: {expected:?}; found: {names:?}"));
             }
-            for (_, _, line) in &found {
-                assert!(
-                    line.contains(&format!(": {severity}: ")) && line.ends_with(&format!(" [{rule}]")),
-                    "{line}"
-                );
+            if found.iter().any(|(rule, severity, line)| {
+                !line.contains(&format!(": {severity}: ")) || !line.ends_with(&format!(" [{rule}]"))
+            }) {
+                problems.push("a line is not '…: SEVERITY: … [RULE]'".into());
             }
             let fails = kind == "bad" && severity == "error";
-            assert_eq!(status, Some(i32::from(fails)), "{rule}/{kind}");
+            if status != Some(i32::from(fails)) {
+                problems.push(format!("the exit status is {status:?}"));
+            }
             if kind == "bad" {
-                assert_eq!(lint(&["--strict", &target]).status.code(), Some(1), "{rule}");
+                let strict = lint(&["--strict", &target]);
+                if strict.status.code() != Some(1) {
+                    problems.push(format!("with --strict, the exit status is {:?}", strict.status.code()));
+                }
                 let skipped = lint(&["--strict", &format!("--skip={rule}"), &target]);
-                assert_eq!((skipped.status.code(), skipped.stdout.len()), (Some(0), 0), "{rule}");
+                if (skipped.status.code(), skipped.stdout.len()) != (Some(0), 0) {
+                    let text = String::from_utf8_lossy(&skipped.stdout);
+                    problems
+                        .push(format!("with --skip, the exit status is {:?}: {text}", skipped.status.code()));
+                }
+            }
+            if !problems.is_empty() {
+                let lines: String = found.iter().map(|(_, _, line)| format!("\n    {line}")).collect();
+                wrong.push(format!("tests/lint/{rule}/{kind}: {}{lines}", problems.join("; ")));
             }
         }
     }
@@ -186,7 +197,9 @@ fn places_are_those_in_the_template() {
         let text = String::from_utf8(output.stdout).unwrap();
         let expected = format!("{}/{place}", sources.display());
         if !text.lines().any(|line| line.starts_with(&expected)) {
-            wrong.push(format!("{rule}: {expected}\n{text}"));
+            wrong.push(format!(
+                "{rule}: expected a line that begins with\n{expected}\nbut these came:\n{text}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -197,7 +210,6 @@ fn places_are_those_in_the_template() {
 fn variations() {
     const CONFIG: &str = "config.json.template";
     const SERVICE: &str = "service.template";
-    let mount = |text: &str| format!("\"source\": \"proc\"}},\n{text}");
     let mut wrong = Vec::new();
     for (file, from, to, rules) in [
         (
@@ -249,22 +261,34 @@ fn variations() {
         ("Dockerfile", "FROM", "# escape=`\nFROM", &[]),
         ("Dockerfile", "COPY config", "COPY --chown=0:0 ./config", &[]),
     ] {
-        let directory = TempDir::new().unwrap();
-        let sources = directory.path().join("sources");
-        copy(&tests().join("lint-base"), &sources);
-        let text = fs::read_to_string(sources.join(file)).unwrap();
-        assert!(text.contains(from), "{from}");
-        fs::write(sources.join(file), text.replacen(from, to, 1)).unwrap();
-        let output = lint(&["--json", "--skip=no-git", sources.to_str().unwrap()]);
-        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let mut names: Vec<&str> =
-            found.as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap()).collect();
-        names.sort();
+        let (names, printed) = vary(file, from, to);
         if names != rules {
-            wrong.push(format!("{file}: {to}: {found:#}"));
+            wrong
+                .push(format!("{file}, {from:?} is {to:?}: expected {rules:?}, found {names:?}:\n{printed}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A mount after that of /proc.
+fn mount(text: &str) -> String {
+    format!("\"source\": \"proc\"}},\n{text}")
+}
+
+/// The rules that the good sources break once a text of one of their files is another, sorted, and what is printed then.
+fn vary(file: &str, from: &str, to: &str) -> (Vec<String>, String) {
+    let directory = TempDir::new().unwrap();
+    let sources = directory.path().join("sources");
+    copy(&tests().join("lint-base"), &sources);
+    let text = fs::read_to_string(sources.join(file)).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(sources.join(file), text.replacen(from, to, 1)).unwrap();
+    let output = lint(&["--json", "--skip=no-git", sources.to_str().unwrap()]);
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut names: Vec<String> = found.iter().map(|f| f["rule"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    let printed = lint(&["--skip=no-git", sources.to_str().unwrap()]).stdout;
+    (names, String::from_utf8(printed).unwrap())
 }
 
 /// What others begin with.

@@ -14,19 +14,27 @@ mod layout;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use syscontainers::image::tree::Tree;
 
 use host::{Host, contents, listing, xattr};
 use layout::{Item, Layer, Layout, dir, file, gzip, hard_link, open_tar, symlink, tar};
 
-#[test]
-fn files_survive_as_they_were_packed() {
-    let Some(host) = Host::new() else { return };
-    let sizes = [0, 1, 511, 512, 513, 65535, 65536, 65537, 262144, 5 << 20];
-    let bytes = |size: usize| (0..size).map(|n| (n * n / 7) as u8).collect::<Vec<_>>();
-    let (long, longest) = ("l".repeat(100), "x".repeat(255));
-    let deep = format!("{}/{}/{}", "d".repeat(90), "e".repeat(120), "f".repeat(250));
+/// Sizes around those of blocks and buffers.
+const SIZES: [usize; 10] = [0, 1, 511, 512, 513, 65535, 65536, 65537, 262144, 5 << 20];
+
+fn bytes(size: usize) -> Vec<u8> {
+    (0..size).map(|n| (n * n / 7) as u8).collect()
+}
+
+/// A path of 462 bytes.
+fn deep() -> String {
+    format!("{}/{}/{}", "d".repeat(90), "e".repeat(120), "f".repeat(250))
+}
+
+/// One of everything that a layer may hold.
+fn everything() -> Vec<Item> {
     let mut items = vec![
         dir("./").mode(0o750).owner(7, 8),
         dir("dir").mode(0o1777).owner(5, 6).xattr("user.d", "on a directory"),
@@ -53,15 +61,31 @@ fn files_survive_as_they_were_packed() {
         file("implicit/file", "i"),
         Item::new(b'\0', "old-style"),
         Item::new(b'7', "contiguous"),
-        file(&long, "100"),
-        file(&longest, "255").gnu(),
-        file(format!("{longest}/below").replace('x', "y"), "255"),
-        file(&deep, "deep"),
+        file("l".repeat(100), "100"),
+        file("x".repeat(255), "255").gnu(),
+        file(format!("{}/below", "y".repeat(255)), "255"),
+        file(deep(), "deep"),
         dir("again").mode(0o700),
         dir("again/").mode(0o711),
     ];
-    items.extend(sizes.iter().map(|size| file(format!("size-{size}"), bytes(*size))));
-    let root = host.unpack("image", &Layout::new([Layer::of(&items)]));
+    items.extend(SIZES.map(|size| file(format!("size-{size}"), bytes(size))));
+    items
+}
+
+#[test]
+fn files_survive_as_they_were_packed() {
+    let Some(host) = Host::new() else { return };
+    let root = host.unpack("image", &Layout::new([Layer::of(&everything())]));
+    check_metadata(&root);
+    check_contents(&root);
+    let (store, found) = (host.store(), host.store().find(&host.name("image")).unwrap());
+    assert_eq!(store.tree(&found).read("dir/owned").unwrap().as_deref(), Some(&b"x"[..]));
+    assert_eq!(store.tree(&found).read("/none/such").unwrap(), None);
+    assert!(store.tree(&found).read("absolute").is_err() && store.tree(&found).read("dir").is_err());
+    host.fsck();
+}
+
+fn check_metadata(root: &Path) {
     let at = |name: &str| root.join(name).symlink_metadata().unwrap();
     let is = |name: &str, mode: u32, uid: u32, gid: u32| {
         let is = at(name);
@@ -88,6 +112,9 @@ fn files_survive_as_they_were_packed() {
     assert_eq!(xattr(&root.join("labelled"), "trusted.overlay.opaque"), None);
     assert!(at("one").ino() == at("two").ino() && at("one").ino() == at("dir/three").ino());
     is("two", 0o600, 3, 4);
+}
+
+fn check_contents(root: &Path) {
     for (name, target) in [
         ("absolute", "/etc/passwd".to_owned()),
         ("dangling", "../../nowhere".into()),
@@ -104,21 +131,16 @@ fn files_survive_as_they_were_packed() {
         (" blank\ttab\nline\\", "odd"),
         ("old-style", ""),
         ("contiguous", ""),
-        (&long, "100"),
-        (&longest, "255"),
+        (&"l".repeat(100), "100"),
+        (&"x".repeat(255), "255"),
         (&format!("{}/below", "y".repeat(255)), "255"),
-        (&deep, "deep"),
+        (&deep(), "deep"),
     ] {
         assert_eq!(fs::read_to_string(root.join(name)).unwrap(), content, "{name}");
     }
-    for size in sizes {
+    for size in SIZES {
         assert!(fs::read(root.join(format!("size-{size}"))).unwrap() == bytes(size), "{size} bytes");
     }
-    let (store, found) = (host.store(), host.store().find(&host.name("image")).unwrap());
-    assert_eq!(store.tree(&found).read("dir/owned").unwrap().as_deref(), Some(&b"x"[..]));
-    assert_eq!(store.tree(&found).read("/none/such").unwrap(), None);
-    assert!(store.tree(&found).read("absolute").is_err() && store.tree(&found).read("dir").is_err());
-    host.fsck();
 }
 
 /// `cap_net_bind_service=ep`, as the kernel has it.
@@ -280,12 +302,21 @@ fn refuse(host: &Host, case: &str, layout: &Layout) -> String {
     line.to_owned()
 }
 
+/// Refuses an image for each list of items, which is in its second layer, with the cause in the message.
+fn refuse_archives<const N: usize>(host: &Host, cases: [(&str, Vec<Item>, &str); N]) {
+    for (case, items, cause) in cases {
+        let layout = Layout::new([Layer::of(&[dir("d"), file("d/f", "")]), Layer::plain(&tar(&items))]);
+        let line = refuse(host, case, &layout);
+        assert!(line.contains(cause), "{case}: {line}");
+    }
+    host.fsck();
+}
+
 #[test]
-fn hostile_archives_are_refused() {
+fn hostile_paths_are_refused() {
     let Some(host) = Host::new() else { return };
     let canary = host.path("canary/x");
-    let huge = |size: &[u8]| file("huge", "little").raw(124, size);
-    for (case, items, cause) in [
+    let cases = [
         ("parent", vec![file("../x", "")], "'..'"),
         ("parent within", vec![file("a/../../x", "")], "'..'"),
         ("parent at the end", vec![dir("a/..")], "'..'"),
@@ -333,6 +364,20 @@ fn hostile_archives_are_refused() {
             "not a file of this layer",
         ),
         ("forged letters", vec![file("\u{202e}\u{85}\u{2028}/..", "")], "'..'"),
+        ("file for the root", vec![file("./", "x")], "root directory"),
+        ("symlink for the root", vec![symlink("/", "/etc")], "root directory"),
+        ("nameless", vec![file("", "x")], "root directory"),
+        ("whiteout of its directory", vec![file("d/.wh..", "")], "cannot remove \".\""),
+        ("whiteout of its parent", vec![file("d/.wh...", "")], "cannot remove \"..\""),
+    ];
+    refuse_archives(&host, cases);
+}
+
+#[test]
+fn hostile_headers_are_refused() {
+    let Some(host) = Host::new() else { return };
+    let huge = |size: &[u8]| file("huge", "little").raw(124, size);
+    let cases = [
         ("claims 8 GiB", vec![huge(b"77777777777\0")], "ends after 1536 of"),
         ("claims 8 EiB", vec![huge(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff")], ""),
         ("claims less than nothing", vec![huge(&[0xff; 12])], ""),
@@ -349,17 +394,8 @@ fn hostile_archives_are_refused() {
         ("sparse", vec![file("x", "").pax("GNU.sparse.major", "1")], "sparse"),
         ("sparse, GNU", vec![Item::new(b'S', "x").gnu()], "unsupported type"),
         ("unknown type", vec![Item::new(b'Z', "x")], "unsupported type"),
-        ("file for the root", vec![file("./", "x")], "root directory"),
-        ("symlink for the root", vec![symlink("/", "/etc")], "root directory"),
-        ("nameless", vec![file("", "x")], "root directory"),
-        ("whiteout of its directory", vec![file("d/.wh..", "")], "cannot remove \".\""),
-        ("whiteout of its parent", vec![file("d/.wh...", "")], "cannot remove \"..\""),
-    ] {
-        let layout = Layout::new([Layer::of(&[dir("d"), file("d/f", "")]), Layer::plain(&tar(&items))]);
-        let line = refuse(&host, case, &layout);
-        assert!(line.contains(cause), "{case}: {line}");
-    }
-    host.fsck();
+    ];
+    refuse_archives(&host, cases);
 }
 
 #[test]
@@ -418,6 +454,15 @@ fn blobs_that_are_not_what_they_should_be_are_refused() {
     ] {
         refuse(&host, case, &Layout::new([layer]));
     }
+    host.fsck();
+    // And the right one is taken after all of these.
+    assert!(host.unpack("image", &Layout::new([good])).join("a").exists());
+}
+
+#[test]
+fn configurations_that_are_not_what_they_should_be_are_refused() {
+    let Some(host) = Host::new() else { return };
+    let (good, other) = (Layer::of(&[file("a", "")]), layout::digest(b"other"));
     let with = |config: &str| Layout { config: Some(config.into()), ..Layout::new([good.clone()]) };
     let ids = |ids: &[&String]| Layout {
         diff_ids: Some(ids.iter().map(|id| id.to_string()).collect()),
@@ -439,7 +484,6 @@ fn blobs_that_are_not_what_they_should_be_are_refused() {
         refuse(&host, case, &layout);
     }
     host.fsck();
-    // And the right one is taken after all of these.
     assert!(host.unpack("image", &Layout::new([good])).join("a").exists());
 }
 

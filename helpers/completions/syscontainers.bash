@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Bash completion of all programs; bash-completion finds it under the name of each. What a program takes is asked of the program,
-# with --help=table, so that it is never out of date.
+# Bash completion of all programs; bash-completion finds it by the name of each. Options are read from the output of
+# --help=table, so that they are never out of date.
 
-# _syscontainers_candidates KIND BEGIN [--root=DIR]: what of that kind begins so, one a line.
+# _syscontainers_candidates KIND BEGIN [--root=DIR]: the values of that kind that begin with BEGIN, one per line.
 _syscontainers_candidates() {
     local kind=$1 begin=$2 word
     shift 2
@@ -12,14 +12,14 @@ _syscontainers_candidates() {
         container) syscontainer-list --quiet "$@" 2>/dev/null ;;
         image) syscontainer-images --quiet "$@" 2>/dev/null ;;
         words\ *) tr ' ' '\n' <<<"${kind#words }" ;;
-    # No 'compgen -W': it expands what it is given.
+    # Not with 'compgen -W', which expands its argument.
     esac | while IFS= read -r word; do
         if [[ $word == "$begin"* ]]; then printf '%s\n' "$word"; fi
     done
 }
 
 _syscontainers() {
-    # The word as it was typed, which COMP_WORDS has in pieces.
+    # The current word as it was typed; COMP_WORDS has it in pieces.
     local line=${COMP_LINE:0:COMP_POINT} current='' previous
     local -a words options=() where=()
     read -ra words <<<"$line"
@@ -54,7 +54,7 @@ _syscontainers() {
         file | directory) compopt -o filenames ;;
         *) [[ ${COMPREPLY[0]-} != *[=:/] ]] || compopt -o nospace ;;
     esac
-    # Bash replaces what is after the last character that breaks words.
+    # Bash replaces only what follows the last word break.
     COMPREPLY=("${COMPREPLY[@]/#/"$head"}")
     COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*["$COMP_WORDBREAKS"]}"}"}")
 } && complete -F _syscontainers "${BASH_SOURCE[0]##*/}"

@@ -1,5 +1,5 @@
-# Fish completion of all programs; fish finds it under the name of each. What a program takes is asked of the program, with
-# --help=table, so that it is never out of date.
+# Fish completion of all programs; fish finds it by the name of each. Options are read from the output of --help=table, so that
+# they are never out of date.
 
 function __syscontainers_candidates
     switch $argv[1]
@@ -14,7 +14,7 @@ function __syscontainers_candidates
     end
 end
 
-# Whether an option is given.
+# Whether the command line has an option.
 function __syscontainers_given
     string match -qr -- '^--'$argv[1]'(=.*)?$' (commandline -opc)
 end

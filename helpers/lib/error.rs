@@ -18,27 +18,27 @@ pub struct Error {
     kind: Kind,
 }
 
-/// Kinds of failures that callers can distinguish by the exit status of the program.
+/// Kinds of failures that callers distinguish, by the exit status of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Something failed: 1.
     #[default]
     Failure,
-    /// The program was called in a way that can never work: 2.
+    /// A usage error, a call that can never work: 2.
     Usage,
-    /// What the caller named does not exist: 3.
+    /// What was named does not exist: 3.
     NotFound,
-    /// A new deployment failed, and the old one is current again: 4.
+    /// A new deployment failed, and the switch was reverted: 4.
     Reverted,
 }
 
 impl Error {
-    /// An error without a further cause.
+    /// An error without a cause.
     pub fn new(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Failure }
     }
 
-    /// The caller asked for something that can never work: exit status 2 instead of 1.
+    /// A usage error: exit status 2 instead of 1.
     pub fn usage(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Usage }
     }
@@ -48,7 +48,7 @@ impl Error {
         Error { what: what.into(), cause: None, kind: Kind::NotFound }
     }
 
-    /// A new deployment failed, and the switch to it was reverted.
+    /// A new deployment failed, and the switch was reverted.
     pub fn reverted(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Reverted }
     }
@@ -58,7 +58,7 @@ impl Error {
         self.kind
     }
 
-    /// Whether the program was called wrongly, rather than failed.
+    /// Whether it is a usage error.
     pub fn is_usage(&self) -> bool {
         self.kind == Kind::Usage
     }

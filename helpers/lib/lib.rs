@@ -1,7 +1,7 @@
 //! The code that the programs of this package share. Programs are verbs and stay thin; the modules here are nouns.
 //!
 //! Folders are layers. The modules of a folder may import each other and those of the folders listed here, no others,
-//! and never in a circle; `tests/imports.rs` checks every `use` against this table.
+//! and never in a circle; `tests/structure.rs` checks every `use` against this table.
 //!
 //! | folder | what it is about | it may import |
 //! |---|---|---|

@@ -3,28 +3,25 @@
 # Rows of tests/atomic.md: 2.A8, 4.33, a.
 . "$(dirname "$0")/lib.sh"
 
-handler='trap \"exit 0\" TERM; sleep 1000 & wait'
-host_pid='{"type":"ipc"},{"type":"mount"}'
-host_usr='{"destination":"/usr","type":"bind","source":"/usr","options":["bind","ro"]},
-    {"destination":"/lib","type":"bind","source":"/usr/lib","options":["bind","ro"]},
-    {"destination":"/lib64","type":"bind","source":"/usr/lib64","options":["bind","ro"]}'
-notify() { echo "[\"/bin/sh\",\"-c\",\"trap \\\"exit 0\\\" TERM; sleep 0.5; /usr/bin/systemd-notify $1; sleep 1000 & wait\"]"; }
+# Programs of this host, for payloads that notify.
+host_usr=('--mount=/usr:/usr:bind,ro' '--mount=/usr/lib:/lib:bind,ro' '--mount=/usr/lib64:/lib64:bind,ro')
+notifies() { until_stopped "sleep 0.5; /usr/bin/systemd-notify $1"; }
 
 say 'images'
 exports true '["true"]'
-exports seven '["sh","-c","exit 7"]'
+exports seven "$(shell_args 'exit 7')"
 exports missing '["/nonexistent"]'
-exports task '["sh","-c","echo did it"]' 'Type=oneshot'
-exports badtask '["sh","-c","exit 3"]' 'Type=oneshot'
-exports kept '["true"]' $'Type=oneshot\nRemainAfterExit=yes'
-exports polite "[\"sh\",\"-c\",\"echo begins; $handler\"]" 'Restart=on-failure'
-exports deaf '["sh","-c","while :; do sleep 1; done"]' 'Restart=on-failure'
-exports tells "$(notify '--ready --status=up')" 'Type=notify' '' "$host_usr"
-exports tellshost "$(notify '--ready --status=up')" 'Type=notify' "$host_pid" "$host_usr"
-exports lies "$(notify 'MAINPID=1 READY=1')" 'Type=notify' '' "$host_usr"
-exports dies '["sh","-c","exit 4"]' 'Type=notify'
-exports someone "[\"sh\",\"-c\",\"$handler\"]" $'User=daemon\nExecStartPre=/bin/sh -c "id -un"'
-exports pidfile "[\"sh\",\"-c\",\"$handler\"]" 'PIDFile=$PIDFILE'
+exports task "$(shell_args 'echo did it')" --unit='Type=oneshot'
+exports badtask "$(shell_args 'exit 3')" --unit='Type=oneshot'
+exports kept '["true"]' --unit=$'Type=oneshot\nRemainAfterExit=yes'
+exports polite "$(until_stopped 'echo begins')" --unit='Restart=on-failure'
+exports deaf "$(shell_args 'while :; do sleep 1; done')" --unit='Restart=on-failure'
+exports tells "$(notifies '--ready --status=up')" --unit='Type=notify' "${host_usr[@]}"
+exports tellshost "$(notifies '--ready --status=up')" --unit='Type=notify' --namespaces=ipc,mount "${host_usr[@]}"
+exports lies "$(notifies 'MAINPID=1 READY=1')" --unit='Type=notify' "${host_usr[@]}"
+exports dies "$(shell_args 'exit 4')" --unit='Type=notify'
+exports someone "$(until_stopped)" --unit=$'User=daemon\nExecStartPre=/bin/sh -c "id -un"'
+exports pidfile "$(until_stopped)" --unit='PIDFile=$PIDFILE'
 exports native '["true"]'
 cat >"$WORK/native/exports/service.template" <<'END'
 [Service]
@@ -34,7 +31,7 @@ ExecStart=/bin/sh -c 'sleep 1000 & echo $$$$! >/run/native.pid'
 END
 names='true seven missing task badtask kept polite deaf tells tellshost lies dies someone pidfile native'
 for name in $names; do build_image "$name" "$WORK/$name"; done
-for name in $names; do syscontainer-pull --quiet "$REGISTRY/$name" >/dev/null; done
+for name in $names; do pull_image "$name"; done
 
 # clean NAME: nothing is left of a container that does not run.
 clean() {
@@ -43,14 +40,11 @@ clean() {
     ok "nothing is left of $1"
 }
 
-restarted() { [ "$(unit_property "$1" NRestarts)" = "$2" ]; }
-said() { journal_of "$1" | grep -x "$2"; }
-
 for runtime in crun runc; do
     path=$(command -v "$runtime")
     say "$runtime"
     for name in $names; do
-        syscontainer-checkout --name="$name-$runtime" --runtime="$path" "$REGISTRY/$name" >/dev/null 2>&1
+        checkout --name="$name-$runtime" --runtime="$path" "$REGISTRY/$name"
     done
 
     say 'payloads that end'
@@ -75,12 +69,12 @@ for runtime in crun runc; do
     say 'a payload that handles its stop signal'
     check 'it starts' systemctl start "polite-$runtime"
     expect 'active running success' state "polite-$runtime"
-    expect 'sh sleep' processes "polite-$runtime"
+    expect_soon 'sh sleep' processes "polite-$runtime"
     expect sh cat "/proc/$(unit_property "polite-$runtime" MainPID)/comm"
     expect_like "^0::.*/polite-$runtime.service" cat "/proc/$(unit_property "polite-$runtime" MainPID)/cgroup"
-    wait_for 'its output is in the journal of the unit' said "polite-$runtime" begins
+    wait_for 'its output is in the journal of the unit' journal_has "polite-$runtime" '^begins$'
     kill -KILL "$(unit_property "polite-$runtime" MainPID)"
-    wait_for 'it is restarted after SIGKILL' restarted "polite-$runtime" 1
+    wait_for 'it is restarted after SIGKILL' unit_has "polite-$runtime" NRestarts 1
     expect 'active running success' state "polite-$runtime"
     check 'it stops' systemctl stop "polite-$runtime"
     expect 'inactive dead success' state "polite-$runtime"
@@ -88,8 +82,9 @@ for runtime in crun runc; do
 
     say 'one that does not'
     systemctl start "deaf-$runtime"
-    check 'it is killed at once' timeout 5 systemctl stop "deaf-$runtime"
+    check 'it is killed at once' systemctl stop "deaf-$runtime"
     expect 'inactive dead success' state "deaf-$runtime"
+    expect_no '[Tt]imed out' journal_of "deaf-$runtime"
     systemctl start "deaf-$runtime"
     check 'and restarts' systemctl restart "deaf-$runtime"
     systemctl stop "deaf-$runtime"
@@ -100,7 +95,7 @@ for runtime in crun runc; do
         check 'the start waits for READY' systemctl start "$name-$runtime"
         expect 'active running success' state "$name-$runtime"
         expect up unit_property "$name-$runtime" StatusText
-        expect 'sh sleep' processes "$name-$runtime"
+        expect_soon 'sh sleep' processes "$name-$runtime"
         systemctl stop "$name-$runtime"
         expect 'inactive dead success' state "$name-$runtime"
         clean "$name-$runtime"

@@ -4,9 +4,8 @@
 
 rounds=15
 [ -z "$LONG" ] || rounds=100
-exports polite '["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]'
-build_image polite "$WORK/polite"
-syscontainer-pull --quiet "$REGISTRY/polite" >/dev/null
+exports polite "$(until_stopped)"
+build_and_pull polite
 
 # Stops itself at the Nth call that talks to someone; -f would kill the runtime too.
 for runtime in crun runc; do
@@ -25,7 +24,7 @@ for runtime in crun runc; do
         systemctl start "$runtime" >/dev/null 2>&1 || true
         case $(state "$runtime") in
             'active running success')
-                [ "$(processes "$runtime")" = 'sh sleep' ] || fail "round $round: active, with $(processes "$runtime")"
+                soon 'sh sleep' processes "$runtime" || fail "round $round: active, with $(processes "$runtime")"
                 running=$((running + 1))
                 ;;
             failed*) failed=$((failed + 1)) ;;

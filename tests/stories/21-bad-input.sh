@@ -3,33 +3,17 @@
 # Rows of tests/atomic.md: 1.07, 1.08, 2.04, 2.05, 2.09, 4.05, 4.21, 4.22, 4.23, 4.33, 4.36, d, h, o.
 . "$(dirname "$0")/lib.sh"
 
-sleeping='["sh","-c","trap \"exit 0\" TERM; sleep 1000 & wait"]'
 base=$REGISTRY/base
-exports base "$sleeping"
+exports base "$(until_stopped)"
 build_image base "$WORK/base"
 syscontainer-pull --quiet "$base" >/dev/null
-syscontainer-checkout "$base" >/dev/null 2>&1
+checkout "$base"
 snapshot >"$WORK/before"
 
-# bad STATUS ERE COMMAND…
+# bad STATUS ERE COMMAND…: it fails, and nothing is changed.
 bad() {
     run_fails "$@"
     unchanged "$WORK/before"
-}
-
-# bad_image NAME ERE [OPTION…]: checkout of $WORK/NAME fails.
-bad_image() {
-    local name=$1 pattern=$2
-    shift 2
-    build_image "$name" "$WORK/$name"
-    syscontainer-pull --quiet "$REGISTRY/$name" >/dev/null
-    bad 1 "$pattern" syscontainer-checkout "$@" "$REGISTRY/$name"
-}
-
-# with_template NAME: as exports, with the configuration as a template.
-with_template() {
-    exports "$1" "$sleeping"
-    mv "$WORK/$1/exports/config.json" "$WORK/$1/exports/config.json.template"
 }
 
 say 'pull'
@@ -45,7 +29,8 @@ bad 1 'cannot pull x:latest: .*/nonexistent/x' syscontainer-pull oci:/nonexisten
 bad 1 'cannot read /nonexistent.tar: No such file' syscontainer-pull docker-archive:/nonexistent.tar
 bad 1 'cannot create the image store /proc/store' syscontainer-pull --repo=/proc/store "$base"
 # shellcheck disable=SC2016 # for the inner shell
-bad 1 'cannot run skopeo: .*install' unshare --mount bash -c 'mount --bind /dev/null /usr/bin/skopeo && exec syscontainer-pull "$1"' - "$base"
+bad 1 'cannot run skopeo: .*install' unshare --mount bash -c '
+    mount --bind /dev/null /usr/bin/skopeo && exec syscontainer-pull "$1"' - "$base"
 
 say 'the command line of checkout'
 bad 2 'missing IMAGE' syscontainer-checkout
@@ -77,10 +62,10 @@ snapshot >"$WORK/before"
 bad 1 'taken.service' syscontainer-checkout --name=taken --replace-unit "$base"
 rm /etc/systemd/system/taken.service
 hello_world
-syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
+pull_image hello-world
 echo '# theirs' >/etc/tmpfiles.d/taken.conf
 snapshot >"$WORK/before"
-bad 1 '/etc/tmpfiles.d/taken.conf is another' syscontainer-checkout --name=taken "$REGISTRY/hello-world"
+bad 1 '/etc/tmpfiles.d/taken.conf belongs to something else' syscontainer-checkout --name=taken "$REGISTRY/hello-world"
 rm /etc/tmpfiles.d/taken.conf
 mkdir /var/lib/containers/atomic/taken
 snapshot >"$WORK/before"
@@ -89,16 +74,18 @@ rmdir /var/lib/containers/atomic/taken
 snapshot >"$WORK/before"
 
 say 'values'
-with_template missing
+exports missing "$(until_stopped)" --template
 sed -i 's/"cwd": "\/"/"cwd": "$A", "hostname": "${B}"/' "$WORK/missing/exports/config.json.template"
 sed -i 's/^Description=.*/& $C/' "$WORK/missing/exports/service.template"
-bad_image missing 'exports/service.template:2:30: no value for C; exports/config.json.template:3:[0-9]*: no value for A; .*no value for B; give each missing value with --set NAME=VALUE'
+bad_image missing 'exports/service.template:2:30: no value for C; exports/config.json.template:3:[0-9]*: no value for A; '\
+'.*no value for B; give each missing value with --set NAME=VALUE'
 bad 1 'no value for A; [^ ]* no value for B; give' syscontainer-checkout --set C=c "$REGISTRY/missing"
-bad 1 'the value of C cannot stand here' syscontainer-checkout --set A=a --set B=b --set C=$'c\nExecStart=/bin/evil' "$REGISTRY/missing"
-with_template dollar
+bad 1 'the value of C cannot stand here' \
+    syscontainer-checkout --set A=a --set B=b --set C=$'c\nExecStart=/bin/evil' "$REGISTRY/missing"
+exports dollar "$(until_stopped)" --template
 sed -i 's/^Description=.*/Description=costs 5$/' "$WORK/dollar/exports/service.template"
 bad_image dollar "exports/service.template:2:20: invalid placeholder; write '[$][$]' for a dollar sign"
-with_template raw
+exports raw "$(until_stopped)" --template
 sed -i 's/"pid"}/"pid"} $MORE/' "$WORK/raw/exports/config.json.template"
 bad_image raw 'invalid JSON in exports/config.json.template, after substitution: .*line [0-9]+ column' --set MORE=nonsense
 bad 1 'the value of MORE cannot stand here' syscontainer-checkout --set 'MORE=}], "x": [{' "$REGISTRY/raw"
@@ -106,7 +93,7 @@ bad 1 'the value of MORE cannot stand here' syscontainer-checkout --set 'MORE=}]
 say 'configurations'
 # bad_config NAME SED ERE: the configuration of 'base', edited.
 bad_config() {
-    exports "$1" "$sleeping"
+    exports "$1" "$(until_stopped)"
     sed -i "$2" "$WORK/$1/exports/config.json"
     bad_image "$1" "$3"
 }
@@ -118,28 +105,29 @@ bad_config types 's/"cwd": "\/"/"cwd": 5/' 'not an OCI runtime configuration'
 bad_config broken '1s/{/[/' 'invalid JSON in exports/config.json'
 
 say 'units and manifests'
-exports section "$sleeping"
+exports section "$(until_stopped)"
 sed -i 's/\[Install\]/[Instal]/' "$WORK/section/exports/service.template"
 bad_image section 'exports/service.template: line [0-9]+: unknown section \[Instal\]'
-exports nostart "$sleeping"
+exports nostart "$(until_stopped)"
 sed -i '/^ExecStart=/d' "$WORK/nostart/exports/service.template"
 bad_image nostart 'ExecStart'
-exports manifest "$sleeping"
+exports manifest "$(until_stopped)"
 echo '{"defaultValues": []}' >"$WORK/manifest/exports/manifest.json"
 bad_image manifest 'exports/manifest.json'
-exports tmpfiles "$sleeping"
+exports tmpfiles "$(until_stopped)"
 echo '? /x' >"$WORK/tmpfiles/exports/tmpfiles.template"
-build_image tmpfiles "$WORK/tmpfiles"
-syscontainer-pull --quiet "$REGISTRY/tmpfiles" >/dev/null
+build_and_pull tmpfiles
 bad 1 'systemd-tmpfiles' syscontainer-checkout "$REGISTRY/tmpfiles"
 
 say 'targets that cannot be written'
-bad 1 'cannot create directory /proc/x' env ATOMIC_OSTREE_CHECKOUT_PATH=/proc/x ATOMIC_OSTREE_REPO=/var/lib/containers/atomic/.storage/ostree \
-    syscontainer-checkout --name=x "$base"
+bad 1 'cannot create directory /proc/x' \
+    env ATOMIC_OSTREE_CHECKOUT_PATH=/proc/x ATOMIC_OSTREE_REPO=$STORE syscontainer-checkout --name=x "$base"
 # shellcheck disable=SC2016 # for the inner shell
-bad 1 'Read-only file system' unshare --mount bash -c 'mount --bind /etc /etc && mount -o remount,bind,ro /etc && exec syscontainer-checkout --name=x "$1"' - "$base"
+bad 1 'Read-only file system' unshare --mount bash -c '
+    mount --bind /etc /etc && mount -o remount,bind,ro /etc && exec syscontainer-checkout --name=x "$1"' - "$base"
 # shellcheck disable=SC2016 # for the inner shell
-bad 1 'Read-only file system' unshare --mount bash -c 'mount -o remount,bind,ro /var/lib/containers && exec syscontainer-checkout --name=x "$1"' - "$base"
+bad 1 'Read-only file system' unshare --mount bash -c '
+    mount -o remount,bind,ro /var/lib/containers && exec syscontainer-checkout --name=x "$1"' - "$base"
 bad 1 'Permission denied' setpriv --reuid=65534 --clear-groups syscontainer-checkout --name=x "$base"
 
 say 'the other programs'

@@ -11,23 +11,22 @@ echo 'd /run/small 0755 - - -' >"$WORK/small/exports/tmpfiles.template"
 mkdir -p "$WORK/small/exports/hostfs/etc/small/sub"
 echo a >"$WORK/small/exports/hostfs/etc/small/sub/a"
 ln -s a "$WORK/small/exports/hostfs/etc/small/b"
-build_image small --bare "$WORK/small"
-syscontainer-pull --quiet "$REGISTRY/small" >/dev/null
+build_and_pull small --bare
 calls='rename renameat renameat2 symlink symlinkat link linkat mkdir mkdirat write pwrite64 fsync syncfs unlink unlinkat rmdir
     chmod fchmod fchown chown lchown copy_file_range flock ftruncate clone3 vfork wait4'
 install=(syscontainer-checkout "$REGISTRY/small")
 update=(syscontainer-checkout --update --set A=1 small)
-gone() {
+remove_all() {
     forget small
     rm -rf /etc/small
 }
 
-"${install[@]}" >/dev/null 2>&1
+quietly "${install[@]}" >/dev/null
 snapshot >"$WORK/installed"
-gone
-"${install[@]}" >/dev/null 2>&1
+remove_all
+quietly "${install[@]}" >/dev/null
 unchanged "$WORK/installed"
-gone
+remove_all
 snapshot >"$WORK/none"
 
 step=3
@@ -85,7 +84,8 @@ sweep_errors() {
                     break
                     ;;
                 1)
-                    [ "$(grep -vc 'uses A' "$WORK/.err")" = 1 ] || { shown "$WORK/.err"; fail "$error of $call $n: more than one line"; }
+                    [ "$(grep -vc 'uses A' "$WORK/.err")" = 1 ] ||
+                        { shown "$WORK/.err"; fail "$error of $call $n: more than one line"; }
                     say "$error of $call $n: $(cat "$WORK/.err")"
                     as_before
                     failures=$((failures + 1))
@@ -101,7 +101,7 @@ sweep_errors() {
 
 say 'an installation'
 before() {
-    gone
+    remove_all
     unchanged "$WORK/none"
 }
 after() { unchanged "$WORK/installed"; }
@@ -115,17 +115,15 @@ for error in ENOSPC EIO; do sweep_errors $error "${install[@]}"; done
 say 'an update'
 # Numbers of deployments are never used twice.
 snapshot_as() { snapshot | sed 's/small\.[0-9]*/small.N/g' | sort; }
-fresh() {
-    gone
-    "${install[@]}" >/dev/null 2>&1
+before() {
+    remove_all
+    quietly "${install[@]}" >/dev/null
 }
-fresh
+before
 snapshot_as >"$WORK/old"
-"${update[@]}" >/dev/null 2>&1
+quietly "${update[@]}" >/dev/null
 snapshot_as >"$WORK/new"
-same() { snapshot_as | diff -u "$WORK/$1" - >"$WORK/.diff" || { shown "$WORK/.diff"; fail "it is not as $1"; }; }
-before() { fresh; }
-after() { same new; }
-as_before() { same old; }
+after() { must 'it is not as after an update' same_as "$WORK/new" snapshot_as; }
+as_before() { must 'it is not as before' same_as "$WORK/old" snapshot_as; }
 sweep_kills "${update[@]}"
 sweep_errors ENOSPC "${update[@]}"

@@ -4,16 +4,17 @@
 #   rows 8.20, 8.21, 8.22, 8.23, 8.24, b, c, v.
 . "$(dirname "$0")/lib.sh"
 
-CO=/var/lib/containers/atomic
 mkdir -p /lib/modules /etc/sysconfig
 # Libraries of this host for payloads that notify.
 usr='{"destination":"/usr","type":"bind","source":"/usr","options":["rbind","ro","mode=755"]},
     {"destination":"/lib","type":"bind","source":"/usr/lib","options":["bind","ro"]},
     {"destination":"/lib64","type":"bind","source":"/usr/lib64","options":["bind","ro"]}'
-all_capabilities='"CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_KILL","CAP_NET_ADMIN","CAP_SYS_ADMIN","CAP_SYS_RESOURCE","CAP_AUDIT_READ","CAP_BLOCK_SUSPEND"'
+all_capabilities='"CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_KILL","CAP_NET_ADMIN","CAP_SYS_ADMIN",
+   "CAP_SYS_RESOURCE","CAP_AUDIT_READ","CAP_BLOCK_SUSPEND"'
 
-# image NAME ARGS: the files of one; config.json.template and service.template come from the standard input, apart by a line of dashes.
-image() {
+# templates NAME: the files of an image; config.json.template and service.template come from the standard input, apart by a line
+# of dashes.
+templates() {
     local to=$WORK/$1/exports
     mkdir -p "$to"
     cat >"$WORK/.in"
@@ -24,19 +25,10 @@ image() {
 both() {
     local name=$1 runtime
     shift
-    build_image "$name" "$WORK/$name"
-    syscontainer-pull --quiet "$REGISTRY/$name" >/dev/null
+    build_and_pull "$name"
     for runtime in crun runc; do
-        syscontainer-checkout --name="$name-$runtime" --runtime=/usr/bin/$runtime "$@" "$REGISTRY/$name" >/dev/null 2>"$WORK/messages" ||
-            { shown "$WORK/messages"; fail "checkout of $name"; }
+        checkout --name="$name-$runtime" --runtime=/usr/bin/$runtime "$@" "$REGISTRY/$name"
     done
-}
-# runs NAME: it starts, and stops.
-runs() {
-    check "$1 starts" timeout 30 systemctl start "$1"
-    expect 'active running success' state "$1"
-    check "$1 stops" systemctl stop "$1"
-    expect 'inactive dead success' state "$1"
 }
 # inside UNIT COMMAND…: the command in the namespaces of its payload.
 inside() {
@@ -48,23 +40,31 @@ inside() {
 
 say 'one that prepares others: flannel'
 # It writes a drop-in for another unit before it is ready, and takes it away when it ends.
-image network <<END
+templates network <<END
 {"ociVersion": "1.0.0", "platform": {"os": "linux", "arch": "amd64"},
  "process": {"terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/", "noNewPrivileges": false,
-  "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; printf '[Service]\\\\nEnvironment=NETWORK=\$NETWORK\\\\n' >/etc/systemd/system/engine.service.d/\$NAME.conf; NOTIFY_SOCKET=/dev/null true; systemd-notify --ready; sleep 1000 & wait"],
+  "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; sh /prepare.sh \$NETWORK \$NAME; systemd-notify --ready; sleep 1000 & wait"],
   "env": ["PATH=/usr/bin:/bin", "TERM=xterm", "NAME=\$NAME"],
-  "capabilities": {"bounding": [$all_capabilities], "permitted": [$all_capabilities], "inheritable": [$all_capabilities], "effective": [$all_capabilities], "ambient": [$all_capabilities]},
+  "capabilities": {
+   "bounding": [$all_capabilities],
+   "permitted": [$all_capabilities],
+   "inheritable": [$all_capabilities],
+   "effective": [$all_capabilities],
+   "ambient": [$all_capabilities]},
   "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]},
  "root": {"path": "rootfs", "readonly": true}, "hostname": "network",
  "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
   {"type": "bind", "source": "/dev", "destination": "/dev", "options": ["rbind", "rw", "mode=755"]},
-  {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+  {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+   "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
   {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
-  {"type": "bind", "source": "/etc/systemd/system/engine.service.d", "destination": "/etc/systemd/system/engine.service.d", "options": ["rbind", "rw", "mode=755"]},
+  {"type": "bind", "source": "/etc/systemd/system/engine.service.d", "destination": "/etc/systemd/system/engine.service.d",
+   "options": ["rbind", "rw", "mode=755"]},
   {"source": "\${RUN_DIRECTORY}/\${NAME}", "destination": "/run/network", "type": "bind", "options": ["rw", "rbind", "rprivate"]},
   {"destination": "/etc/resolv.conf", "type": "bind", "source": "/etc/sysconfig/network.conf", "options": ["ro", "rbind"]},
   $usr],
- "linux": {"rootfsPropagation": "rslave", "resources": {"devices": [{"allow": true, "access": "rwm"}]}, "namespaces": [{"type": "mount"}, {"type": "uts"}], "devices": null, "apparmorProfile": ""}}
+ "linux": {"rootfsPropagation": "rslave", "resources": {"devices": [{"allow": true, "access": "rwm"}]},
+  "namespaces": [{"type": "mount"}, {"type": "uts"}], "devices": null, "apparmorProfile": ""}}
 ---
 [Unit]
 Description=Network of containers
@@ -86,6 +86,9 @@ PIDFile=\$PIDFILE
 WantedBy=multi-user.target
 RequiredBy=\$REQUIRED_BY
 END
+cat >"$WORK/network/prepare.sh" <<'END'
+printf '[Service]\nEnvironment=NETWORK=%s\n' "$1" >"/etc/systemd/system/engine.service.d/$2.conf"
+END
 cat >"$WORK/network/exports/tmpfiles.template" <<'END'
 D    $RUN_DIRECTORY/$NAME   0700 - - - -
 d    /etc/systemd/system/engine.service.d   - - - - -
@@ -93,8 +96,18 @@ r    /etc/systemd/system/engine.service.d/$NAME.conf
 END
 mkdir -p "$WORK/network/exports/hostfs/etc/sysconfig"
 echo x >"$WORK/network/exports/hostfs/etc/sysconfig/network.conf"
-echo '{"version": "1.0", "defaultValues": {"AFTER": "network.target", "REQUIRED_BY": "engine.service", "NETWORK": "10.0.0.0/16"}}' >"$WORK/network/exports/manifest.json"
-printf '[Service]\nExecStart=/bin/sh -c "echo engine in $$NETWORK; exec sleep 1000"\n' >/etc/systemd/system/engine.service
+cat >"$WORK/network/exports/manifest.json" <<'END'
+{"version": "1.0", "defaultValues": {"AFTER": "network.target", "REQUIRED_BY": "engine.service", "NETWORK": "10.0.0.0/16"}}
+END
+cat >/etc/systemd/system/engine.service <<'END'
+[Service]
+ExecStart=/bin/sh -c "echo engine in $$NETWORK; exec sleep 1000"
+END
+# engine_says LINE: since it was started last.
+engine_says() {
+    journalctl --sync
+    journalctl --output=cat _SYSTEMD_INVOCATION_ID="$(unit_property engine InvocationID)" | grep -qx -- "$1"
+}
 both network --set NETWORK=10.1.0.0/16
 for runtime in crun runc; do
     check 'another unit requires it' systemctl --quiet disable network-crun network-runc
@@ -103,19 +116,26 @@ for runtime in crun runc; do
     expect_like "network-$runtime.service" systemctl show --property=Requires --value engine
     check 'its drop-in is there when it is ready' systemctl start engine
     expect 'active running success' state network-$runtime
-    wait_for 'the engine runs in that network' bash -c "journalctl --sync; systemctl daemon-reload; systemctl restart engine; journalctl --unit=engine --output=cat | grep -qx 'engine in 10.1.0.0/16'"
+    systemctl daemon-reload
+    systemctl restart engine
+    wait_for 'the engine runs in that network' engine_says 'engine in 10.1.0.0/16'
     systemctl stop engine network-$runtime
     expect 'inactive dead success' state network-$runtime
     refuse 'it takes the drop-in away' test -e /etc/systemd/system/engine.service.d/network-$runtime.conf
 done
 
 say 'one that is an engine: docker'
-image engine <<END
+templates engine <<END
 {"ociVersion": "1.0.0",
- "process": {"selinuxLabel": "system_u:system_r:container_runtime_t:s0", "terminal": false, "user": {}, "cwd": "/", "noNewPrivileges": false,
-  "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; grep -q ADDED= /host/run/\$NAME-env; ls /added; systemd-notify --ready; sleep 1000 & wait"],
+ "process": {"selinuxLabel": "system_u:system_r:container_runtime_t:s0", "terminal": false, "user": {}, "cwd": "/",
+  "noNewPrivileges": false,
+  "args": ["/bin/sh", "-c",
+   "trap 'exit 0' TERM; grep -q ADDED= /host/run/\$NAME-env; ls /added; systemd-notify --ready; sleep 1000 & wait"],
   "env": ["PATH=/usr/bin:/bin"],
-  "capabilities": {"bounding": [\${ALL_PROCESS_CAPABILITIES}], "permitted": [\${ALL_PROCESS_CAPABILITIES}], "effective": [\${ALL_PROCESS_CAPABILITIES}]}},
+  "capabilities": {
+   "bounding": [\${ALL_PROCESS_CAPABILITIES}],
+   "permitted": [\${ALL_PROCESS_CAPABILITIES}],
+   "effective": [\${ALL_PROCESS_CAPABILITIES}]}},
  "root": {"path": "rootfs", "readonly": true},
  "mounts": [
   {"source": "/tmp", "destination": "/tmp", "type": "bind", "options": ["private", "bind", "rw", "mode=755"]},
@@ -129,7 +149,8 @@ image engine <<END
   $usr
   \$ADDTL_MOUNTS],
  "hooks": {},
- "linux": {"rootfsPropagation": "rslave", "resources": {"devices": [{"allow": true, "access": "rwm"}]}, "namespaces": [{"type": "mount"}]}}
+ "linux": {"rootfsPropagation": "rslave", "resources": {"devices": [{"allow": true, "access": "rwm"}]},
+  "namespaces": [{"type": "mount"}]}}
 ---
 [Unit]
 Description=Engine
@@ -158,31 +179,49 @@ echo 'echo "$0 $1" >/run/prepared-$1' >"$WORK/engine/prepare.sh"
 : >"$WORK/engine/exports/tmpfiles.template"
 echo '{"defaultValues": {"ADDTL_MOUNTS": ""}}' >"$WORK/engine/exports/manifest.json"
 mkdir -p /srv/added
-both engine --set ADDTL_MOUNTS=',{"type":"bind","source":"/srv/added","destination":"/added","options":["rbind","rw","rslave"]}'
+both engine --set \
+    ADDTL_MOUNTS=',{"type":"bind","source":"/srv/added","destination":"/added","options":["rbind","rw","rslave"]}'
 for runtime in crun runc; do
-    runs engine-$runtime
+    start_and_stop engine-$runtime
     expect "$CO/engine-$runtime/rootfs/prepare.sh engine-$runtime" cat /run/prepared-engine-$runtime
     expect_like 'cannot give engine-.* process.selinuxLabel, starting it without' journal_of engine-$runtime
 done
 
 say 'agents, of before OCI 1.0'
+# capabilities_of UNIT: sets of its payload, as soon as that is executed.
+capabilities_of() {
+    main_process "$1" status |
+        sed -n 's/^CapEff:\t0*/Eff /p; s/^CapPrm:\t0*/Prm /p; s/^CapBnd:\t0*/Bnd /p' | sort -r | paste -sd' '
+}
+has_files_limit() { main_process "$1" limits | grep -E 'Max open files +66 +77 '; }
 for kind in list moved; do
-    capabilities='"capabilities": ["CAP_KILL", "CAP_CHOWN"],' linux=''
-    [ $kind = list ] || { linux=$capabilities'"rlimits": [{"type": "RLIMIT_NOFILE", "hard": 77, "soft": 66}],' capabilities=''; }
-    image agent-$kind <<-END
-		{"ociVersion": "$([ $kind = list ] && echo 1.0.0-rc3 || echo 0.6.0-dev)", "platform": {"os": "linux", "arch": "amd64"},
-		 "process": {$capabilities "terminal": true, "consoleSize": {"height": 0, "width": 0}, "user": {}, "cwd": "/", "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"],
+    # Capabilities were a list, and those of the first drafts stood elsewhere.
+    capabilities='"capabilities": ["CAP_KILL", "CAP_CHOWN"],'
+    if [ $kind = list ]; then
+        version=1.0.0-rc3 process=$capabilities linux=''
+        dev_first='{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},'
+        dev_last=',{"type": "bind", "source": "/dev", "destination": "/dev", "options": ["rbind", "rw", "mode=755"]}'
+    else
+        version=0.6.0-dev process='' dev_first='' dev_last=''
+        linux=$capabilities'"rlimits": [{"type": "RLIMIT_NOFILE", "hard": 77, "soft": 66}],'
+    fi
+    templates agent-$kind <<-END
+		{"ociVersion": "$version", "platform": {"os": "linux", "arch": "amd64"},
+		 "process": {$process "terminal": true, "consoleSize": {"height": 0, "width": 0}, "user": {}, "cwd": "/",
+		  "args": ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"],
 		  "env": ["PATH=/bin", "NAME=hard-coded"], "rlimits": null},
 		 "root": {"path": "rootfs", "readonly": true}, "hostname": null,
 		 "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
-		  $([ $kind = list ] && echo '{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},')
+		  $dev_first
 		  {"type": "rbind", "source": "/etc/passwd", "destination": "/etc-passwd", "options": ["ro"]},
 		  {"type": "none", "source": "/etc/hostname", "destination": "/etc-hostname", "options": ["rbind", "ro"]},
 		  {"type": "bind", "source": "/dev/null", "destination": "/dev/rtc", "options": ["bind", "rw"]},
-		  {"destination": "/sys/fs/cgroup", "type": "bind", "source": "/sys/fs/cgroup", "options": ["nosuid", "rw", "relatime", "rbind", "ro"]},
+		  {"destination": "/sys/fs/cgroup", "type": "bind", "source": "/sys/fs/cgroup",
+		   "options": ["nosuid", "rw", "relatime", "rbind", "ro"]},
 		  {"type": "bind", "source": "/run", "destination": "/var/run/", "options": ["rbind", "rw", "mode=755"]}
-		  $([ $kind = list ] && echo ',{"type": "bind", "source": "/dev", "destination": "/dev", "options": ["rbind", "rw", "mode=755"]}')],
-		 "linux": {$linux "namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "pid"}], "devices": null, "seccomp": {"defaultAction": "", "architectures": null}}}
+		  $dev_last],
+		 "linux": {$linux "namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "pid"}], "devices": null,
+		  "seccomp": {"defaultAction": "", "architectures": null}}}
 		---
 		[Unit]
 		Description=Agent
@@ -208,13 +247,13 @@ for kind in list moved; do
         check "$name starts" systemctl start $name
         expect 'active running success' state $name
         # CAP_CHOWN is bit 0, CAP_KILL bit 5.
-        for set in Bnd Prm Eff; do expect "Cap$set: 0000000000000021" bash -c "grep Cap$set: /proc/$(unit_property $name MainPID)/status | tr '\t' ' '"; done
-        [ $kind = list ] || expect_like 'Max open files +66 +77 ' cat "/proc/$(unit_property $name MainPID)/limits"
+        expect_soon 'Prm 21 Eff 21 Bnd 21' capabilities_of $name
+        [ $kind = list ] || wait_for 'it has its limit' has_files_limit $name
         check 'binds of type rbind are binds' inside $name /bin/grep -q root /etc-passwd
         check 'in their order' inside $name /bin/sh -c 'test -c /dev/null'
         systemctl stop $name
         expect 'inactive dead success' state $name
-        expect_like "$([ $kind = list ] && echo 1.0.0-rc3 || echo 0.6.0-dev)" cat $CO/$name/config.json
+        expect_like "$version" cat $CO/$name/config.json
     done
 done
 
@@ -235,14 +274,17 @@ RuntimeDirectory=${NAME}
 WantedBy=multi-user.target
 END
 install_image bare
-runs bare
-expect_like '^of the image$' journal_of bare
+systemctl start bare
+wait_for 'it finds its file' journal_has bare '^of the image$'
+start_and_stop bare
 refuse 'there is no configuration' test -e $CO/bare.0/config.json
 
 say 'an installer: once, with files of the user'
-image installer <<'END'
-{"ociVersion": "1.0.0", "process": {"terminal": false, "consoleSize": {"height": 0, "width": 0}, "user": {"uid": 0, "gid": 0}, "cwd": "/", "noNewPrivileges": true,
-  "args": ["/bin/sh", "-c", "echo x >/root/tmp/y; cat /inventory; echo options=$OPTS; exit $STATUS"], "env": ["PATH=/bin"]},
+templates installer <<'END'
+{"ociVersion": "1.0.0",
+ "process": {"terminal": false, "consoleSize": {"height": 0, "width": 0}, "user": {"uid": 0, "gid": 0}, "cwd": "/",
+  "noNewPrivileges": true, "env": ["PATH=/bin"],
+  "args": ["/bin/sh", "-c", "echo x >/root/tmp/y; cat /inventory; echo options=$OPTS; exit $STATUS"]},
  "root": {"path": "rootfs", "readonly": true},
  "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
   {"type": "bind", "source": "$INVENTORY_FILE", "destination": "/inventory", "options": ["bind", "rslave", "ro"]},
@@ -258,14 +300,15 @@ ExecStop=-$EXEC_STOP
 END
 echo 'f $LOG - - - -' >"$WORK/installer/exports/tmpfiles.template"
 mkdir -p "$WORK/installer/root" /srv/home
-echo '{"defaultValues": {"OPTS": "", "STATUS": 0, "INVENTORY_FILE": "/dev/null", "HOME_ROOT": "/root", "LOG": "/var/log/installer"}}' >"$WORK/installer/exports/manifest.json"
+cat >"$WORK/installer/exports/manifest.json" <<'END'
+{"defaultValues": {"OPTS": "", "STATUS": 0, "INVENTORY_FILE": "/dev/null", "HOME_ROOT": "/root", "LOG": "/var/log/installer"}}
+END
 echo hosts >/srv/inventory
-build_image installer --label=atomic.run=once "$WORK/installer"
-syscontainer-pull --quiet "$REGISTRY/installer" >/dev/null
+build_and_pull installer --label=atomic.run=once
 for runtime in crun runc; do
     mkdir -p /srv/home/tmp
-    syscontainer-checkout --name=installer-$runtime --runtime=/usr/bin/$runtime --set INVENTORY_FILE=/srv/inventory --set HOME_ROOT=/srv/home \
-        --set OPTS='a "b"' --set STATUS=3 "$REGISTRY/installer" >/dev/null 2>&1
+    checkout --name=installer-$runtime --runtime=/usr/bin/$runtime \
+        --set INVENTORY_FILE=/srv/inventory --set HOME_ROOT=/srv/home --set OPTS='a "b"' --set STATUS=3 "$REGISTRY/installer"
     refuse 'it runs' systemctl start installer-$runtime
     expect 'failed failed exit-code 3' state installer-$runtime
     expect_like '^hosts$' journal_of installer-$runtime

@@ -5,11 +5,18 @@
 . "$(dirname "$0")/lib.sh"
 
 # One image for each place, so that one that refuses a value does not keep it from the others.
-exports json '["sh","-c","cat /proc/1/environ >/out/json"]' 'Type=oneshot' '' '{"destination": "/out", "type": "bind", "source": "/run/out", "options": ["bind", "rw"]}'
-sed -i 's|"PATH=/bin:/usr/bin"|"PATH=/bin", "V=$V"|' "$WORK/json/exports/config.json"
-mv "$WORK/json/exports/config.json" "$WORK/json/exports/config.json.template"
+exports json "$(shell_args 'cat /proc/1/environ >/out/json')" \
+    --unit='Type=oneshot' --mount=/run/out:/out --env='"V=$V"' --template
 mkdir -p /run/out "$WORK"/{environment,argument,quoted,tmpfiles,content,host}/exports
-unit() { printf '[Service]\nType=oneshot\nStandardOutput=truncate:/run/out/%s\n%s\n' "$1" "$2" >"$WORK/$1/exports/service.template"; }
+# unit NAME LINES: its template has these in [Service].
+unit() {
+    cat >"$WORK/$1/exports/service.template" <<-END
+		[Service]
+		Type=oneshot
+		StandardOutput=truncate:/run/out/$1
+		$2
+	END
+}
 unit environment $'Environment="V=$V"\nExecStart=/usr/bin/env --null'
 unit argument 'ExecStart=/usr/bin/printf %%s $V'
 unit quoted 'ExecStart=/usr/bin/printf %%s "x$V"'
@@ -23,12 +30,12 @@ printf '%s' 'v=$V;' >"$WORK/host/exports/hostfs/etc/story/file"
 echo '{"installedFilesTemplate": ["/etc/story/file"]}' >"$WORK/host/exports/manifest.json"
 places='json environment argument quoted tmpfiles content host'
 for place in $places; do
-    build_image "$place" "$WORK/$place"
-    syscontainer-pull --quiet "$REGISTRY/$place" >/dev/null
+    build_and_pull "$place"
 done
 
-values=('plain' 'a b' 'a"b' "a'b" '"' "'" '50%' '%n' '%%n' '$HOME' '$$' '${X}' 'back\slash' '\n' '\\' 'trail\' ';' '#x' ' lead' 'trail ' 'ü€𝄞' '","X=1' '"], "evil": ["'
-    '@x' '-x' '+x' '!x' ':x' '|' '~' '*' '[Service]' 'X=1' $'tab\there' $'new\nline' $'a\nExecStartPre=/bin/touch /run/evil' $'cr\rx' $'esc\e[31m' $'del\177')
+values=('plain' 'a b' 'a"b' "a'b" '"' "'" '50%' '%n' '%%n' '$HOME' '$$' '${X}' 'back\slash' '\n' '\\' 'trail\' ';' '#x' ' lead'
+    'trail ' 'ü€𝄞' '","X=1' '"], "evil": ["' '@x' '-x' '+x' '!x' ':x' '|' '~' '*' '[Service]' 'X=1' $'tab\there' $'new\nline'
+    $'a\nExecStartPre=/bin/touch /run/evil' $'cr\rx' $'esc\e[31m' $'del\177')
 
 # found PLACE: what arrived.
 found() {
@@ -47,18 +54,20 @@ for value in "${values[@]}"; do
     for place in $places; do
         rm -rf /run/out/* /etc/story
         rm -f "/etc/syscontainers/attached/$place.json"
-        if syscontainer-checkout --set V="$value" "$REGISTRY/$place" >/dev/null 2>"$WORK/messages"; then
+        if syscontainer-checkout --set V="$value" "$REGISTRY/$place" >/dev/null 2>"$WORK/said"; then
             check=$(systemd-analyze --generators=yes verify $place.service 2>&1 || true)
             [ -z "$check" ] || fail "$place $(printf %q "$value"): $check"
             systemctl start $place || fail "$place with $(printf %q "$value") does not start"
             want=$value
             # Unquoted in a command line, words are words, as the image's author wrote it.
             [ $place != argument ] || want=$(printf %s "$value" | tr -d ' \t')
-            [ "$(found $place)" = "$want" ] || fail "$place: $(printf %q "$value") arrives as $(found $place | od -c | head -n 3)"
+            [ "$(found $place)" = "$want" ] ||
+                fail "$place: $(printf %q "$value") arrives as $(found $place | od -c | head -n 3)"
             arrived=$((arrived + 1))
         else
-            grep -qE 'the value of V cannot stand here' "$WORK/messages" || { shown "$WORK/messages"; fail "$place: $(printf %q "$value")"; }
-            say "$place refuses $(printf %q "$value"): $(sed 's/.*cannot stand here: //; s/; give.*//' "$WORK/messages")"
+            grep -qE 'the value of V cannot stand here' "$WORK/said" ||
+                { shown "$WORK/said"; fail "$place: $(printf %q "$value")"; }
+            say "$place refuses $(printf %q "$value"): $(sed 's/.*cannot stand here: //; s/; give.*//' "$WORK/said")"
             # What JSON and text can hold, they must.
             case $place in json | host) fail 'that is no reason' ;; esac
             case $value in *[[:cntrl:]]*) ;; *) [ $place:"$value" = environment:'trail\' ] || fail 'that is no reason' ;; esac

@@ -3,11 +3,14 @@
 # Rows of tests/atomic.md: p.
 . "$(dirname "$0")/lib.sh"
 
-pull() { syscontainer-pull --quiet "$@"; }
-
 say 'one image, everywhere'
 mkdir -p /etc/containers
-printf '[storage]\ndriver = "vfs"\ngraphroot = "/var/lib/storage"\nrunroot = "/run/storage"\n' >/etc/containers/storage.conf
+cat >/etc/containers/storage.conf <<'END'
+[storage]
+driver = "vfs"
+graphroot = "/var/lib/storage"
+runroot = "/run/storage"
+END
 exports thing '["true"]'
 build_image thing:1 "$WORK/thing"
 digest=$DIGEST
@@ -19,17 +22,18 @@ done
 skopeo copy --quiet "docker://$REGISTRY/thing:1" "oci-archive:$WORK/layout.tar:1"
 skopeo copy --quiet "docker://$REGISTRY/thing:1" "docker-archive:$WORK/thing.tar:$REGISTRY/thing:1"
 skopeo copy --quiet "docker://$REGISTRY/thing:1" "dir:$WORK/directory"
-podman system service --time=0 unix:///run/docker.sock >"$WORK/podman.log" 2>&1 &
-podman=$!
-trap 'kill $podman 2>/dev/null' EXIT
+# It ends with the machine.
+systemd-run --quiet --unit=podman-story podman system service --time=0 unix:///run/docker.sock
 wait_for 'podman answers as docker does' test -S /run/docker.sock
 
-# pulls NAME SOURCE: it can be pulled, is called NAME, and runs.
+# ref_of NAME: of the image, in a repository.
+ref_of() { printf 'ociimage/%s' "$(sed 's/_/_5F/g; s,/,_2F,g; s/:/_3A/g; s/@/_40/g' <<<"$1")"; }
+# pulls NAME SOURCE: it can be pulled, is called NAME, and has what it should.
 number=0
 pulls() {
     number=$((number + 1))
-    expect_like "^$1 sha256:[0-9a-f]{64}$" pull --repo="$WORK/repo$number" "$2"
-    check "$2 has what it should" ostree --repo="$WORK/repo$number" cat "ociimage/$(printf %s "$1" | sed 's/_/_5F/g; s,/,_2F,g; s/:/_3A/g; s/@/_40/g')" /exports/config.json
+    expect_like "^$1 sha256:[0-9a-f]{64}$" syscontainer-pull --quiet --repo="$WORK/repo$number" "$2"
+    check "$2 has what it should" ostree --repo="$WORK/repo$number" cat "$(ref_of "$1")" /exports/config.json
     rm -rf "$WORK/repo$number"
 }
 name=$REGISTRY/thing
@@ -46,7 +50,8 @@ pulls "sha256:$id" "docker-daemon:sha256:$id"
 pulls "sha256:$id" "docker:sha256:$id"
 pulls "$name@$stored" "docker-daemon:$name@$stored"
 pulls "$name@$stored" "docker:$name@$stored"
-run_fails 1 "cannot ask the engine at .* for image $name@sha256:0*: " syscontainer-pull --quiet "docker:$name@sha256:$(printf '%064d' 0)"
+run_fails 1 "cannot ask the engine at .* for image $name@sha256:0*: " \
+    syscontainer-pull --quiet "docker:$name@sha256:$(printf '%064d' 0)"
 pulls layout:latest "oci:$WORK/layout:latest"
 pulls layout:1 "oci:$WORK/layout:1"
 pulls layout:latest "oci-archive:$WORK/layout.tar"
@@ -61,9 +66,9 @@ pulls "$name:1" dockertar:thing.tar
 cd /
 
 say 'digests are those that the sources have'
-expect "$name:1 $digest" pull "$name:1"
-expect "layout:1 $digest" pull "oci:$WORK/layout:1"
-expect "directory:latest $digest" pull "dir:$WORK/directory"
+expect "$name:1 $digest" syscontainer-pull --quiet "$name:1"
+expect "layout:1 $digest" syscontainer-pull --quiet "oci:$WORK/layout:1"
+expect "directory:latest $digest" syscontainer-pull --quiet "dir:$WORK/directory"
 
 say 'several architectures'
 # other DIGEST FILE: makes FILE the same image for another machine.
@@ -77,21 +82,30 @@ sed 's/^case $(uname -m) in$/case s390x in/' "$TESTS/build-image" >"$WORK/build-
 sh "$WORK/build-foreign" "$index/layout:two" "$WORK/thing" "$WORK/foreign" >/dev/null
 own=$(uname -m)
 case $own in x86_64) own=amd64 ;; aarch64) own=arm64 ;; esac
-sed -i "s/\"annotations\":{\"org.opencontainers.image.ref.name\":\"one\"}/\"platform\":{\"architecture\":\"$own\",\"os\":\"linux\"}/
-        s/\"annotations\":{\"org.opencontainers.image.ref.name\":\"two\"}/\"platform\":{\"architecture\":\"s390x\",\"os\":\"linux\"}/" "$index/layout/index.json"
+# platform_instead NAME ARCHITECTURE: a command of sed's.
+platform_instead() {
+    printf 's/"annotations":{"org.opencontainers.image.ref.name":"%s"}/"platform":{"architecture":"%s","os":"linux"}/;' "$@"
+}
+sed -i "$(platform_instead one "$own" two s390x)" "$index/layout/index.json"
 cp "$index/layout/index.json" "$WORK/list"
 list=sha256:$(sha256sum "$WORK/list" | cut -d' ' -f1)
 cp "$WORK/list" "$index/layout/blobs/sha256/${list#*:}"
-printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"%s","size":%s}]}' \
-    "$list" "$(stat --format=%s "$WORK/list")" >"$index/layout/index.json"
+cat >"$index/layout/index.json" <<END
+{
+    "schemaVersion": 2,
+    "manifests": [
+        {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": "$list", "size": $(stat --format=%s "$WORK/list")}
+    ]
+}
+END
 skopeo copy --quiet --all "oci:$index/layout" "docker://$REGISTRY/many"
-expect_like "^$REGISTRY/many:latest " pull "$REGISTRY/many"
+expect_like "^$REGISTRY/many:latest " syscontainer-pull --quiet "$REGISTRY/many"
 # foreign: whether the image is the other machine's.
-foreign() { ostree --repo=/var/lib/containers/atomic/.storage/ostree cat "ociimage/127.0.0.1_3A5000_2Fmany_3Alatest" /etc/foreign; }
+foreign() { ostree --repo=$STORE cat "ociimage/127.0.0.1_3A5000_2Fmany_3Alatest" /etc/foreign; }
 refuse 'the image is for this machine' foreign
-expect_like "^$REGISTRY/many:latest " pull --arch=s390x "$REGISTRY/many"
+expect_like "^$REGISTRY/many:latest " syscontainer-pull --quiet --arch=s390x "$REGISTRY/many"
 expect foreign foreign
-expect_like "^$REGISTRY/many@$list " pull "$REGISTRY/many@$list"
+expect_like "^$REGISTRY/many@$list " syscontainer-pull --quiet "$REGISTRY/many@$list"
 run_fails 1 'no image found.* for architecture .?m68k' syscontainer-pull --quiet --arch=m68k "$REGISTRY/many"
 
 say 'compressions'
@@ -105,8 +119,8 @@ pulls plain:latest "dir:$WORK/plain"
 
 say 'results'
 syscontainer-pull --quiet --json --repo="$WORK/json" "$REGISTRY/thing:1" >"$WORK/result"
-for line in '"image": "127.0.0.1:5000/thing:1"' "\"digest\": \"$digest\"" '"changed": true' '"layers-fetched": 2' '"layers-reused": 0' \
-    '"bytes": [0-9]+' '"seconds": [0-9.]+'; do
+for line in '"image": "127.0.0.1:5000/thing:1"' "\"digest\": \"$digest\"" '"changed": true' '"layers-fetched": 2' \
+    '"layers-reused": 0' '"bytes": [0-9]+' '"seconds": [0-9.]+'; do
     expect_like "$line" cat "$WORK/result"
 done
 syscontainer-pull --quiet --json --repo="$WORK/json" "$REGISTRY/thing:1" >"$WORK/result"

@@ -9,7 +9,8 @@ say 'a registry with basic authentication and a certificate of its own authority
 cd "$WORK"
 openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=story 2>/dev/null
 openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost 2>/dev/null
-openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile <(echo subjectAltName=DNS:localhost) -out server.crt 2>/dev/null
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
+    -extfile <(echo subjectAltName=DNS:localhost) -out server.crt 2>/dev/null
 cat >/etc/private.yml <<END
 version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
@@ -37,8 +38,13 @@ run_fails 2 'tls-verify|provided string was not' syscontainer-pull --tls-verify=
 run_fails 1 'no such file|cannot pull' syscontainer-pull --quiet --authfile=/nonexistent.json $private
 
 say 'a mirror'
-printf '[[registry]]\nlocation = "mirrored.invalid"\n[[registry.mirror]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" \
-    >/etc/containers/registries.conf.d/mirror.conf
+cat >/etc/containers/registries.conf.d/mirror.conf <<END
+[[registry]]
+location = "mirrored.invalid"
+[[registry.mirror]]
+location = "$REGISTRY"
+insecure = true
+END
 expect_like '^mirrored.invalid/thing:latest sha256' syscontainer-pull --quiet mirrored.invalid/thing
 printf '[[registry]]\nlocation = "blocked.invalid"\nblocked = true\n' >/etc/containers/registries.conf.d/blocked.conf
 run_fails 1 'blocked' syscontainer-pull --quiet blocked.invalid/thing

@@ -2,7 +2,8 @@
 # Pulls in a world where networks fail, disks are full and programs are many.
 . "$(dirname "$0")/lib.sh"
 
-pull() { syscontainer-pull "$@" 2>"$WORK/.err"; }
+# expect_image NAME [OPTION…] IMAGE: it is pulled, as NAME; what that says is in $WORK/said.
+expect_image() { expect_like "^$1:latest " syscontainer-pull "${@:2}" 2>"$WORK/said"; }
 mkdir -p "$WORK/big/srv" "$WORK/first/srv" "$WORK/zeros/srv"
 echo first >"$WORK/first/srv/first"
 head -c 20000000 /dev/urandom >"$WORK/big/srv/noise"
@@ -15,10 +16,11 @@ rm "$WORK/zeros/srv/zeros"
 
 say 'the registry is away for a moment'
 systemctl stop registry
-(sleep 1.5 && systemctl start registry) &
-expect_like "^$REGISTRY/small:latest " pull "$REGISTRY/small"
-expect_like 'connection refused.*; trying again in 1 s' cat "$WORK/.err"
-wait
+syscontainer-pull "$REGISTRY/small" >"$WORK/printed" 2>"$WORK/said" &
+wait_for 'it says so' grep -E 'connection refused.*; trying again in 1 s' "$WORK/said"
+systemctl start registry
+check 'the pull goes on' wait $!
+expect_like "^$REGISTRY/small:latest " cat "$WORK/printed"
 
 say 'a registry that asks to come back later'
 cat >"$WORK/busy" <<'END'
@@ -38,18 +40,27 @@ END
 chmod +x "$WORK/busy"
 : >"$WORK/answers"
 printf '[Socket]\nListenStream=127.0.0.1:5429\nAccept=yes\n' >/etc/systemd/system/busy.socket
-printf '[Service]\nExecStart=-%s %s\nStandardInput=socket\nStandardError=journal\n' "$WORK/busy" "$WORK" >/etc/systemd/system/busy@.service
-printf '[[registry]]\nlocation = "127.0.0.1:5429"\ninsecure = true\n' >/etc/containers/registries.conf.d/busy.conf
+cat >/etc/systemd/system/busy@.service <<END
+[Service]
+ExecStart=-$WORK/busy $WORK
+StandardInput=socket
+StandardError=journal
+END
+cat >/etc/containers/registries.conf.d/busy.conf <<'END'
+[[registry]]
+location = "127.0.0.1:5429"
+insecure = true
+END
 systemctl daemon-reload
 systemctl start busy.socket
-expect_like '^127.0.0.1:5429/small:latest ' pull 127.0.0.1:5429/small
+expect_image 127.0.0.1:5429/small 127.0.0.1:5429/small
 expect 3 grep -c 429 "$WORK/answers"
 check 'and then it was let through' grep passed "$WORK/answers"
 
 say 'a pull that was cut goes on'
-expect_like "^$REGISTRY/big:latest " pull --repo="$WORK/cut" "$REGISTRY/big"
+expect_image "$REGISTRY/big" --repo="$WORK/cut" "$REGISTRY/big"
 ostree --repo="$WORK/cut" refs --delete "ociimage/127.0.0.1_3A5000_2Fbig_3Alatest"
-expect_like '"layers-reused": 2' pull --json --repo="$WORK/cut" "$REGISTRY/big"
+expect_like '"layers-reused": 2' quietly syscontainer-pull --json --repo="$WORK/cut" "$REGISTRY/big"
 
 say 'many at once'
 pids=()
@@ -60,14 +71,11 @@ for round in 1 2 3; do
     pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || { cat "$WORK"/many.*; fail 'a pull beside others failed'; }; done
-check 'the store is sound' ostree --repo="$WORK/many" fsck --quiet
-expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/many" "$REGISTRY/big"
+store_is_sound "$WORK/many"
+expect_image "$REGISTRY/big" --quiet --repo="$WORK/many" "$REGISTRY/big"
 
 say 'a disk that is too small'
-mkdir "$WORK/disk"
-truncate --size=96M "$WORK/image"
-mkfs.ext4 -q "$WORK/image"
-mount -o loop "$WORK/image" "$WORK/disk" 2>/dev/null || mount -t tmpfs -o size=80m tmpfs "$WORK/disk"
+small_disk 96M
 fill() { head -c "$1" /dev/zero >"$WORK/disk/fill"; }
 free() { echo $(($(stat --file-system --format='%a * %S' "$WORK/disk"))); }
 fill $(($(free) - 10000000))
@@ -75,52 +83,51 @@ run_fails 1 'cannot pull .*its layers are [0-9]+ MiB, and [0-9]+ MiB are free in
     syscontainer-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
 rm "$WORK/disk/fill"
 fill $(($(free) - 45000000))
-expect_like "^$REGISTRY/big:latest " pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
-expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: this may not be enough' cat "$WORK/.err"
+expect_image "$REGISTRY/big" --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
+expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: this may not be enough' cat "$WORK/said"
 rm "$WORK/disk/fill"
-files() { (cd "$WORK/disk/repo" && find . -type f ! -name .lock -exec sha256sum {} + | sort -k2); }
-files >"$WORK/before"
+repository_files "$WORK/disk/repo" >"$WORK/before"
 fill $(($(free) - 15000000))
-status=0
-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros" >/dev/null || status=$?
-expect 1 echo $status
-expect_like 'cannot pull .*No space left' cat "$WORK/.err"
-expect 1 bash -c "wc -l <$WORK/.err"
-check 'what is there is sound' ostree --repo="$WORK/disk/repo" fsck --quiet
-expect '' bash -c "ostree --repo=$WORK/disk/repo refs | grep zeros || true"
+run_fails 1 'cannot pull .*No space left' syscontainer-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros"
+store_is_sound "$WORK/disk/repo"
+expect_no zeros ostree --repo="$WORK/disk/repo" refs
 say 'what it leaves, a prune collects'
-files >"$WORK/after"
+repository_files "$WORK/disk/repo" >"$WORK/after"
 refuse 'something is left' cmp -s "$WORK/before" "$WORK/after"
 check 'a prune' syscontainer-prune --repo="$WORK/disk/repo"
-files >"$WORK/after"
-check 'the repository is as it was before' diff -u "$WORK/before" "$WORK/after"
-expect_like "^$REGISTRY/small:latest " pull --repo="$WORK/disk/repo" "$REGISTRY/small"
+expect_same "$WORK/before" repository_files "$WORK/disk/repo"
+expect_image "$REGISTRY/small" --repo="$WORK/disk/repo" "$REGISTRY/small"
 umount "$WORK/disk"
 
 say 'memory'
 for image in zeros big; do
     syscontainer-pull --quiet --repo="$WORK/memory" "$REGISTRY/$image" >/dev/null &
-    pid=$! peak=0
-    while now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status 2>/dev/null) && [ -n "$now" ]; do peak=$now; done
-    wait $pid
-    [ "$peak" -gt 1000 ] && [ "$peak" -lt 65536 ] || fail "peak memory with $image: $peak KiB"
-    ok "peak memory with $image: $peak KiB"
+    expect_little_memory $!
 done
 
 say 'no secret is on a command line'
 # strace sees what programs are run with.
 printf '{"auths": {"%s": {"auth": "%s"}}}' "$REGISTRY" "$(printf 'user:secret word' | base64)" >"$WORK/auth.json"
-strace -f -qq -e trace=execve -s 1000 -o "$WORK/trace" syscontainer-pull --quiet --authfile="$WORK/auth.json" "$REGISTRY/small" >/dev/null
+strace -f -qq -e trace=execve -s 1000 -o "$WORK/trace" \
+    syscontainer-pull --quiet --authfile="$WORK/auth.json" "$REGISTRY/small" >/dev/null
 check 'skopeo was run' grep 'execve.*"experimental-image-proxy"' "$WORK/trace"
-refuse 'without what is in the file' grep -F -e 'secret' -e "$(printf 'user:secret word' | base64)" <(grep -o 'execve([^]]*]' "$WORK/trace")
+refuse 'without what is in the file' \
+    grep -F -e 'secret' -e "$(printf 'user:secret word' | base64)" <(grep -o 'execve([^]]*]' "$WORK/trace")
 
 say 'under systemd'
-printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nNotifyAccess=main\nTimeoutStartSec=infinity\nExecStart=/usr/bin/syscontainer-pull --repo=%s/unit %s/big\n' "$WORK" "$REGISTRY" \
-    >/etc/systemd/system/pull.service
+cat >/etc/systemd/system/pull.service <<END
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+NotifyAccess=main
+TimeoutStartSec=infinity
+ExecStart=/usr/bin/syscontainer-pull --repo=$WORK/unit $REGISTRY/big
+END
 systemctl daemon-reload
 check 'a unit can pull' systemctl start pull
 expect_like 'fetching layer' journal_of pull
 expect_like 'fetching layer [0-9a-f]*: .* of ' unit_property pull StatusText
 
 say 'on a terminal'
-expect_like 'B/' env TERM=xterm script --quiet --return --command "syscontainer-pull --repo=$WORK/terminal $REGISTRY/big" /dev/null
+expect_like 'B/' \
+    env TERM=xterm script --quiet --return --command "syscontainer-pull --repo=$WORK/terminal $REGISTRY/big" /dev/null

@@ -23,9 +23,10 @@ say 'broken ones say so'
 mkdir -p /etc/syscontainers/attached /etc/systemd/system.attached
 printf '{"version": 1,\n "name": oops}\n' >/etc/syscontainers/attached/broken.json
 hello_world hello-world
-syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
-syscontainer-checkout "$REGISTRY/hello-world" >/dev/null 2>&1
-expect 'broken (broken: /etc/syscontainers/attached/broken.json:2: not a registration: expected value)' unit_property broken Description
+pull_image hello-world
+checkout "$REGISTRY/hello-world"
+expect 'broken (broken: /etc/syscontainers/attached/broken.json:2: not a registration: expected value)' \
+    unit_property broken Description
 refuse 'it does not start' systemctl start broken
 expect 'failed failed exit-code 78' state broken
 expect_like 'cannot start broken: /etc/syscontainers/attached/broken.json:2:' journal_of broken

@@ -3,56 +3,56 @@
 . "$(dirname "$0")/lib.sh"
 
 hello_world
-syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
+pull_image hello-world
 WANTS=etc/systemd/system/multi-user.target.wants/hello-world.service
 
-# is STATE: what 'systemctl is-enabled' says; its exit status is not 0 for some.
-is() { expect "$1" bash -c "systemctl $root is-enabled hello-world || true"; }
+# expect_enablement STATE: what 'systemctl is-enabled' says; its exit status is not 0 for some.
+expect_enablement() { expect "$1" bash -c "systemctl $root is-enabled hello-world || true"; }
 # verb NAME…: succeeds, without a word on stderr; 'Created symlink …' is not said.
 verb() {
     check "systemctl $*" bash -c "systemctl $root --quiet $* 2>&1 | tee /dev/stderr | { ! grep -q .; }"
 }
 # On both, since they only make and remove links.
 verbs() {
-    is enabled
+    expect_enablement enabled
     verb disable hello-world
-    is disabled
+    expect_enablement disabled
     refuse 'no link is left' test -L "$tree/$WANTS"
     verb enable hello-world
-    is enabled
+    expect_enablement enabled
     check 'it is wanted where its template says' test -L "$tree/$WANTS"
     verb reenable hello-world
-    is enabled
+    expect_enablement enabled
 
     mkdir -p "$tree/etc/systemd/system-preset"
     echo 'disable hello-world.service' >"$tree/etc/systemd/system-preset/10-story.preset"
     verb preset hello-world
-    is disabled
+    expect_enablement disabled
     echo 'enable hello-world.service' >"$tree/etc/systemd/system-preset/10-story.preset"
     verb preset hello-world
-    is enabled
+    expect_enablement enabled
     echo 'disable *' >"$tree/etc/systemd/system-preset/10-story.preset"
     expect 'hello-world.service enabled disabled' bash -c \
         "systemctl $root --no-legend --plain list-unit-files hello-world.service | tr -s ' ' | sed 's/ $//'"
     rm "$tree/etc/systemd/system-preset/10-story.preset"
 
     verb mask hello-world
-    is masked
+    expect_enablement masked
     run_fails 1 'hello-world.service is masked' systemctl $root --quiet enable hello-world
     verb unmask hello-world
-    is enabled
+    expect_enablement enabled
 
     verb add-wants network.target hello-world
     check 'add-wants makes the link' test -L "$tree/etc/systemd/system/network.target.wants/hello-world.service"
     verb disable hello-world
     refuse 'disable takes it away, too' test -L "$tree/etc/systemd/system/network.target.wants/hello-world.service"
     verb enable hello-world
-    is enabled
+    expect_enablement enabled
 }
 
 say 'on this machine'
 root='' tree=''
-syscontainer-checkout "$REGISTRY/hello-world" >/dev/null 2>&1
+checkout "$REGISTRY/hello-world"
 verbs
 systemctl --quiet mask hello-world
 run_fails 1 'hello-world.service is masked' systemctl start hello-world
@@ -79,7 +79,8 @@ edit '[Service]\\nTimeoutStopSec=44s\\nEnvironment=ADDED=1\\n'
 expect 44s unit_property hello-world TimeoutStopUSec
 systemctl cat --no-pager hello-world >"$WORK/cat"
 for line in '# /etc/systemd/system.attached/hello-world.service' \
-    '# /run/systemd/generator/hello-world.service.d/00-syscontainer.conf' 'SourcePath=/etc/syscontainers/attached/hello-world.json' \
+    '# /run/systemd/generator/hello-world.service.d/00-syscontainer.conf' \
+    'SourcePath=/etc/syscontainers/attached/hello-world.json' \
     '# /etc/systemd/system/hello-world.service.d/override.conf'; do
     expect_like "^$line\$" cat "$WORK/cat"
 done
@@ -98,13 +99,13 @@ expect /etc/systemd/system.attached/hello-world.service unit_property hello-worl
 expect 'active running success' state hello-world
 
 say 'on a tree'
-tree=$WORK/tree root=--root=$WORK/tree
-mkdir -p "$tree"/{usr/bin,etc,usr/lib/systemd/system}
-printf '#!/bin/sh\n' >"$tree/usr/bin/crun"
+unpacked_tree
+root=--root=$tree
+mkdir -p "$tree/usr/lib/systemd/system"
 ln -s usr/lib "$tree/lib"
 cp /usr/lib/systemd/system/{multi-user,network}.target "$tree/usr/lib/systemd/system/"
 syscontainer-pull --quiet --root="$tree" "$REGISTRY/hello-world" >/dev/null
-syscontainer-checkout --root="$tree" "$REGISTRY/hello-world" >/dev/null 2>&1
+checkout --root="$tree" "$REGISTRY/hello-world"
 verbs
 # systemd refuses these two for a tree, whatever the unit.
 for verb in edit cat; do

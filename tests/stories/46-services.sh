@@ -4,21 +4,41 @@
 
 FILES=/usr/libexec/syscontainers-tests/services
 [ -d $FILES ] || skip 'their packages could not be had'
-# image NAME CONFIG
-image() {
+# service_image NAME CONFIG
+service_image() {
     build_image "$1" --owners --config="$2" "$FILES/$1"
-    syscontainer-pull --quiet "$REGISTRY/$1" >/dev/null
+    pull_image "$1"
 }
-image nginx '{"Cmd": ["nginx", "-g", "daemon off;"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "StopSignal": "SIGQUIT", "ExposedPorts": {"8080/tcp": {}}, "Volumes": {"/usr/share/nginx/html": {}, "/var/log/nginx": {}, "/var/lib/nginx": {}}}'
-image redis '{"Entrypoint": ["redis-server"], "Cmd": ["--bind", "127.0.0.1", "--dir", "/data", "--supervised", "systemd"], "User": "redis", "WorkingDir": "/data", "Volumes": {"/data": {}}, "Env": ["PATH=/usr/bin:/bin"]}'
-image postgresql '{"Entrypoint": ["entrypoint"], "Cmd": ["postgres", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=/tmp"], "User": "postgres",
-    "Env": ["PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin", "PGDATA=/var/lib/postgresql/data", "LC_ALL=C"], "Volumes": {"/var/lib/postgresql/data": {}}, "StopSignal": "SIGINT"}'
+service_image nginx '{
+    "Cmd": ["nginx", "-g", "daemon off;"],
+    "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+    "StopSignal": "SIGQUIT",
+    "ExposedPorts": {"8080/tcp": {}},
+    "Volumes": {"/usr/share/nginx/html": {}, "/var/log/nginx": {}, "/var/lib/nginx": {}}
+}'
+service_image redis '{
+    "Entrypoint": ["redis-server"],
+    "Cmd": ["--bind", "127.0.0.1", "--dir", "/data", "--supervised", "systemd"],
+    "User": "redis",
+    "WorkingDir": "/data",
+    "Volumes": {"/data": {}},
+    "Env": ["PATH=/usr/bin:/bin"]
+}'
+service_image postgresql '{
+    "Entrypoint": ["entrypoint"],
+    "Cmd": ["postgres", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=/tmp"],
+    "User": "postgres",
+    "Env": ["PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin", "PGDATA=/var/lib/postgresql/data", "LC_ALL=C"],
+    "Volumes": {"/var/lib/postgresql/data": {}},
+    "StopSignal": "SIGINT"
+}'
 # client NAME COMMAND…: a program of the image, on the host's network.
 client() { chroot "$FILES/$1" "${@:2}"; }
 redis() { client redis /usr/bin/redis-cli "$@"; }
-sql() { client postgresql /usr/lib/postgresql/15/bin/psql --host=127.0.0.1 --username=postgres --no-align --tuples-only --command="$1"; }
-checkout() { syscontainer-checkout "$@" >/dev/null 2>"$WORK/messages" || { shown "$WORK/messages"; fail "checkout"; }; }
-status() { cat "/proc/$(unit_property "$1" MainPID)/status"; }
+sql() {
+    client postgresql /usr/lib/postgresql/15/bin/psql --host=127.0.0.1 --username=postgres \
+        --no-align --tuples-only --command="$1"
+}
 
 for runtime in crun runc; do
     path=/usr/bin/$runtime
@@ -32,7 +52,9 @@ for runtime in crun runc; do
     systemctl restart nginx
     wait_for 'it answers again' http 8080
     expect 'my page' http 8080
-    for line in 'CapBnd:.*00000000800405fb' 'NoNewPrivs:.*1' 'Seccomp:.*2'; do expect_like "^$line\$" status nginx; done
+    for line in 'CapBnd:.*00000000800405fb' 'NoNewPrivs:.*1' 'Seccomp:.*2'; do
+        expect_like "^$line\$" main_process nginx status
+    done
     expect closed unit_property nginx DevicePolicy
     check 'its stop signal ends it' systemctl stop nginx
     expect 'inactive dead success' state nginx
@@ -45,7 +67,7 @@ for runtime in crun runc; do
     expect PONG redis PING
     expect OK redis SET key "of $runtime"
     expect OK redis SAVE
-    expect 'Uid: 105 105 105 105' bash -c "grep ^Uid: /proc/$(unit_property redis MainPID)/status | tr '\t' ' '"
+    expect_like $'^Uid:\t105\t105\t105\t105$' main_process redis status
     check 'it stops' systemctl stop redis
     expect 'inactive dead success' state redis
     check 'its data is on the host' test -f /var/lib/redis/data/dump.rdb
@@ -58,8 +80,8 @@ for runtime in crun runc; do
     check 'it starts' systemctl start db
     wait_for 'it answers' sql 'SELECT 1'
     sql "CREATE TABLE IF NOT EXISTS t (x text); INSERT INTO t VALUES ('$runtime')" >/dev/null
-    expect 'PGOPTIONS_OF_MINE=a "b"' bash -c "tr '\0' '\n' </proc/$(unit_property db MainPID)/environ | grep MINE"
-    expect 'Groups: 107' bash -c "grep ^Groups: /proc/$(unit_property db MainPID)/status | tr '\t' ' ' | sed 's/ *\$//'"
+    expect_like '^PGOPTIONS_OF_MINE=a "b"$' main_process db environ
+    expect_like $'^Groups:\t107 *$' main_process db status
     check 'it stops at once' systemctl stop db
     expect 'inactive dead success' state db
     expect_like 'received fast shutdown request' journal_of db
@@ -74,24 +96,24 @@ for runtime in crun runc; do
 done
 
 say 'nonsense'
-# nonsense NAME CONFIG ERE
-nonsense() {
+# bad_image_config NAME CONFIG ERE: an image that has this configuration cannot be pulled, or not be installed.
+bad_image_config() {
     build_image "$1" --config="$2" "$WORK/empty"
-    if syscontainer-pull --quiet "$REGISTRY/$1" >/dev/null 2>"$WORK/messages"; then
+    if syscontainer-pull --quiet "$REGISTRY/$1" >/dev/null 2>"$WORK/said"; then
         run_fails 1 "$3" syscontainer-checkout "$REGISTRY/$1"
     else
-        expect 1 bash -c "wc -l <'$WORK/messages'"
-        ok "refused when it is pulled: $(cat "$WORK/messages")"
+        expect 1 bash -c "wc -l <'$WORK/said'"
+        ok "refused when it is pulled: $(cat "$WORK/said")"
     fi
 }
 mkdir -p "$WORK/empty/etc"
-nonsense types '{"Cmd": "sh", "Env": 3}' 'cannot (make|read) .*configuration'
-nonsense volumes '{"Cmd": ["sh"], "Volumes": {"data": {}}}' 'its volume "data" is not an absolute path'
-nonsense climbing '{"Cmd": ["sh"], "Volumes": {"/a/../../etc": {}}}' 'is not an absolute path of a directory'
-nonsense user '{"Cmd": ["sh"], "User": "nobody-knows"}' 'its user "nobody-knows" is not in its /etc/passwd'
-nonsense group '{"Cmd": ["sh"], "User": "0:nobody-knows"}' 'its group in "0:nobody-knows" is not in its /etc/group'
-nonsense directory '{"Cmd": ["sh"], "WorkingDir": "srv"}' 'its WorkingDir "srv" is not absolute'
-nonsense signal '{"Cmd": ["sh"], "StopSignal": "SIGNONSENSE"}' 'its StopSignal "SIGNONSENSE" is not a signal'
-nonsense command '{}' 'nothing to run'
-nonsense empty '{"Entrypoint": [], "Cmd": null}' 'nothing to run'
+bad_image_config types '{"Cmd": "sh", "Env": 3}' 'cannot (make|read) .*configuration'
+bad_image_config volumes '{"Cmd": ["sh"], "Volumes": {"data": {}}}' 'its volume "data" is not an absolute path'
+bad_image_config climbing '{"Cmd": ["sh"], "Volumes": {"/a/../../etc": {}}}' 'is not an absolute path of a directory'
+bad_image_config user '{"Cmd": ["sh"], "User": "nobody-knows"}' 'its user "nobody-knows" is not in its /etc/passwd'
+bad_image_config group '{"Cmd": ["sh"], "User": "0:nobody-knows"}' 'its group in "0:nobody-knows" is not in its /etc/group'
+bad_image_config directory '{"Cmd": ["sh"], "WorkingDir": "srv"}' 'its WorkingDir "srv" is not absolute'
+bad_image_config signal '{"Cmd": ["sh"], "StopSignal": "SIGNONSENSE"}' 'its StopSignal "SIGNONSENSE" is not a signal'
+bad_image_config command '{}' 'nothing to run'
+bad_image_config empty '{"Entrypoint": [], "Cmd": null}' 'nothing to run'
 run_fails 2 'expected no, ready or full' syscontainer-checkout --notify=maybe "$REGISTRY/nginx"

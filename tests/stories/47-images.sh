@@ -3,7 +3,6 @@
 # Rows of tests/atomic.md: q, 2.B1, 2.B2.
 . "$(dirname "$0")/lib.sh"
 
-REPO=/var/lib/containers/atomic/.storage/ostree
 run_fails 1 'there is none yet; pull an image' syscontainer-images
 
 # value KEY IMAGE: of the array that --json prints, by a reader that knows JSON.
@@ -21,32 +20,46 @@ for name in one two; do
 done
 mkdir -p "$WORK/one/usr"
 cat >"$WORK/one/exports/config.json.template" <<'END'
-{"ociVersion": "1.0.2", "process": {"args": ["true"], "cwd": "/", "env": ["A=$A", "B=${B}", "C=$$NO", "U=$UUID", "S=$STATE_DIRECTORY"]}, "root": {"path": "rootfs", "readonly": true}}
+{
+    "ociVersion": "1.0.2",
+    "process": {
+        "args": ["true"],
+        "cwd": "/",
+        "env": ["A=$A", "B=${B}", "C=$$NO", "U=$UUID", "S=$STATE_DIRECTORY"]
+    },
+    "root": {"path": "rootfs", "readonly": true}
+}
 END
 rm "$WORK/one/exports/config.json"
 mkdir -p "$WORK/one/exports/hostfs/etc"
 echo '$HOST_VARIABLE' >"$WORK/one/exports/hostfs/etc/templated"
-echo '{"defaultValues": {"A": "a b"}, "installedFilesTemplate": ["/etc/templated"], "renameFiles": {"/etc/x": "/etc/$RENAMED"}}' >"$WORK/one/exports/manifest.json"
+cat >"$WORK/one/exports/manifest.json" <<'END'
+{
+    "defaultValues": {"A": "a b"},
+    "installedFilesTemplate": ["/etc/templated"],
+    "renameFiles": {"/etc/x": "/etc/$RENAMED"}
+}
+END
 build_image one --bare --label=com.example.text='of one' "$WORK/one-base" "$WORK/one"
 one=$DIGEST
 build_image two --bare "$WORK/two-base" "$WORK/two"
-syscontainer-pull --quiet "$REGISTRY/one" >/dev/null
+pull_image one
 alone=$(value size "$REGISTRY/one:latest")
 expect "$alone" value unique-size "$REGISTRY/one:latest"
 [ "$alone" -gt 1300000 ] && [ "$alone" -lt 1400000 ] || fail "$alone bytes"
-syscontainer-pull --quiet "$REGISTRY/two" >/dev/null
+pull_image two
 unique=$(value unique-size "$REGISTRY/one:latest")
 [ "$unique" -gt 300000 ] && [ "$unique" -lt 400000 ] || fail "$unique bytes"
 ok "of $alone bytes, $unique are its own"
 # The same under another name has nothing of its own but what says so.
 skopeo copy --quiet "docker://$REGISTRY/two" "docker://$REGISTRY/two:again"
-syscontainer-pull --quiet "$REGISTRY/two:again" >/dev/null
+pull_image two:again
 unique=$(value unique-size "$REGISTRY/two:again")
 [ "$unique" -lt 4000 ] || fail "$unique bytes"
 ok "a second name takes $unique bytes"
 
 say 'the table'
-syscontainer-checkout --name=user --set B=b --set HOST_VARIABLE=x --set RENAMED=x "$REGISTRY/one" >/dev/null 2>&1
+checkout --name=user --set B=b --set HOST_VARIABLE=x --set RENAMED=x "$REGISTRY/one"
 syscontainer-images >"$WORK/table"
 expect_like '^NAME +TAG +DIGEST +CREATED +SIZE +UNIQUE +SIGNER +USED BY$' cat "$WORK/table"
 short=${one#sha256:}
@@ -54,26 +67,31 @@ expect_like "^$REGISTRY/one +latest +${short:0:12} +(-|[0-9-]+) +1\.[0-9] MiB +[
 expect_like "^$REGISTRY/two +again +.* - +-\$" cat "$WORK/table"
 expect 4 bash -c "wc -l <'$WORK/table'"
 expect "$(printf '%s\n' "$REGISTRY/one:latest" "$REGISTRY/two:again" "$REGISTRY/two:latest")" syscontainer-images --quiet
-expect '"user.0"' bash -c "syscontainer-images --json | grep -o '\"user.0\"'"
+expect_like '"user.0"' syscontainer-images --json
 
 say 'one image'
 syscontainer-images "$REGISTRY/one" >"$WORK/details"
-for line in "Digest    $one" 'Label     com.example.text=of one' 'Variable  A=a b' 'Variable  UUID=\(built in\)' 'Variable  STATE_DIRECTORY=/var/lib' \
-    'Variable  B, which has no default: .*--set B=VALUE' 'Variable  HOST_VARIABLE, which' 'Variable  RENAMED, which' \
+for line in "Digest    $one" 'Label     com.example.text=of one' 'Variable  A=a b' 'Variable  UUID=\(built in\)' \
+    'Variable  STATE_DIRECTORY=/var/lib' 'Variable  B, which has no default: .*--set B=VALUE' \
+    'Variable  HOST_VARIABLE, which' 'Variable  RENAMED, which' \
     'Layer     sha256:[0-9a-f]{64} .*tar\+gzip' 'Used by   user.0'; do
     expect_like "^$line" cat "$WORK/details"
 done
 expect_no 'NO|\$' cat "$WORK/details"
 expect 2 grep -c '^Layer' "$WORK/details"
 syscontainer-images --json "$REGISTRY/one" >"$WORK/details"
-for line in '"com.example.text": "of one"' '"A": "a b"' '"media-type": "application/vnd.oci.image.layer.v1.tar\+gzip"'; do expect_like "$line" cat "$WORK/details"; done
-expect 'B HOST_VARIABLE RENAMED' bash -c "tr -d '\n\" ' <'$WORK/details' | sed 's/.*missing:\[\([^]]*\)\].*/\1/' | tr ',' ' '"
+for line in '"com.example.text": "of one"' '"A": "a b"' \
+    '"media-type": "application/vnd.oci.image.layer.v1.tar\+gzip"'; do
+    expect_like "$line" cat "$WORK/details"
+done
+missing() { tr -d '\n" ' <"$WORK/details" | sed 's/.*missing:\[\([^]]*\)\].*/\1/' | tr ',' ' '; }
+expect 'B HOST_VARIABLE RENAMED' missing
 
 say 'a file that a layer removed is none'
 mkdir -p "$WORK/over/exports"
 touch "$WORK/over/exports/.wh.config.json.template"
 build_image three --bare --config='{"Cmd": ["true"]}' "$WORK/one-base" "$WORK/one" "$WORK/over"
-syscontainer-pull --quiet "$REGISTRY/three" >/dev/null
+pull_image three
 expect_no 'Variable  B' syscontainer-images "$REGISTRY/three"
 
 say 'signers'
@@ -84,24 +102,37 @@ export GNUPGHOME=$WORK/gnupg
 gpg --quiet --batch --passphrase '' --quick-generate-key story@example.com default default never 2>/dev/null
 gpg --armor --export story@example.com >"$WORK/key.gpg"
 mkdir -p /etc/containers/registries.d
-printf 'docker:\n  %s:\n    sigstore: file:///var/lib/story/signatures\n    sigstore-staging: file:///var/lib/story/signatures\n' "$REGISTRY" >/etc/containers/registries.d/story.yaml
+cat >/etc/containers/registries.d/story.yaml <<END
+docker:
+  $REGISTRY:
+    sigstore: file:///var/lib/story/signatures
+    sigstore-staging: file:///var/lib/story/signatures
+END
 skopeo copy --quiet --sign-by=story@example.com "docker://$REGISTRY/two" "docker://$REGISTRY/signed"
-printf '{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"%s/signed": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "%s"}]}}}' \
-    "$REGISTRY" "$WORK/key.gpg" >/etc/containers/policy.json
-syscontainer-pull --quiet "$REGISTRY/signed" >/dev/null
+cat >/etc/containers/policy.json <<END
+{
+    "default": [{"type": "insecureAcceptAnything"}],
+    "transports": {
+        "docker": {"$REGISTRY/signed": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "$WORK/key.gpg"}]}
+    }
+}
+END
+pull_image signed
 expect_like "^$REGISTRY/signed .* signedBy $WORK/key.gpg +-\$" syscontainer-images
 cp "$WORK/policy" /etc/containers/policy.json
 
 say 'after objects that no ref leads to are gone'
-ostree --repo=$REPO prune --refs-only --depth=0 >/dev/null
+ostree --repo=$STORE prune --refs-only --depth=0 >/dev/null
 expect_like '^Label +com.example.text=of one' syscontainer-images "$REGISTRY/one"
-check 'and it can be installed' bash -c "syscontainer-checkout --no-enable --name=pruned --set B=b --set HOST_VARIABLE=x --set RENAMED=x '$REGISTRY/one'"
+check 'and it can be installed' \
+    syscontainer-checkout --no-enable --name=pruned --set B=b --set HOST_VARIABLE=x --set RENAMED=x "$REGISTRY/one"
 
 say 'what is no image'
-ostree --repo=$REPO refs --create=ociimage/broken_3Alatest "$(ostree --repo=$REPO rev-parse "ociimage/$(ostree --repo=$REPO refs --list ociimage | grep -Ex 'ociimage/[0-9a-f]{64}' | head -n 1 | cut -d/ -f2)")"
-syscontainer-images >"$WORK/table" 2>"$WORK/messages"
-expect_like 'cannot show broken:latest: it was pulled by another program' cat "$WORK/messages"
-expect 1 bash -c "wc -l <'$WORK/messages'"
+layer=$(ostree --repo=$STORE refs --list ociimage | grep -Ex -m 1 'ociimage/[0-9a-f]{64}')
+ostree --repo=$STORE refs --create=ociimage/broken_3Alatest "$(ostree --repo=$STORE rev-parse "$layer")"
+syscontainer-images >"$WORK/table" 2>"$WORK/said"
+expect_like 'cannot show broken:latest: it was pulled by another program' cat "$WORK/said"
+expect 1 bash -c "wc -l <'$WORK/said'"
 expect_like "^$REGISTRY/one" cat "$WORK/table"
 run_fails 1 'cannot find image nothing:latest' syscontainer-images nothing
 run_fails 2 'unexpected argument' syscontainer-images a b

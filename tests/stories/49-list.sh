@@ -2,49 +2,46 @@
 # syscontainer-list: what is installed, what systemd says of it, and what is wrong with it. Nothing broken hides what is not.
 . "$(dirname "$0")/lib.sh"
 
-CO=/var/lib/containers/atomic
 expect 'NAME  STATE  DEPLOYMENT  IMAGE  DIGEST  SINCE  PENDING  PROBLEMS' syscontainer-list
 expect '[]' syscontainer-list --json
 expect '' syscontainer-list --quiet
 
 hello_world
-syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
+pull_image hello-world
 short=${DIGEST#sha256:} short=${short:0:12}
-install() { syscontainer-checkout --name="$1" --set PORT="$2" "$REGISTRY/hello-world" >/dev/null 2>&1; }
 # line NAME ERE: its line is like this.
 line() { syscontainer-list >"$WORK/list" && expect_like "^$1 +$2\$" cat "$WORK/list"; }
 
 say 'states'
-install one 8081
+install_hello_world one 8081
 line one "inactive \(dead\) +one.0 +$REGISTRY/hello-world:latest +$short +- +- +-"
 systemctl start one
 line one "active \(running\) +one.0 .* [A-Z][a-z][a-z] 20[0-9-]+ [0-9:]+ [A-Z]+ +- +-"
 systemctl kill --signal=KILL one
 systemctl stop one
-install two 8082
+install_hello_world two 8082
 systemctl --quiet mask two
 line two 'masked +two.0 .*'
 systemctl --quiet unmask two
 mkdir -p "$WORK/files/exports/hostfs/etc/files"
 touch "$WORK/files/exports/hostfs/etc/files/x"
 echo '{"noContainerService": true}' >"$WORK/files/exports/manifest.json"
-build_image files "$WORK/files"
-syscontainer-pull --quiet "$REGISTRY/files" >/dev/null
-syscontainer-checkout "$REGISTRY/files" >/dev/null 2>&1
+build_and_pull files
+checkout "$REGISTRY/files"
 line files 'no service +files.0 .* -'
 
 say 'pending'
 cp -r "$TESTS/hello-world" "$WORK/next"
 echo x >"$WORK/next/new"
 build_image hello-world "$WORK/next"
-syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
+pull_image hello-world
 next=${DIGEST#sha256:}
 line one ".* $short .* ${next:0:12} +-"
-syscontainer-checkout --update one >/dev/null 2>&1
+checkout --update one
 line one ".* one.1 .* ${next:0:12} .* - +-"
 
 say 'problems'
-for number in 1 2 3 4 5; do install bad$number 809$number; done
+for number in 1 2 3 4 5; do install_hello_world bad$number 809$number; done
 rm /etc/syscontainers/attached/bad1.json
 line bad1 ".*it is not registered, or masked; 'systemctl restart syscontainers-reconcile.service' repairs that"
 echo '{' >/etc/syscontainers/attached/bad2.json
@@ -69,7 +66,9 @@ expect two syscontainer-list --quiet --filter=name=tw
 expect 'files' syscontainer-list --quiet --filter='state=no service'
 expect 8 bash -c 'syscontainer-list --quiet --filter=problem=i | grep -c .'
 syscontainer-list --json --filter=name=one >"$WORK/json"
-for text in '"name": "one"' '"state": "inactive \(dead\)"' '"deployment": "one.1"' '"pending": null' '"problems": \[\]'; do expect_like "$text" cat "$WORK/json"; done
+for text in '"name": "one"' '"state": "inactive \(dead\)"' '"deployment": "one.1"' '"pending": null' '"problems": \[\]'; do
+    expect_like "$text" cat "$WORK/json"
+done
 run_fails 2 'expected KEY=VALUE' syscontainer-list --filter=colour=red
 run_fails 2 'unexpected argument' syscontainer-list one
 

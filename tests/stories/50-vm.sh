@@ -40,8 +40,8 @@ case $BOOT in
         expect "$REGISTRY/hello-world:latest $DIGEST" syscontainer-pull --quiet "$REGISTRY/hello-world"
         port=8081
         for runtime in crun runc; do
-            expect "hello-$runtime" bash -c "syscontainer-checkout --runtime=\$(command -v $runtime) --name=hello-$runtime \
-                --set PORT=$port --set RECEIVER=$runtime $REGISTRY/hello-world 2>/dev/null"
+            expect "hello-$runtime" quietly syscontainer-checkout --runtime="$(command -v $runtime)" --name="hello-$runtime" \
+                --set PORT=$port --set RECEIVER=$runtime "$REGISTRY/hello-world"
             check "$runtime starts it" systemctl start "hello-$runtime"
             wait_for 'it answers' http $port
             expect "Hello $runtime" http $port

@@ -7,28 +7,35 @@
 monotonic() { unit_property "$1" "$2Monotonic"; }
 # The disk's, or the machine's own for what containers have in /var.
 var=$(systemd-escape --path --suffix=mount "$(findmnt --noheadings --output=TARGET --target=/var/lib/containers)")
-# before A B: a moment is before another.
-before() { [ "$1" -gt 0 ] && [ "$1" -lt "$2" ] || fail "$3: $1 is not before $2"; ok "$3: $1 us, $2 us"; }
+# earlier A B TEXT: a moment is before another.
+earlier() { [ "$1" -gt 0 ] && [ "$1" -lt "$2" ] || fail "$3: $1 is not before $2"; ok "$3: $1 us, $2 us"; }
 
 case $BOOT in
     1)
-        exports plain '["sh","-c","trap \"exit 0\" TERM; sleep 100000 & wait"]'
-        exports early '["sh","-c","trap \"exit 0\" TERM; sleep 100000 & wait"]'
-        sed -i 's/^\[Unit\]/&\nDefaultDependencies=no\nBefore=sysinit.target/; s/^WantedBy=.*/WantedBy=sysinit.target/' "$WORK/early/exports/service.template"
+        exports plain "$(until_stopped)"
+        exports early "$(until_stopped)"
+        sed -i 's/^\[Unit\]/&\nDefaultDependencies=no\nBefore=sysinit.target/; s/^WantedBy=.*/WantedBy=sysinit.target/' \
+            "$WORK/early/exports/service.template"
         install_image plain --runtime=/usr/bin/runc
         install_image early --runtime=/usr/bin/crun
         hello_world
-        syscontainer-pull --quiet "$REGISTRY/hello-world" >/dev/null
-        syscontainer-checkout "$REGISTRY/hello-world" >/dev/null 2>&1
+        pull_image hello-world
+        checkout "$REGISTRY/hello-world"
         say 'units that need them'
-        cat >/etc/systemd/system/dependent.service <<-'END'
+        cat >"$WORK/wait-for-it" <<-'END'
+			#!/bin/bash
+			# If it was started, it answers.
+			until ! systemctl is-active --quiet hello-world || (exec 3<>/dev/tcp/127.0.0.1/8081); do sleep 0.3; done
+		END
+        chmod +x "$WORK/wait-for-it"
+        cat >/etc/systemd/system/dependent.service <<-END
 			[Unit]
 			Requires=hello-world.service plain.service
 			After=hello-world.service plain.service
 			[Service]
 			Type=oneshot
 			RemainAfterExit=yes
-			ExecStart=/bin/bash -c 'until ! systemctl is-active --quiet hello-world || (exec 3<>/dev/tcp/127.0.0.1/8081); do sleep 0.3; done'
+			ExecStart=$WORK/wait-for-it
 			[Install]
 			WantedBy=multi-user.target
 		END
@@ -53,25 +60,32 @@ case $BOOT in
         ;;
     2)
         say 'no network but loopback, and /var is another disk'
-        expect lo bash -c 'ls /sys/class/net | paste -sd" "'
+        expect lo names_in /sys/class/net
         check '/var/lib/containers is not of the root file system' test "$var" != -.mount
         expect active unit_property "$var" ActiveState
         for unit in early plain hello-world; do
             expect 'active running success' state $unit
-            before "$(systemctl show --property=GeneratorsFinishTimestampMonotonic --value)" "$(monotonic "$var" ActiveEnterTimestamp)" 'generators ran before /var was mounted'
-            before "$(monotonic "$var" ActiveEnterTimestamp)" "$(monotonic syscontainers-reconcile ExecMainStartTimestamp)" "/var was mounted before reconcile"
-            before "$(monotonic syscontainers-reconcile ExecMainExitTimestamp)" "$(monotonic $unit ExecMainStartTimestamp)" "reconcile ended before $unit was started"
+            earlier "$(systemctl show --property=GeneratorsFinishTimestampMonotonic --value)" \
+                "$(monotonic "$var" ActiveEnterTimestamp)" 'generators ran before /var was mounted'
+            earlier "$(monotonic "$var" ActiveEnterTimestamp)" \
+                "$(monotonic syscontainers-reconcile ExecMainStartTimestamp)" '/var was mounted before reconcile'
+            earlier "$(monotonic syscontainers-reconcile ExecMainExitTimestamp)" \
+                "$(monotonic $unit ExecMainStartTimestamp)" "reconcile ended before $unit was started"
         done
         expect running systemctl is-system-running
         journalctl --boot --quiet --output=cat _PID=1 >"$WORK/manager"
         refuse 'nothing was loaded again' grep '^Reloading' "$WORK/manager"
         say 'those that need them'
         for unit in dependent early-dependent; do expect 'active exited success' state $unit; done
-        before "$(monotonic early ActiveEnterTimestamp)" "$(monotonic sysinit.target ActiveEnterTimestamp)" 'the early one is ready before sysinit.target'
-        before "$(monotonic early ActiveEnterTimestamp)" "$(monotonic early-dependent ExecMainStartTimestamp)" 'and before who waits for it'
-        before "$(monotonic hello-world ActiveEnterTimestamp)" "$(monotonic dependent ExecMainStartTimestamp)" 'as is the other'
+        earlier "$(monotonic early ActiveEnterTimestamp)" \
+            "$(monotonic sysinit.target ActiveEnterTimestamp)" 'the early one is ready before sysinit.target'
+        earlier "$(monotonic early ActiveEnterTimestamp)" \
+            "$(monotonic early-dependent ExecMainStartTimestamp)" 'and before who waits for it'
+        earlier "$(monotonic hello-world ActiveEnterTimestamp)" \
+            "$(monotonic dependent ExecMainStartTimestamp)" 'as is the other'
         expect_like '/var/lib/containers/atomic/early' unit_property early RequiresMountsFor
-        refuse 'the early one waits for no other target' grep -E '(sysinit|basic|local-fs)\.target' <(unit_property early After | tr ' ' '\n')
+        refuse 'the early one waits for no other target' \
+            grep -E '(sysinit|basic|local-fs)\.target' <(unit_property early After | tr ' ' '\n')
         say 'and they are stopped at shutdown'
         for unit in early plain; do expect_like 'shutdown.target' unit_property $unit Conflicts; done
         echo syscontainers=0 >/run/cmdline

@@ -1,9 +1,10 @@
 #!/bin/bash
-# Boots with an /etc and a /var that are not of one time: what is there is mended before it is started, and what cannot be says so.
+# Boots with an /etc and a /var that are not of one time: what is there is mended before it is started, and what cannot be says
+# so.
 # runs in: vm
 . "$(dirname "$0")/lib.sh"
 
-CO=/var/lib/containers/atomic ATTACHED=/etc/syscontainers/attached STUBS=/etc/systemd/system.attached
+ATTACHED=/etc/syscontainers/attached STUBS=/etc/systemd/system.attached
 
 # all_are_fine: containers and who needs them run, and no unit has failed.
 all_are_fine() {
@@ -14,10 +15,10 @@ all_are_fine() {
     journalctl --sync
     refuse 'and none had failed before' journalctl --boot --quiet --output=cat --grep='[Ff]ailed with result' _PID=1
 }
-# version NAME: what the container's payload was started with.
-version() { tr '\0' '\n' <"/proc/$(unit_property "$1" MainPID)/environ" | sed -n 's/^VERSION=//p'; }
-# update NAME VERSION: makes another deployment and has it current, as an update would.
-update() {
+# started_version NAME: what the container's payload was started with, as soon as it is executed.
+started_version() { main_process "$1" environ | sed -n 's/^VERSION=//p'; }
+# make_deployment NAME VERSION: another deployment, which is current from then on, as an update would.
+make_deployment() {
     local name=$1 old new file
     old=$(readlink $CO/$name)
     new=$name.$((${old##*.} + 1))
@@ -32,21 +33,28 @@ update() {
 
 case $BOOT in
     1)
-        exports image '["sh","-c","trap \"exit 0\" TERM; sleep 100000 & wait"]'
-        sed -i 's/"env": \[/&"VERSION=1", /' "$WORK/image/exports/config.json"
-        build_image image "$WORK/image"
-        syscontainer-pull --quiet "$REGISTRY/image" >/dev/null
-        for name in one two three; do syscontainer-checkout --name=$name "$REGISTRY/image" >/dev/null 2>&1; done
-        printf '[Unit]\nRequires=one.service two.service three.service\nAfter=one.service two.service three.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n' \
-            >/etc/systemd/system/dependent.service
+        exports image "$(until_stopped)" --env='"VERSION=1"'
+        build_and_pull image
+        for name in one two three; do checkout --name=$name "$REGISTRY/image"; done
+        cat >/etc/systemd/system/dependent.service <<-'END'
+			[Unit]
+			Requires=one.service two.service three.service
+			After=one.service two.service three.service
+			[Service]
+			Type=oneshot
+			RemainAfterExit=yes
+			ExecStart=/bin/true
+			[Install]
+			WantedBy=multi-user.target
+		END
         systemctl --quiet enable dependent
         say 'a rollback of the host: /etc as before the last update'
         cp -a /etc/syscontainers $STUBS "$WORK/"
-        update one 2
-        update three 4
+        make_deployment one 2
+        make_deployment three 4
         systemctl restart syscontainers-reconcile
         systemctl start one
-        expect 2 version one
+        expect_soon 2 started_version one
         say 'and a current deployment that is gone'
         rm -rf $CO/three.1
         rm -rf /etc/syscontainers $STUBS
@@ -54,18 +62,18 @@ case $BOOT in
         cp -a "$WORK/system.attached" /etc/systemd/
         expect_like 'one\.0' cat $ATTACHED/one.json
         say 'a registration of a deployment that is gone'
-        update two 3
+        make_deployment two 3
         rm -rf $CO/two.0
         expect_like 'two\.0' cat $ATTACHED/two.json
         reboot
         ;;
     2)
         all_are_fine
-        expect 2 version one
+        expect_soon 2 started_version one
         expect_like 'one\.1' cat $ATTACHED/one.json
         expect_like 'made the unit of one again' journal_of syscontainers-reconcile
-        expect 3 version two
-        expect 1 version three
+        expect_soon 3 started_version two
+        expect_soon 1 started_version three
         say 'nothing of ours in /etc'
         rm -rf /etc/syscontainers $STUBS
         reboot
@@ -78,7 +86,8 @@ case $BOOT in
         mkdir -p /usr/lib/systemd/system/multi-user.target.wants
         for unit in dependent story registry; do ln -sf ../$unit.service /usr/lib/systemd/system/multi-user.target.wants/; done
         mkdir /etc/.new
-        cp -a /etc/{passwd,group,shadow,nsswitch.conf,fstab,ld.so.cache,ld.so.conf.d,machine-id,os-release,hostname,registry.yml,containers,alternatives} /etc/.new/
+        cp -a /etc/{passwd,group,shadow,nsswitch.conf,fstab,ld.so.cache,ld.so.conf.d,machine-id,os-release} /etc/.new/
+        cp -a /etc/{hostname,registry.yml,containers,alternatives} /etc/.new/
         mkdir -p /etc/.new/systemd/system
         cp -a /etc/systemd/{journald.conf.d,system-generators} /etc/.new/systemd/
         find /etc/systemd/system -maxdepth 1 -lname /dev/null -exec cp -a {} /etc/.new/systemd/system/ \;
@@ -96,7 +105,7 @@ case $BOOT in
         mkdir $ATTACHED/unreadable.json
         sed 's/"one/"stale/g; s,system.slice/one,stale,' $ATTACHED/one.json >$ATTACHED/stale.json
         for name in broken unreadable stale; do
-            printf '[Unit]\nX-Syscontainer=%s\n[Install]\nWantedBy=multi-user.target\n' $name >$STUBS/$name.service
+            printf '%s\n' '[Unit]' "X-Syscontainer=$name" '[Install]' 'WantedBy=multi-user.target' >$STUBS/$name.service
             systemctl --quiet enable $name
         done
         reboot
@@ -104,13 +113,15 @@ case $BOOT in
     *)
         for unit in one two three; do expect 'active running success' state $unit; done
         expect 'active exited success' state dependent
-        for case in "broken|broken.json:2: not a registration: expected value" "unreadable|unreadable.json: it is no regular file" \
+        for case in "broken|broken.json:2: not a registration: expected value" \
+            "unreadable|unreadable.json: it is no regular file" \
             "stale|stale.json:5: deployment stale.1 is not in $CO"; do
             name=${case%%|*}
             expect 'failed failed exit-code 78' state "$name"
             # At the top, and in its last messages.
-            expect_like "^. $name.service - $name \(broken: $ATTACHED/${case#*|}" bash -c "systemctl status --lines=5 $name || true"
-            expect_like "cannot start $name: $ATTACHED/${case#*|}" bash -c "systemctl status --lines=5 $name || true"
+            systemctl status --lines=5 "$name" >"$WORK/status" || true
+            expect_like "^. $name.service - $name \(broken: $ATTACHED/${case#*|}" cat "$WORK/status"
+            expect_like "cannot start $name: $ATTACHED/${case#*|}" cat "$WORK/status"
             refuse 'the generator says so too' /usr/lib/systemd/system-generators/syscontainer-generator --dry-run "$name"
         done
         check 'a good one has no problem' /usr/lib/systemd/system-generators/syscontainer-generator --dry-run one

@@ -4,25 +4,24 @@
 # Rows of tests/atomic.md: 4.10.
 . "$(dirname "$0")/lib.sh"
 
-CO=/var/lib/containers/atomic
-running() {
+# all_run N: what was there before the cut runs, and N is what a container wrote last.
+all_run() {
     for unit in crun runc; do
         expect 'active running success' state $unit
-        expect 'sleep' processes $unit
+        expect_soon sleep processes $unit
     done
     expect '' bash -c 'systemctl --failed --no-legend --plain'
-    check 'the store is sound' ostree --repo=$CO/.storage/ostree fsck --quiet
+    store_is_sound
     # What a container wrote into its own directory and synced.
-    expect "$1" bash -c "cat /var/lib/state/written"
+    expect "$1" cat /var/lib/state/written
 }
 case $BOOT in
     1)
         mkdir -p /var/lib/state
         exports image '["sleep","100000"]'
-        build_image image "$WORK/image"
-        syscontainer-pull --quiet "$REGISTRY/image" >/dev/null
+        build_and_pull image
         for runtime in crun runc; do
-            syscontainer-checkout --runtime=/usr/bin/$runtime --name=$runtime "$REGISTRY/image" >/dev/null 2>&1
+            checkout --runtime=/usr/bin/$runtime --name=$runtime "$REGISTRY/image"
             systemctl start $runtime
         done
         hello_world
@@ -31,7 +30,7 @@ case $BOOT in
         cut_off
         ;;
     2)
-        running 1
+        all_run 1
         say 'and once more, right after the start'
         systemctl restart crun runc
         echo 2 >/var/lib/state/written
@@ -39,11 +38,11 @@ case $BOOT in
         cut_off
         ;;
     3)
-        running 2
+        all_run 2
         reboot
         ;;
     4)
-        running 2
+        all_run 2
         say 'while an image is pulled and installed'
         expect_like 'Stopped.*crun' journalctl --boot=-1 --unit=crun --output=cat
         cp -r "$WORK/image" "$WORK/large"
@@ -59,7 +58,7 @@ case $BOOT in
         cut_off
         ;;
     5)
-        running 2
+        all_run 2
         say "large is $(readlink $CO/large || echo not there) after the cut"
         refuse 'nothing half is left' bash -c "ls -d $CO/.large.* | grep ."
         if [ -L $CO/large ]; then
@@ -68,18 +67,18 @@ case $BOOT in
             expect not-found unit_property large LoadState
         fi
         expect_like "^$REGISTRY/large:latest sha256" syscontainer-pull --quiet "$REGISTRY/large"
-        expect large bash -c "syscontainer-checkout $REGISTRY/large 2>/dev/null"
+        expect large quietly syscontainer-checkout "$REGISTRY/large"
         systemctl start large
         expect 'active running success' state large
-        check 'the store is sound' ostree --repo=$CO/.storage/ostree fsck --quiet
+        store_is_sound
         say 'a deployment that is cut off right after it was installed is whole'
-        expect whole bash -c "syscontainer-checkout --name=whole $REGISTRY/large 2>/dev/null"
+        expect whole quietly syscontainer-checkout --name=whole "$REGISTRY/large"
         find $CO/whole.0/rootfs/srv -type f -exec sha256sum {} + >"$WORK/sums"
         sync "$WORK/sums"
         cut_off
         ;;
     *)
-        running 2
+        all_run 2
         check 'every file is' sha256sum --quiet --check "$WORK/sums"
         expect 'active running success' state whole
         ;;

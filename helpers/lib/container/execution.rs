@@ -35,6 +35,20 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// An execution in which the image decides nothing but the notifications; the unit's template uses no EXEC
+    /// variable.
+    pub fn new(notify: Notify) -> Execution {
+        Execution {
+            runtime: None,
+            notify,
+            pid_file: None,
+            exec_variables: Vec::new(),
+            rootfs: None,
+            run_once: false,
+            volumes: Vec::new(),
+        }
+    }
+
     /// Whether the image's unit uses an EXEC variable.
     pub fn uses(&self, variable: &str) -> bool {
         self.exec_variables.iter().any(|used| used == variable)

@@ -27,8 +27,8 @@ const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
 const BROKEN: u8 = 78;
 
-/// What a variable of [`crate::image::variables::COMMANDS`] expands to: plain words, so that it also works inside `sh
-/// -c "…"`.
+/// What a variable of [`crate::image::variables::EXEC_VARIABLES`] expands to: plain words, so that it also works inside
+/// `sh -c "…"`.
 pub fn expansion(variable: &str, name: &Name) -> String {
     let helper = match variable {
         "EXEC_START" => paths::helper("syscontainer-start"),

@@ -66,3 +66,39 @@ pub fn checksum(file: &HostFile, tree: &dyn Tree) -> Result<Option<String>> {
 pub fn facts(file: &HostFile) -> Facts {
     Facts::new(file.uid, file.gid, file.mode, matches!(file.kind, FileKind::Symlink(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::info::Values;
+    use crate::image::manifest;
+    use crate::image::tree::Directory;
+
+    #[test]
+    fn what_is_recorded_is_what_is_staged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (rootfs, deployment) = (dir.path().join("rootfs"), dir.path().join("web.0"));
+        let etc = rootfs.join("exports/hostfs/etc");
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("plain"), "$NAME").unwrap();
+        fs::write(etc.join("template"), "$NAME").unwrap();
+        std::os::unix::fs::symlink("plain", etc.join("link")).unwrap();
+        let tree = Directory(rootfs.clone());
+        let manifest = manifest::parse(r#"{"installedFilesTemplate": ["/etc/template"]}"#).unwrap();
+        let values = Values::from([("NAME".into(), "web".into())]);
+        let layout = Layout::read(&tree, &manifest, &values, &mut Vec::new()).unwrap();
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        stage(&layout, &rootfs, &deployment).unwrap();
+        for file in layout.files() {
+            let staged = record::staged(&deployment, &file.path);
+            let recorded = checksum(file, &tree).unwrap();
+            assert_eq!(record::checksum(&staged).unwrap(), recorded, "{}", file.path);
+            assert_eq!(Facts::read(&staged), Some(facts(file)), "{}", file.path);
+        }
+        let read = |name: &str| fs::read_to_string(deployment.join("hostfs/etc").join(name)).unwrap();
+        assert_eq!((read("plain"), read("template")), ("$NAME".into(), "web".into()));
+    }
+}

@@ -34,8 +34,8 @@ pub struct Checked {
     pub config: Option<(String, Normalised)>,
     /// Files for the host.
     pub layout: Layout,
-    /// Names of the [`variables::COMMANDS`] that the unit uses.
-    pub placed: Vec<String>,
+    /// Names of the [`variables::EXEC_VARIABLES`] that the unit uses.
+    pub exec_variables: Vec<String>,
     /// Names of all variables that are used.
     pub used: BTreeSet<String>,
     /// Who tells systemd that the service is ready.
@@ -98,7 +98,7 @@ pub fn check(
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
         config,
         layout,
-        placed: exports.commands(),
+        exec_variables: exports.exec_variables(),
         used,
         notify,
         volumes,
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(config.mounts().count(), 2);
         assert_eq!(checked.tmpfiles.as_deref(), Some("d /var/lib/web :0700 :0 :0 - -\n"));
         assert_eq!(
-            (checked.placed.as_slice(), checked.notify),
+            (checked.exec_variables.as_slice(), checked.notify),
             (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
         );
         assert_eq!(checked.mode(), 0o711);
@@ -266,7 +266,7 @@ mod tests {
         let (text, _) = checked.config.as_ref().unwrap();
         assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
         assert_eq!(checked.volumes[0].directory, TreePath::new("/var/lib/web/data"));
-        assert_eq!(checked.placed, variables::COMMANDS);
+        assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
         assert_eq!(checked.mode(), 0o700);
     }
 

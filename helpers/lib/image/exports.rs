@@ -13,7 +13,7 @@ use crate::image::layout::Layout;
 use crate::image::manifest::{self, Manifest};
 use crate::image::template;
 use crate::image::tree::Tree;
-use crate::image::variables::{self, COMMANDS};
+use crate::image::variables::{self, EXEC_VARIABLES};
 
 /// The unit of an image that brings none, the same as Atomic's.
 const SERVICE: &str = "
@@ -139,19 +139,15 @@ impl Exports {
         if self.texts.config.is_some() { None } else { self.texts.config_template.as_deref() }
     }
 
-    /// Names of the [`COMMANDS`] that the unit uses.
-    pub fn commands(&self) -> Vec<String> {
+    /// Names of the [`EXEC_VARIABLES`] that the unit uses.
+    pub fn exec_variables(&self) -> Vec<String> {
         let used = self.service().map(template::variables).unwrap_or_default();
-        COMMANDS
-            .iter()
-            .filter(|command| used.contains(**command))
-            .map(|command| (*command).to_owned())
-            .collect()
+        EXEC_VARIABLES.map(str::to_owned).into_iter().filter(|variable| used.contains(variable)).collect()
     }
 
     /// Returns whether the unit runs a payload.
     pub fn runs_payload(&self) -> bool {
-        self.commands().iter().any(|command| command == "EXEC_START")
+        self.exec_variables().iter().any(|variable| variable == "EXEC_START")
     }
 
     /// Returns whether the unit runs a payload, or a template names the runtime.
@@ -215,10 +211,10 @@ mod tests {
     #[test]
     fn what_a_unit_needs() {
         let default = exports(None, "{}");
-        assert_eq!(default.commands(), COMMANDS);
+        assert_eq!(default.exec_variables(), EXEC_VARIABLES);
         assert!(default.runs_payload() && default.needs_runtime());
         let own = exports(Some("[Service]\nExecStart=$RUNTIME run $EXEC_STOP"), "{}");
-        assert_eq!(own.commands(), ["EXEC_STOP"]);
+        assert_eq!(own.exec_variables(), ["EXEC_STOP"]);
         assert!(!own.runs_payload() && own.needs_runtime());
         let none = exports(Some("[Service]\nExecStart=$EXEC_START"), r#"{"noContainerService": true}"#);
         assert!(none.service().is_none() && !none.runs_payload() && !none.needs_runtime());

@@ -11,7 +11,7 @@ use crate::oci::capabilities;
 use crate::paths::TreePath;
 
 /// Variables that stand for our commands in units, in the order in which systemd runs them.
-pub const COMMANDS: [&str; 4] = ["EXEC_STARTPRE", "EXEC_START", "EXEC_STOP", "EXEC_STOPPOST"];
+pub const EXEC_VARIABLES: [&str; 4] = ["EXEC_STARTPRE", "EXEC_START", "EXEC_STOP", "EXEC_STOPPOST"];
 
 const RUN_DIRECTORY: &str = "RUN_DIRECTORY";
 /// Variables that are directories of the host, with their built-in values.
@@ -60,14 +60,14 @@ pub fn with_destdir(values: &Values, destdir: &TreePath) -> Values {
     values
 }
 
-/// Variables that describe the installation, besides [`COMMANDS`].
+/// Variables that describe the installation, besides [`EXEC_VARIABLES`].
 const FORCED: [&str; 6] = ["DESTDIR", "NAME", "HOST_UID", "HOST_GID", "IMAGE_NAME", "IMAGE_ID"];
 /// Variables that have a value of their own unless the image or the user gives one, besides [`DIRECTORIES`].
 const COMPUTED: [&str; 5] = ["PIDFILE", "UUID", "RUNTIME", "ATOMIC", "ALL_PROCESS_CAPABILITIES"];
 
 /// Returns whether neither an image nor a user can set the variable.
 pub fn is_forced(name: &str) -> bool {
-    FORCED.contains(&name) || COMMANDS.contains(&name)
+    FORCED.contains(&name) || EXEC_VARIABLES.contains(&name)
 }
 
 /// Returns the built-in value of a variable as it is shown to users; `None` if it has none, or is forced.
@@ -86,8 +86,8 @@ fn forced(installation: &Installation) -> Values {
         ("IMAGE_NAME".into(), installation.image.to_owned()),
         ("IMAGE_ID".into(), installation.digest.hex().to_owned()),
     ]);
-    for command in COMMANDS {
-        values.insert(command.into(), units::expansion(command, installation.name));
+    for variable in EXEC_VARIABLES {
+        values.insert(variable.into(), units::expansion(variable, installation.name));
     }
     values
 }

@@ -207,12 +207,12 @@ impl Planner<'_> {
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
         let pid_file = pid_file.map(TreePath::new);
         let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
-        let runs_payload = rendered.placed.iter().any(|variable| variable == "EXEC_START");
+        let runs_payload = rendered.exec_variables.iter().any(|used| used == "EXEC_START");
         let execution = Execution {
             runtime: if runs_payload { runtime } else { None },
             notify: rendered.notify,
             pid_file,
-            exec_variables: rendered.placed.clone(),
+            exec_variables: rendered.exec_variables.clone(),
             rootfs,
             run_once: rendered.run_once,
             volumes: rendered.volumes.clone(),

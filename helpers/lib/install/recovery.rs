@@ -134,7 +134,7 @@ fn report(site: &Site, deployment: &Deployment) {
     let message = format!("made the unit of {} again, from its current deployment", deployment.name());
     let info = site.deployments.info(deployment).ok();
     let subject = Subject::of(deployment, info.as_ref().map(|info| (info.image.as_str(), info.digest())));
-    journal::tell(site.root(), Event::Mended, &subject, &message);
+    journal::tell(site.root(), Event::Repaired, &subject, &message);
 }
 
 /// Enables a container whose unit was made again, if it was installed like that: later changes were lost with the links

@@ -1,7 +1,11 @@
 //! Installations and removals on a host in a temporary directory, killed after every step.
 
+use std::fs;
+
+use super::installer::Installer;
+use super::plan::{Options, Planner};
 use super::recovery;
-use super::remover::{self, Options};
+use super::remover;
 use super::testing::TestHost;
 use crate::system::kill_point::testing::kill_after;
 use crate::system::lock;
@@ -9,7 +13,7 @@ use crate::system::lock;
 fn remove(host: &TestHost) {
     let _lock = lock::container(host.site.root(), &host.name).unwrap();
     let _host_files = lock::host_files(host.site.root()).unwrap();
-    remover::remove(&host.site, &host.name, Options::default()).unwrap();
+    remover::remove(&host.site, &host.name, remover::Options::default()).unwrap();
 }
 
 fn recover(host: &TestHost) {
@@ -114,4 +118,26 @@ fn what_is_lost_in_etc_is_made_again() {
     // The stub and the registration; what the user removed of host files stays away.
     assert_eq!(host.derived(), before);
     host.check_consistent();
+}
+
+#[test]
+fn a_preview_enables_only_what_has_an_install_section() {
+    let host = TestHost::new();
+    let (tree, image) = host.image(1);
+    let template = tree.0.join("exports/service.template");
+    for (section, is_installable) in
+        [("[Install]\nWantedBy=multi-user.target\n", true), ("# [Install]\n", false), ("[Install]\n", false)]
+    {
+        fs::write(&template, format!("[Service]\nExecStart=$EXEC_START\n{section}")).unwrap();
+        let planner = Planner {
+            site: &host.site,
+            tree: &tree,
+            image: &image,
+            name: &host.name,
+            options: &Options::default(),
+            previous: None,
+        };
+        let text = Installer { planner }.preview().unwrap();
+        assert_eq!(text.contains("systemctl enable"), is_installable, "{section}");
+    }
 }

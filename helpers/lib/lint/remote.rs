@@ -21,7 +21,7 @@ pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Ac
     if let Some(store) = Store::open_existing(root, repo)? {
         let _lock = store.lock_shared()?;
         if let Some(image) = store.lookup(&name)? {
-            return check(&Target::Image(&store, &image));
+            return check(&Target::Image(&store.tree(&image), &image));
         }
     }
     // Layers may be large, and /tmp is memory on many hosts.
@@ -29,5 +29,5 @@ pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Ac
     let temporary = files::temporary_directory(&directory, "syscontainer-")?;
     let store = Store::open_or_create(root, Some(&temporary.path().join("store")))?;
     let image = pull::pull(&store, &reference, access, &Progress::new(true))?.image;
-    check(&Target::Image(&store, &image))
+    check(&Target::Image(&store.tree(&image), &image))
 }

@@ -1,4 +1,4 @@
-//! What lint checks: a directory with the sources of an image, or an image in a store.
+//! What lint checks: a directory with the sources of an image, or an image.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,6 @@ use crate::image::manifest;
 use crate::image::tree::{ExportsDirectory, Tree};
 use crate::install::installer;
 use crate::name::Name;
-use crate::store::Store;
 
 /// The files that an installation looks for in an image.
 pub const FILES: [&str; 6] =
@@ -92,8 +91,8 @@ fn plain(file: &str) -> &str {
 pub enum Target<'a> {
     /// The sources of an image.
     Sources(&'a Sources),
-    /// An image in a store.
-    Image(&'a Store, &'a Image),
+    /// An image, with its files.
+    Image(&'a dyn Tree, &'a Image),
 }
 
 impl Target<'_> {
@@ -122,7 +121,7 @@ impl Target<'_> {
     pub fn tree(&self) -> Box<dyn Tree + '_> {
         match self {
             Target::Sources(source) => Box::new(ExportsDirectory(source.exports())),
-            Target::Image(store, image) => Box::new(store.tree(image)),
+            Target::Image(tree, _) => Box::new(*tree),
         }
     }
 

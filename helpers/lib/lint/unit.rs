@@ -143,12 +143,8 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
         mount_points: Vec::new(),
         execution: Execution {
             runtime: if exports.runs_payload() { Some(runtime) } else { None },
-            notify: Notify::Created,
-            pid_file: None,
-            exec_variables: exports.commands(),
-            rootfs: None,
-            run_once: false,
-            volumes: Vec::new(),
+            exec_variables: exports.exec_variables(),
+            ..Execution::new(Notify::Created)
         },
     };
     let tmpfiles = inspection.rendered.tmpfiles.as_ref();

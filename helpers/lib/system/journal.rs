@@ -36,7 +36,7 @@ pub enum Event {
     /// Something that was not used was removed.
     Pruned,
     /// The files derived from a container's current deployment were missing or outdated, and were made again.
-    Mended,
+    Repaired,
 }
 
 impl Event {
@@ -53,7 +53,7 @@ impl Event {
         Event::Configured,
         Event::Removed,
         Event::Pruned,
-        Event::Mended,
+        Event::Repaired,
     ];
 
     /// The MESSAGE_ID of the kind.
@@ -70,14 +70,14 @@ impl Event {
             Event::Configured => "9efb373ecc724a2e8d3ab474970858b2",
             Event::Removed => "e62de78e708f4942a37c30799322a8d6",
             Event::Pruned => "97b68ec3d8274340a9b01d6b85049ce6",
-            Event::Mended => "6b31a1a9801049aa8e48aa0b0a11ffcc",
+            Event::Repaired => "6b31a1a9801049aa8e48aa0b0a11ffcc",
         }
     }
 
     fn priority(self) -> Priority {
         match self {
             Event::Reverted => Priority::Error,
-            Event::Skipped | Event::Mended => Priority::Warning,
+            Event::Skipped | Event::Repaired => Priority::Warning,
             _ => Priority::Notice,
         }
     }

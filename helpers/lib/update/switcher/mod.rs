@@ -78,13 +78,13 @@ impl Switcher<'_> {
     /// Completes or reverts an interrupted switch. Without one, only brings the container into a consistent state.
     pub fn recover(&self) -> Result<Recovery> {
         let mut state = self.state()?;
-        let mend = || {
+        let repair = || {
             let _host_files = lock::host_files(self.site.root())?;
-            self.mend()
+            self.repair()
         };
-        let Some(switch) = state.switch.clone() else { return mend().map(|()| Recovery::Complete) };
+        let Some(switch) = state.switch.clone() else { return repair().map(|()| Recovery::Complete) };
         if !self.has_begun(&switch)? {
-            mend()?;
+            repair()?;
             state.switch = None;
             return self.save(&state).map(|()| Recovery::Complete);
         }

@@ -207,7 +207,7 @@ impl Switcher<'_> {
         host_files::restore(deployments, self.name, &switch.before.shared_files)?;
         host_files::remove(deployments, self.name, &[&new], Some(&old))?;
         if old.by_atomic {
-            return self.mend();
+            return self.repair();
         }
         self.derive(&switch.from, switch.before.enabled)
     }
@@ -255,7 +255,7 @@ impl Switcher<'_> {
     }
 
     /// Brings unit, registration and the like into a consistent state, as recovery does.
-    pub(super) fn mend(&self) -> Result<()> {
+    pub(super) fn repair(&self) -> Result<()> {
         recovery::announce(self.site, self.name)?;
         let recovered = recovery::recover(self.site, self.name)?;
         if recovered.created {

@@ -1,4 +1,5 @@
-//! The folders of the library import only what the table in its `lib.rs` says, and no file imports another in a circle.
+//! The folders of the library import only what the table in its `lib.rs` says, no file imports another in a circle, and
+//! none is too long.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +41,7 @@ impl Library {
     /// What a module imports, as modules.
     fn imports(&self, module: &Module) -> BTreeSet<Module> {
         let text = &self.modules[module];
-        let mut paths: Vec<Vec<String>> =
-            text.split("use ").skip(1).flat_map(|rest| use_tree(rest)).collect();
+        let mut paths: Vec<Vec<String>> = text.split("use ").skip(1).flat_map(use_tree).collect();
         paths.extend(inline_paths(text));
         let found = paths.iter().filter_map(|path| self.resolve(path, module));
         found.filter(|found| found != module).collect()
@@ -183,6 +183,19 @@ fn folders_import_what_the_table_says() {
 }
 
 #[test]
+fn no_module_is_longer_than_400_lines() {
+    for folder in ["helpers", "generators"] {
+        let files = WalkDir::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).into_iter();
+        for file in
+            files.map(Result::unwrap).filter(|file| file.path().extension().is_some_and(|e| e == "rs"))
+        {
+            let lines = fs::read_to_string(file.path()).unwrap().lines().count();
+            assert!(lines <= 400, "{} has {lines} lines", file.path().display());
+        }
+    }
+}
+
+#[test]
 fn no_file_imports_another_in_a_circle() {
     let library = Library::read();
     let imports: BTreeMap<&Module, BTreeSet<Module>> =
@@ -206,7 +219,7 @@ fn no_file_imports_another_in_a_circle() {
     assert!(circles.is_empty(), "circles:\n{}", circles.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-/// The programs that run at boot and at every start do not even name what is for others.
+/// Imports of each form are seen.
 #[test]
 fn this_reads_what_it_has_to() {
     let library = Library::read();
