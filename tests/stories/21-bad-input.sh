@@ -80,7 +80,7 @@ sed -i 's/^Description=.*/& $C/' "$WORK/missing/exports/service.template"
 bad_image missing 'exports/service.template:2:30: no value for C; exports/config.json.template:3:[0-9]*: no value for A; '\
 '.*no value for B; give each missing value with --set NAME=VALUE'
 bad 1 'no value for A; [^ ]* no value for B; give' syscontainer-checkout --set C=c "$REGISTRY/missing"
-bad 1 'the value of C cannot stand here' \
+bad 1 'the value of C cannot be used here' \
     syscontainer-checkout --set A=a --set B=b --set C=$'c\nExecStart=/bin/evil' "$REGISTRY/missing"
 exports dollar "$(until_stopped)" --template
 sed -i 's/^Description=.*/Description=costs 5$/' "$WORK/dollar/exports/service.template"
@@ -88,7 +88,7 @@ bad_image dollar "exports/service.template:2:20: invalid placeholder; write '[$]
 exports raw "$(until_stopped)" --template
 sed -i 's/"pid"}/"pid"} $MORE/' "$WORK/raw/exports/config.json.template"
 bad_image raw 'invalid JSON in exports/config.json.template, after substitution: .*line [0-9]+ column' --set MORE=nonsense
-bad 1 'the value of MORE cannot stand here' syscontainer-checkout --set 'MORE=}], "x": [{' "$REGISTRY/raw"
+bad 1 'the value of MORE cannot be used here' syscontainer-checkout --set 'MORE=}], "x": [{' "$REGISTRY/raw"
 
 say 'configurations'
 # bad_config NAME SED ERE: the configuration of 'base', edited.

@@ -273,7 +273,7 @@ bad_files relative 'renames /etc/a to "b", which is not an absolute path' --set 
 with_files twice '{"renameFiles": {"/etc/a": "/etc/b"}}' /etc/a /etc/b
 bad_files twice 'two files are renamed to /etc/b'
 with_files inway '{}' /etc/passwd/x
-bad_files inway '/etc/passwd is no directory|/etc/passwd.*a file of that name is there'
+bad_files inway '/etc/passwd is not a directory|/etc/passwd.*a file of that name is there'
 with_files types '{"renameFiles": [1]}' /etc/a
 bad_files types 'cannot read exports/manifest.json: invalid type'
 with_files binary '{"installedFilesTemplate": ["/etc/b"]}' /etc/b

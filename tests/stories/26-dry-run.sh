@@ -76,8 +76,8 @@ exactly() {
     grep '^# /' "$WORK/preview" |
         grep -vE ': (stays as it is|was changed on this host, .*|is on this host already, .*)$' |
         sed 's/^# //' >"$WORK/promised" || true
-    sed -n 's/: goes$//p' "$WORK/promised" | sort >"$WORK/to-go"
-    grep -v ': goes$' "$WORK/promised" | sed 's/: .*//; s/ -> .*//' | sort >"$WORK/to-write" || true
+    sed -n 's/: removed$//p' "$WORK/promised" | sort >"$WORK/to-go"
+    grep -v ': removed$' "$WORK/promised" | sed 's/: .*//; s/ -> .*//' | sort >"$WORK/to-write" || true
     comm -13 "$WORK/before" "$WORK/after" | within "$WORK/to-write" | diff -u "$WORK/to-write" - ||
         fail 'it does not write what it said'
     awk 'NR == FNR { there[$1]; next } !($1 in there)' "$WORK/after" "$WORK/before" | within "$WORK/to-go" |
@@ -134,10 +134,10 @@ promised '/etc/dry/same: mode 0644, owner 0:0' \
     '/etc/dry/mine-changes: was changed on this host, stays as it is' \
     '/etc/dry/mine-stays: was changed on this host, stays as it is' \
     '/etc/dry/mine-goes: was changed on this host, is left behind' \
-    '/etc/dry/empty: goes' '/etc/dry/full: goes' '/etc/dry/full/b: goes' '/etc/dry/theirs/a: goes' \
-    '/etc/tmpfiles.d/dry.conf: goes' \
+    '/etc/dry/empty: removed' '/etc/dry/full: removed' '/etc/dry/full/b: removed' '/etc/dry/theirs/a: removed' \
+    '/etc/tmpfiles.d/dry.conf: removed' \
     '/etc/systemd/system.attached/dry.service: stays as it is'
-expect_no 'theirs: goes|systemctl (stop|enable|disable)|systemd-tmpfiles|/dry.0' cat "$WORK/preview"
+expect_no 'theirs: removed|systemctl (stop|enable|disable)|systemd-tmpfiles|/dry.0' cat "$WORK/preview"
 expect mine cat /etc/dry/mine-changes
 exactly dry syscontainer-checkout --update dry
 promised 'dry is up to date'
@@ -148,14 +148,14 @@ dry_version 3
 echo '{"noContainerService": true}' >"$WORK/dry/exports/manifest.json"
 build_and_pull dry
 exactly dry syscontainer-checkout --update dry
-promised "$CO/dry.0: goes" 'systemctl stop dry.service' 'systemctl disable dry.service' \
-    '/etc/systemd/system.attached/dry.service: goes' \
-    '/run/systemd/generator/dry.service.d/00-syscontainer.conf: goes'
+promised "$CO/dry.0: removed" 'systemctl stop dry.service' 'systemctl disable dry.service' \
+    '/etc/systemd/system.attached/dry.service: removed' \
+    '/run/systemd/generator/dry.service.d/00-syscontainer.conf: removed'
 expect not-found unit_property dry LoadState
 dry_version 4
 build_and_pull dry
 exactly dry syscontainer-checkout --update dry
-promised "$CO/dry.1: goes" 'systemctl enable dry.service' "$CO/dry -> dry.3"
+promised "$CO/dry.1: removed" 'systemctl enable dry.service' "$CO/dry -> dry.3"
 expect enabled systemctl is-enabled dry
 
 say 'of files that another container has, too'

@@ -198,11 +198,11 @@ update=(syscontainer-checkout --update --replace-unit --set PORT=8092 --unset RE
 snapshot >"$WORK/before"
 "${update[@]}" --dry-run >"$WORK/preview" 2>"$WORK/said"
 unchanged "$WORK/before"
-for line in '# /etc/systemd/system/older.service: goes' '# systemctl disable older.service' \
+for line in '# /etc/systemd/system/older.service: removed' '# systemctl disable older.service' \
     '# /etc/systemd/system.attached/older.service'; do
     expect_like "^${line//./\\.}\$" cat "$WORK/preview"
 done
-expect_no 'systemctl enable|tmpfiles.d/older.conf: goes|older.0: goes' cat "$WORK/preview"
+expect_no 'systemctl enable|tmpfiles.d/older.conf: removed|older.0: removed' cat "$WORK/preview"
 expect older "${update[@]}" 2>"$WORK/said"
 expect disabled enablement older
 systemctl restart older

@@ -65,9 +65,9 @@ for value in "${values[@]}"; do
                 fail "$place: $(printf %q "$value") arrives as $(found $place | od -c | head -n 3)"
             arrived=$((arrived + 1))
         else
-            grep -qE 'the value of V cannot stand here' "$WORK/said" ||
+            grep -qE 'the value of V cannot be used here' "$WORK/said" ||
                 { shown "$WORK/said"; fail "$place: $(printf %q "$value")"; }
-            say "$place refuses $(printf %q "$value"): $(sed 's/.*cannot stand here: //; s/; give.*//' "$WORK/said")"
+            say "$place refuses $(printf %q "$value"): $(sed 's/.*cannot be used here: //; s/; give.*//' "$WORK/said")"
             # What JSON and text can hold, they must.
             case $place in json | host) fail 'that is no reason' ;; esac
             case $value in *[[:cntrl:]]*) ;; *) [ $place:"$value" = environment:'trail\' ] || fail 'that is no reason' ;; esac

@@ -86,7 +86,7 @@ done
 expect 'thing thing.0 thing.2 thing.3' names_in $CO 'thing*'
 check 'a prune' prune --explain --keep-for=0
 said 'kept deployment thing.0: it runs'
-said 'kept deployment thing.2: it is the one to go back to'
+said 'kept deployment thing.2: it is the one to roll back to'
 said 'kept deployment thing.3: it is current'
 expect 'active running success' state thing
 systemctl restart thing
@@ -252,7 +252,7 @@ exec 7>"$WORK/fifo"
 wait_for 'a transaction' bash -c "ls -d $shared/tmp/staging-*-??????"
 refuse 'a prune cannot remove objects then' prune --repo="$shared" --keep-for=0 --explain
 said "removed image $REGISTRY/old:latest: .*"
-said "kept leftover $shared/tmp/staging-.*: another program is at work in it"
+said "kept leftover $shared/tmp/staging-.*: another program is using it"
 expect_like "cannot remove objects from $shared: .*[Ll]ock" cat "$WORK/said"
 tar -C "$WORK/shared" -c . >&7
 exec 7>&-

@@ -51,8 +51,8 @@ say 'a unit of another deployment'
 second one
 ln -sfn one.1 $CO/one
 refuse 'such a container does not start' systemctl start one
-remedy="mend the unit with 'systemctl restart syscontainers-reconcile.service'"
-expect_like "its unit is of deployment one.0, but one.1 is current; $remedy" journal_of one
+remedy="repair the unit with 'systemctl restart syscontainers-reconcile.service'"
+expect_like "its unit belongs to deployment one.0, but one.1 is current; $remedy" journal_of one
 systemctl reset-failed one
 mend
 expect_like 'made the unit of one again' journal_of syscontainers-reconcile

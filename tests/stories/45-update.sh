@@ -48,7 +48,7 @@ for line in /etc/thing/common: '/etc/thing/second: was changed on this host, is 
     expect_like "^# $line" cat "$WORK/preview"
 done
 # The service runs the second one.
-expect_like "^# $CO/thing.0: goes" cat "$WORK/preview"
+expect_like "^# $CO/thing.0: removed" cat "$WORK/preview"
 update_thing
 expect 'common third' names_in $CO/thing/rootfs/srv/files
 expect 'common second third' names_in /etc/thing

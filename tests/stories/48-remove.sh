@@ -162,7 +162,7 @@ END
 systemctl daemon-reload
 systemctl start needs
 with_state >"$WORK/installed"
-run_fails 1 'cannot remove full: needs.service needs it and is active; stop that first, or use --force' syscontainer-remove full
+run_fails 1 'cannot remove full: active units need it: needs.service; stop them first, or use --force' syscontainer-remove full
 expect_same "$WORK/installed" with_state
 expect 'active running success' state full
 remove --force --purge full

@@ -32,9 +32,9 @@ set_soak web 1
 
 say 'nothing to go back to'
 snapshot >"$WORK/before"
-run_fails 1 'cannot roll back web: there is nothing to go back to: web.0 is the only deployment' syscontainer-rollback web
+run_fails 1 'cannot roll back web: there is nothing to roll back to: web.0 is the only deployment' syscontainer-rollback web
 run_fails 3 'there is no container nothing' syscontainer-rollback nothing
-run_fails 1 'there is nothing to go back to: web.0 is the only' syscontainer-rollback web 7
+run_fails 1 'there is nothing to roll back to: web.0 is the only' syscontainer-rollback web 7
 run_fails 2 'invalid digit' syscontainer-rollback web x
 run_fails 2 'missing NAME' syscontainer-rollback
 unchanged "$WORK/before"

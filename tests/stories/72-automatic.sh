@@ -51,7 +51,7 @@ expect_current web.1
 expect 2 cat $CO/web/rootfs/version
 journalctl --sync
 expect_like 'updated web to web.1' journal_of web
-expect_like 'web runs web.1 and stays with it' journal_of syscontainer-update@web.service
+expect_like 'confirmed web.1, which is running' journal_of syscontainer-update@web.service
 check 'once more' run_update web
 expect_current web.1
 expect_like 'nothing is staged for web, web.1 stays' journal_of syscontainer-update@web.service

@@ -158,7 +158,7 @@ if [ "$BOOT" = 2 ]; then
     wait_for 'and that is over' ended syscontainer-confirm@web.service
     whole
     refuse 'it is the new one' [ "$current" = "$(cat "$WORK/old")" ]
-    expect_like 'stays with it' journal_of syscontainer-confirm@web.service
+    expect_like 'confirmed' journal_of syscontainer-confirm@web.service
 
     say 'the power fails while it watches one that does not survive a boot'
     readlink $CO/web >"$WORK/old"

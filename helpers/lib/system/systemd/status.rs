@@ -143,18 +143,19 @@ impl UnitStatus {
         self.drop_ins.contains(&body) || self.fragment.starts_with(STUBS)
     }
 
-    /// The state as it is shown in messages: `failed (exit-code, status 1)`.
+    /// The state as it is shown in messages: `failed (exit-code, status 1)`. A unit whose last run failed is called failed, even
+    /// if systemd is still stopping it or about to restart it.
     pub fn explain(&self) -> String {
-        let mut details = vec![match self.result.as_str() {
-            "" | "success" => self.sub_state.clone(),
-            result => result.to_owned(),
-        }];
+        let has_failed = !matches!(self.result.as_str(), "" | "success");
+        let (state, detail) =
+            if has_failed { ("failed", &self.result) } else { (self.active_state.as_str(), &self.sub_state) };
+        let mut details = vec![detail.clone()];
         match (self.main_code.as_str(), self.main_status.as_str()) {
             ("1", status) if status != "0" => details.push(format!("status {status}")),
             ("2" | "3", signal) => details.push(format!("signal {signal}")),
             _ => {}
         }
-        format!("{} ({})", self.active_state, details.join(", "))
+        format!("{state} ({})", details.join(", "))
     }
 }
 
@@ -207,6 +208,10 @@ mod tests {
     fn explains() {
         let failed = status_of("ActiveState=failed;Result=exit-code;ExecMainCode=1;ExecMainStatus=7");
         assert_eq!(failed.explain(), "failed (exit-code, status 7)");
+        let failing = status_of("ActiveState=deactivating;Result=exit-code;ExecMainCode=1;ExecMainStatus=7");
+        assert_eq!(failing.explain(), "failed (exit-code, status 7)");
+        let stopping = status_of("ActiveState=deactivating;SubState=stop-sigterm;Result=success");
+        assert_eq!(stopping.explain(), "deactivating (stop-sigterm)");
         let killed = status_of("ActiveState=failed;Result=signal;ExecMainCode=2;ExecMainStatus=9");
         assert_eq!(killed.explain(), "failed (signal, signal 9)");
         assert_eq!(

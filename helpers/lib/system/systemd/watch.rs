@@ -135,7 +135,7 @@ pub fn stop(manager: &dyn Manager, unit: &str) -> Result<()> {
 fn judge_start(now: &UnitStatus, before: &str) -> Option<Verdict> {
     let was_restarted = now.restarts > 0 && now.active_state != "active";
     if now.invocation != before && (now.waits_for_restart() || was_restarted) {
-        return Some(Verdict::Bad(format!("it does not stay up, it is {}", now.explain())));
+        return Some(Verdict::Bad(format!("it does not stay up: {}", now.explain())));
     }
     if now.has_job {
         return None;
@@ -143,7 +143,7 @@ fn judge_start(now: &UnitStatus, before: &str) -> Option<Verdict> {
     if now.is_up() || now.is_done_oneshot() {
         return Some(Verdict::Good);
     }
-    now.is_down().then(|| Verdict::Bad(format!("it did not start, it is {}", now.explain())))
+    now.is_down().then(|| Verdict::Bad(format!("it did not start: {}", now.explain())))
 }
 
 /// What changed about a service since it was ready.

@@ -169,9 +169,9 @@ impl Switcher<'_> {
     fn report_confirmed(&self, switch: &Switch) {
         let is_up = manager::is_active(self.manager(), self.name).unwrap_or(false);
         let message = if is_up {
-            format!("confirmed {}, which {} runs", switch.to, self.name)
+            format!("confirmed {}, which is running", switch.to)
         } else {
-            format!("confirmed {}, though {} does not run now", switch.to, self.name)
+            format!("confirmed {}, which is not running", switch.to)
         };
         self.tell(Event::Confirmed, &switch.to, &switch.from, &message);
     }

@@ -116,7 +116,7 @@ fn a_version_that_does_not_start_is_reverted_and_not_tried_again() {
     host.decide(&host.deployment(1), Fate::Fails);
     let error = update(&host).unwrap_err();
     assert_eq!(error.kind(), Kind::Reverted);
-    assert!(error.to_string().contains("it did not start, it is failed"), "{error}");
+    assert!(error.to_string().contains("it did not start: failed"), "{error}");
     check(&host, "");
     assert_eq!(host.current(), Some(0));
     assert_eq!(host.entries(), [".web.state", "web", "web.0"]);
