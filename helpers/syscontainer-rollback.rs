@@ -77,7 +77,7 @@ fn roll_back(args: &Args, site: &Site) -> Result<()> {
     }
     let current = site.deployments.installed(name)?;
     if args.if_failed && !manager::is_failed(site.manager(), name)? {
-        log::info(&format!("the service of {name} has not failed, {current} stays"));
+        log::info(&format!("the service of {name} has not failed, {current} stays current"));
         return Ok(());
     }
     let target = target(args, &site.deployments, &current)?;

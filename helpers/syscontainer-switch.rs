@@ -127,7 +127,7 @@ fn switch(switcher: &Switcher, soak: Option<Duration>, force: bool) -> Result<()
         return Ok(());
     }
     let Some(staged) = state.staged(deployments) else {
-        log::info(&format!("nothing is staged for {name}, {current} stays"));
+        log::info(&format!("nothing is staged for {name}, {current} stays current"));
         return Ok(());
     };
     switcher.switch(&current, staged, Purpose::Update, soak)

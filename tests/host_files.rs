@@ -243,15 +243,18 @@ fn tells_what_goes() {
         all.into_iter().map(|outgoing| (outgoing.path, outgoing.departure)).collect()
     };
     let (file, directory) = (FILE.to_owned(), "/etc/shared".to_owned());
-    assert_eq!(departures(None), [(file.clone(), Departure::Goes), (directory.clone(), Departure::Goes)]);
+    assert_eq!(
+        departures(None),
+        [(file.clone(), Departure::Removed), (directory.clone(), Departure::Removed)]
+    );
     assert_eq!(departures(Some(&info)), []);
     // Of a copy that was killed.
     fs::write(host.file().with_file_name(".file.new"), "x").unwrap();
-    assert_eq!(departures(None)[1].1, Departure::Goes);
+    assert_eq!(departures(None)[1].1, Departure::Removed);
     fs::write(host.file().with_file_name("theirs"), "x").unwrap();
-    assert_eq!(departures(None)[1].1, Departure::Stays);
+    assert_eq!(departures(None)[1].1, Departure::Kept);
     fs::write(host.file(), "mine").unwrap();
-    assert_eq!(departures(None), [(file, Departure::Changed), (directory, Departure::Stays)]);
+    assert_eq!(departures(None), [(file, Departure::Changed), (directory, Departure::Kept)]);
 }
 
 #[test]

@@ -35,8 +35,7 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// An execution in which the image decides nothing but the notifications; the unit's template uses no EXEC
-    /// variable.
+    /// An execution of a unit that uses no EXEC variable, with nothing set but the notifications.
     pub fn new(notify: Notify) -> Execution {
         Execution {
             runtime: None,

@@ -151,7 +151,7 @@ impl State {
 
     /// Reads the state file; without one, the state is empty.
     pub fn load(deployments: &Deployments, name: &Name) -> Result<State> {
-        let remedy = "remove it to go on, which forgets what is held and staged";
+        let remedy = "remove it to continue, which forgets what is held and staged";
         Ok(record::load(&path(deployments, name), remedy)?.unwrap_or_else(State::empty))
     }
 

@@ -68,11 +68,11 @@ pub enum Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     /// The file is removed.
-    Goes,
+    Removed,
     /// The user changed the file, and it is left behind.
     Changed,
     /// The file does not exist, or is a directory that is still needed.
-    Stays,
+    Kept,
 }
 
 /// A host file of an outgoing deployment.
@@ -250,7 +250,7 @@ impl<'a> Known<'a> {
             let departure = self.departure(path, &target, outgoing, &going)?;
             // The rest of an interrupted copy is removed, too.
             going.insert(files::temporary(&target));
-            if departure == Departure::Goes {
+            if departure == Departure::Removed {
                 going.insert(target.clone());
             }
             decided.push(Outgoing { path: path.clone(), target, departure });
@@ -265,14 +265,14 @@ impl<'a> Known<'a> {
         outgoing: &[&DeploymentFiles],
         going: &BTreeSet<PathBuf>,
     ) -> Result<Departure> {
-        let Some(found) = checksum(target)? else { return Ok(Departure::Stays) };
+        let Some(found) = checksum(target)? else { return Ok(Departure::Kept) };
         if found == DIRECTORY {
             let is_free = !is_mount_point(target) && is_empty_without(target, going)?;
-            return Ok(if is_free { Departure::Goes } else { Departure::Stays });
+            return Ok(if is_free { Departure::Removed } else { Departure::Kept });
         }
         let is_recorded = outgoing.iter().any(|one| one.is_as_recorded(path, target, &found));
         let is_ours = is_recorded || self.is_ours(target, &found);
-        Ok(if is_ours { Departure::Goes } else { Departure::Changed })
+        Ok(if is_ours { Departure::Removed } else { Departure::Changed })
     }
 }
 

@@ -146,20 +146,20 @@ pub fn remove(
         // Left by an interrupted copy.
         files::remove_file(&files::temporary(&target)).context(what)?;
         match departure {
-            Departure::Goes if target.is_dir() && !target.is_symlink() => match fs::remove_dir(&target) {
+            Departure::Removed if target.is_dir() && !target.is_symlink() => match fs::remove_dir(&target) {
                 // Other files in it are not ours.
                 Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => continue,
                 Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => continue,
                 result => result.context(what)?,
             },
-            Departure::Goes => {
+            Departure::Removed => {
                 files::remove_file(&target).context(what)?;
             }
             Departure::Changed => {
                 log::warning(&format!("{path} was changed on this host, leaving it behind"));
                 continue;
             }
-            Departure::Stays => continue,
+            Departure::Kept => continue,
         }
         changed.extend(target.parent().map(Path::to_path_buf));
     }

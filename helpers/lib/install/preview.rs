@@ -201,11 +201,11 @@ impl Preview<'_> {
         for outgoing in departures {
             let path = TreePath::new(&outgoing.path);
             match outgoing.departure {
-                Departure::Goes => removed(&mut self.out, &path),
+                Departure::Removed => removed(&mut self.out, &path),
                 Departure::Changed => {
                     heading(&mut self.out, &format!("{path}: was changed on this host, is left behind"));
                 }
-                Departure::Stays => {}
+                Departure::Kept => {}
             }
         }
         Ok(())

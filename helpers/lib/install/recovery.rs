@@ -52,7 +52,7 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
             // It has no derived files.
             return Ok(Recovered::default());
         }
-        return make_again(site, &current);
+        return register_again(site, &current);
     }
     if let Some(running) = runs_without_link(site, name, had_link, &all)? {
         // None of these programs removes the link before the service is stopped.
@@ -60,13 +60,13 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
             "the link {name} is gone, though the service runs from {running}; making it again"
         ));
         deployments.switch(&running)?;
-        return make_again(site, &running);
+        return register_again(site, &running);
     }
     match all.last() {
         // Something else removed the current deployment. Another one is better than none.
         Some(newest) if had_link => {
             deployments.switch(newest)?;
-            make_again(site, newest)
+            register_again(site, newest)
         }
         _ => {
             if had_link {
@@ -120,7 +120,7 @@ fn runs_without_link(
     Ok(if running.is_some() && manager::is_active(site.manager(), name)? { running } else { None })
 }
 
-fn make_again(site: &Site, deployment: &Deployment) -> Result<Recovered> {
+fn register_again(site: &Site, deployment: &Deployment) -> Result<Recovered> {
     let name = deployment.name();
     let was_there = derived::is_there(site.root(), name);
     let changed = register::register(site, deployment)?;
@@ -137,8 +137,8 @@ fn report(site: &Site, deployment: &Deployment) {
     journal::tell(site.root(), Event::Repaired, &subject, &message);
 }
 
-/// Enables a container whose unit was made again, if it was installed like that: later changes were lost with the links
-/// in /etc.
+/// Enables a container whose unit was made again, if it was enabled when it was installed: later changes were lost with
+/// the links in /etc.
 pub fn enable(site: &Site, name: &Name) -> Result<()> {
     let Some(current) = site.deployments.current(name)? else { return Ok(()) };
     let info = site.deployments.info(&current)?;
@@ -166,10 +166,10 @@ pub fn reconcile(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
     recover(site, name)
 }
 
-/// Names of containers of which there is anything.
+/// All containers of which anything exists.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// All of them.
+    /// Names of all of them.
     pub names: BTreeSet<Name>,
     /// Containers with a symlink, a deployment or a temporary directory.
     in_var: BTreeSet<Name>,

@@ -58,7 +58,7 @@ impl Bundle {
         Bundle { root: root.clone(), directory: root.join(&paths::bundle(name)) }
     }
 
-    /// The directory, which is `--bundle` of runtimes.
+    /// The directory that runtimes get as `--bundle`.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -68,7 +68,7 @@ impl Bundle {
         self.directory.join("config.json")
     }
 
-    /// Path of the file with a [`Launch`].
+    /// Path of the file that holds a [`Launch`].
     pub fn launch(&self) -> PathBuf {
         self.directory.join("launch.json")
     }
@@ -114,7 +114,7 @@ impl Bundle {
         let what = || format!("cannot read {}", path.display());
         let text = fs::read_to_string(&path).context(what)?;
         let pid = text.trim().parse().ok().filter(|pid| *pid > 0);
-        let pid = pid.ok_or_else(|| Error::new("it holds no process ID")).context(what)?;
+        let pid = pid.ok_or_else(|| Error::new("it contains no process ID")).context(what)?;
         let process =
             Process::open(pid)?.ok_or_else(|| Error::new(format!("process {pid} is gone already")))?;
         let record = format!("{pid} {}\n", process.start_time()?);

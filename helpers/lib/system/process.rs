@@ -46,7 +46,10 @@ impl Process {
         let text = fs::read_to_string(&path).context(what)?;
         // The name, in parentheses, may contain anything; the 22nd field is the 20th after it.
         let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
-        field.and_then(|f| f.parse().ok()).ok_or_else(|| Error::new("it holds no start time")).context(what)
+        field
+            .and_then(|f| f.parse().ok())
+            .ok_or_else(|| Error::new("it contains no start time"))
+            .context(what)
     }
 
     /// The descriptor, readable once the process is gone.

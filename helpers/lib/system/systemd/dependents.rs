@@ -11,7 +11,7 @@ pub enum Relation {
     Needs,
     /// Units that are stopped along with it: those that need it or are part of it (`PartOf=`), and their dependents in
     /// turn.
-    GoesDown,
+    StoppedWith,
 }
 
 /// Active units that depend on the unit of a container; none if no manager runs.
@@ -21,7 +21,7 @@ pub fn active(manager: &dyn Manager, name: &Name, relation: Relation) -> Result<
     }
     let of = |status: crate::system::systemd::status::UnitStatus| match relation {
         Relation::Needs => status.needed_by,
-        Relation::GoesDown => [status.needed_by, status.parts].concat(),
+        Relation::StoppedWith => [status.needed_by, status.parts].concat(),
     };
     let mut seen = vec![name.unit()];
     let mut queue = of(show_one(manager, &name.unit())?);
@@ -33,11 +33,11 @@ pub fn active(manager: &dyn Manager, name: &Name, relation: Relation) -> Result<
         for status in manager.show(&queue)? {
             let counts = match relation {
                 Relation::Needs => !status.is_down(),
-                Relation::GoesDown => status.is_up(),
+                Relation::StoppedWith => status.is_up(),
             };
             if counts {
                 active.push(status.id.clone());
-                if relation == Relation::GoesDown {
+                if relation == Relation::StoppedWith {
                     next.extend(of(status));
                 }
             }

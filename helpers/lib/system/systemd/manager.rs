@@ -146,7 +146,7 @@ pub fn needs_reload(manager: &dyn Manager, name: &Name) -> Result<bool> {
 }
 
 /// Queues jobs for units, no matter how often they were started or failed recently.
-pub fn queue_anew(manager: &dyn Manager, verb: Verb, units: &[String]) -> Result<()> {
+pub fn reset_and_queue(manager: &dyn Manager, verb: Verb, units: &[String]) -> Result<()> {
     for unit in units {
         // Fails if the unit is not loaded, and then there is nothing to clear.
         let _ = manager.reset_failed(unit);

@@ -195,7 +195,7 @@ impl Switcher<'_> {
         }
         if !dependents.is_empty() {
             // They were stopped along with the service; some are started along with it, but not all.
-            manager::queue_anew(self.manager(), Verb::Start, dependents)?;
+            manager::reset_and_queue(self.manager(), Verb::Start, dependents)?;
         }
         log::info(&format!("{} is ready, watching it for {} s", self.name, soak.as_secs()));
         watch::watch(self.manager(), &self.unit(), soak, dependents)
@@ -241,7 +241,7 @@ impl Switcher<'_> {
         let is_running = self.manager().is_running();
         let mut dependents = switch.before.dependents.clone();
         if is_running {
-            let more = dependents::active(self.manager(), self.name, Relation::GoesDown).context(what)?;
+            let more = dependents::active(self.manager(), self.name, Relation::StoppedWith).context(what)?;
             dependents.extend(more.into_iter().filter(|unit| !switch.before.dependents.contains(unit)));
             if switch.watched && self.runs_other(&switch.from)? {
                 watch::stop(self.manager(), &self.unit()).context(what)?;
@@ -261,7 +261,7 @@ impl Switcher<'_> {
                 self.forgive(state, &switch.to);
             }
             if !dependents.is_empty() {
-                manager::queue_anew(self.manager(), Verb::Start, &dependents).context(what)?;
+                manager::reset_and_queue(self.manager(), Verb::Start, &dependents).context(what)?;
             }
         }
         self.end_revert(state, reason)

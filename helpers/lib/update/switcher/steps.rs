@@ -72,7 +72,7 @@ impl Switcher<'_> {
             self.state()?.enabled.unwrap_or(recorded)
         };
         let shared_files = host_files::shared(deployments, &DeploymentFiles::read(deployments, from)?)?;
-        let dependents = dependents::active(self.manager(), self.name, Relation::GoesDown)?;
+        let dependents = dependents::active(self.manager(), self.name, Relation::StoppedWith)?;
         Ok(Switch {
             from: from.clone(),
             to: to.clone(),

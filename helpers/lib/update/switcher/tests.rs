@@ -141,7 +141,7 @@ fn a_version_that_takes_a_dependent_down_is_reverted() {
     let host = staged();
     host.manager.add_dependent("user.service", &host.name.unit());
     host.manager.decide(|_| Fate::Runs);
-    crate::system::systemd::manager::queue_anew(
+    crate::system::systemd::manager::reset_and_queue(
         host.site.manager(),
         crate::system::systemd::manager::Verb::Start,
         &["user.service".to_owned()],
