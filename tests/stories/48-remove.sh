@@ -191,7 +191,7 @@ run_fails 3 'cannot remove nothing: there is no container nothing' syscontainer-
 run_fails 2 'invalid container name' syscontainer-remove ../full
 run_fails 2 'missing NAME' syscontainer-remove
 mkdir $CO/odd $CO/odd.0
-run_fails 1 'cannot remove odd: .*/odd is no symlink to a deployment; remove it by hand' syscontainer-remove odd
+run_fails 1 'cannot remove odd: .*/odd is not a symlink to a deployment; remove it by hand' syscontainer-remove odd
 check 'it is untouched' test -d $CO/odd -a -d $CO/odd.0
 rm -r $CO/odd $CO/odd.0
 
