@@ -47,14 +47,14 @@ line bad1 ".*it is not registered, or masked; 'systemctl restart syscontainers-r
 echo '{' >/etc/syscontainers/attached/bad2.json
 line bad2 '.*bad2.json:2?1?: not a registration.*'
 echo '{' >$CO/bad3.0/info
-line bad3 ".*cannot read $CO/bad3.0/info: it is no JSON.*syscontainer-remove.*"
+line bad3 ".*cannot read $CO/bad3.0/info: it is not valid JSON.*syscontainer-remove.*"
 rm $CO/bad4
 line bad4 '.*it has no current deployment.*'
 rm -r $CO/bad5.0
 line bad5 ".*bad5.0.*cannot read $CO/bad5.0/info.*"
 mkdir "$CO/some thing" $CO/foreign
 line 'some thing' '.*it is not the name of a container or a deployment'
-line foreign '.*foreign is in the way: it is no symlink to a deployment'
+line foreign '.*foreign is in the way: it is not a symlink to a deployment'
 printf 'x' >"$CO/$(printf 'esc\033[31m')"
 expect_no $'\033' syscontainer-list
 for name in one two files; do line $name '.*-'; done

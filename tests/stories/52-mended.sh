@@ -114,7 +114,7 @@ case $BOOT in
         for unit in one two three; do expect 'active running success' state $unit; done
         expect 'active exited success' state dependent
         for case in "broken|broken.json:2: not a registration: expected value" \
-            "unreadable|unreadable.json: it is no regular file" \
+            "unreadable|unreadable.json: it is not a regular file" \
             "stale|stale.json:5: deployment stale.1 is not in $CO"; do
             name=${case%%|*}
             expect 'failed failed exit-code 78' state "$name"

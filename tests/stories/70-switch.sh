@@ -278,6 +278,6 @@ run_fails 3 'cannot switch nothing: there is no container nothing' syscontainer-
 run_fails 3 'there is no container nothing' syscontainer-switch --hold nothing
 run_fails 2 'invalid container name' syscontainer-switch a/b
 run_fails 2 'missing NAME' syscontainer-switch
-run_fails 2 'a number from 2 on' syscontainer-switch --keep=1 web
+run_fails 2 'a number of at least 2' syscontainer-switch --keep=1 web
 run_fails 2 'cannot be combined with a switch' syscontainer-switch --keep=3 --force web
 run_fails 2 'alone' syscontainer-switch --recover --force web
