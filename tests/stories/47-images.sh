@@ -136,4 +136,4 @@ expect 1 bash -c "wc -l <'$WORK/said'"
 expect_like "^$REGISTRY/one" cat "$WORK/table"
 run_fails 1 'cannot find image nothing:latest' syscontainer-images nothing
 run_fails 2 'unexpected argument' syscontainer-images a b
-run_fails 2 'prints the names' syscontainer-images --quiet "$REGISTRY/one"
+run_fails 2 '--quiet cannot be combined with --json or IMAGE' syscontainer-images --quiet "$REGISTRY/one"
