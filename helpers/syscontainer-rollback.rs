@@ -65,12 +65,15 @@ fn run(args: Args) -> Result<()> {
 fn roll_back(args: &Args, site: &Site) -> Result<()> {
     let name = &args.name;
     let switcher = Switcher { site, name };
+    let was_update = State::load(&site.deployments, name)
+        .is_ok_and(|state| state.switch.is_some_and(|switch| switch.purpose == Purpose::Update));
     match switcher.recover() {
-        Ok(Recovery::Reverted(why)) => {
+        Ok(Recovery::Reverted(why)) if was_update && is_target(args, site)? => {
             // This is what the user wants.
             log::info(&why);
             return Ok(());
         }
+        Ok(Recovery::Reverted(why)) => log::warning(&why),
         Ok(Recovery::Complete) => {}
         // The rollback may repair what is broken.
         Err(e) => log::warning(&e.to_string()),
@@ -120,6 +123,12 @@ fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Resul
         return Err(Error::new(format!("{target} failed before, too: {}", failure.reason)));
     }
     Ok(target)
+}
+
+/// Returns whether the deployment that is current is the one to roll back to, or may be any.
+fn is_target(args: &Args, site: &Site) -> Result<bool> {
+    let Some(number) = args.number else { return Ok(true) };
+    Ok(site.deployments.current(&args.name)?.is_some_and(|current| current.number() == number))
 }
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
 //! The first installation of a container: from an image in the store to an enabled unit.
 
 use crate::container::info::Info;
+use crate::container::stale;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::install::draft::Draft;
@@ -61,6 +62,8 @@ impl Installer<'_> {
         let site = self.planner.site;
         register::register(site, deployment)?;
         site.deployments.switch(deployment)?;
+        // An installation by that name may have lost its deployments.
+        stale::unmark(site.root(), self.planner.name)?;
         self.finish()
     }
 

@@ -96,6 +96,16 @@ fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     Ok(Recovered { changed: stale::unmark(site.root(), name)? || changed, created: false })
 }
 
+/// Returns whether a container is registered, but nothing of it is in the directory of deployments: that may be on a /var that is
+/// not mounted, so whoever does not want to install or remove it leaves it as it is.
+pub fn is_absent(site: &Site, name: &Name) -> Result<bool> {
+    let found = site.deployments.all(name)?;
+    let is_in_var = site.deployments.link(name).is_symlink()
+        || !found.deployments.is_empty()
+        || !found.leftovers.is_empty();
+    Ok(!is_in_var && derived::is_there(site.root(), name))
+}
+
 /// Reports what [`recover`] removes because there is no link.
 pub fn announce(site: &Site, name: &Name) -> Result<()> {
     let has_link = site.deployments.link(name).is_symlink();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::container::deployment::Deployments;
 use crate::error::{Error, Result};
 use crate::install::site::Site;
+use crate::name::Deployment;
 use crate::paths::Root;
 use crate::store::Store;
 use crate::store::prune as store_prune;
@@ -71,7 +72,10 @@ fn record(root: &Root, report: &PruneReport) {
         let mut subject = Subject { reason: Some(reason.clone()), ..Subject::default() };
         match kind {
             PruneKind::Image => subject.image = Some(name.clone()),
-            PruneKind::Deployment => subject.previous = Some(name.clone()),
+            PruneKind::Deployment => {
+                subject.previous = Some(name.clone());
+                subject.name = name.parse().ok().map(|deployment: Deployment| deployment.name().clone());
+            }
             _ => {}
         }
         journal::record(root, Event::Pruned, &subject, &format!("pruned {kind} {name}: {reason}"));

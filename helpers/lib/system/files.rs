@@ -72,8 +72,12 @@ pub fn reserve(path: &Path, bytes: usize) -> Result<()> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     });
-    file.write_all(&noise.take(bytes).collect::<Vec<_>>()).context(what)?;
-    file.sync_all().context(what)
+    let written = file.write_all(&noise.take(bytes).collect::<Vec<_>>()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // What is left of it would take the space that others lack.
+        let _ = fs::remove_file(path);
+    }
+    written.context(what)
 }
 
 /// Creates a directory with `mode`, and its parents; directories that exist stay as they are.

@@ -6,7 +6,7 @@ use crate::container::info::Info;
 use crate::container::registration::Registration;
 use crate::container::state::State;
 use crate::container::{derived, units};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::install::draft::Draft;
 use crate::install::plan::{Planned, Planner, Previous};
 use crate::install::same::{self, Wanted};
@@ -82,13 +82,20 @@ impl Updater<'_> {
         check_unit(site, &planned.registration)?;
         planned.warn_of_host_files();
         // First, so that a complete deployment is never taken for one to roll back to.
+        let before = state.clone();
         state.staged = Some(draft.deployment.clone());
         if let Some(ours) = planned.info.ours() {
             state.forgive(&ours.digest, &ours.user_values);
         }
         state.save(&site.deployments, name)?;
         let tree = self.planner.tree(planned.info.rootfs());
-        draft.make(&*tree, &planned.content, planned.info.clone())?;
+        if let Err(e) = draft.make(&*tree, &planned.content, planned.info.clone()) {
+            // Nor is the deployment that was staged before.
+            before
+                .save(&site.deployments, name)
+                .context(|| format!("{e}; then it failed to save the state"))?;
+            return Err(e);
+        }
         retention::collect(site, name)?;
         self.tell(Event::Staged, &planned, None, &format!("{message}; 'syscontainer-switch {name}' runs it"));
         Ok(())

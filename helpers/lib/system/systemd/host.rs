@@ -82,15 +82,17 @@ impl Manager for Systemd {
         if units.is_empty() {
             return Ok(Vec::new());
         }
-        let begin = Instant::now();
+        let (begin, mut pause) = (Instant::now(), INTERVAL);
         loop {
             let mut command = Command::new(SYSTEMCTL);
             command.args(["show", "--property", PROPERTIES, "--"]).args(units);
             match output(&mut command) {
                 Ok(text) => return Ok(parse(&String::from_utf8_lossy(&text))),
                 Err(e) if begin.elapsed() > PATIENCE => return Err(e),
-                Err(_) => std::thread::sleep(INTERVAL),
+                // It is executing itself again.
+                Err(_) => std::thread::sleep(pause),
             }
+            pause *= 2;
         }
     }
 

@@ -113,7 +113,7 @@ pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[St
 /// Stops a unit, and waits as long as that may take, even if this program receives a termination signal.
 pub fn stop(manager: &dyn Manager, unit: &str) -> Result<()> {
     let mut job = manager.begin(Verb::Stop, unit)?;
-    let begin = manager.clock();
+    let (begin, mut pause) = (manager.clock(), FIRST);
     loop {
         let now = show_one(manager, unit)?;
         if !now.has_job && now.is_down() {
@@ -123,11 +123,12 @@ pub fn stop(manager: &dyn Manager, unit: &str) -> Result<()> {
             return Err(Error::new(format!("cannot stop {unit}: it is still {}", now.explain())));
         }
         let processes: Vec<i32> = job.process().into_iter().collect();
-        let wait = if processes.is_empty() { FIRST } else { INTERVAL };
+        let wait = if processes.is_empty() { pause } else { INTERVAL };
         if manager.wait(&processes, wait)? == Wake::Interrupted {
             // The signal stays pending, so every further wait would return at once.
-            std::thread::sleep(FIRST);
+            std::thread::sleep(pause);
         }
+        pause = INTERVAL.min(pause * 2);
     }
 }
 

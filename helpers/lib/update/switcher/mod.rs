@@ -31,7 +31,7 @@ use steps::{Fault, reverted};
 pub use steps::Switcher;
 
 /// Reason for reverting if the watching program was killed.
-const INTERRUPTED: &str = "the update was interrupted";
+const INTERRUPTED: &str = "the switch was interrupted";
 
 /// The result of recovering an interrupted switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl Switcher<'_> {
             self.reserve(&switch).and_then(|()| self.commit(&mut state, switch.clone()))
         };
         if let Err(e) = committed {
+            self.release();
             self.revert(&mut state, &e.to_string(), Fault::Circumstances)?;
             return Err(e);
         }
@@ -165,8 +166,9 @@ impl Switcher<'_> {
     fn try_replace(&self, from: &Deployment, to: &Deployment) -> Result<()> {
         let mut state = self.state()?;
         let switch = Switch { watched: false, ..self.note(from, to, Purpose::Update)? };
-        state.staged = None;
+        let staged = state.staged.take();
         if let Err(e) = self.commit(&mut state, switch) {
+            state.staged = staged;
             self.undo(&mut state).context(|| format!("{e}; then it failed to revert the switch"))?;
             return Err(e);
         }
@@ -240,6 +242,8 @@ impl Switcher<'_> {
         let Some(switch) = state.switch.clone() else { return Ok(()) };
         let is_running = self.manager().is_running();
         let mut dependents = switch.before.dependents.clone();
+        // Stopping the service may take long, and why it is stopped must not be lost meanwhile. On a full disk this fails.
+        let is_noted = self.begin_revert(state, reason, fault).is_ok();
         if is_running {
             let more = dependents::active(self.manager(), self.name, Relation::StoppedWith).context(what)?;
             dependents.extend(more.into_iter().filter(|unit| !switch.before.dependents.contains(unit)));
@@ -249,7 +253,9 @@ impl Switcher<'_> {
         }
         // Now that the service cannot fill the disk any more.
         self.release();
-        self.begin_revert(state, reason, fault).context(what)?;
+        if !is_noted {
+            self.begin_revert(state, reason, fault).context(what)?;
+        }
         {
             let _host_files = lock::host_files(self.site.root())?;
             self.restore(state).context(what)?;

@@ -132,13 +132,14 @@ impl Switcher<'_> {
     /// Confirms the switch: the new deployment stays.
     pub(super) fn confirm(&self, state: &mut State) -> Result<()> {
         let Some(switch) = state.switch.clone() else { return Ok(()) };
+        let enabled = self.enablement_to_remember(&switch)?;
         let unconfirmed = state.clone();
         state.switch = None;
         state.previous = Some(switch.from.clone());
         if state.staged.as_ref() == Some(&switch.to) {
             state.staged = None;
         }
-        state.enabled = self.enablement_to_remember(&switch)?;
+        state.enabled = enabled;
         self.forgive(state, &switch.to);
         if let Purpose::Rollback(why) = &switch.purpose {
             self.remember(state, &switch.from, why);
@@ -256,6 +257,9 @@ impl Switcher<'_> {
 
     /// Brings unit, registration and the like into a consistent state, as recovery does.
     pub(super) fn repair(&self) -> Result<()> {
+        if recovery::is_absent(self.site, self.name)? {
+            return Ok(());
+        }
         recovery::announce(self.site, self.name)?;
         let recovered = recovery::recover(self.site, self.name)?;
         if recovered.created {

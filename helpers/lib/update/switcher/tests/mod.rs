@@ -1,16 +1,18 @@
-//! Switches on a host in a temporary directory, killed after every step of every phase.
+//! Switches on a host in a temporary directory.
 
+mod killed;
+
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Recovery, Switcher};
 use crate::container::state::{Phase, Purpose, State};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::Image;
-use crate::image::tree::Directory;
+use crate::image::tree::{Directory, Tree, TreeEntry};
 use crate::install::plan::{Options, Planner, Previous};
 use crate::install::recovery;
 use crate::install::testing::TestHost;
-use crate::system::kill_point::testing::kill_after;
 use crate::system::lock;
 use crate::system::systemd::fake::Fate;
 use crate::system::systemd::manager::SystemState;
@@ -38,7 +40,7 @@ fn with_updater<T>(host: &TestHost, number: u32, work: impl FnOnce(&Updater) -> 
 
 fn with_updater_to<T>(
     host: &TestHost,
-    (tree, image): &(Directory, Image),
+    (tree, image): &(impl Tree, Image),
     work: impl FnOnce(&Updater) -> T,
 ) -> T {
     let options = Options::default();
@@ -241,146 +243,39 @@ fn a_deployment_whose_info_is_damaged_stops_no_unit_of_others() {
 }
 
 /// Runs `work` on fresh hosts, killed after each of its steps, and then `after`.
-fn killed_after_every_step(
-    host: impl Fn() -> TestHost,
-    work: impl Fn(&TestHost),
-    after: impl Fn(&TestHost, &str),
-) {
-    let mut steps = 0;
-    loop {
-        let host = host();
-        let is_done = kill_after(steps, || work(&host)).is_some();
-        after(&host, &format!("killed after step {steps}"));
-        if is_done {
-            break;
-        }
-        steps += 1;
-    }
-    assert!(steps > 5, "{steps} steps");
+#[test]
+fn a_container_whose_directory_is_not_mounted_stays_registered() {
+    let host = staged();
+    let (directory, derived) = (host.site.root().join("/var/lib/containers"), host.derived());
+    std::fs::rename(&directory, directory.with_extension("away")).unwrap();
+    recover(&host);
+    assert_eq!(host.derived(), derived);
+    std::fs::rename(directory.with_extension("away"), &directory).unwrap();
+    recover(&host);
+    check(&host, "");
 }
 
-#[test]
-fn an_update_killed_after_any_step_is_reverted_or_complete() {
-    for fate in [Fate::Runs, Fate::Fails, Fate::Dies(SOAK / 2)] {
-        let host = || {
-            let host = staged();
-            host.decide(&host.deployment(1), fate);
-            host
-        };
-        killed_after_every_step(
-            host,
-            |host| drop(update(host)),
-            |host, when| {
-                recover(host);
-                check(host, when);
-                assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
-            },
-        );
+/// An image that cannot be checked out.
+struct OnFullDisk(Directory);
+
+impl Tree for OnFullDisk {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.0.read(path)
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        self.0.walk(path)
+    }
+
+    fn checkout(&self, _: &Path) -> Result<()> {
+        Err(Error::new("no space left on device"))
     }
 }
 
 #[test]
-fn an_update_interrupted_by_a_power_failure_gets_one_boot() {
-    for fate in [Fate::Runs, Fate::Fails] {
-        let host = || {
-            let host = staged();
-            host.decide(&host.deployment(1), fate);
-            host
-        };
-        killed_after_every_step(
-            host,
-            |host| drop(update(host)),
-            |host, when| {
-                boot(host);
-                check(host, when);
-                assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
-            },
-        );
-    }
-}
-
-#[test]
-fn a_revert_killed_after_any_step_is_continued() {
-    // The first step at which the update is already being watched.
-    let is_watched = |steps: &u32| {
-        let host = staged();
-        kill_after(*steps, || update(&host));
-        state(&host).switch.is_some_and(|switch| switch.phase == Phase::Watch)
-    };
-    let steps = (0..100).find(is_watched).unwrap();
-    let host = || {
-        let host = staged();
-        kill_after(steps + 1, || update(&host));
-        host
-    };
-    killed_after_every_step(
-        host,
-        |host| drop(recover(host)),
-        |host, when| {
-            recover(host);
-            check(host, when);
-            assert_eq!(host.current(), Some(0), "{when}");
-        },
-    );
-}
-
-#[test]
-fn a_rollback_killed_after_any_step_is_reverted_or_complete() {
-    let host = || {
-        let host = staged();
-        update(&host).unwrap();
-        host
-    };
-    let roll_back = |host: &TestHost| drop(switch(host, 0, Purpose::Rollback("by hand".into())));
-    killed_after_every_step(host, roll_back, |host, when| {
-        recover(host);
-        check(host, when);
-    });
-}
-
-#[test]
-fn an_update_at_once_killed_after_any_step_is_there_or_not() {
-    let host = || {
-        let host = TestHost::new();
-        host.install(1).unwrap();
-        host.start();
-        host
-    };
-    let update = |host: &TestHost| with_updater(host, 2, |updater| updater.update().unwrap());
-    killed_after_every_step(host, update, |host, when| {
-        recover(host);
-        host.check_consistent();
-        assert_eq!(state(host).switch, None, "{when}");
-        // The service keeps running the deployment that it was started with.
-        assert_eq!(host.running(), Some(0), "{when}");
-        update(host);
-        host.check_consistent();
-        assert_ne!(host.current(), Some(0), "{when}");
-    });
-}
-
-#[test]
-fn staging_killed_after_any_step_is_done_again() {
-    let host = || {
-        let host = TestHost::new();
-        host.install(1).unwrap();
-        host.start();
-        host
-    };
-    let mut steps = 0;
-    loop {
-        let host = host();
-        let is_done = kill_after(steps, || stage(&host, 2)).is_some();
-        recover(&host);
-        check(&host, "");
-        stage(&host, 2);
-        let staged = state(&host).staged.unwrap();
-        assert!(host.site.deployments.is_deployment(&staged), "killed after step {steps}");
-        switch(&host, staged.number(), Purpose::Update).unwrap();
-        check(&host, "");
-        if is_done {
-            break;
-        }
-        steps += 1;
-    }
+fn staging_that_fails_leaves_what_was_staged() {
+    let host = staged();
+    let (files, image) = host.image(3);
+    with_updater_to(&host, &(OnFullDisk(files), image), |updater| updater.stage(false).unwrap_err());
+    assert_eq!(state(&host).staged, Some(host.deployment(1)));
 }
