@@ -28,6 +28,14 @@ finds 0 '' "$REGISTRY/hello"
 finds 0 '' --strict "$REGISTRY/hello"
 finds 0 '[]' --json "$REGISTRY/hello"
 
+say 'one that runs once, of which an installation drops the restarts'
+mkdir "$WORK/once"
+cp -r "$TESTS/hello-world/." "$WORK/once"
+sed -i 's,^\[Service\],&\nType=oneshot\nRestart=always,' "$WORK/once/exports/service.template"
+build_image once --label=atomic.run=once "$WORK/once"
+pull_image once
+finds 0 '' "$REGISTRY/once"
+
 say 'one that is not there yet: nothing is kept of it'
 exports writable "$args" --template
 sed -i 's/"readonly": true/"readonly": false/' "$WORK/writable/exports/config.json.template"

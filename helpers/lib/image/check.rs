@@ -131,7 +131,7 @@ impl Checked {
 }
 
 /// Returns who tells systemd that the service is ready, as the user chose, or else as the unit says.
-fn notify_mode(unit: &UnitFile, config: Option<&Normalised>, chosen: Option<UserNotify>) -> Notify {
+pub fn notify_mode(unit: &UnitFile, config: Option<&Normalised>, chosen: Option<UserNotify>) -> Notify {
     match chosen {
         Some(UserNotify::No) => Notify::Created,
         Some(UserNotify::Full) => Notify::Socket,

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::name::Name;
 use crate::paths::{Root, TreePath};
 
-/// One installation of an image. Nothing in it is looked up on a host, so that lint can make one up.
+/// One installation of an image. Nothing in it has to exist, so that lint can make one up.
 pub struct Installation<'a> {
     /// Name of the container.
     pub name: &'a Name,

@@ -1,7 +1,8 @@
 //! Images: from what an image says about its installation to the content of a deployment.
 //!
-//! This is a pipeline of four steps, which installations run for a host and its user, and lint for an imaginary host.
-//! None of the steps writes anything or asks systemd:
+//! This is a pipeline of four steps, which installations run for a host and its user. Lint runs the first three for an
+//! imaginary host, and in place of the last one reports everything that is wrong with their results. None of the steps
+//! writes anything or asks systemd:
 //!
 //! 1. [`exports`] reads `/exports` of a [`tree::Tree`]: `Exports`, templates and [`manifest`].
 //! 2. [`variables`] completes the values that the user set for an [`installation::Installation`]: `Values`.

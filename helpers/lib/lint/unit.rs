@@ -8,11 +8,11 @@ use crate::container::deployment::Deployments;
 use crate::container::derived;
 use crate::container::execution::Execution;
 use crate::container::info::Ours;
-use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::units;
 use crate::error::Result;
+use crate::image::check;
 use crate::image::exports::SERVICE_TEMPLATE;
 use crate::image::template::RenderedText;
 use crate::install::register::{self, Parts};
@@ -144,7 +144,8 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
         execution: Execution {
             runtime: if exports.runs_payload() { Some(runtime) } else { None },
             exec_variables: exports.exec_variables(),
-            ..Execution::new(Notify::Created)
+            run_once: exports.is_run_once(),
+            ..Execution::new(check::notify_mode(&unit.parsed, config.map(|c| &c.normalised), None))
         },
     };
     let tmpfiles = inspection.rendered.tmpfiles.as_ref();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::container::deployment::Deployments;
-use crate::container::info::Values;
+use crate::container::info::{Info, Values};
 use crate::container::state::State;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -13,7 +13,8 @@ use crate::name::{Deployment, Name};
 pub struct Updates {
     /// Name of the container's image in the store.
     pub image: String,
-    /// Digest of the current deployment's image, unless Atomic recorded none.
+    /// Digest of the current deployment's image; `None` if Atomic recorded none, or if the next deployment will differ from
+    /// the current one in any case.
     digest: Option<Digest>,
     /// The values that the user set, for the next deployment.
     user_values: Values,
@@ -47,8 +48,11 @@ impl Updates {
             (staged.clone(), digest)
         });
         let wanted = state.wanted(deployments, &info);
-        let user_values = wanted.ours().map(|ours| ours.user_values.clone()).unwrap_or_default();
-        Ok(Updates { image: wanted.image, digest: info.digest(), user_values, staged, state })
+        let values_of = |info: &Info| info.ours().map(|ours| ours.user_values.clone()).unwrap_or_default();
+        let user_values = values_of(&wanted);
+        let is_as_wanted = info.image == wanted.image && values_of(&info) == user_values;
+        let digest = if is_as_wanted { info.digest() } else { None };
+        Ok(Updates { image: wanted.image, digest, user_values, staged, state })
     }
 
     /// Whether updates of the container are held.

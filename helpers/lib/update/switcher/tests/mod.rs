@@ -2,8 +2,11 @@
 
 mod killed;
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{Recovery, Switcher};
 use crate::container::state::{Phase, Purpose, State};
@@ -16,6 +19,7 @@ use crate::install::testing::TestHost;
 use crate::system::lock;
 use crate::system::systemd::fake::Fate;
 use crate::system::systemd::manager::SystemState;
+use crate::update::availability::{Prospect, Updates};
 use crate::update::updater::Updater;
 
 /// How long new deployments are watched.
@@ -253,6 +257,19 @@ fn a_container_whose_directory_is_not_mounted_stays_registered() {
     std::fs::rename(directory.with_extension("away"), &directory).unwrap();
     recover(&host);
     check(&host, "");
+}
+
+#[test]
+fn an_image_that_is_current_is_news_to_a_container_that_is_to_have_other_values() {
+    let host = staged();
+    let current = host.image(1).1.digest;
+    let prospect = || Updates::of(&host.site.deployments, &host.name).unwrap().prospect(&current);
+    assert_eq!(prospect(), Prospect::Current);
+    let path = host.site.deployments.path_of(&host.deployment(1)).join("info");
+    let mut info: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    info["syscontainers"]["user-values"]["A"] = "2".into();
+    fs::write(&path, info.to_string()).unwrap();
+    assert_eq!(prospect(), Prospect::Newer);
 }
 
 /// An image that cannot be checked out.
