@@ -20,6 +20,7 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
 use syscontainers::run::{foreground, runtime};
 use syscontainers::system::cgroup;
+use syscontainers::system::command;
 use syscontainers::system::files;
 use syscontainers::system::lock;
 use syscontainers::system::notify::{self, Proxy};
@@ -102,7 +103,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
 }
 
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
-    foreground::succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))?;
+    command::succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))?;
     let payload = bundle.record_payload()?;
     if let Some(path) = &launch.pid_file {
         files::replace_volatile(
@@ -155,7 +156,7 @@ fn finish(name: &Name, launch: &Launch) -> Result<()> {
         // There was no hand-over: the unit fails with the first process.
         return Ok(());
     }
-    foreground::succeed(&mut runtime::start(&launch.runtime, name))
+    command::succeed(&mut runtime::start(&launch.runtime, name))
 }
 
 fn set_cgroup(bundle: &Bundle) -> Result<()> {

@@ -141,8 +141,7 @@ impl Deployments {
 
     /// Removes the symlink, so that no deployment is current.
     pub fn detach(&self, name: &Name) -> Result<()> {
-        let link = self.link(name);
-        files::remove_file(&link).context(|| format!("cannot remove {}", link.display()))?;
+        files::remove(&self.link(name))?;
         files::sync_directory(&self.path(""))
     }
 
@@ -221,12 +220,7 @@ impl Deployments {
 
     /// Reads a text file of a deployment; `None` if it has no such file.
     pub fn read(&self, deployment: &Deployment, file: &str) -> Result<Option<String>> {
-        let path = self.path_of(deployment).join(file);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
-        }
+        files::read_text_if_exists(&self.path_of(deployment).join(file))
     }
 
     /// Removes a deployment. It is renamed first, so that a half-removed one never looks complete.

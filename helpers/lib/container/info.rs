@@ -69,12 +69,12 @@ pub struct Info {
     #[serde(default)]
     pub runtime: Option<PathBuf>,
     /// Who made the deployment.
-    #[serde(rename = "syscontainers", default)]
+    #[serde(rename = "syscontainers", default = "atomic")]
     pub origin: Origin,
 }
 
 /// The host files that a deployment recorded; the fields are JSON keys of Atomic's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RecordedFiles {
     /// Paths on the host, directories before what is in them.
@@ -86,6 +86,11 @@ pub struct RecordedFiles {
 }
 
 impl RecordedFiles {
+    /// The record of a deployment without host files.
+    pub fn none() -> RecordedFiles {
+        RecordedFiles { installed_files: Vec::new(), installed_files_checksum: BTreeMap::new() }
+    }
+
     /// The checksum that was recorded for a path.
     pub fn checksum(&self, path: &str) -> Option<&str> {
         self.installed_files_checksum.get(path).map(String::as_str)
@@ -98,11 +103,10 @@ impl RecordedFiles {
 }
 
 /// Who made a deployment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<Ours>", into = "Option<Ours>")]
 pub enum Origin {
     /// Project Atomic: its unit runs without our help, and stays as it is until the first update.
-    #[default]
     Atomic,
     /// The programs of this package.
     Ours(Box<Ours>),
@@ -187,6 +191,11 @@ impl Info {
 
 fn yes() -> bool {
     true
+}
+
+/// Atomic had no key for it.
+fn atomic() -> Origin {
+    Origin::Atomic
 }
 
 /// Atomic wrote null or false where there was no such directory.

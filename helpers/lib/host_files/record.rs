@@ -46,7 +46,7 @@ impl DeploymentFiles {
 
     fn guess(deployments: &Deployments, deployment: &Deployment) -> Result<Self> {
         let directory = deployments.path_of(deployment).join(STAGED);
-        let mut files = RecordedFiles::default();
+        let mut files = RecordedFiles::none();
         for entry in walkdir::WalkDir::new(&directory).min_depth(1).into_iter().flatten() {
             let below = entry.path().strip_prefix(&directory).unwrap_or(entry.path());
             let path = TreePath::new(below).to_string();

@@ -4,14 +4,13 @@
 //! Atomic's unit is in /etc/systemd/system, with a copy in the deployment. If it differs from that copy, the user
 //! changed it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
 use crate::container::derived;
 use crate::container::info::Info;
 use crate::container::info::Values;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::image::variables;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
@@ -74,7 +73,7 @@ pub fn retire(site: &Site, deployment: &Deployment) -> Result<bool> {
         if is_unit(root, name, path) {
             site.manager.set_enablement(&[name.unit()], Enablement::Disable)?;
         }
-        remove(path)?;
+        files::remove(path)?;
         path.parent().map_or(Ok(()), files::sync_directory)?;
     }
     Ok(!outdated.is_empty())
@@ -112,16 +111,8 @@ fn files_of(deployments: &Deployments, deployment: &Deployment) -> [(PathBuf, Pa
 
 /// Whether a file is the same as its copy; one that does not exist counts as unchanged.
 fn is_unchanged(path: &Path, copy: &Path) -> Result<bool> {
-    let read = |path: &Path| match fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).context(|| format!("cannot read {}", path.display())),
-    };
-    let found = read(path)?;
-    Ok(found.is_none() || found == read(copy)?)
-}
-
-fn remove(path: &Path) -> Result<bool> {
-    files::remove_file(path).context(|| format!("cannot remove {}", path.display()))
+    let found = files::read_if_exists(path)?;
+    Ok(found.is_none() || found == files::read_if_exists(copy)?)
 }
 
 #[cfg(test)]

@@ -232,7 +232,7 @@ impl Planner<'_> {
             created: now.as_secs(),
             values,
             has_container_service: rendered.unit.is_some(),
-            host_files: RecordedFiles::default(),
+            host_files: RecordedFiles::none(),
             installed_files_template: Vec::new(),
             rename_installed_files: BTreeMap::new(),
             rpm_installed: None,

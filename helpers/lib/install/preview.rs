@@ -124,7 +124,7 @@ impl Preview<'_> {
     /// The deployment's `info`, as it will be recorded.
     fn info(&self) -> Result<Info> {
         let content = &self.planned.content;
-        let mut recorded = RecordedFiles::default();
+        let mut recorded = RecordedFiles::none();
         let info = &self.planned.info;
         let tree = self.planner.tree(info.rootfs());
         let files = layout(self.planned);

@@ -2,11 +2,12 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use super::finding::{LintReport, Place};
 use super::rules;
 use super::target::Sources;
+use crate::system::command;
 
 /// Applies the rules for git. If git fails, a note says so.
 pub fn check(source: &Sources, report: &mut LintReport) {
@@ -51,8 +52,8 @@ fn changed(source: &Sources, report: &mut LintReport) {
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> std::io::Result<Output> {
-    let mut command = Command::new("git");
+    let mut git = Command::new("git");
     // The repository is not trusted: its configuration must not name programs to run.
-    command.args(["-c", "core.fsmonitor=false", "--no-optional-locks", "-C"]).arg(directory);
-    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output()
+    git.args(["-c", "core.fsmonitor=false", "--no-optional-locks", "-C"]).arg(directory);
+    command::collect(git.args(arguments).env("LC_ALL", "C"))
 }

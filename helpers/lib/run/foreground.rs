@@ -1,7 +1,5 @@
 //! Running a container in the foreground, as `syscontainer-start` does when no service manager waits for it.
 
-use std::process::Command;
-
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -14,23 +12,12 @@ use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::run::bundle::{Bundle, Launch};
 use crate::run::runtime;
+use crate::system::command::succeed;
 use crate::system::process::Process;
 
 /// Signals that are passed on to the payload.
 const PASSED_ON: [Signal; 5] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1];
-
-/// Runs a program that prints its own errors.
-pub fn succeed(command: &mut Command) -> Result<()> {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let line = words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let status = command.status().context(|| format!("cannot run '{line}'"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Error::new(format!("'{line}' failed: {status}, see the lines above")))
-    }
-}
 
 /// Runs a prepared container until it ends; returns its exit status, or 128 plus the number of the signal that killed
 /// it.

@@ -1,5 +1,6 @@
 //! Running programs and waiting for them to end.
 
+use std::io;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::{Context, Error, Result};
@@ -29,8 +30,24 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
 /// an error.
 pub fn finish(command: &mut Command) -> Result<Output> {
     let line = line(command);
-    let output = command.env("PATH", paths::search_path()).stdin(Stdio::null()).output();
-    output.context(|| format!("cannot run '{line}'"))
+    collect(command).context(|| format!("cannot run '{line}'"))
+}
+
+/// Like [`finish`], with the system's own error: its kind is `NotFound` if the program is not installed.
+pub fn collect(command: &mut Command) -> io::Result<Output> {
+    command.env("PATH", paths::search_path()).stdin(Stdio::null()).output()
+}
+
+/// Runs a program that shares this one's input and output, and so prints its own errors.
+pub fn succeed(command: &mut Command) -> Result<()> {
+    let line = line(command);
+    let status = command.env("PATH", paths::search_path()).status();
+    let status = status.context(|| format!("cannot run '{line}'"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::new(format!("'{line}' failed: {status}, see the lines above")))
+    }
 }
 
 fn line(command: &Command) -> String {
@@ -53,5 +70,13 @@ mod tests {
         );
         assert!(shell("exit 3").unwrap_err().to_string().ends_with("': exit status: 3"));
         assert!(finish(&mut Command::new("/nowhere")).is_err());
+        assert_eq!(collect(&mut Command::new("/nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn failures_name_the_program_that_printed_why() {
+        assert!(succeed(&mut Command::new("true")).is_ok());
+        let error = succeed(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
+        assert_eq!(error, "'sh -c exit 3' failed: exit status: 3, see the lines above");
     }
 }

@@ -124,6 +124,11 @@ pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     }
 }
 
+/// Like [`remove_file`], and says what it cannot remove.
+pub fn remove(path: &Path) -> Result<bool> {
+    remove_file(path).context(|| format!("cannot remove {}", path.display()))
+}
+
 /// Removes a file or a directory with everything in it, if it exists. Fails if anything is mounted there.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let what = || format!("cannot remove {}", path.display());
@@ -176,6 +181,23 @@ pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
 
 fn own(component: Component<'_>) -> PathBuf {
     PathBuf::from(component.as_os_str())
+}
+
+/// Reads a file; `None` if it does not exist.
+pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    if_exists(path, fs::read(path))
+}
+
+/// Like [`read_if_exists`], for a file that must be UTF-8.
+pub fn read_text_if_exists(path: &Path) -> Result<Option<String>> {
+    if_exists(path, fs::read_to_string(path))
+}
+
+fn if_exists<T>(path: &Path, read: std::io::Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// Names of the entries of a directory, as far as they are UTF-8; none if the directory does not exist.

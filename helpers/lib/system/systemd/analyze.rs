@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::error::{Context, Result};
 use crate::name::Name;
-use crate::paths;
-use crate::system::files;
+use crate::system::{command, files};
 
 /// One message of systemd about a unit.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,12 +25,12 @@ pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
     let directory = files::temporary_directory(&std::env::temp_dir(), "syscontainer-")?;
     let path = directory.path().join(name.unit());
     fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
-    let mut command = Command::new("systemd-analyze");
-    command.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
+    let mut program = Command::new("systemd-analyze");
+    program.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
     // Other units are not looked up: those of this host say nothing about other hosts.
-    command.env("SYSTEMD_UNIT_PATH", directory.path()).env("PATH", paths::search_path()).env("LC_ALL", "C");
-    command.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console").env("SYSTEMD_COLORS", "0");
-    match command.stdin(Stdio::null()).output() {
+    program.env("SYSTEMD_UNIT_PATH", directory.path()).env("LC_ALL", "C");
+    program.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console").env("SYSTEMD_COLORS", "0");
+    match command::collect(&mut program) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context(|| "cannot run systemd-analyze".into()),
         Ok(output) => {

@@ -19,7 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::error::{Context, Result};
 use crate::name::Name;
 use crate::paths::{self, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
-use crate::system::command::{output, run};
+use crate::system::command::{collect, output, run};
 use crate::system::process::Process;
 use crate::system::systemd::analyze::{self, Complaint};
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
@@ -141,9 +141,8 @@ impl Manager for Systemd {
 
     fn is_enabled(&self, name: &Name) -> Result<bool> {
         let mut command = self.systemctl();
-        command.args(["--quiet", "is-enabled", &name.unit()]).env("PATH", paths::search_path());
-        let status = command.stdin(Stdio::null()).stderr(Stdio::null()).status();
-        Ok(status.context(|| format!("cannot run {SYSTEMCTL}"))?.success())
+        let output = collect(command.args(["--quiet", "is-enabled", &name.unit()]));
+        Ok(output.context(|| format!("cannot run {SYSTEMCTL}"))?.status.success())
     }
 
     /// In an unpacked tree, its next boot does this.
