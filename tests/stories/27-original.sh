@@ -161,7 +161,7 @@ cp $CO/old.0/old.service /etc/systemd/system/
 unchanged "$WORK/before"
 sed -i 's/ExecStart=/&-/' $CO/old.0/old.service.new 2>/dev/null || true
 expect old syscontainer-checkout --update old 2>"$WORK/said"
-expect_like "updated old to 127.0.0.1:5000/hello:latest \(sha256:$digest\); 'systemctl restart old' runs it" cat "$WORK/said"
+expect_like "switched old to old.[0-9]+: 127.0.0.1:5000/hello:latest \(sha256:$digest\); 'systemctl restart old' runs it" cat "$WORK/said"
 expect_like '/etc/hello/changed was changed on this host, leaving it as it is' cat "$WORK/said"
 expect old.1 readlink $CO/old
 refuse 'its unit is gone' test -e /etc/systemd/system/old.service

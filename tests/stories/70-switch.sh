@@ -63,7 +63,7 @@ unchanged "$WORK/before"
 
 say 'a version that is good'
 ends 0 syscontainer-switch web
-expect_like 'updated web to web.1' cat "$WORK/said"
+expect_like 'switched web to web.1' cat "$WORK/said"
 expect_like 'confirmed web.1, which is running' cat "$WORK/said"
 expect_current web.1 version=2
 check 'its tmpfiles are there' test -d /run/web-2

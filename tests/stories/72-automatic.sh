@@ -50,7 +50,7 @@ check 'update@' run_update web
 expect_current web.1
 expect 2 cat $CO/web/rootfs/version
 journalctl --sync
-expect_like 'updated web to web.1' journal_of web
+expect_like 'switched web to web.1' journal_of web
 expect_like 'confirmed web.1, which is running' journal_of syscontainer-update@web.service
 check 'once more' run_update web
 expect_current web.1

@@ -81,7 +81,7 @@ only pulled staged switched confirmed
 say 'each of them once in the log of the unit that did it, and in that of the container'
 for unit in syscontainer-update@web.service web; do
     journal_of $unit >"$WORK/log"
-    expect 1 grep -c 'updated web to web.1' "$WORK/log"
+    expect 1 grep -c 'switched web to web.1' "$WORK/log"
 done
 
 say 'one that fails'

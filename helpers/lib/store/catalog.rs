@@ -31,7 +31,7 @@ pub struct CatalogEntry {
 /// The blob of a layer, as a manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerBlob {
-    /// Its digest.
+    /// Digest of the blob, by which a registry serves it.
     pub digest: Digest,
     /// Its size as transported, in bytes.
     pub size: u64,

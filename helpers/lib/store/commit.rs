@@ -18,9 +18,9 @@ use crate::error::{Context, Error, Result};
 
 /// The parts of a commit.
 pub struct CommitContent<T> {
-    /// Its tree, which has been written.
+    /// The root of the commit's tree, which has been written.
     pub root: RepoFile,
-    /// Its metadata.
+    /// Metadata of the commit, `a{sv}`.
     pub metadata: Variant,
     /// An additional result for the caller of [`publish`].
     pub result: T,

@@ -21,7 +21,7 @@ const DIRECTORIES: [&str; 7] =
 pub struct Store {
     /// The repository of libostree.
     pub(super) repo: ostree::Repo,
-    /// Its directory.
+    /// The repository's directory, as this process sees it.
     pub(super) path: PathBuf,
 }
 

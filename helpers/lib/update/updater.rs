@@ -51,7 +51,8 @@ impl Updater<'_> {
             Some(_) if site.manager.is_running() => format!("; 'systemctl restart {name}' runs it"),
             _ => String::new(),
         };
-        self.tell(Event::Switched, &planned, None, &format!("updated {name} to {shown}{restart}"));
+        let message = format!("switched {name} to {}: {shown}{restart}", planned.deployment);
+        self.tell(Event::Switched, &planned, None, &message);
         Ok(())
     }
 

@@ -289,7 +289,7 @@ impl Switcher<'_> {
 
     fn report_switched(&self, switch: &Switch) {
         let (event, verb) = match switch.purpose {
-            Purpose::Update => (Event::Switched, "updated"),
+            Purpose::Update => (Event::Switched, "switched"),
             Purpose::Rollback(_) => (Event::RolledBack, "rolled back"),
         };
         let (name, to) = (self.name, &switch.to);
