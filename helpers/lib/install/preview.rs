@@ -23,7 +23,7 @@ use crate::install::{atomic, register};
 use crate::name::{Deployment, Name};
 use crate::paths::{Root, TreePath};
 use crate::system::journal;
-use crate::system::systemd::manager;
+use crate::system::systemd::manager::{self, Enablement};
 
 /// Shows every file below a heading with its path, and then the steps. `enable` is whether the unit is to be enabled,
 /// and `outdated` are deployments that are removed at the end.
@@ -35,14 +35,16 @@ pub fn show(planner: &Planner, planned: &Planned, enable: bool, outdated: &[Depl
     let info = preview.info()?;
     preview.deployment(&info)?;
     preview.host_files(&info)?;
-    let disable = preview.registered()?;
+    let is_disabled = preview.registered()?;
     let link = deployments.directory().join(name.as_str());
     if let Some(previous) = planner.previous {
         let state = deployments.directory().join(Entry::State(name.clone()).to_string());
         heading(&mut preview.out, &format!("{state}: previous deployment {}", previous.deployment));
     }
     heading(&mut preview.out, &format!("{link} -> {}", planned.deployment));
-    preview.steps(disable, enable)?;
+    let enablement =
+        if is_disabled { Some(Enablement::Disable) } else { enable.then_some(Enablement::Enable) };
+    preview.steps(enablement)?;
     let mut out = preview.out;
     removed_deployments(&mut out, deployments, outdated);
     Ok(out)
@@ -294,7 +296,7 @@ impl Preview<'_> {
         Ok(if after == before { None } else { Some("reenable") })
     }
 
-    fn steps(&mut self, disable: bool, enable: bool) -> Result<()> {
+    fn steps(&mut self, enablement: Option<Enablement>) -> Result<()> {
         let registration = &self.planned.registration;
         let unit = self.name.unit();
         let status = manager::status(self.site.manager(), self.name)?;
@@ -302,12 +304,12 @@ impl Preview<'_> {
         if self.planner.previous.is_some() && registration.unit.is_none() && is_loaded {
             heading(&mut self.out, &format!("systemctl stop {unit}"));
         }
-        if disable {
-            heading(&mut self.out, &format!("systemctl disable {unit}"));
-        }
-        if enable && !self.install_section()?.is_empty() {
-            heading(&mut self.out, &format!("systemctl enable {unit}"));
-        } else if let Some(verb) = self.changes_links()? {
+        let verb = match enablement {
+            Some(Enablement::Disable) => Some("disable"),
+            Some(Enablement::Enable) if !self.install_section()?.is_empty() => Some("enable"),
+            _ => self.changes_links()?,
+        };
+        if let Some(verb) = verb {
             heading(&mut self.out, &format!("systemctl {verb} {unit}"));
         }
         let creates_tmpfiles = registration.tmpfiles && registration.unit.is_some();
