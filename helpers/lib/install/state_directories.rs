@@ -16,6 +16,7 @@ use crate::oci::config::Config;
 use crate::paths::TreePath;
 use crate::program::log;
 use crate::system::{files, mounts, record};
+use crate::unit::tmpfiles;
 
 /// Containers by the directories that were created for them. Changes require [`crate::system::lock::host_files`].
 type Made = BTreeMap<TreePath, Name>;
@@ -116,8 +117,8 @@ fn candidates(deployments: &Deployments, deployment: &Deployment, info: &Info) -
     let above = TreePath::new(info.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
     let volumes = info.ours().into_iter().flat_map(|ours| &ours.execution.volumes);
     let mut found: BTreeSet<TreePath> = volumes.map(|volume| volume.directory.clone()).collect();
-    let tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.unwrap_or_default();
-    found.extend(tmpfiles.lines().filter_map(directory));
+    let text = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.unwrap_or_default();
+    found.extend(tmpfiles::lines(&text).filter_map(|line| line.plain_directory()));
     let own = above.join(name.as_str());
     // Sources that exist before the installation have no line in tmpfiles.
     found.extend(bind_sources(deployments, deployment)?.into_iter().filter(|path| path.starts_with(&own)));
@@ -134,38 +135,15 @@ fn bind_sources(deployments: &Deployments, deployment: &Deployment) -> Result<Ve
     Ok(config.mounts().filter_map(|mount| mount.bind_source()).map(TreePath::new).collect())
 }
 
-/// The directory that a line of tmpfiles.d(5) creates, if its path needs no unescaping.
-fn directory(line: &str) -> Option<TreePath> {
-    let mut words = line.split_whitespace();
-    let (kind, path) = (words.next()?, words.next()?);
-    let is_plain = path.starts_with('/') && !path.contains(['"', '\'', '\\', '%']) && !path.contains("..");
-    (matches!(kind, "d" | "D" | "v" | "q" | "Q") && is_plain).then(|| TreePath::new(path))
-}
-
 /// Directories that other containers write to.
 fn of_others(deployments: &Deployments, name: &Name) -> Result<Vec<TreePath>> {
     let mut paths = Vec::new();
     for (current, info) in deployments.others(name)? {
         let volumes = info.ours().into_iter().flat_map(|ours| &ours.execution.volumes);
         paths.extend(volumes.map(|volume| volume.directory.clone()));
-        let tmpfiles = derived::tmpfiles_in_deployment(current.name());
-        let text = deployments.read(&current, &tmpfiles)?.unwrap_or_default();
-        paths.extend(text.lines().filter_map(directory));
+        let file = derived::tmpfiles_in_deployment(current.name());
+        let text = deployments.read(&current, &file)?.unwrap_or_default();
+        paths.extend(tmpfiles::lines(&text).filter_map(|line| line.plain_directory()));
     }
     Ok(paths)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directories_of_tmpfiles() {
-        assert_eq!(directory("d /var/lib/x/ 0700 - - -"), Some("/var/lib/x".into()));
-        for line in
-            ["# d /x", "f /var/lib/x", "d", "", "d /var/lib/\"a b\"", "d /var/lib/../etc", "r /var/lib/x"]
-        {
-            assert_eq!(directory(line), None, "{line}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
 use super::unit::Unit;
 use crate::image::layout::Layout;
+use crate::unit::tmpfiles;
 
 /// Directories that every host has, along with everything in them.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
@@ -60,8 +61,8 @@ const SETTINGS: [(&str, &str); 5] = [
 /// Looks for bind sources that may be missing. Where the image brings no tmpfiles, missing directories are created
 /// anyway.
 pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
-    let Some(tmpfiles) = &inspection.rendered.tmpfiles else { return };
-    let mut made: Vec<PathBuf> = tmpfiles.text.lines().filter_map(tmpfiles_path).collect();
+    let Some(rendered) = &inspection.rendered.tmpfiles else { return };
+    let mut made: Vec<PathBuf> = tmpfiles::lines(&rendered.text).filter_map(|line| line.created()).collect();
     let layout = inspection.rendered.layout.iter().flat_map(Layout::files);
     made.extend(layout.map(|file| PathBuf::from(&file.path)));
     made.extend(unit.into_iter().flat_map(unit_directories));
@@ -83,20 +84,6 @@ fn is_everywhere(path: &Path) -> bool {
     TREES.iter().any(|tree| path.starts_with(tree)) || PATHS.iter().any(|there| path == Path::new(there))
 }
 
-/// Returns the path that a line of tmpfiles.d(5) creates.
-fn tmpfiles_path(line: &str) -> Option<PathBuf> {
-    let line = line.trim();
-    if line.starts_with('#') {
-        return None;
-    }
-    let mut fields = line.split_whitespace();
-    let (kind, path) = (fields.next()?, fields.next()?);
-    // Lines that only remove or adjust create nothing.
-    let creates = !kind.starts_with(['r', 'R', 'x', 'X', 'z', 'Z', 'm', 'a', 'A', 't', 'T', 'h', 'H', 'e']);
-    let path = PathBuf::from(path.replace(['"', '\''], "").replace("%%", "%"));
-    if creates { Some(path) } else { None }
-}
-
 fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
     let values = unit.parsed.section("Service").filter_map(|(key, value)| {
         let (_, above) = SETTINGS.iter().find(|(setting, _)| *setting == key)?;
@@ -116,18 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_tmpfiles() {
-        for (line, expected) in [
-            ("d /a 0755 - - -", Some("/a")),
-            (" L+\t\"/b\" - - - - /c", Some("/b")),
-            ("# d /a", None),
-            ("", None),
-            ("d", None),
-            ("R /a", None),
-            ("d /50%%", Some("/50%")),
-        ] {
-            assert_eq!(tmpfiles_path(line), expected.map(PathBuf::from), "{line}");
-        }
+    fn knows_what_is_everywhere() {
         assert!(is_everywhere(Path::new("/sys/fs/cgroup")) && is_everywhere(Path::new("/etc")));
         assert!(!is_everywhere(Path::new("/etc/x")) && !is_everywhere(Path::new("/var/lib/x")));
     }

@@ -1,5 +1,6 @@
-//! Unit files, and the values that templates put into them and into tmpfiles.
+//! Unit files and tmpfiles, and the values that templates put into them.
 
 pub mod escape;
 mod lines;
 pub mod syntax;
+pub mod tmpfiles;
