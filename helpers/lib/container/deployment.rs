@@ -141,8 +141,7 @@ impl Deployments {
 
     /// Removes the symlink, so that no deployment is current.
     pub fn detach(&self, name: &Name) -> Result<()> {
-        let link = self.link(name);
-        files::remove_file(&link).context(|| format!("cannot remove {}", link.display()))?;
+        files::remove(&self.link(name))?;
         files::sync_directory(&self.path(""))
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::container::deployment::Deployments;
 use crate::container::{derived, registration};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::paths::{Root, STALE, TreePath};
 use crate::system::files;
@@ -36,8 +36,7 @@ pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
 
 /// Removes the note. Returns whether there was one.
 pub fn unmark(root: &Root, name: &Name) -> Result<bool> {
-    let file = root.join(&note_of(name));
-    let was_there = files::remove_file(&file).context(|| format!("cannot remove {}", file.display()))?;
+    let was_there = files::remove(&root.join(&note_of(name)))?;
     if was_there {
         // Fails while there are other notes.
         let _ = fs::remove_dir(root.join(STALE));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
 use crate::container::entries::{Entry, Record};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::paths::TreePath;
 use crate::program::log;
 use crate::system::{files, record};
@@ -86,8 +86,7 @@ impl Written {
     pub fn save(&mut self) -> Result<()> {
         if self.sums.is_empty() {
             // Left by a program that was killed.
-            let rest = files::temporary(&self.file);
-            files::remove_file(&rest).context(|| format!("cannot remove {}", rest.display()))?;
+            files::remove(&files::temporary(&self.file))?;
         }
         if !self.is_changed() {
             return Ok(());

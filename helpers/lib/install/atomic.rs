@@ -74,7 +74,7 @@ pub fn retire(site: &Site, deployment: &Deployment) -> Result<bool> {
         if is_unit(root, name, path) {
             site.manager.set_enablement(&[name.unit()], Enablement::Disable)?;
         }
-        remove(path)?;
+        files::remove(path)?;
         path.parent().map_or(Ok(()), files::sync_directory)?;
     }
     Ok(!outdated.is_empty())
@@ -118,10 +118,6 @@ fn is_unchanged(path: &Path, copy: &Path) -> Result<bool> {
     };
     let found = read(path)?;
     Ok(found.is_none() || found == read(copy)?)
-}
-
-fn remove(path: &Path) -> Result<bool> {
-    files::remove_file(path).context(|| format!("cannot remove {}", path.display()))
 }
 
 #[cfg(test)]

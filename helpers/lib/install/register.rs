@@ -134,7 +134,7 @@ pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
     state_directories::record(deployments, deployment, &deployments.info(deployment)?)?;
     let mut changed = match deployments.read(deployment, &derived::tmpfiles_in_deployment(name))? {
         Some(text) => update(&files.tmpfiles, &text, 0o644)?,
-        None => derived::is_tmpfiles(&files.tmpfiles, name)? && remove(&files.tmpfiles)?,
+        None => derived::is_tmpfiles(&files.tmpfiles, name)? && files::remove(&files.tmpfiles)?,
     };
     changed |= match registration.unit {
         Some(_) => update(&files.stub, &units::stub(&registration)?, 0o644)?,
@@ -205,11 +205,11 @@ pub fn unregister(site: &Site, name: &Name) -> Result<bool> {
     let files = Files::of(site.root(), name);
     for path in [&files.registration, &files.stub, &files.tmpfiles] {
         // Left by a program that was killed while it wrote the file.
-        remove(&files::temporary(path))?;
+        files::remove(&files::temporary(path))?;
     }
     let mut changed = remove_stub(site, name, &files)?;
-    changed |= remove(&files.registration)?;
-    changed |= derived::is_tmpfiles(&files.tmpfiles, name)? && remove(&files.tmpfiles)?;
+    changed |= files::remove(&files.registration)?;
+    changed |= derived::is_tmpfiles(&files.tmpfiles, name)? && files::remove(&files.tmpfiles)?;
     Ok(changed)
 }
 
@@ -218,7 +218,7 @@ fn remove_stub(site: &Site, name: &Name, files: &Files) -> Result<bool> {
     let mut changed = false;
     if derived::is_stub(&files.stub, name)? {
         site.manager.set_enablement(&[name.unit()], Enablement::Disable)?;
-        changed = remove(&files.stub)?;
+        changed = files::remove(&files.stub)?;
     }
     if !files.stub.exists() {
         changed |= links::remove_dangling(site.root(), name)?;
@@ -254,10 +254,6 @@ pub fn load(site: &Site, name: &Name) -> Result<()> {
         site.manager.create_tmpfiles(name)?;
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<bool> {
-    files::remove_file(path).context(|| format!("cannot remove {}", path.display()))
 }
 
 /// Whether everything seems to exist and to be that of the current deployment, judging only by names and times.

@@ -120,6 +120,11 @@ pub fn remove_file(path: &Path) -> std::io::Result<bool> {
     }
 }
 
+/// Like [`remove_file`], and says what it cannot remove.
+pub fn remove(path: &Path) -> Result<bool> {
+    remove_file(path).context(|| format!("cannot remove {}", path.display()))
+}
+
 /// Removes a file or a directory with everything in it, if it exists. Fails if anything is mounted there.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let what = || format!("cannot remove {}", path.display());

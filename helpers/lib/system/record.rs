@@ -35,8 +35,7 @@ pub fn save_volatile(path: &Path, record: &impl Serialize) -> Result<()> {
 
 /// Removes a record, if it exists.
 pub fn remove(path: &Path) -> Result<()> {
-    files::remove_file(path).context(|| format!("cannot remove {}", path.display()))?;
-    Ok(())
+    files::remove(path).map(|_| ())
 }
 
 fn to_json(path: &Path, record: &impl Serialize) -> Result<String> {
