@@ -220,12 +220,7 @@ impl Deployments {
 
     /// Reads a text file of a deployment; `None` if it has no such file.
     pub fn read(&self, deployment: &Deployment, file: &str) -> Result<Option<String>> {
-        let path = self.path_of(deployment).join(file);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
-        }
+        files::read_text_if_exists(&self.path_of(deployment).join(file))
     }
 
     /// Removes a deployment. It is renamed first, so that a half-removed one never looks complete.

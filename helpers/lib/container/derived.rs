@@ -1,13 +1,12 @@
 //! The files that are derived from the current deployment of a container: where they are, and how they are recognised
 //! as ours.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::name::Name;
 use crate::paths::{ATTACHED, DROP_IN, GENERATED, Root, STUBS, TMPFILES, TreePath};
+use crate::system::files;
 
 /// The setting that marks units as ours; its value is the container's name. systemd ignores what begins with `X-`.
 pub const MARKER: &str = "X-Syscontainer";
@@ -58,11 +57,8 @@ pub fn is_tmpfiles(path: &Path, name: &Name) -> Result<bool> {
 }
 
 fn has_line(path: &Path, mark: &str) -> Result<bool> {
-    match fs::read(path) {
-        Ok(text) => Ok(String::from_utf8_lossy(&text).lines().any(|line| line.trim() == mark.trim())),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
-    }
+    let text = files::read_if_exists(path)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).lines().any(|line| line.trim() == mark.trim()))
 }
 
 /// Whether the container has a unit or a registration, whichever deployment they are derived from.

@@ -4,14 +4,13 @@
 //! Atomic's unit is in /etc/systemd/system, with a copy in the deployment. If it differs from that copy, the user
 //! changed it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
 use crate::container::derived;
 use crate::container::info::Info;
 use crate::container::info::Values;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::image::variables;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
@@ -112,12 +111,8 @@ fn files_of(deployments: &Deployments, deployment: &Deployment) -> [(PathBuf, Pa
 
 /// Whether a file is the same as its copy; one that does not exist counts as unchanged.
 fn is_unchanged(path: &Path, copy: &Path) -> Result<bool> {
-    let read = |path: &Path| match fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).context(|| format!("cannot read {}", path.display())),
-    };
-    let found = read(path)?;
-    Ok(found.is_none() || found == read(copy)?)
+    let found = files::read_if_exists(path)?;
+    Ok(found.is_none() || found == files::read_if_exists(copy)?)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! All of them are derived from the current deployment, so they can be made again at any time.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
@@ -234,10 +233,7 @@ pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
 /// The `[Install]` section of the installed stub; empty if there is none, or no service.
 pub fn install_section(root: &Root, name: &Name) -> Result<String> {
     let path = Files::of(root, name).stub;
-    let text = match fs::read_to_string(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(String::new()),
-        text => text.context(|| format!("cannot read {}", path.display()))?,
-    };
+    let Some(text) = files::read_text_if_exists(&path)? else { return Ok(String::new()) };
     install_section_of(&text).context(|| format!("cannot read {}", path.display()))
 }
 

@@ -179,6 +179,23 @@ fn own(component: Component<'_>) -> PathBuf {
     PathBuf::from(component.as_os_str())
 }
 
+/// Reads a file; `None` if it does not exist.
+pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    if_exists(path, fs::read(path))
+}
+
+/// Like [`read_if_exists`], for a file that must be UTF-8.
+pub fn read_text_if_exists(path: &Path) -> Result<Option<String>> {
+    if_exists(path, fs::read_to_string(path))
+}
+
+fn if_exists<T>(path: &Path, read: std::io::Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).context(|| format!("cannot read {}", path.display())),
+    }
+}
+
 /// Names of the entries of a directory, as far as they are UTF-8; none if the directory does not exist.
 pub fn names(path: &Path) -> Result<Vec<String>> {
     let what = || format!("cannot read {}", path.display());

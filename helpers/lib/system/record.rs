@@ -1,7 +1,5 @@
 //! Records: JSON files that are replaced as a whole, so that every write takes effect completely or not at all.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
@@ -12,14 +10,9 @@ use crate::system::files;
 
 /// Reads a record; `None` if there is none. `remedy` is the advice in the error about a damaged one.
 pub fn load<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<Option<T>> {
-    let what = || format!("cannot read {}", path.display());
-    match fs::read(path) {
-        Ok(text) => {
-            serde_json::from_slice(&text).context(|| format!("it is damaged; {remedy}")).context(what)
-        }
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).context(what),
-    }
+    let Some(text) = files::read_if_exists(path)? else { return Ok(None) };
+    let record = serde_json::from_slice(&text).context(|| format!("it is damaged; {remedy}"));
+    record.map(Some).context(|| format!("cannot read {}", path.display()))
 }
 
 /// Writes a record and syncs it.
