@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::paths::{REGISTRATIONS, Root, TreePath};
+use crate::system::record;
 
 /// The format this version writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -89,10 +90,7 @@ impl Registration {
 /// Parses the registration of `name`; errors begin with `origin`, and the line number where there is one.
 pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration> {
     let (registration, unknown) = deserialize(text).map_err(|e| {
-        let (line, column) = (e.line(), e.column());
-        let reason = e.to_string();
-        let reason = reason.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&reason);
-        Error::new(format!("{origin}:{line}: not a registration: {reason}"))
+        Error::new(format!("{origin}:{}: not a registration: {}", e.line(), record::reason(&e)))
     })?;
     let refuse = |why: String| Err(Error::new(format!("{origin}: {why}")));
     if let Some(key) = unknown.first() {

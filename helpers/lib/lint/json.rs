@@ -1,6 +1,7 @@
 //! Positions of values in JSON text.
 
 use crate::image::json::{Scanner, Token};
+use crate::system::record;
 
 /// Returns the byte at which the value at `pointer` (RFC 6901) begins or, where there is none, the innermost value
 /// around it. The text must be valid JSON.
@@ -88,9 +89,7 @@ pub fn error_offset(text: &str, error: &serde_json::Error) -> usize {
 
 /// Returns why text is not JSON, without the place.
 pub fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    format!("invalid JSON: {}", text.strip_suffix(&place).unwrap_or(&text))
+    format!("invalid JSON: {}", record::reason(error))
 }
 
 #[cfg(test)]

@@ -31,6 +31,13 @@ pub fn remove(path: &Path) -> Result<()> {
     files::remove(path).map(|_| ())
 }
 
+/// Why text is not the JSON that was expected, without the place.
+pub fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}
+
 fn to_json(path: &Path, record: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(record).context(|| format!("cannot write {}", path.display()))?;
     Ok(text + "\n")
