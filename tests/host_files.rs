@@ -12,7 +12,7 @@ use syscontainers::host_files;
 use syscontainers::host_files::changes::{Departure, Known};
 use syscontainers::host_files::record::{DIRECTORY, DeploymentFiles, staged, sum};
 use syscontainers::name::{Deployment, Name};
-use syscontainers::paths::Root;
+use syscontainers::paths::{Root, TreePath};
 
 /// The file that all of them bring.
 const FILE: &str = "/etc/shared/file";
@@ -58,7 +58,7 @@ impl Host {
     fn deploy_at(&self, file: &str, container: &str, number: u32, content: &str) -> DeploymentFiles {
         let deployment = Deployment::new(&name(container), number);
         let directory = self.deployments.path_of(&deployment);
-        let path = staged(&directory, file);
+        let path = staged(&directory, &TreePath::new(file));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         let above = Path::new(file).parent().unwrap().to_str().unwrap();
@@ -242,7 +242,7 @@ fn tells_what_goes() {
         let all = known.departures(&[&info], kept).unwrap();
         all.into_iter().map(|outgoing| (outgoing.path, outgoing.departure)).collect()
     };
-    let (file, directory) = (FILE.to_owned(), "/etc/shared".to_owned());
+    let (file, directory) = (TreePath::from(FILE), TreePath::from("/etc/shared"));
     assert_eq!(
         departures(None),
         [(file.clone(), Departure::Removed), (directory.clone(), Departure::Removed)]
@@ -263,7 +263,7 @@ fn a_deployment_whose_info_is_damaged_is_known_by_its_files() {
     let files = host.install("a", "x");
     fs::write(host.deployments.path("a.0/info"), "{").unwrap();
     let guessed = DeploymentFiles::read(&host.deployments, &files.deployment).unwrap();
-    assert!(!guessed.by_atomic && guessed.files.contains(FILE));
+    assert!(!guessed.by_atomic && guessed.files.contains(&FILE.into()));
     host.remove("a", &[&guessed]);
     assert_eq!(host.content(), None);
 }

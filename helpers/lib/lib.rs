@@ -9,7 +9,7 @@
 //! | program | the frame of every program: options, messages, tables | root |
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
-//! | unit | the syntax of unit files, and how values are escaped in them | root |
+//! | unit | the syntax of unit files and of tmpfiles, and how values are escaped in them | root |
 //! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit |
 //! | image | an image, and rendering its `/exports`: no side effects | root, program, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |

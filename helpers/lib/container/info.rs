@@ -79,10 +79,10 @@ pub struct Info {
 pub struct RecordedFiles {
     /// Paths on the host, directories before what is in them.
     #[serde(default)]
-    pub installed_files: Vec<String>,
+    pub installed_files: Vec<TreePath>,
     /// Their checksums by path, see [`crate::host_files::record`].
     #[serde(default)]
-    pub installed_files_checksum: BTreeMap<String, String>,
+    pub installed_files_checksum: BTreeMap<TreePath, String>,
 }
 
 impl RecordedFiles {
@@ -92,13 +92,13 @@ impl RecordedFiles {
     }
 
     /// The checksum that was recorded for a path.
-    pub fn checksum(&self, path: &str) -> Option<&str> {
+    pub fn checksum(&self, path: &TreePath) -> Option<&str> {
         self.installed_files_checksum.get(path).map(String::as_str)
     }
 
     /// Whether a path is one of the files.
-    pub fn contains(&self, path: &str) -> bool {
-        self.installed_files.iter().any(|file| file == path)
+    pub fn contains(&self, path: &TreePath) -> bool {
+        self.installed_files.contains(path)
     }
 }
 

@@ -42,7 +42,7 @@ impl Facts {
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// Path on the host.
-    pub path: String,
+    pub path: TreePath,
     /// Checksum that the deployment recorded.
     pub recorded: Option<String>,
     /// Owner and mode that the file is to have.
@@ -79,7 +79,7 @@ pub enum Departure {
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Path on the host.
-    pub path: String,
+    pub path: TreePath,
     /// The same path as this process sees it.
     pub target: PathBuf,
     /// What happens to the file.
@@ -112,7 +112,7 @@ impl<'a> Known<'a> {
                     by_atomic: info.is_from_atomic(),
                     staged: record::staged(&deployments.path_of(&current), path),
                 };
-                others.entry(locate(deployments.root(), &TreePath::new(path))?).or_default().push(recorded);
+                others.entry(locate(deployments.root(), path)?).or_default().push(recorded);
             }
         }
         Ok(Known { deployments, others, written: Written::read(deployments)? })
@@ -149,7 +149,7 @@ impl<'a> Known<'a> {
         let mut seen = BTreeSet::new();
         let mut arrivals = Vec::new();
         for file in incoming {
-            let target = locate(self.deployments.root(), &TreePath::new(&file.path))?;
+            let target = locate(self.deployments.root(), &file.path)?;
             // It may be in the list already, with another path.
             let is_first = seen.insert(target.clone());
             let arrival = if is_first { self.arrival(file, &target, previous)? } else { Arrival::Kept };
@@ -221,7 +221,7 @@ impl<'a> Known<'a> {
             return Ok(true);
         }
         for (path, recorded) in own.iter().flat_map(|own| &own.files.installed_files_checksum) {
-            if recorded != sum && locate(self.deployments.root(), &TreePath::new(path))? == *target {
+            if recorded != sum && locate(self.deployments.root(), path)? == *target {
                 return Ok(true);
             }
         }
@@ -236,14 +236,14 @@ impl<'a> Known<'a> {
         kept: Option<&DeploymentFiles>,
     ) -> Result<Vec<Outgoing>> {
         let root = self.deployments.root();
-        let paths: BTreeSet<&String> = outgoing.iter().flat_map(|one| &one.files.installed_files).collect();
+        let paths: BTreeSet<&TreePath> = outgoing.iter().flat_map(|one| &one.files.installed_files).collect();
         let mut stay = BTreeSet::new();
         for path in kept.iter().flat_map(|kept| &kept.files.installed_files) {
-            stay.insert(locate(root, &TreePath::new(path))?);
+            stay.insert(locate(root, path)?);
         }
         let (mut decided, mut going) = (Vec::new(), BTreeSet::new());
         for path in paths.into_iter().rev() {
-            let target = locate(root, &TreePath::new(path))?;
+            let target = locate(root, path)?;
             if self.is_shared(&target) || !stay.insert(target.clone()) {
                 continue;
             }
@@ -260,7 +260,7 @@ impl<'a> Known<'a> {
 
     fn departure(
         &self,
-        path: &str,
+        path: &TreePath,
         target: &Path,
         outgoing: &[&DeploymentFiles],
         going: &BTreeSet<PathBuf>,

@@ -66,7 +66,7 @@ pub fn install(
 /// The files that a deployment recorded, each with its path in the deployment.
 fn sources(deployments: &Deployments, incoming: &DeploymentFiles) -> Vec<(PathBuf, Incoming)> {
     let directory = deployments.path_of(&incoming.deployment);
-    let source = |path: &String| {
+    let source = |path: &TreePath| {
         let source = staged(&directory, path);
         let recorded = incoming.files.checksum(path).map(str::to_owned);
         let facts = Facts::read(&source);
@@ -103,7 +103,7 @@ pub fn shared(deployments: &Deployments, own: &DeploymentFiles) -> Result<Shared
     }
     let known = Known::read(deployments, own.deployment.name())?;
     for path in &own.files.installed_files {
-        let target = locate(deployments.root(), &TreePath::new(path))?;
+        let target = locate(deployments.root(), path)?;
         if known.is_shared(&target) {
             shared.extend(checksum(&target)?.map(|sum| (deployments.root().inside(&target), sum)));
         }

@@ -17,11 +17,11 @@ use crate::paths::{Root, TreePath};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Paths that the container owns, alone or along with others, in order.
-    pub owned: Vec<String>,
+    pub owned: Vec<TreePath>,
     /// Those of them whose content comes from the image.
-    pub brought: BTreeSet<String>,
+    pub brought: BTreeSet<TreePath>,
     /// Files that exist on the host already, and are left alone.
-    pub left: Vec<String>,
+    pub left: Vec<TreePath>,
 }
 
 impl Plan {
@@ -30,7 +30,7 @@ impl Plan {
     pub fn new(layout: &Layout, root: &Root, previous: Option<&Info>, known: &Known) -> Result<Plan> {
         let mut plan = Plan::default();
         for file in layout.files() {
-            let path = locate(root, &TreePath::new(&file.path))?;
+            let path = locate(root, &file.path)?;
             let was_ours = previous.is_some_and(|info| info.host_files.contains(&file.path));
             let is_there = path.symlink_metadata().is_ok();
             let is_directory = file.kind == FileKind::Directory;
@@ -38,7 +38,7 @@ impl Plan {
                 check_writable(root, &path, &file.path)?;
                 plan.brought.insert(file.path.clone());
                 plan.owned.push(file.path.clone());
-            } else if is_directory && !record::is_directory(root, &TreePath::new(&file.path))? {
+            } else if is_directory && !record::is_directory(root, &file.path)? {
                 return Err(Error::new(format!(
                     "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
                     file.path
@@ -71,14 +71,11 @@ impl Plan {
         &self,
         root: &Root,
         recorded: &mut RecordedFiles,
-        brought: impl Fn(&str) -> Result<Option<String>>,
+        brought: impl Fn(&TreePath) -> Result<Option<String>>,
     ) -> Result<()> {
         for path in &self.owned {
-            let sum = if self.brought.contains(path) {
-                brought(path)?
-            } else {
-                checksum(&locate(root, &TreePath::new(path))?)?
-            };
+            let sum =
+                if self.brought.contains(path) { brought(path)? } else { checksum(&locate(root, path)?)? };
             recorded.installed_files.push(path.clone());
             recorded.installed_files_checksum.extend(sum.map(|sum| (path.clone(), sum)));
         }
@@ -87,7 +84,7 @@ impl Plan {
 }
 
 /// Fails if the closest existing directory above the file is not writable.
-fn check_writable(root: &Root, path: &Path, shown: &str) -> Result<()> {
+fn check_writable(root: &Root, path: &Path, shown: &TreePath) -> Result<()> {
     let above = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok());
     let above = above.unwrap_or(root.path());
     let what = || format!("cannot create {shown}, which the image brings for the host");

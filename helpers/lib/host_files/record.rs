@@ -49,7 +49,7 @@ impl DeploymentFiles {
         let mut files = RecordedFiles::none();
         for entry in walkdir::WalkDir::new(&directory).min_depth(1).into_iter().flatten() {
             let below = entry.path().strip_prefix(&directory).unwrap_or(entry.path());
-            let path = TreePath::new(below).to_string();
+            let path = TreePath::new(below);
             files.installed_files_checksum.extend(checksum(entry.path())?.map(|sum| (path.clone(), sum)));
             files.installed_files.push(path);
         }
@@ -62,7 +62,7 @@ impl DeploymentFiles {
     }
 
     /// Whether a file on the host, with the checksum `found`, is as it was recorded here.
-    pub fn is_as_recorded(&self, path: &str, target: &Path, found: &str) -> bool {
+    pub fn is_as_recorded(&self, path: &TreePath, target: &Path, found: &str) -> bool {
         is_as_recorded(target, found, self.files.checksum(path), self.by_atomic)
     }
 }
@@ -73,8 +73,8 @@ pub const STAGED: &str = "hostfs";
 pub const DIRECTORY: &str = "0";
 
 /// Path of the host file `path` in the deployment `directory`.
-pub fn staged(directory: &Path, path: &str) -> PathBuf {
-    directory.join(STAGED).join(path.trim_start_matches('/'))
+pub fn staged(directory: &Path, path: &TreePath) -> PathBuf {
+    Root::new(directory.join(STAGED)).join(path)
 }
 
 /// The path on the host as this process sees it; symlinks among its directories are resolved inside the tree.

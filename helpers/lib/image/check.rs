@@ -158,7 +158,7 @@ fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String 
     let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
     let is_wanted = |source: &PathBuf| {
         let there = root.join(&TreePath::new(source));
-        let is_brought = layout.files().iter().any(|file| Path::new(&file.path) == source);
+        let is_brought = layout.files().iter().any(|file| file.path.as_path() == source);
         !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
     };
     let mounts = config.mounts().filter(|mount| mount.has_bind_type());
@@ -255,7 +255,7 @@ mod tests {
         );
         assert_eq!(checked.mode(), 0o711);
         assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
-        let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.as_str()).collect();
+        let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.to_string()).collect();
         assert_eq!(paths, ["/etc", "/etc/web.conf"]);
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::manifest::{self, Manifest};
 use crate::image::template::{self, Format, Problem};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
+use crate::paths::TreePath;
 
 /// Directory of the image that contains them.
 pub const HOSTFS: &str = "exports/hostfs";
@@ -19,7 +20,7 @@ pub const HOSTFS: &str = "exports/hostfs";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFile {
     /// Path on the host.
-    pub path: String,
+    pub path: TreePath,
     /// Path below [`HOSTFS`]; `None` for a directory that only a renamed file needs.
     source: Option<PathBuf>,
     /// Never [`FileKind::Special`].
@@ -54,7 +55,7 @@ impl Layout {
         let mut used = manifest.rename_files.values().flat_map(|text| template::variables(text)).collect();
         let mut files = place(&entries, &renames).context(what)?;
         for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
-            if manifest.installed_files_template.iter().any(|path| normal(path) == Path::new(&file.path)) {
+            if manifest.installed_files_template.iter().any(|path| normal(path) == file.path.as_path()) {
                 file.content = Some(replace_variables(tree, file, values, &mut used, problems)?);
             }
         }
@@ -168,7 +169,7 @@ fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<
 
 /// Returns `entry` at its place; without one, a directory with the usual mode.
 fn host_file(path: &Path, entry: Option<&TreeEntry>) -> HostFile {
-    let path = path.to_string_lossy().into_owned();
+    let path = TreePath::new(path);
     match entry {
         Some(entry) => HostFile {
             path,
@@ -231,7 +232,7 @@ mod tests {
 
     fn paths(entries: &[TreeEntry], renames: &[(&str, &str)]) -> Result<Vec<String>> {
         let renames = renames.iter().map(|(from, to)| (PathBuf::from(from), PathBuf::from(to))).collect();
-        Ok(place(entries, &renames)?.into_iter().map(|file| file.path).collect())
+        Ok(place(entries, &renames)?.into_iter().map(|file| file.path.to_string()).collect())
     }
 
     #[test]
@@ -277,7 +278,8 @@ mod tests {
         let entries = [entry("opt", FileKind::Directory), entry("opt/x", FileKind::Regular)];
         let renames = BTreeMap::from([(PathBuf::from("/opt"), PathBuf::from("/srv/opt"))]);
         let files = place(&entries, &renames).unwrap();
-        let facts: Vec<_> = files.iter().map(|f| (f.path.as_str(), f.mode, f.uid)).collect();
+        let facts: Vec<_> =
+            files.iter().map(|f| (f.path.as_path().to_str().unwrap(), f.mode, f.uid)).collect();
         assert_eq!(facts, [("/srv", 0o755, 0), ("/srv/opt", 0o750, 1), ("/srv/opt/x", 0o640, 1)]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::container::deployment::Deployments;
 use crate::container::derived;
@@ -15,6 +15,7 @@ use crate::image::check::Checked;
 use crate::image::tree::{FileKind, Tree};
 use crate::name::Deployment;
 use crate::oci::mountpoints::{self, FileMounts};
+use crate::paths::TreePath;
 use crate::run::bundle;
 use crate::system::{files, record as system_record};
 
@@ -61,7 +62,7 @@ impl<'a> Draft<'a> {
         let rootfs = directory.join("rootfs");
         tree.checkout(&rootfs)?;
         stage::stage(&rendered.layout, &rootfs, directory)?;
-        let staged = |path: &str| record::checksum(&record::staged(directory, path));
+        let staged = |path: &TreePath| record::checksum(&record::staged(directory, path));
         plan.record(self.deployments.root(), &mut info.host_files, staged)?;
         if let Some((text, config)) = &rendered.config {
             let is_own = info.rootfs().is_none() && rendered.unit.is_some();
@@ -105,6 +106,6 @@ pub fn mount_files(rendered: &Checked) -> FileMounts {
         files.extra.push(bundle::PAYLOAD_NOTIFY.into());
     }
     let brought = rendered.layout.files().iter().filter(|file| file.kind == FileKind::Regular);
-    files.sources.extend(brought.map(|file| PathBuf::from(&file.path)));
+    files.sources.extend(brought.map(|file| file.path.as_path().to_path_buf()));
     files
 }

@@ -106,9 +106,9 @@ fn file(out: &mut String, path: &TreePath, text: &str) {
 }
 
 /// The files for the host, by their paths.
-fn layout(planned: &Planned) -> BTreeMap<&str, &HostFile> {
+fn layout(planned: &Planned) -> BTreeMap<&TreePath, &HostFile> {
     let files = planned.content.rendered.layout.files().iter();
-    files.map(|file| (file.path.as_str(), file)).collect()
+    files.map(|file| (&file.path, file)).collect()
 }
 
 /// A preview that is being written.
@@ -177,7 +177,7 @@ impl Preview<'_> {
         let incoming = own.files.installed_files.iter().map(|path| Incoming {
             path: path.clone(),
             recorded: own.files.checksum(path).map(str::to_owned),
-            facts: layout.get(path.as_str()).map(|file| stage::facts(file)),
+            facts: layout.get(path).map(|file| stage::facts(file)),
         });
         let incoming: Vec<_> = incoming.collect();
         let mut known = Known::read(self.deployments, self.name)?;
@@ -187,13 +187,13 @@ impl Preview<'_> {
             None => Vec::new(),
         };
         self.note(&mut known, &incoming, &arrivals);
-        let paths = incoming.iter().map(|file| file.path.as_str());
+        let paths = incoming.iter().map(|file| &file.path);
         let arrivals: BTreeMap<_, _> = paths.zip(arrivals.iter().map(|(_, arrival)| *arrival)).collect();
         let left = &self.planned.content.host_files.left;
         for (path, host_file) in &layout {
             match arrivals.get(path) {
                 Some(arrival) => describe(&mut self.out, host_file, *arrival),
-                None if left.iter().any(|left| left == path) => {
+                None if left.contains(path) => {
                     heading(&mut self.out, &format!("{path}: is on this host already, stays as it is"));
                 }
                 // A directory that exists on the host.
@@ -201,9 +201,9 @@ impl Preview<'_> {
             }
         }
         for outgoing in departures {
-            let path = TreePath::new(&outgoing.path);
+            let path = &outgoing.path;
             match outgoing.departure {
-                Departure::Removed => removed(&mut self.out, &path),
+                Departure::Removed => removed(&mut self.out, path),
                 Departure::Changed => {
                     heading(&mut self.out, &format!("{path}: was changed on this host, is left behind"));
                 }

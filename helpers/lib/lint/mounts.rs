@@ -64,7 +64,7 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>
     let Some(rendered) = &inspection.rendered.tmpfiles else { return };
     let mut made: Vec<PathBuf> = tmpfiles::lines(&rendered.text).filter_map(|line| line.created()).collect();
     let layout = inspection.rendered.layout.iter().flat_map(Layout::files);
-    made.extend(layout.map(|file| PathBuf::from(&file.path)));
+    made.extend(layout.map(|file| file.path.as_path().to_path_buf()));
     made.extend(unit.into_iter().flat_map(unit_directories));
     for (index, mount) in config.written.mounts().enumerate() {
         let Some(source) = mount.bind_source() else { continue };
