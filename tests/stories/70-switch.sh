@@ -96,7 +96,7 @@ bad_version() {
     ends 0 syscontainer-switch web
     expect_like 'nothing is staged' cat "$WORK/said"
 }
-bad_version 'starts and dies after 3 s' 'the service left the active state: failed .exit-code, status 7' --first='sleep 3; exit 7'
+bad_version 'starts and dies after 3 s' 'the service left the active state: (failed|deactivating) .exit-code, status 7' --first='sleep 3; exit 7'
 bad_version 'exits 0 at once' '(the service left the active state|it did not start): (inactive|deactivating)' --first='exit 0'
 bad_version 'is started again and again' '(it does not stay up|the service left the active state|the main process exited)' \
     --first='sleep 0.5; exit 9' --unit=$'Restart=always\nStartLimitIntervalSec=0'
