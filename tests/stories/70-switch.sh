@@ -96,7 +96,8 @@ bad_version() {
     ends 0 syscontainer-switch web
     expect_like 'nothing is staged' cat "$WORK/said"
 }
-bad_version 'starts and dies after 3 s' 'the service left the active state: failed .exit-code, status 7' --first='sleep 3; exit 7'
+bad_version 'starts and dies after 3 s' 'the service left the active state: (failed|deactivating) .exit-code, status 7' \
+    --first='sleep 3; exit 7'
 bad_version 'exits 0 at once' '(the service left the active state|it did not start): (inactive|deactivating)' --first='exit 0'
 bad_version 'is started again and again' '(it does not stay up|the service left the active state|the main process exited)' \
     --first='sleep 0.5; exit 9' --unit=$'Restart=always\nStartLimitIntervalSec=0'
@@ -280,4 +281,4 @@ run_fails 2 'invalid container name' syscontainer-switch a/b
 run_fails 2 'missing NAME' syscontainer-switch
 run_fails 2 'a number of at least 2' syscontainer-switch --keep=1 web
 run_fails 2 'cannot be combined with a switch' syscontainer-switch --keep=3 --force web
-run_fails 2 'alone' syscontainer-switch --recover --force web
+run_fails 2 '--recover cannot be combined with' syscontainer-switch --recover --force web

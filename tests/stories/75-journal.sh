@@ -90,7 +90,8 @@ set_soak web 600
 mark_journal
 refuse 'it is not stayed with' systemctl start syscontainer-update@web.service
 entries reverted 1 SYSCONTAINER_NAME=web "SYSCONTAINER_DIGEST=$DIGEST" SYSCONTAINER_DEPLOYMENT=web.1 \
-    SYSCONTAINER_PREVIOUS=web.2 PRIORITY=3 'SYSCONTAINER_REASON=(it did not start|the service left the active state): failed .*'
+    SYSCONTAINER_PREVIOUS=web.2 PRIORITY=3 \
+    'SYSCONTAINER_REASON=(it did not start|the service left the active state): (failed|deactivating) .*'
 only pulled staged switched reverted
 set_soak web 1
 mark_journal
