@@ -101,6 +101,6 @@ say 'text of images forges no lines'
 exports forged "$args" --template
 printf '{"version": "1.0", "a\\nb\\u001b[2J: error": 1}' >"$WORK/forged/exports/manifest.json"
 image_to_lint forged
-expect_like '^exports/manifest.json:1:[0-9]+: warning: the key .* \[manifest-key\]$' syscontainer-lint "$REGISTRY/forged"
+expect_like '^exports/manifest.json:1:[0-9]+: warning: unknown key .* \[manifest-key\]$' syscontainer-lint "$REGISTRY/forged"
 [ "$(wc -l <"$WORK/.out")" = 1 ] || fail 'more than one line'
 ok 'one line'
