@@ -125,7 +125,7 @@ if [ "$BOOT" = 1 ]; then
     switch_watched
     kill -TERM $!
     wait $! || [ $? = 4 ] || fail 'the status is another one'
-    expect_like "the update was interrupted; $before is current again" cat "$WORK/said"
+    expect_like "the switch was interrupted; $before is current again" cat "$WORK/said"
     whole
     say 'killed in a shell, and the next command comes along'
     stage_version shell
