@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::container::execution::Execution;
 use crate::container::readiness::UserNotify;
@@ -21,6 +21,9 @@ pub type Values = BTreeMap<String, String>;
 
 /// Name of the file in a deployment.
 pub const FILE: &str = "info";
+
+/// The key of [`Ours`].
+const OURS: &str = "syscontainers";
 
 /// The file's content; the fields are the JSON keys. Any of Atomic's may be missing, since its versions differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,11 +156,12 @@ impl Info {
         let path = directory.join(FILE);
         let what = || format!("cannot read {}", path.display());
         let remedy = "restore it, or remove the container with syscontainer-remove";
-        let value: Value = serde_json::from_slice(&fs::read(&path).context(what)?)
+        let mut value: Value = serde_json::from_slice(&fs::read(&path).context(what)?)
             .context(|| format!("it is not valid JSON; {remedy}"))
             .context(what)?;
-        if !value.is_object() {
-            return Err(Error::new(format!("it is not a JSON object; {remedy}"))).context(what);
+        match value.as_object_mut() {
+            Some(info) => gather_ours(info),
+            None => return Err(Error::new(format!("it is not a JSON object; {remedy}"))).context(what),
         }
         serde_json::from_value(value).context(what)
     }
@@ -216,4 +220,64 @@ pub fn values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Values, D::E
         _ => Err(serde::de::Error::custom(format!("the value of {key:?} is not a string"))),
     };
     raw.into_iter().map(|(key, value)| text(&key, value).map(|text| (key, text))).collect()
+}
+/// Deployments that were made before our keys had a place of their own have them beside Atomic's, and a digest.
+fn gather_ours(info: &mut Map<String, Value>) {
+    let has_digest = info.get("digest").and_then(Value::as_str).is_some_and(|digest| !digest.is_empty());
+    if info.contains_key(OURS) || !has_digest {
+        return;
+    }
+    let pid_file = info.get("values").and_then(|values| values.get("PIDFILE")).cloned();
+    let mut take = |key: &str| info.remove(key).unwrap_or_default();
+    let execution = json!({
+        "runtime": take("runtime-kind"),
+        "notify": take("notify"),
+        "pid-file": if take("uses-pid-file") == true { pid_file } else { None },
+        "exec-variables": take("placed"),
+        "rootfs": take("rootfs"),
+        "run-once": take("run-once"),
+        "volumes": take("volumes"),
+    });
+    let ours = json!({
+        "digest": take("digest"),
+        "user-values": take("user-values"),
+        "user-notify": take("user-notify"),
+        "enabled": take("enabled"),
+        "mount-points": take("mount-points"),
+        "execution": execution,
+    });
+    info.insert(OURS.into(), ours);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::readiness::Notify;
+
+    #[test]
+    fn deployments_whose_keys_are_beside_those_of_atomic_are_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let digest = format!("sha256:{:064}", 7);
+        let flat = json!({
+            "image": "registry.example/web:1", "revision": &digest[7..], "values": {"PIDFILE": "/run/web.pid"},
+            "has-container-service": true, "runtime": "/usr/bin/crun", "user-values": {"A": "1"}, "digest": digest,
+            "runtime-kind": {"path": "/usr/bin/crun", "kind": "crun"}, "enabled": false, "notify": "ready",
+            "placed": ["EXEC_START"], "uses-pid-file": true, "mount-points": ["/proc"], "rootfs": null,
+            "volumes": [{"directory": "/var/lib/web", "destination": "/data", "owner": [1, 2]}],
+            "user-notify": "ready", "run-once": false,
+        });
+        fs::write(directory.path().join(FILE), flat.to_string()).unwrap();
+        let info = Info::read(directory.path()).unwrap();
+        let ours = info.ours().unwrap();
+        assert_eq!((ours.digest.to_string(), ours.enabled), (digest, false));
+        assert_eq!((ours.user_values["A"].as_str(), ours.user_notify), ("1", Some(UserNotify::Ready)));
+        assert_eq!(ours.mount_points, [PathBuf::from("/proc")]);
+        let execution = &ours.execution;
+        assert_eq!((execution.notify, execution.run_once), (Notify::Ready, false));
+        assert_eq!(execution.pid_file, Some(TreePath::from("/run/web.pid")));
+        assert!(execution.uses("EXEC_START") && execution.runtime.is_some() && execution.volumes.len() == 1);
+        // What Atomic made has no digest.
+        fs::write(directory.path().join(FILE), r#"{"image": "web", "user-values": {}}"#).unwrap();
+        assert!(Info::read(directory.path()).unwrap().is_from_atomic());
+    }
 }
