@@ -50,7 +50,8 @@ pub struct State {
     #[serde(default)]
     pub enabled: Option<bool>,
     /// Images that failed, oldest first.
-    #[serde(default)]
+    // `bad` is its name in files of earlier versions.
+    #[serde(default, alias = "bad")]
     pub failed: Vec<Failure>,
     /// The switch that is under way, or that was when its program was killed.
     #[serde(default)]
@@ -278,6 +279,8 @@ mod tests {
         assert_eq!(state.failed_before(&digest_of(1), &values("x")).unwrap().reason, "it died again");
         assert!(state.failed_before(&digest_of(1), &values("y")).is_none());
         assert!(state.failed_before(&digest_of(2), &values("x")).is_none());
+        let text = serde_json::to_string(&state).unwrap().replace("\"failed\"", "\"bad\"");
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
         for number in 0..20 {
             state.remember(&digest_of(number), &values("z"), "it died");
         }
