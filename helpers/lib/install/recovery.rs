@@ -96,8 +96,8 @@ fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     Ok(Recovered { changed: stale::unmark(site.root(), name)? || changed, created: false })
 }
 
-/// Returns whether a container is registered, but nothing of it is in the directory of deployments: that may be on a /var that is
-/// not mounted, so whoever does not want to install or remove it leaves it as it is.
+/// Returns whether a container is registered, but nothing of it is in the directory of deployments: that may be on a
+/// /var that is not mounted, so only an installation or a removal may conclude anything from it.
 pub fn is_absent(site: &Site, name: &Name) -> Result<bool> {
     let found = site.deployments.all(name)?;
     let is_in_var = site.deployments.link(name).is_symlink()

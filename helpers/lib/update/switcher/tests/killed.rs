@@ -22,43 +22,36 @@ fn killed_after_every_step(
     assert!(steps > 5, "{steps} steps");
 }
 
+/// Kills an update after each of its steps, and then has `recovery` bring the container back, which only a deployment that
+/// runs may survive.
+fn update_killed_after_every_step(fate: Fate, recovery: impl Fn(&TestHost)) {
+    let host = || {
+        let host = staged();
+        host.decide(&host.deployment(1), fate);
+        host
+    };
+    killed_after_every_step(
+        host,
+        |host| drop(update(host)),
+        |host, when| {
+            recovery(host);
+            check(host, when);
+            assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
+        },
+    );
+}
+
 #[test]
 fn an_update_killed_after_any_step_is_reverted_or_complete() {
     for fate in [Fate::Runs, Fate::Fails, Fate::Dies(SOAK / 2)] {
-        let host = || {
-            let host = staged();
-            host.decide(&host.deployment(1), fate);
-            host
-        };
-        killed_after_every_step(
-            host,
-            |host| drop(update(host)),
-            |host, when| {
-                recover(host);
-                check(host, when);
-                assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
-            },
-        );
+        update_killed_after_every_step(fate, |host| drop(recover(host)));
     }
 }
 
 #[test]
 fn an_update_interrupted_by_a_power_failure_gets_one_boot() {
     for fate in [Fate::Runs, Fate::Fails] {
-        let host = || {
-            let host = staged();
-            host.decide(&host.deployment(1), fate);
-            host
-        };
-        killed_after_every_step(
-            host,
-            |host| drop(update(host)),
-            |host, when| {
-                boot(host);
-                check(host, when);
-                assert!(fate == Fate::Runs || host.current() == Some(0), "{when}");
-            },
-        );
+        update_killed_after_every_step(fate, boot);
     }
 }
 
