@@ -10,7 +10,7 @@ use syscontainers::lint::{self, LintReport, remote};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Outcome, Program};
 use syscontainers::program::log;
-use syscontainers::program::options::{ARCHITECTURES, prelude::*};
+use syscontainers::program::options::prelude::*;
 use syscontainers::store::access::Access;
 
 const PROGRAM: Program = Program {
@@ -25,12 +25,10 @@ const PROGRAM: Program = Program {
             .completes(Completes::Listed(|| RULES.iter().map(|rule| rule.id).collect())),
         Opt::flag("strict", "also fail if there are only warnings"),
         Opt::flag("json", "print the findings as JSON"),
-        Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
-            .completes(ARCHITECTURES),
-        Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File),
-        Opt::valued("policy", "FILE", "enforce the signature policy in FILE").completes(Completes::File),
-        Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
-            .completes(Completes::Words(&["true", "false"])),
+        Access::ARCH,
+        Access::AUTHFILE,
+        Access::POLICY,
+        Access::TLS_VERIFY,
         Opt::root("look in the store of the tree below DIR"),
         Opt::repo("look in the image store in DIR"),
     ],

@@ -14,7 +14,7 @@ use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
-use syscontainers::program::options::{ARCHITECTURES, prelude::*};
+use syscontainers::program::options::prelude::*;
 use syscontainers::store::Store;
 use syscontainers::store::access::Access;
 use syscontainers::store::progress::Progress;
@@ -40,12 +40,10 @@ const PROGRAM: Program = Program {
             "check",
             "pull nothing, only print whether there is a different image; the exit status is 5 if so",
         ),
-        Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
-            .completes(ARCHITECTURES),
-        Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File),
-        Opt::valued("policy", "FILE", "enforce the signature policy in FILE").completes(Completes::File),
-        Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
-            .completes(Completes::Words(&["true", "false"])),
+        Access::ARCH,
+        Access::AUTHFILE,
+        Access::POLICY,
+        Access::TLS_VERIFY,
         Opt::root("pull into the store of the tree below DIR"),
         Opt::repo("pull into the image store in DIR"),
         Opt::flag("json", "print the result as JSON"),

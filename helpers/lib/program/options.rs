@@ -19,10 +19,6 @@ const WIDTH: usize = 90;
 /// If the names of an option are longer than this, its help is on the next line.
 const COLUMN: usize = 20;
 
-/// Names of architectures in images.
-pub const ARCHITECTURES: Completes =
-    Completes::Words(&["386", "amd64", "arm", "arm64", "ppc64le", "riscv64", "s390x"]);
-
 /// The description of a program and its command line.
 pub struct Program {
     /// Name of the program, its man page and its log identifier.

@@ -6,7 +6,12 @@ use std::process::Command;
 use containers_image_proxy::ImageProxyConfig;
 
 use super::failure::{Failure, SKOPEO};
+use crate::program::options::{Completes, Opt};
 use crate::system::command;
+
+/// Names of architectures in images.
+const ARCHITECTURES: Completes =
+    Completes::Words(&["386", "amd64", "arm", "arm64", "ppc64le", "riscv64", "s390x"]);
 
 /// Options of skopeo, whose own configuration applies to everything that is not given.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +27,21 @@ pub struct Access {
 }
 
 impl Access {
+    /// The option `--arch=ARCH`.
+    pub const ARCH: Opt =
+        Opt::valued("arch", "ARCH", "choose the image for this architecture instead of this machine's")
+            .completes(ARCHITECTURES);
+    /// The option `--authfile=FILE`.
+    pub const AUTHFILE: Opt =
+        Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File);
+    /// The option `--policy=FILE`.
+    pub const POLICY: Opt =
+        Opt::valued("policy", "FILE", "enforce the signature policy in FILE").completes(Completes::File);
+    /// The option `--tls-verify=BOOL`.
+    pub const TLS_VERIFY: Opt =
+        Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
+            .completes(Completes::Words(&["true", "false"]));
+
     /// `skopeo`, with the options that come before its command.
     fn command(&self) -> Command {
         let mut command = Command::new(SKOPEO);
