@@ -42,6 +42,7 @@ pub struct Fake {
     invocations: Cell<u32>,
     state: Cell<SystemState>,
     interrupt_at: Cell<Option<Duration>>,
+    shutdown_at: Cell<Option<Duration>>,
     /// The calls that were made, as `verb unit`.
     pub calls: RefCell<Vec<String>>,
 }
@@ -66,6 +67,7 @@ impl Fake {
             invocations: Cell::new(0),
             state: Cell::new(SystemState::Running),
             interrupt_at: Cell::new(None),
+            shutdown_at: Cell::new(None),
             calls: RefCell::default(),
         }
     }
@@ -101,6 +103,7 @@ impl Fake {
         self.boot.set(self.boot.get() + 1);
         self.state.set(SystemState::Running);
         self.interrupt_at.set(None);
+        self.shutdown_at.set(None);
         self.deaths.borrow_mut().clear();
         for status in self.units.borrow_mut().values_mut() {
             let new = UnitStatus::unknown(&status.id);
@@ -112,6 +115,15 @@ impl Fake {
     pub fn interrupt_at(&self, clock: Duration, state: SystemState) {
         self.interrupt_at.set(Some(clock));
         self.state.set(state);
+    }
+
+    /// Shuts the system down when the clock gets to `clock`: all units are stopped, and this program has no signal yet.
+    pub fn shut_down_at(&self, clock: Duration) {
+        self.shutdown_at.set(Some(clock));
+    }
+
+    fn is_shutting_down(&self) -> bool {
+        self.shutdown_at.get().is_some_and(|at| self.clock.get() >= at)
     }
 
     fn with<T>(&self, unit: &str, change: impl FnOnce(&mut UnitStatus) -> T) -> T {
@@ -190,6 +202,9 @@ impl Manager for Fake {
     }
 
     fn system_state(&self) -> Result<SystemState> {
+        if self.is_shutting_down() {
+            return Ok(SystemState::Stopping);
+        }
         let is_interrupted = self.interrupt_at.get().is_some_and(|at| self.clock.get() >= at);
         Ok(if is_interrupted { self.state.get() } else { SystemState::Running })
     }
@@ -235,7 +250,7 @@ impl Manager for Fake {
     }
 
     fn was_stop_requested(&self, _: &str, _: SystemTime) -> Result<bool> {
-        Ok(false)
+        Ok(self.is_shutting_down())
     }
 
     fn set_enablement(&self, units: &[String], enablement: Enablement) -> Result<()> {
@@ -277,6 +292,10 @@ impl Manager for Fake {
         let dead: Vec<String> =
             self.deaths.borrow().iter().filter(|(_, at)| **at <= now).map(|(unit, _)| unit.clone()).collect();
         dead.iter().for_each(|unit| self.fail(unit));
+        if self.is_shutting_down() {
+            let units: Vec<String> = self.units.borrow().keys().cloned().collect();
+            units.iter().for_each(|unit| self.down(unit, "inactive"));
+        }
         let is_interrupted = self.interrupt_at.get().is_some_and(|at| now >= at);
         Ok(if is_interrupted { Wake::Interrupted } else { Wake::Look })
     }

@@ -219,15 +219,16 @@ impl Switcher<'_> {
     }
 
     fn conclude(&self, state: &mut State, judged: Result<Verdict>) -> Result<()> {
+        // Whatever happens to a service in a shutdown says nothing about its deployment; not even that it was stopped.
+        if self.is_going_down().unwrap_or(false) {
+            return Err(Error::new(going_down(self.name)));
+        }
         let (reason, fault) = match judged {
             Ok(Verdict::Good) => match self.confirm(state) {
                 Ok(()) => return Ok(()),
                 Err(e) => (e.to_string(), Fault::Circumstances),
             },
             Ok(Verdict::Bad(reason)) => (reason, Fault::Own),
-            Ok(Verdict::Interrupted) if self.is_going_down()? => {
-                return Err(Error::new(going_down(self.name)));
-            }
             Ok(Verdict::Interrupted) => (INTERRUPTED.to_owned(), Fault::Circumstances),
             Err(e) => (e.to_string(), Fault::Circumstances),
         };

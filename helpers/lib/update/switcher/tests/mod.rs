@@ -212,6 +212,18 @@ fn a_signal_reverts_and_a_shutdown_leaves_it_to_the_next_boot() {
 }
 
 #[test]
+fn a_service_that_a_shutdown_stops_first_is_not_confirmed() {
+    let host = staged();
+    host.manager.shut_down_at(SOAK / 2);
+    let error = update(&host).unwrap_err();
+    assert!(error.to_string().contains("the next boot"), "{error}");
+    assert_eq!(state(&host).switch.unwrap().phase, Phase::Watch);
+    boot(&host);
+    check(&host, "");
+    assert_eq!(host.current(), Some(1));
+}
+
+#[test]
 fn what_is_not_confirmed_in_two_boots_is_reverted() {
     let host = staged();
     host.manager.interrupt_at(Duration::ZERO, SystemState::Stopping);
