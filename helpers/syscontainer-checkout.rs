@@ -2,7 +2,8 @@
 //!
 //! The service is not started. If this is killed at any point, the same command completes the installation.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use syscontainers::container::state::State;
@@ -12,6 +13,7 @@ use syscontainers::image::variables;
 use syscontainers::install::installer::{Installer, default_name};
 use syscontainers::install::plan::{Options, Planner, Previous};
 use syscontainers::install::site::Site;
+use syscontainers::install::value_file;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
@@ -34,6 +36,17 @@ const PROGRAM: Program = Program {
         Opt::flag("update", "update the container NAME").operands(Completes::Container),
         Opt::valued("name", "NAME", "name the container NAME instead of after its image"),
         Opt::valued("set", "NAME=VALUE", "set a variable of the image's templates; may be repeated"),
+        Opt::valued(
+            "set-file",
+            "NAME=PATH",
+            "set a variable to what is in a file, or with '-' on standard input; may be repeated",
+        )
+        .completes(Completes::File),
+        Opt::valued(
+            "secret",
+            "NAME",
+            "keep the value of a variable from other users of the host; may be repeated",
+        ),
         Opt::valued("runtime", "PATH", "use this OCI runtime, crun or runc").completes(Completes::File),
         Opt::valued("notify", "WHAT", "how the payload notifies systemd: no, ready or full")
             .completes(Completes::Words(&["no", "ready", "full"])),
@@ -59,6 +72,8 @@ struct Args {
     repo: Option<PathBuf>,
     dry_run: bool,
     options: Options,
+    /// Variables whose values are in files.
+    files: Vec<(String, PathBuf)>,
 }
 
 enum Action {
@@ -76,7 +91,7 @@ enum How {
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
     let (mut update, mut name, mut rebase, mut operand) = (false, None, None, None);
-    let (mut stage, mut force) = (false, false);
+    let (mut stage, mut force, mut files) = (false, false, Vec::new());
     for argument in arguments {
         match argument {
             Flag("update") => update = true,
@@ -86,6 +101,11 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
                 let (name, value) = value.parse_with(variables::parse_assignment)?;
                 options.user_values.insert(name, value);
             }
+            Valued("set-file", value) => {
+                let (name, path) = value.parse_with(variables::parse_assignment)?;
+                files.push((name, PathBuf::from(path)));
+            }
+            Valued("secret", value) => options.user_secrets.extend([value.string()?]),
             Valued("unset", value) => options.unset.extend([value.string()?]),
             Valued("runtime", value) => options.runtime = Some(value.into()),
             Valued("notify", value) => options.notify = Some(value.parse()?),
@@ -116,10 +136,27 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         }
         Action::Install { image: operand.ok_or("missing IMAGE")?, name }
     };
-    Ok(Args { action, root, repo, dry_run, options })
+    check_files(&files, &options)?;
+    Ok(Args { action, root, repo, dry_run, options, files })
 }
 
-fn run(args: Args) -> Result<()> {
+/// Refuses values that are given twice, and two of which would come from standard input.
+fn check_files(files: &[(String, PathBuf)], options: &Options) -> Result<(), lexopt::Error> {
+    let mut names: BTreeSet<&str> = options.user_values.keys().map(String::as_str).collect();
+    if let Some((name, _)) = files.iter().find(|(name, _)| !names.insert(name)) {
+        return Err(format!("--set or --set-file gives {name} twice").into());
+    }
+    let from_input = files.iter().filter(|(_, path)| path.as_path() == Path::new("-"));
+    if from_input.count() > 1 {
+        return Err("only one --set-file can read standard input".into());
+    }
+    Ok(())
+}
+
+fn run(mut args: Args) -> Result<()> {
+    for (name, path) in &args.files {
+        args.options.user_values.insert(name.clone(), value_file::read(name, path)?);
+    }
     let name = match &args.action {
         Action::Install { image, name } => install(&args, image, name.as_ref())?,
         Action::Update { name, rebase, how } => update(&args, name, rebase.as_deref(), *how)?,

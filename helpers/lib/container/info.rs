@@ -3,7 +3,7 @@
 //! The keys of Project Atomic come first, and mean what they meant there: its installations keep running, and are taken
 //! over by their first update. Our own keys are below a single one; where that is absent, Atomic made the deployment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -138,6 +138,9 @@ pub struct Ours {
     pub digest: Digest,
     /// The values that the user set, which are the only ones that an update keeps.
     pub user_values: Values,
+    /// The variables whose values are secret, as the user said.
+    #[serde(default)]
+    pub user_secrets: BTreeSet<String>,
     /// The argument of `--notify=`, if it was given.
     #[serde(default)]
     pub user_notify: Option<UserNotify>,

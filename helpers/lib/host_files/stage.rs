@@ -71,6 +71,7 @@ pub fn facts(file: &HostFile) -> Facts {
 mod tests {
     use super::*;
     use crate::container::info::Values;
+    use crate::image::layout::Substitution;
     use crate::image::manifest;
     use crate::image::tree::Directory;
 
@@ -86,7 +87,8 @@ mod tests {
         let tree = Directory(rootfs.clone());
         let manifest = manifest::parse(r#"{"installedFilesTemplate": ["/etc/template"]}"#).unwrap();
         let values = Values::from([("NAME".into(), "web".into())]);
-        let layout = Layout::read(&tree, &manifest, &values, &mut Vec::new()).unwrap();
+        let substitution = Substitution { values: &values, secrets: &Default::default() };
+        let layout = Layout::read(&tree, &manifest, &substitution, &mut Vec::new()).unwrap();
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: only root can give files away");
             return;

@@ -38,6 +38,10 @@ pub struct Checked {
     pub exec_variables: Vec<String>,
     /// Names of all variables that are used.
     pub used: BTreeSet<String>,
+    /// Names of variables that are used where every user of the host can read them.
+    pub readable: BTreeSet<String>,
+    /// Names of all variables whose values are secret.
+    pub secrets: BTreeSet<String>,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
     /// Directories that the payload writes to.
@@ -59,7 +63,7 @@ pub fn check(
     let what = || format!("cannot install {}", image.name);
     rendered.check_problems(&image.name)?;
     let layout = rendered.layout.context(what)?;
-    let mut used = rendered.used;
+    let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let mut volumes = Vec::new();
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
@@ -100,6 +104,8 @@ pub fn check(
         layout,
         exec_variables: exports.exec_variables(),
         used,
+        readable,
+        secrets,
         notify,
         volumes,
         run_once,
@@ -224,6 +230,7 @@ mod tests {
             gid: 0,
             uuid: None,
             user_values: &user_values,
+            user_secrets: &BTreeSet::new(),
             user_notify: None,
         };
         let exports = Exports::read(&tree, &image)?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
-use crate::image::layout::Layout;
+use crate::image::layout::{Layout, Substitution};
 use crate::image::manifest::{self, Manifest};
 use crate::image::template;
 use crate::image::tree::Tree;
@@ -163,7 +163,8 @@ impl Exports {
 
     /// The variables that a user may set.
     pub fn variables(&self, tree: &dyn Tree) -> Result<Variables> {
-        let layout = Layout::read(tree, &self.manifest, &Values::new(), &mut Vec::new())?;
+        let substitution = Substitution { values: &Values::new(), secrets: &BTreeSet::new() };
+        let layout = Layout::read(tree, &self.manifest, &substitution, &mut Vec::new())?;
         let mut used = self.used();
         used.extend(layout.used().iter().cloned());
         let mut found = Variables { defaults: self.manifest.default_values.clone(), missing: Vec::new() };

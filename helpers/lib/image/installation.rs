@@ -1,6 +1,7 @@
 //! What the pipeline from an image to a deployment knows about the installation: facts of the host, and choices of the
 //! user.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::container::info::Values;
@@ -34,6 +35,8 @@ pub struct Installation<'a> {
     /// Values that the user set. Those that no template uses become the environment of an image without a
     /// configuration.
     pub user_values: &'a Values,
+    /// Variables whose values are secret, as the user says; the manifest may name others.
+    pub user_secrets: &'a BTreeSet<String>,
     /// How the payload notifies systemd, if the user decided that.
     pub user_notify: Option<UserNotify>,
 }

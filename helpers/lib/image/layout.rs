@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
 use crate::image::manifest::{self, Manifest};
+use crate::image::secrets;
 use crate::image::template::{self, Format, Problem};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 use crate::paths::TreePath;
@@ -37,7 +38,16 @@ pub struct HostFile {
 pub struct Layout {
     files: Vec<HostFile>,
     used: BTreeSet<String>,
+    readable: BTreeSet<String>,
     renames: BTreeMap<String, String>,
+}
+
+/// The variables that are replaced in names and contents.
+pub struct Substitution<'a> {
+    /// Their values.
+    pub values: &'a Values,
+    /// Those whose values are secret.
+    pub secrets: &'a BTreeSet<String>,
 }
 
 impl Layout {
@@ -46,22 +56,31 @@ impl Layout {
     pub fn read(
         tree: &dyn Tree,
         manifest: &Manifest,
-        values: &Values,
+        substitution: &Substitution,
         problems: &mut Vec<Problem>,
     ) -> Result<Layout> {
         let what = || format!("invalid files in {HOSTFS}");
         let entries = tree.walk(HOSTFS)?;
-        let renames = renames(manifest, values, problems).context(what)?;
-        let mut used = manifest.rename_files.values().flat_map(|text| template::variables(text)).collect();
+        let renames = renames(manifest, substitution, problems).context(what)?;
+        let mut readable: BTreeSet<String> =
+            manifest.rename_files.values().flat_map(|text| template::variables(text)).collect();
+        let mut used = readable.clone();
         let mut files = place(&entries, &renames).context(what)?;
         for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
             if manifest.installed_files_template.iter().any(|path| normal(path) == file.path.as_path()) {
-                file.content = Some(replace_variables(tree, file, values, &mut used, problems)?);
+                let template = read_template(tree, file)?;
+                let variables = template::variables(&template.text);
+                if secrets::is_readable(file.mode) {
+                    readable.extend(variables.iter().cloned());
+                    problems.extend(secrets::uses(&template.name, &template.text, substitution.secrets));
+                }
+                used.extend(variables);
+                file.content = Some(template.render(substitution.values, problems));
             }
         }
         let shown = |path: &PathBuf| path.to_string_lossy().into_owned();
         let renames = renames.iter().map(|(from, to)| (shown(from), shown(to))).collect();
-        Ok(Layout { files, used, renames })
+        Ok(Layout { files, used, readable, renames })
     }
 
     /// Old and new paths of what the manifest renames, with variables replaced.
@@ -72,6 +91,11 @@ impl Layout {
     /// Names of the variables that new names and templates use.
     pub fn used(&self) -> &BTreeSet<String> {
         &self.used
+    }
+
+    /// Names of the variables that are used where every user of the host can read them.
+    pub fn readable(&self) -> &BTreeSet<String> {
+        &self.readable
     }
 
     /// The files, directories before what is in them.
@@ -95,12 +119,13 @@ fn normal(path: &str) -> PathBuf {
 /// Returns old and new paths of what the manifest renames, the latter with variables replaced.
 fn renames(
     manifest: &Manifest,
-    values: &Values,
+    substitution: &Substitution,
     problems: &mut Vec<Problem>,
 ) -> Result<BTreeMap<PathBuf, PathBuf>> {
     let mut renames = BTreeMap::new();
     for (from, to) in &manifest.rename_files {
-        let rendered = template::render(manifest::FILE, to, Format::Text, values, None);
+        let mut rendered = template::render(manifest::FILE, to, Format::Text, substitution.values, None);
+        rendered.problems.extend(secrets::uses(manifest::FILE, to, substitution.secrets));
         if !rendered.problems.is_empty() {
             problems.extend(rendered.problems.into_iter().map(|problem| manifest.locate(to, problem)));
             continue;
@@ -203,22 +228,28 @@ fn renamed(path: &Path, renames: &BTreeMap<PathBuf, PathBuf>) -> PathBuf {
     path.to_path_buf()
 }
 
-fn replace_variables(
-    tree: &dyn Tree,
-    file: &HostFile,
-    values: &Values,
-    used: &mut BTreeSet<String>,
-    problems: &mut Vec<Problem>,
-) -> Result<String> {
+/// A host file whose content is a template.
+struct FileTemplate {
+    /// Path in the image.
+    name: String,
+    text: String,
+}
+
+fn read_template(tree: &dyn Tree, file: &HostFile) -> Result<FileTemplate> {
     let source = file.source().expect("a regular file is one of the image's");
-    let name = source.to_string_lossy();
+    let name = source.to_string_lossy().into_owned();
     let content = tree.read(&name)?.ok_or_else(|| Error::new(format!("cannot read {name}: it is gone")))?;
     let text = String::from_utf8(content)
         .map_err(|_| Error::new(format!("cannot replace variables in {name}: it is not UTF-8")))?;
-    used.extend(template::variables(&text));
-    let rendered = template::render(&name, &text, Format::Text, values, None);
-    problems.extend(rendered.problems);
-    Ok(rendered.text)
+    Ok(FileTemplate { name, text })
+}
+
+impl FileTemplate {
+    fn render(&self, values: &Values, problems: &mut Vec<Problem>) -> String {
+        let rendered = template::render(&self.name, &self.text, Format::Text, values, None);
+        problems.extend(rendered.problems);
+        rendered.text
+    }
 }
 
 #[cfg(test)]

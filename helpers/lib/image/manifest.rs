@@ -30,6 +30,9 @@ pub struct Manifest {
     /// New names of host files and directories, in which variables are replaced.
     #[serde(deserialize_with = "or_default")]
     pub rename_files: BTreeMap<String, String>,
+    /// Variables whose values are secret.
+    #[serde(deserialize_with = "or_default")]
+    pub secret_values: Vec<String>,
     /// Whether host files below /usr may be hard links into the store. Only recorded: they never are, since editing one
     /// would change every image that has it.
     #[serde(deserialize_with = "or_true")]
@@ -46,6 +49,7 @@ impl Default for Manifest {
             no_container_service: false,
             installed_files_template: Vec::new(),
             rename_files: BTreeMap::new(),
+            secret_values: Vec::new(),
             use_links: true,
             text: String::new(),
         }

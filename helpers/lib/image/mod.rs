@@ -7,7 +7,8 @@
 //! 1. [`exports`] reads `/exports` of a [`tree::Tree`]: `Exports`, templates and [`manifest`].
 //! 2. [`variables`] completes the values that the user set for an [`installation::Installation`]: `Values`.
 //! 3. [`render`] fills the templates with them: `Rendered`, texts with all problems in them. [`template`] knows the syntax,
-//!    [`json`] and [`crate::unit::escape`] which values are allowed where; [`layout`] finds out where host files go.
+//!    [`json`] and [`crate::unit::escape`] which values are allowed where; [`layout`] finds out where host files go, and [`secrets`]
+//!    which values must not get there.
 //! 4. [`check`] parses the texts, and makes up for what the image left out: `Checked`. [`generated_config`] makes a
 //!    configuration.
 //!
@@ -22,6 +23,7 @@ pub mod layout;
 pub mod manifest;
 mod metadata;
 pub mod render;
+pub mod secrets;
 pub mod template;
 pub mod tree;
 pub mod variables;

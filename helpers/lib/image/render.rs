@@ -8,7 +8,8 @@ use crate::container::info::Values;
 use crate::error::{Error, Result};
 use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
 use crate::image::installation::Installation;
-use crate::image::layout::Layout;
+use crate::image::layout::{self, Layout};
+use crate::image::secrets;
 use crate::image::template::{self, Format, PlaceholderFault, Problem, RenderedText};
 use crate::image::tree::Tree;
 use crate::image::variables;
@@ -27,6 +28,10 @@ pub struct Rendered {
     pub layout_problems: Vec<Problem>,
     /// Names of all variables that are used.
     pub used: BTreeSet<String>,
+    /// Names of variables that are used where every user of the host can read them.
+    pub readable: BTreeSet<String>,
+    /// Names of all variables whose values are secret.
+    pub secrets: BTreeSet<String>,
 }
 
 /// Renders everything; `stand_in` replaces missing values, which are problems nevertheless.
@@ -39,18 +44,31 @@ pub fn render(
 ) -> Rendered {
     let linked = variables::with_destdir(values, &installation.link);
     let mut layout_problems = Vec::new();
-    let layout = Layout::read(tree, exports.manifest(), &linked, &mut layout_problems);
+    let mut secrets = installation.user_secrets.clone();
+    secrets.extend(exports.manifest().secret_values.iter().cloned());
+    let context = layout::Substitution { values: &linked, secrets: &secrets };
+    let layout = Layout::read(tree, exports.manifest(), &context, &mut layout_problems);
     let mut used = exports.used();
     used.extend(layout.iter().flat_map(Layout::used).cloned());
     let tmpfiles = exports.texts().tmpfiles.as_deref();
-    let fill = |file, text, format| template::render(file, text, format, &linked, stand_in);
+    let mut readable: BTreeSet<String> = layout.iter().flat_map(Layout::readable).cloned().collect();
+    let mut fill = |file, text: &str, format| {
+        readable.extend(template::variables(text));
+        let mut rendered = template::render(file, text, format, &linked, stand_in);
+        rendered.problems.extend(secrets::uses(file, text, &secrets));
+        rendered
+    };
+    let unit = exports.service().map(|text| fill(SERVICE_TEMPLATE, text, Format::Unit));
+    let tmpfiles = tmpfiles.map(|text| fill(TMPFILES_TEMPLATE, text, Format::Tmpfiles));
     Rendered {
-        unit: exports.service().map(|text| fill(SERVICE_TEMPLATE, text, Format::Unit)),
-        tmpfiles: tmpfiles.map(|text| fill(TMPFILES_TEMPLATE, text, Format::Tmpfiles)),
+        unit,
+        tmpfiles,
         config: config(exports, installation, values, stand_in),
         layout,
         layout_problems,
         used,
+        readable,
+        secrets,
     }
 }
 
@@ -96,6 +114,8 @@ mod tests {
             layout: Ok(Layout::default()),
             layout_problems: Vec::new(),
             used: BTreeSet::new(),
+            readable: BTreeSet::new(),
+            secrets: BTreeSet::new(),
         };
         assert_eq!(
             rendered.check_problems("i:1").unwrap_err().to_string(),

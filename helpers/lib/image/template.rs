@@ -43,6 +43,8 @@ pub enum PlaceholderFault {
     NoValue(String),
     /// The value of a variable is not allowed where it is used.
     Unescapable { name: String, why: &'static str },
+    /// The value of this variable is secret, and users of the host could read it.
+    Secret(String),
     /// The dollar sign does not begin a placeholder.
     Invalid,
 }
@@ -54,6 +56,10 @@ impl fmt::Display for PlaceholderFault {
             PlaceholderFault::Unescapable { name, why } => {
                 write!(f, "the value of {name} cannot be used here: {why}")
             }
+            PlaceholderFault::Secret(name) => write!(
+                f,
+                "{name} is a secret, and every user of the host could read it here; use it in config.json.template, or in a host file of mode 0600"
+            ),
             PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
         }
     }

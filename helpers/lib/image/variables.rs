@@ -3,6 +3,8 @@
 //! A value that the user set overrides the manifest's default, which overrides the built-in one. Forced variables
 //! describe the installation and cannot be set.
 
+use std::collections::BTreeSet;
+
 use crate::container::info::Values;
 use crate::container::units;
 use crate::error::{Error, Result};
@@ -78,6 +80,16 @@ pub fn built_in(name: &str) -> Option<&'static str> {
     DIRECTORIES.iter().find(|(known, _)| *known == name).map(|(_, path)| *path)
 }
 
+/// Fails if a variable is said to be secret whose value is none: it describes the host or the installation, and is shown.
+pub fn check_secrets(of_user: &BTreeSet<String>, of_image: &[String]) -> Result<()> {
+    match of_user.iter().chain(of_image).find(|name| is_forced(name) || built_in(name).is_some()) {
+        Some(name) => {
+            Err(Error::new(format!("{name} cannot be secret, since it describes the installation")))
+        }
+        None => Ok(()),
+    }
+}
+
 fn forced(installation: &Installation) -> Values {
     let mut values = Values::from([
         ("NAME".into(), installation.name.to_string()),
@@ -141,6 +153,7 @@ mod tests {
             gid: 0,
             uuid: None,
             user_values: &user,
+            user_secrets: &Default::default(),
             user_notify: None,
         };
         let values = complete(&installation, &defaults).unwrap();

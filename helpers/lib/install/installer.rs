@@ -53,8 +53,9 @@ impl Installer<'_> {
             };
             return Ok(preview::unchanged(&self.planner, "is installed already", &last));
         }
-        let planned = self.planner.plan(&Draft::new(&site.deployments, Deployment::new(name, 0)))?;
-        preview::show(&self.planner, &planned, !options.no_enable, &[])
+        let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
+        let planned = self.planner.plan(&draft)?;
+        preview::show(&self.planner, &self.planner.masked(&draft, planned)?, !options.no_enable, &[])
     }
 
     /// Registers the complete deployment and makes it current. Each step may be repeated.
@@ -98,6 +99,7 @@ impl Installer<'_> {
             image: &image.name,
             digest: &image.digest,
             user_values: &options.user_values,
+            user_secrets: &options.user_secrets,
             user_notify: options.notify,
             remote: options.rootfs.as_deref(),
             runtime: options.runtime.as_deref(),

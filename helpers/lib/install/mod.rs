@@ -11,6 +11,7 @@ pub mod remover;
 pub mod same;
 pub mod site;
 pub mod state_directories;
+pub mod value_file;
 
 #[cfg(test)]
 pub mod testing;

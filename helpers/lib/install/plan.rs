@@ -21,6 +21,7 @@ use crate::image::exports::Exports;
 use crate::image::installation::Installation;
 use crate::image::manifest;
 use crate::image::render;
+use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
 use crate::image::variables;
 use crate::install::atomic;
@@ -37,6 +38,8 @@ use crate::program::log;
 pub struct Options {
     /// Values of variables.
     pub user_values: Values,
+    /// Variables whose values are secret.
+    pub user_secrets: BTreeSet<String>,
     /// The OCI runtime, if not the preferred one.
     pub runtime: Option<PathBuf>,
     /// A directory with the image's files, to be used instead of a checkout.
@@ -100,6 +103,8 @@ pub struct Previous {
     wanted: Info,
     /// The values that the user set.
     user_values: Values,
+    /// The variables that the user marked as secret.
+    user_secrets: BTreeSet<String>,
 }
 
 impl Previous {
@@ -125,7 +130,8 @@ impl Previous {
                 atomic::user_values(&info, &manifest.default_values)
             }
         };
-        Ok(Previous { deployment: deployment.clone(), info, enabled, wanted, user_values })
+        let user_secrets = wanted.ours().map(|ours| ours.user_secrets.clone()).unwrap_or_default();
+        Ok(Previous { deployment: deployment.clone(), info, enabled, wanted, user_values, user_secrets })
     }
 }
 
@@ -133,6 +139,21 @@ impl Planner<'_> {
     /// Renders and checks everything that the deployment will contain, so that what would fail later fails here, where
     /// nothing needs to be undone.
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
+        self.plan_with(draft, &self.user_values(), &log::warning)
+    }
+
+    /// A plan as it may be shown: with a mask in place of each secret value that the user set.
+    pub fn masked(&self, draft: &Draft, planned: Planned) -> Result<Planned> {
+        let (values, secrets) = (self.user_values(), &planned.content.rendered.secrets);
+        if !values.keys().any(|name| secrets.contains(name)) {
+            return Ok(planned);
+        }
+        // Everything that there is to warn of was said with the real values.
+        self.plan_with(draft, &secrets::masked(&values, secrets), &|_| {})
+            .context(|| "cannot show it without the values that are secret".into())
+    }
+
+    fn plan_with(&self, draft: &Draft, user_values: &Values, warn: &dyn Fn(&str)) -> Result<Planned> {
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
@@ -140,7 +161,7 @@ impl Planner<'_> {
         let exports = Exports::read(&*tree, self.image)?;
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
-        let (directory, user_values) = (self.site.deployments.directory(), self.user_values());
+        let (directory, user_secrets) = (self.site.deployments.directory(), self.user_secrets());
         let installation = Installation {
             name: self.name,
             image: &self.image.name,
@@ -152,20 +173,22 @@ impl Planner<'_> {
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
-            user_values: &user_values,
+            user_values,
+            user_secrets: &user_secrets,
             user_notify: self.user_notify(),
         };
+        variables::check_secrets(&user_secrets, &exports.manifest().secret_values)?;
         let values = variables::complete(&installation, &exports.manifest().default_values)?;
         let rendered = render::render(&exports, &*tree, &installation, &values, None);
         let rendered = check::check(rendered, &exports, &*tree, self.image, &installation, &values)?;
-        self.warn_of_values(&rendered);
+        self.warn_of_values(&rendered, warn);
         let values = variables::with_destdir(&values, &installation.deployment);
-        let mut info = self.info(&rendered, values, runtime, rootfs);
+        let mut info = self.info(&rendered, user_values, values, runtime, rootfs);
         info.installed_files_template = exports.manifest().installed_files_template.clone();
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        self.check(draft, rendered, info)
+        self.check(draft, rendered, info, warn)
     }
 
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
@@ -196,9 +219,17 @@ impl Planner<'_> {
         values
     }
 
+    fn user_secrets(&self) -> BTreeSet<String> {
+        let mut secrets = self.previous.map(|previous| previous.user_secrets.clone()).unwrap_or_default();
+        secrets.retain(|name| !self.options.unset.contains(name));
+        secrets.extend(self.options.user_secrets.iter().cloned());
+        secrets
+    }
+
     fn info(
         &self,
         rendered: &Checked,
+        user_values: &Values,
         values: Values,
         runtime: Option<Runtime>,
         rootfs: Option<TreePath>,
@@ -219,7 +250,8 @@ impl Planner<'_> {
         };
         let ours = Ours {
             digest: self.image.digest.clone(),
-            user_values: self.user_values(),
+            user_values: user_values.clone(),
+            user_secrets: self.user_secrets(),
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),
@@ -244,12 +276,17 @@ impl Planner<'_> {
         }
     }
 
-    fn warn_of_values(&self, rendered: &Checked) {
+    fn warn_of_values(&self, rendered: &Checked, warn: &dyn Fn(&str)) {
         for name in self.options.user_values.keys() {
             if variables::is_forced(name) {
-                log::warning(&format!("{name} says how the container is installed, ignoring --set {name}"));
+                warn(&format!("{name} says how the container is installed, ignoring --set {name}"));
+            } else if rendered.readable.contains(name) && secrets::looks_secret(name) {
+                warn(&format!(
+                    "every user of this host can read the value of {name}, which {} uses in its unit or in a readable file; with --secret {name}, that would be refused",
+                    self.image.name
+                ));
             } else if !rendered.used.contains(name) {
-                log::warning(&format!(
+                warn(&format!(
                     "no template of {} uses {name}, --set {name} changes nothing",
                     self.image.name
                 ));
@@ -257,7 +294,7 @@ impl Planner<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft, rendered: Checked, info: Info) -> Result<Planned> {
+    fn check(&self, draft: &Draft, rendered: Checked, info: Info, warn: &dyn Fn(&str)) -> Result<Planned> {
         let (name, site) = (self.name, self.site);
         let what = || format!("cannot install {name}");
         let has_tmpfiles = rendered.tmpfiles.is_some();
@@ -278,14 +315,11 @@ impl Planner<'_> {
         }
         if let (Some(config), Some(_)) = (config, &registration.execution.runtime) {
             for ignored in resources::settings(config).ignored {
-                log::warning(&format!(
-                    "systemd has no setting for {ignored} of {}, ignoring it",
-                    self.image.name
-                ));
+                warn(&format!("systemd has no setting for {ignored} of {}, ignoring it", self.image.name));
             }
         }
         if let Some(rootfs) = info.rootfs() {
-            check_mount_points(&site.root().join(rootfs), &rendered).context(what)?;
+            check_mount_points(&site.root().join(rootfs), &rendered, warn).context(what)?;
         }
         let host_files = match rendered.layout.files() {
             [] => Plan::default(),
@@ -316,7 +350,7 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
 
 /// Checks a root file system that is not ours. Nothing is written to it here; the runtime creates missing mount points,
 /// if it can.
-fn check_mount_points(rootfs: &Path, rendered: &Checked) -> Result<()> {
+fn check_mount_points(rootfs: &Path, rendered: &Checked, warn: &dyn Fn(&str)) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
     let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
     if missing.is_empty() || rendered.run_once {
@@ -325,7 +359,7 @@ fn check_mount_points(rootfs: &Path, rendered: &Checked) -> Result<()> {
     let list = missing.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let what = format!("the root file system {} lacks the mount points {list}", rootfs.display());
     match nix::unistd::access(rootfs, nix::unistd::AccessFlags::W_OK) {
-        Ok(()) => log::warning(&format!("{what}; the runtime will make them")),
+        Ok(()) => warn(&format!("{what}; the runtime will make them")),
         Err(_) => return Err(Error::new(format!("{what}, and it is read-only; make them there"))),
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Whether a deployment is what an installation or update would make. Nothing else decides this.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::container::info::{Info, Values};
@@ -14,6 +15,8 @@ pub struct Wanted<'a> {
     pub digest: &'a Digest,
     /// The values that the user set.
     pub user_values: &'a Values,
+    /// The variables that the user marked as secret.
+    pub user_secrets: &'a BTreeSet<String>,
     /// The argument of `--notify=`, if it was given.
     pub user_notify: Option<UserNotify>,
     /// The directory that `--rootfs=` names, if it was given.
@@ -30,6 +33,7 @@ impl<'a> Wanted<'a> {
             image: &info.image,
             digest: &ours.digest,
             user_values: &ours.user_values,
+            user_secrets: &ours.user_secrets,
             user_notify: ours.user_notify,
             remote: info.remote.as_deref(),
             runtime: info.runtime.as_deref(),
@@ -43,6 +47,7 @@ pub fn is_same(info: &Info, wanted: &Wanted) -> bool {
         info.image == wanted.image
             && ours.digest == *wanted.digest
             && ours.user_values == *wanted.user_values
+            && ours.user_secrets == *wanted.user_secrets
             && ours.user_notify == wanted.user_notify
             && info.remote.as_deref() == wanted.remote
             && wanted.runtime.is_none_or(|runtime| info.runtime.as_deref() == Some(runtime))

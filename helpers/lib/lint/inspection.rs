@@ -1,5 +1,6 @@
 //! What all rules examine: the image, and the results of the pipeline of an installation.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::target::Target;
@@ -24,6 +25,7 @@ pub struct ImaginaryHost {
     digest: Digest,
     root: Root,
     user_values: Values,
+    user_secrets: BTreeSet<String>,
 }
 
 impl ImaginaryHost {
@@ -34,7 +36,14 @@ impl ImaginaryHost {
             Some(image) => (image.name.clone(), image.digest.clone()),
             None => (name.to_string(), Digest::of(b"")),
         };
-        Ok(ImaginaryHost { name, image, digest, root: Root::default(), user_values: Values::new() })
+        Ok(ImaginaryHost {
+            name,
+            image,
+            digest,
+            root: Root::default(),
+            user_values: Values::new(),
+            user_secrets: BTreeSet::new(),
+        })
     }
 
     /// The first installation on this host.
@@ -52,6 +61,7 @@ impl ImaginaryHost {
             gid: 0,
             uuid: None,
             user_values: &self.user_values,
+            user_secrets: &self.user_secrets,
             user_notify: None,
         }
     }

@@ -10,8 +10,15 @@ use crate::image::manifest::{self, Manifest, ManifestError};
 use crate::image::template;
 use crate::image::variables;
 
-const KEYS: [&str; 6] =
-    ["version", "defaultValues", "noContainerService", "installedFilesTemplate", "renameFiles", "useLinks"];
+const KEYS: [&str; 7] = [
+    "version",
+    "defaultValues",
+    "secretValues",
+    "noContainerService",
+    "installedFilesTemplate",
+    "renameFiles",
+    "useLinks",
+];
 
 /// Applies the rules for manifests; returns an empty one where it cannot be used.
 pub fn check(target: &Target, texts: &FoundTexts, report: &mut LintReport) -> Manifest {

@@ -79,6 +79,8 @@ rules! {
     "The default value of a variable cannot be used where the variable is, however it is escaped: it contains a line break in a unit or in tmpfiles, or JSON that closes more than it opens."
     READABLE_VARIABLE Warning "readable-variable"
     "The unit uses a variable that the user sets. Every user of the host can read units (systemctl cat), so it must not hold a secret. Only root can read config.json."
+    READABLE_SECRET Error "readable-secret"
+    "A variable of the manifest's secretValues is used where every user of the host can read it: in the unit, in tmpfiles, in the name of a host file, or in one whose mode lets others read it. Such an image cannot be installed."
     CONFIG_MISSING Warning "config-missing"
     "There is no config.json.template. A runtime configuration is made from the image's Entrypoint, Cmd, Env, User and WorkingDir."
     CONFIG_NOT_TEMPLATE Error "config-not-template"

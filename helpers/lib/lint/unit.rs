@@ -138,6 +138,7 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
     let ours = Ours {
         digest: installation.digest.clone(),
         user_values: installation.user_values.clone(),
+        user_secrets: installation.user_secrets.clone(),
         user_notify: installation.user_notify,
         enabled: true,
         mount_points: Vec::new(),

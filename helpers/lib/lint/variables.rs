@@ -34,6 +34,9 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) {
             PlaceholderFault::Unescapable { .. } => {
                 report.add(&rules::UNESCAPABLE, place, problem.fault.to_string());
             }
+            PlaceholderFault::Secret(_) => {
+                report.add(&rules::READABLE_SECRET, place, problem.fault.to_string());
+            }
             PlaceholderFault::Invalid => report.add(&rules::PLACEHOLDER, place, problem.fault.to_string()),
         }
     }
@@ -63,7 +66,8 @@ fn readable(inspection: &Inspection, report: &mut LintReport) {
     for problem in &uses {
         let PlaceholderFault::NoValue(name) = &problem.fault else { continue };
         let is_ours = variables::is_forced(name) || variables::built_in(name).is_some();
-        if !is_ours && seen.insert(name) {
+        let is_reported = inspection.rendered.secrets.contains(name);
+        if !is_ours && !is_reported && seen.insert(name) {
             let message = format!(
                 "every user of the host can read the value of {name}, as units can be read (systemctl cat); it must not be a secret"
             );

@@ -163,7 +163,8 @@ impl Updater<'_> {
     /// Everything that [`Updater::update`] would write and do, as text.
     pub fn preview(&self) -> Result<String> {
         let Planner { site, name, .. } = self.planner;
-        let planned = self.planner.plan(&self.draft()?)?;
+        let draft = self.draft()?;
+        let planned = self.planner.plan(&draft)?;
         if self.is_same(&planned) {
             let last = preview::LastSteps {
                 enable: false,
@@ -173,7 +174,9 @@ impl Updater<'_> {
             return Ok(preview::unchanged(&self.planner, "is up to date", &last));
         }
         let outdated = self.outdated(&planned.deployment, planned.registration.unit.is_some())?;
-        preview::show(&self.planner, &planned, self.is_enabled_anew(&planned), &outdated)
+        let is_enabled_anew = self.is_enabled_anew(&planned);
+        let masked = self.planner.masked(&draft, planned)?;
+        preview::show(&self.planner, &masked, is_enabled_anew, &outdated)
     }
 
     /// Deployments that are removed once `to` is current. `runs` is whether the service keeps running: if its unit is

@@ -1,0 +1,93 @@
+//! Variables whose values are secret, as the image's manifest or the user says: these are only rendered to files that
+//! other users of the host cannot read.
+//!
+//! Units are not such files. systemd tells everybody what is in them, whatever their modes are.
+
+use std::collections::BTreeSet;
+
+use crate::container::info::Values;
+use crate::image::template::{self, Format, PlaceholderFault, Problem};
+
+/// What dry runs show in place of a secret value.
+pub const MASK: &str = "********";
+
+/// Words that the names of secret variables consist of.
+const WORDS: [&str; 12] = [
+    "APIKEY",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "KEY",
+    "PASS",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PW",
+    "PWD",
+    "SECRET",
+    "TOKEN",
+];
+
+/// The permission that other users need to read a file.
+const READABLE_BY_OTHERS: u32 = 0o004;
+
+/// Whether a host file with `mode` may be read by users other than its owner and group.
+pub fn is_readable(mode: u32) -> bool {
+    mode & READABLE_BY_OTHERS != 0
+}
+
+/// Finds the places of a template at which secret variables are used.
+pub fn uses(file: &str, text: &str, secrets: &BTreeSet<String>) -> Vec<Problem> {
+    if secrets.is_empty() {
+        return Vec::new();
+    }
+    // Without any value, every use of a variable is a problem with a place.
+    let uses = template::render(file, text, Format::Text, &Values::new(), None).problems.into_iter();
+    uses.filter_map(|problem| match problem.fault {
+        PlaceholderFault::NoValue(name) if secrets.contains(&name) => {
+            Some(Problem { fault: PlaceholderFault::Secret(name), ..problem })
+        }
+        _ => None,
+    })
+    .collect()
+}
+
+/// Whether a variable is called as secret ones usually are.
+pub fn looks_secret(name: &str) -> bool {
+    name.split('_').any(|word| WORDS.contains(&word.to_ascii_uppercase().as_str()))
+}
+
+/// Replaces secret values by [`MASK`].
+pub fn masked(values: &Values, secrets: &BTreeSet<String>) -> Values {
+    let mask = |name: &String, value: &String| {
+        if secrets.contains(name) { MASK.to_owned() } else { value.clone() }
+    };
+    values.iter().map(|(name, value)| (name.clone(), mask(name, value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_every_use() {
+        let secrets = BTreeSet::from(["PW".to_owned()]);
+        let found = uses("t", "$PW\n$A ${PW} $$PW $", &secrets);
+        let found: Vec<String> = found.iter().map(Problem::to_string).collect();
+        let why = "PW is a secret, and every user of the host could read it here; \
+                   use it in config.json.template, or in a host file of mode 0600";
+        assert_eq!(found, [format!("t:1:1: {why}"), format!("t:2:4: {why}")]);
+    }
+
+    #[test]
+    fn names_that_look_secret() {
+        for (name, expected) in [
+            ("PW", true),
+            ("POSTGRES_PASSWORD", true),
+            ("db_token", true),
+            ("KEYBOARD", false),
+            ("PORT", false),
+        ] {
+            assert_eq!(looks_secret(name), expected, "{name}");
+        }
+    }
+}
