@@ -99,10 +99,6 @@ impl RecordedFiles {
         self.installed_files_checksum.get(path).map(String::as_str)
     }
 
-    /// Whether a path is one of the files.
-    pub fn contains(&self, path: &TreePath) -> bool {
-        self.installed_files.contains(path)
-    }
 }
 
 /// Who made a deployment.

@@ -11,7 +11,7 @@ use crate::container::runtime::RuntimeKind;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, SYSTEMD_TMPFILES, TreePath};
-use crate::program::log;
+use crate::program::text;
 use crate::unit::syntax::{UnitFile, Value, Writer};
 
 /// First line of every file written here.
@@ -26,6 +26,11 @@ const SWITCHED_ON: &str = "!syscontainers=0";
 const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
 const BROKEN: u8 = 78;
+
+/// How many characters of a reason are shown, which may quote the file that is broken.
+const REASON_MAX: usize = 500;
+/// How many paths there are in one line, whose length systemd limits.
+const PATHS_IN_LINE: usize = 64;
 
 /// What a variable of [`crate::image::variables::EXEC_VARIABLES`] expands to: plain words, so that it also works inside
 /// `sh -c "…"`.
@@ -44,9 +49,9 @@ pub fn stub(registration: &Registration) -> Result<String> {
     let unit = parse(registration)?;
     let name = &registration.name;
     let mut writer = Writer::new(HEADER);
-    // Specifiers are the image's own.
-    let description = unit.last("Unit", "Description").unwrap_or(name.as_str());
-    writer.set("Unit", "Description", Value::Raw(description))?;
+    // Specifiers are the image's own. systemctl prints it as it is.
+    let description = text::printable(unit.last("Unit", "Description").unwrap_or(name.as_str()));
+    writer.set("Unit", "Description", Value::Raw(&description))?;
     writer.set("Unit", "Documentation", Value::Raw("man:syscontainers(7)"))?;
     writer.set("Unit", MARKER, Value::Raw(name.as_str()))?;
     let mut wanted = false;
@@ -91,7 +96,7 @@ pub fn compose(registration: &Registration, source: &TreePath) -> Result<String>
 
 /// Composes the body for an invalid registration `source`: a service that prints the reason and fails.
 pub fn broken(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
-    let reason = log::printable(reason);
+    let reason: String = text::printable(reason).chars().take(REASON_MAX).collect();
     let reason = reason.trim_end_matches('\\');
     let mut writer = Writer::new(HEADER);
     writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;
@@ -159,7 +164,9 @@ impl Body<'_> {
         mounts.extend(self.registration.mounts.iter().map(TreePath::to_string));
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
         self.writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;
-        self.writer.set("Unit", "RequiresMountsFor", Value::Words(&mounts))?;
+        for mounts in mounts.chunks(PATHS_IN_LINE) {
+            self.writer.set("Unit", "RequiresMountsFor", Value::Words(mounts))?;
+        }
         start_conditions(&mut self.writer)?;
         // Fails with a reason if this is not the /var that the registration belongs to.
         self.writer.set("Unit", "AssertPathExists", Value::Path(link.join("info").as_path()))?;
@@ -175,7 +182,8 @@ impl Body<'_> {
     /// Copies the image's lines of one section.
     fn copy(&mut self, section: &str) -> Result<()> {
         for (key, value) in self.unit.effective(section) {
-            self.writer.set(section, key, Value::Raw(value))?;
+            let shown = if key == "Description" { text::printable(value) } else { value.to_owned() };
+            self.writer.set(section, key, Value::Raw(&shown))?;
         }
         Ok(())
     }

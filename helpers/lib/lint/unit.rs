@@ -1,5 +1,7 @@
 //! The unit: as the image wrote it, and as systemd will load it.
 
+use std::collections::HashMap;
+
 use super::config::LintedConfig;
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, is_broken, is_open};
@@ -115,11 +117,12 @@ fn composed(
         report.notes.push("systemd-analyze is not installed, skipping what it says about units".into());
         return Ok(());
     };
+    let (composed, origins) = (text.lines().collect::<Vec<_>>(), Origins::new(&unit.parsed));
     for complaint in complaints {
         let rule = if complaint.is_refusal { &rules::UNIT_SYNTAX } else { &rules::UNIT_SETTING };
         let place = match complaint.line {
             // The image is not to blame for lines that are not its own.
-            Some(line) => match origin(unit, text.lines().nth(line.saturating_sub(1)).unwrap_or_default()) {
+            Some(line) => match composed.get(line.saturating_sub(1)).and_then(|line| origins.find(line)) {
                 Some(line) if is_open(unit.rendered, line) => continue,
                 Some(line) => Place::at(&unit.file, line, 1),
                 None => continue,
@@ -159,13 +162,25 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
     register::describe(&deployments, &deployment, installation.image, &ours, parts)
 }
 
-/// Returns the line of the template that a line of the composed unit comes from.
-fn origin(unit: &Unit, composed: &str) -> Option<usize> {
-    let (key, value) = composed.split_once('=')?;
-    let sections = ["Unit", "Service", "Install"].into_iter().chain(unit.parsed.extensions());
-    let mut lines = sections.flat_map(|section| unit.parsed.lines(section));
-    // The body lets some commands run as root.
-    lines
-        .find(|(_, k, v)| *k == key && (*v == value || Some(*v) == value.strip_prefix('+')))
-        .map(|(line, _, _)| line)
+/// The lines of a template by what they assign.
+struct Origins<'a>(HashMap<(&'a str, &'a str), usize>);
+
+impl<'a> Origins<'a> {
+    fn new(unit: &'a UnitFile) -> Origins<'a> {
+        let mut lines = HashMap::new();
+        let sections = ["Unit", "Service", "Install"];
+        let sections = sections.into_iter().chain(unit.extensions().iter().map(String::as_str));
+        for (line, key, value) in sections.flat_map(|section| unit.lines(section)) {
+            lines.entry((key, value)).or_insert(line);
+        }
+        Origins(lines)
+    }
+
+    /// Returns the line of the template that a line of the composed unit comes from.
+    fn find(&self, composed: &str) -> Option<usize> {
+        let (key, value) = composed.split_once('=')?;
+        // The body lets some commands run as root.
+        let as_root = || self.0.get(&(key, value.strip_prefix('+')?));
+        self.0.get(&(key, value)).or_else(as_root).copied()
+    }
 }
