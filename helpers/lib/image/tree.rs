@@ -1,4 +1,6 @@
 //! The files of an image, which may be in the store, in a directory (`--rootfs=`), or in the form of sources.
+//!
+//! A walk finds no more than [`crate::image::limits`] allow.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::error::{Context, Error, Result};
+use crate::image::limits::WalkBudget;
 
 /// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
@@ -75,30 +78,6 @@ impl Tree for Directory {
     }
 }
 
-/// A directory with the sources of an image: what will be `/exports`, and no other files.
-pub struct ExportsDirectory(pub PathBuf);
-
-impl ExportsDirectory {
-    fn locate(&self, path: &str) -> Option<PathBuf> {
-        path.strip_prefix("exports/").map(|below| self.0.join(below))
-    }
-}
-
-impl Tree for ExportsDirectory {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        self.locate(path).map_or(Ok(None), |path| read(&path))
-    }
-
-    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
-        self.locate(path).map_or(Ok(Vec::new()), |path| walk(&path))
-    }
-
-    fn checkout(&self, destination: &Path) -> Result<()> {
-        let why = "these are the sources of an image, not an image";
-        Err(Error::new(why)).context(|| format!("cannot create {}", destination.display()))
-    }
-}
-
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let what = || format!("cannot read {}", path.display());
     match fs::symlink_metadata(path) {
@@ -114,7 +93,7 @@ fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
     if !directory.try_exists().context(what)? {
         return Ok(Vec::new());
     }
-    let mut entries = Vec::new();
+    let (mut entries, mut budget) = (Vec::new(), WalkBudget::default());
     for entry in WalkDir::new(directory).min_depth(1) {
         let entry = entry.map_err(|e| Error::new(e.to_string())).context(what)?;
         let metadata = entry.metadata().map_err(|e| Error::new(e.to_string())).context(what)?;
@@ -125,6 +104,7 @@ fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
             _ => FileKind::Special,
         };
         let path = entry.path().strip_prefix(directory).expect("walks below the directory").to_path_buf();
+        budget.take(&path).context(what)?;
         entries.push(TreeEntry {
             path,
             kind,
@@ -148,8 +128,8 @@ mod tests {
         fs::write(dir.path().join("exports/hostfs/etc/b"), "x").unwrap();
         symlink("b", dir.path().join("exports/hostfs/etc/a")).unwrap();
         let image = Directory(dir.path().to_path_buf());
-        let sources = ExportsDirectory(dir.path().join("exports"));
-        for tree in [&image as &dyn Tree, &sources] {
+        let tree = &image as &dyn Tree;
+        {
             assert_eq!(tree.read("exports/hostfs/etc/b").unwrap().as_deref(), Some(b"x".as_slice()));
             assert_eq!(tree.read("exports/none").unwrap(), None);
             let error = tree.read("exports/hostfs/etc/a").unwrap_err().to_string();
@@ -170,10 +150,8 @@ mod tests {
             );
             assert_eq!(tree.walk("exports/none").unwrap(), []);
         }
-        assert_eq!(sources.read("etc/passwd").unwrap(), None);
         let link = dir.path().join("link");
         image.checkout(&link).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), dir.path());
-        assert!(sources.checkout(&dir.path().join("none")).is_err());
     }
 }

@@ -11,6 +11,7 @@ use ostree::{RepoCheckoutAtOptions, RepoFile};
 use super::repository::{NEVER, Store};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::limits::WalkBudget;
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 
 /// File attributes that a walk needs.
@@ -41,7 +42,7 @@ impl Tree for Stored<'_> {
         let directory = root.resolve_relative_path(path);
         let mut entries = Vec::new();
         if directory.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Directory {
-            walk(&directory, Path::new(""), &mut entries).context(what)?;
+            walk(&directory, Path::new(""), &mut entries, &mut WalkBudget::default()).context(what)?;
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
@@ -86,14 +87,20 @@ impl Store {
     }
 }
 
-fn walk(directory: &gio::File, below: &Path, entries: &mut Vec<TreeEntry>) -> Result<()> {
+fn walk(
+    directory: &gio::File,
+    below: &Path,
+    entries: &mut Vec<TreeEntry>,
+    budget: &mut WalkBudget,
+) -> Result<()> {
     let children = directory.enumerate_children(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
     for info in children.context(|| format!("directory {}", below.display()))? {
         let info = info.context(|| format!("directory {}", below.display()))?;
         let path = below.join(info.name());
+        budget.take(&path)?;
         let kind = kind(&info);
         if kind == FileKind::Directory {
-            walk(&directory.child(info.name()), &path, entries)?;
+            walk(&directory.child(info.name()), &path, entries, budget)?;
         }
         let number = |attribute| info.attribute_uint32(attribute);
         let (mode, uid, gid) = (number("unix::mode") & 0o7777, number("unix::uid"), number("unix::gid"));
