@@ -42,7 +42,8 @@ mod tests {
     #[test]
     fn quadratic_work_is_noticed() {
         assert_linear("a walk", |size| assert_eq!(counted(0..size).count(), size));
-        let twice = || assert_linear("walks", |size| (0..size).for_each(|n| assert_eq!(counted(0..n).count(), n)));
+        let twice =
+            || assert_linear("walks", |size| (0..size).for_each(|n| assert_eq!(counted(0..n).count(), n)));
         assert!(std::panic::catch_unwind(twice).is_err());
     }
 }

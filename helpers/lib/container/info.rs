@@ -98,7 +98,6 @@ impl RecordedFiles {
     pub fn checksum(&self, path: &TreePath) -> Option<&str> {
         self.installed_files_checksum.get(path).map(String::as_str)
     }
-
 }
 
 /// Who made a deployment.

@@ -220,7 +220,10 @@ impl<'a> Known<'a> {
     }
 
     /// The checksums that a deployment recorded, by the paths of the files as this process sees them.
-    fn recorded_sums<'f>(&self, files: Option<&'f DeploymentFiles>) -> Result<HashMap<PathBuf, Vec<&'f str>>> {
+    fn recorded_sums<'f>(
+        &self,
+        files: Option<&'f DeploymentFiles>,
+    ) -> Result<HashMap<PathBuf, Vec<&'f str>>> {
         let mut sums: HashMap<PathBuf, Vec<&str>> = HashMap::new();
         for (path, sum) in files.iter().flat_map(|files| &files.files.installed_files_checksum) {
             sums.entry(locate(self.deployments.root(), path)?).or_default().push(sum);

@@ -16,6 +16,7 @@ use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 use crate::image::generated_config::{self, GeneratedConfig};
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
+use crate::image::limits;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
@@ -80,6 +81,9 @@ pub fn check(
     let config = match config {
         Some((origin, text)) => {
             let normalised = config::parse(&text, origin, run_once).context(what)?;
+            limits::check_mounts(&normalised)
+                .context(|| format!("invalid configuration in {origin}"))
+                .context(what)?;
             Some((text, normalised))
         }
         None => None,

@@ -101,7 +101,10 @@ impl Exports {
             let content = tree.read(path)?;
             limits::check_size(content.as_ref().map_or(0, Vec::len), limits::TEXT)
                 .context(|| format!("cannot read {path} of {}", image.name))?;
-            content.map(String::from_utf8).transpose().map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
+            content
+                .map(String::from_utf8)
+                .transpose()
+                .map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
         })?;
         let manifest = texts.manifest.as_deref().map(manifest::parse).transpose();
         let manifest = manifest

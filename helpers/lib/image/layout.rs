@@ -56,7 +56,8 @@ impl Layout {
         let renames = renames(manifest, values, problems).context(what)?;
         let mut used = manifest.rename_files.values().flat_map(|text| template::variables(text)).collect();
         let mut files = place(&entries, &renames).context(what)?;
-        let templates: HashSet<PathBuf> = manifest.installed_files_template.iter().map(|p| normal(p)).collect();
+        let templates: HashSet<PathBuf> =
+            manifest.installed_files_template.iter().map(|p| normal(p)).collect();
         for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
             if templates.contains(file.path.as_path()) {
                 file.content = Some(replace_variables(tree, file, values, &mut used, problems)?);
@@ -118,26 +119,12 @@ fn renames(
                 manifest::FILE
             )));
         }
-        check_path(absolute)?;
+        limits::check_path(absolute)?;
         if renames.insert(normal(from), absolute.components().collect()).is_some() {
             return Err(Error::new(format!("{} renames {from} twice", manifest::FILE)));
         }
     }
     Ok(renames)
-}
-
-/// Fails for a path that is too long or too deep, see [`limits`].
-fn check_path(path: &Path) -> Result<()> {
-    let (length, depth) = (path.as_os_str().len(), path.components().count());
-    if length <= limits::PATH && depth <= limits::DEPTH + 2 {
-        return Ok(());
-    }
-    let shown: String = path.to_string_lossy().chars().take(60).collect();
-    Err(Error::new(format!(
-        "the path {shown}… is longer than {} bytes or below more than {} directories, the most that is allowed",
-        limits::PATH,
-        limits::DEPTH
-    )))
 }
 
 /// Returns the files at their places, and the directories that they need. A directory whose content all went elsewhere
@@ -151,15 +138,14 @@ fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<
             return Err(Error::new(format!("the name {shown:?} is not printable text")));
         }
         let target = renamed(&Path::new("/").join(&entry.path), renames);
-        check_path(&target)?;
+        limits::check_path(&target)?;
         match &entry.kind {
             FileKind::Special => {
                 return Err(Error::new(format!("/{shown} is not a file, directory or symlink")));
             }
             FileKind::Directory => {
                 // What is in it follows it.
-                let is_empty =
-                    !entries.get(index + 1).is_some_and(|next| next.path.starts_with(&entry.path));
+                let is_empty = !entries.get(index + 1).is_some_and(|next| next.path.starts_with(&entry.path));
                 if is_empty {
                     placed.insert(target.clone(), host_file(&target, Some(entry)));
                 }
@@ -325,7 +311,9 @@ mod tests {
     fn what_is_far_away_is_refused() {
         let deep: PathBuf = (0..limits::DEPTH + 2).map(|_| "d").collect();
         assert!(paths(&[entry(deep.to_str().unwrap(), FileKind::Regular)], &[]).is_err());
-        assert!(paths(&[entry("a", FileKind::Regular)], &[("/a", &format!("/{}", "x".repeat(1025)))]).is_err());
+        assert!(
+            paths(&[entry("a", FileKind::Regular)], &[("/a", &format!("/{}", "x".repeat(1025)))]).is_err()
+        );
     }
 
     #[test]

@@ -238,9 +238,10 @@ mod tests {
     #[test]
     fn never_panics() {
         let deep = "[".repeat(1 << 20);
-        for text in
-            ["", "3", "[", "{\"a\"", "{\"a\":", "\"", "[1,", "[:", "{:", "{ä", "[1]]", "{\"\\", "ä", "}", &deep]
-        {
+        for text in [
+            "", "3", "[", "{\"a\"", "{\"a\":", "\"", "[1,", "[:", "{:", "{ä", "[1]]", "{\"\\", "ä", "}",
+            &deep,
+        ] {
             for pointer in ["", "/a", "/0", "/a/b"] {
                 JsonIndex::new(text).offset(pointer);
             }

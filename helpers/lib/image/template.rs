@@ -60,7 +60,10 @@ impl fmt::Display for PlaceholderFault {
             }
             PlaceholderFault::TooLarge => {
                 let limit = limits::RENDERED >> 10;
-                write!(f, "with its variables replaced, the text is larger than {limit} KiB, the most that is allowed")
+                write!(
+                    f,
+                    "with its variables replaced, the text is larger than {limit} KiB, the most that is allowed"
+                )
             }
             PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
         }

@@ -8,8 +8,8 @@ use super::{json, rules};
 use crate::container::info::Values;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE};
 use crate::image::generated_config;
-use crate::image::render;
 use crate::image::positions::{JsonIndex, Positions};
+use crate::image::render;
 use crate::image::template::RenderedText;
 use crate::oci::config::{self, Normalised};
 

@@ -35,7 +35,9 @@ pub fn check(source: &Sources, report: &mut LintReport) {
     match repository.index() {
         Ok(index) => changed(source, &repository, &index, report),
         Err(error) => {
-            report.notes.push(format!("{error}, so it is unknown which files have changes that are not staged"));
+            report
+                .notes
+                .push(format!("{error}, so it is unknown which files have changes that are not staged"));
         }
     }
 }
@@ -109,7 +111,8 @@ impl Repository {
             }
             FileType::Symlink => {
                 let above = self.directory.directory(path.parent().unwrap_or(Path::new("")))?;
-                let target = above.map(|above| above.link(path.file_name().unwrap_or_default())).transpose()?;
+                let target =
+                    above.map(|above| above.link(path.file_name().unwrap_or_default())).transpose()?;
                 target.unwrap_or_default().as_os_str().as_bytes().to_vec()
             }
             _ => return Ok(false),
@@ -125,7 +128,8 @@ fn changed(source: &Sources, repository: &Repository, index: &[IndexEntry], repo
     let (mut budget, mut unknown) = (BYTES_MAX, None);
     for name in names {
         let path = repository.below.join(&name);
-        let entries = index.iter().filter(|entry| Path::new(OsStr::from_bytes(&entry.path)).starts_with(&path));
+        let entries =
+            index.iter().filter(|entry| Path::new(OsStr::from_bytes(&entry.path)).starts_with(&path));
         let mut differs = entries.map(|entry| repository.differs(entry, &mut budget));
         match differs.find(|differs| !matches!(differs, Ok(false))) {
             Some(Ok(_)) => {
@@ -136,5 +140,7 @@ fn changed(source: &Sources, repository: &Repository, index: &[IndexEntry], repo
             None => {}
         }
     }
-    report.notes.extend(unknown.map(|error| format!("not all files are compared with what is staged: {error}")));
+    report
+        .notes
+        .extend(unknown.map(|error| format!("not all files are compared with what is staged: {error}")));
 }

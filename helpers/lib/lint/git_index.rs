@@ -121,7 +121,11 @@ mod tests {
         for version in [2, 3, 4] {
             let content = index(version, &[entry(b"a", version, 0), entry(b"bcd", version, 1)]);
             let entries = read(&content).unwrap();
-            assert_eq!(entries.iter().map(|e| &*e.path).collect::<Vec<_>>(), [&b"a"[..], b"bcd"], "{version}");
+            assert_eq!(
+                entries.iter().map(|e| &*e.path).collect::<Vec<_>>(),
+                [&b"a"[..], b"bcd"],
+                "{version}"
+            );
             let first = &entries[0];
             assert_eq!((first.mode, first.size, first.seconds, first.name[0]), (0o100_644, 9, 7, 5));
             for length in 0..content.len() - 28 {

@@ -63,7 +63,8 @@ const SETTINGS: [(&str, &str); 5] = [
 /// anyway.
 pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
     let Some(rendered) = &inspection.rendered.tmpfiles else { return };
-    let mut made: BTreeSet<PathBuf> = tmpfiles::lines(&rendered.text).filter_map(|line| line.created()).collect();
+    let mut made: BTreeSet<PathBuf> =
+        tmpfiles::lines(&rendered.text).filter_map(|line| line.created()).collect();
     let layout = inspection.rendered.layout.iter().flat_map(Layout::files);
     made.extend(layout.map(|file| file.path.as_path().to_path_buf()));
     made.extend(unit.into_iter().flat_map(unit_directories));
@@ -99,7 +100,9 @@ fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
 /// Paths in commands, each to the end of its word.
 fn command_words<'a>(unit: &'a Unit) -> impl Iterator<Item = &'a str> {
     let commands = unit.parsed.section("Service").filter(|(key, _)| key.starts_with("ExecStartPre"));
-    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ':' | ';' | ',' | '{' | '(' | '<' | '>');
+    let is_end = |c: char| {
+        c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ':' | ';' | ',' | '{' | '(' | '<' | '>')
+    };
     commands.flat_map(move |(_, value)| value.split(is_end))
 }
 

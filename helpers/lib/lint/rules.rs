@@ -64,7 +64,7 @@ rules! {
     UNREADABLE Error "unreadable"
     "A file of /exports is not a regular file or not UTF-8 text, which an installation refuses."
     TOO_LARGE Error "too-large"
-    "A text of /exports, or what it becomes with its variables replaced, is larger than an installation allows: see Limits in syscontainers(7)."
+    "A text of /exports, what it becomes with its variables replaced, or the mounts of the configuration are more than an installation allows: see Limits in syscontainers(7)."
     MANIFEST_MISSING Warning "manifest-missing"
     "There is no manifest.json, so the image gives no variable a default value."
     MANIFEST_INVALID Error "manifest-invalid"

@@ -116,7 +116,10 @@ mod tests {
             fs::create_dir_all(dir.path().join(link).parent().unwrap()).unwrap();
             symlink(target, dir.path().join(link)).unwrap();
             let walked = walked(dir.path());
-            assert!(walked.as_ref().is_err_and(|e| e.to_string().contains("is not followed")), "{link}: {walked:?}");
+            assert!(
+                walked.as_ref().is_err_and(|e| e.to_string().contains("is not followed")),
+                "{link}: {walked:?}"
+            );
         }
         let dir = tempfile::tempdir().unwrap();
         let deep: PathBuf = (0..100).map(|_| "d").collect();

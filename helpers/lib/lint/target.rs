@@ -46,8 +46,13 @@ impl Sources {
     pub fn open(path: &Path) -> Result<Sources> {
         let what = || format!("cannot check {}", path.display());
         let directory = Beneath::open(path).context(what)?;
-        let mut sources =
-            Sources { path: path.to_path_buf(), directory, below: "exports", dockerfile: None, problems: vec![] };
+        let mut sources = Sources {
+            path: path.to_path_buf(),
+            directory,
+            below: "exports",
+            dockerfile: None,
+            problems: vec![],
+        };
         if sources.files().is_empty() {
             sources.below = "";
         }
@@ -156,7 +161,9 @@ impl Target<'_> {
     /// The files of the image; of sources, those for /exports.
     pub fn tree(&self) -> Box<dyn Tree + '_> {
         match self {
-            Target::Sources(source) => Box::new(ExportsDirectory { sources: &source.directory, below: Path::new(source.below) }),
+            Target::Sources(source) => {
+                Box::new(ExportsDirectory { sources: &source.directory, below: Path::new(source.below) })
+            }
             Target::Image(tree, _) => Box::new(*tree),
         }
     }

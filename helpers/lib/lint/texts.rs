@@ -24,14 +24,16 @@ pub fn read(target: &Target, report: &mut LintReport) -> Result<FoundTexts> {
     let exported = ExportedTexts::read(|file| {
         let (rule, problem) = match tree.read(file) {
             Ok(None) => return Ok(None),
-            Ok(Some(content)) => match (limits::check_size(content.len(), limits::TEXT), String::from_utf8(content)) {
-                (Ok(()), Ok(text)) => {
-                    expects_files = true;
-                    return Ok(Some(text));
+            Ok(Some(content)) => {
+                match (limits::check_size(content.len(), limits::TEXT), String::from_utf8(content)) {
+                    (Ok(()), Ok(text)) => {
+                        expects_files = true;
+                        return Ok(Some(text));
+                    }
+                    (Err(error), _) => (&rules::TOO_LARGE, error.to_string()),
+                    (_, Err(_)) => (&rules::UNREADABLE, "the file is not UTF-8".to_owned()),
                 }
-                (Err(error), _) => (&rules::TOO_LARGE, error.to_string()),
-                (_, Err(_)) => (&rules::UNREADABLE, "the file is not UTF-8".to_owned()),
-            },
+            }
             Err(error) => (&rules::UNREADABLE, error.to_string()),
         };
         expects_files = true;

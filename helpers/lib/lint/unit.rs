@@ -20,7 +20,7 @@ use crate::image::template::RenderedText;
 use crate::install::register::{self, Parts};
 use crate::name::Deployment;
 use crate::system::systemd::analyze;
-use crate::unit::syntax::UnitFile;
+use crate::unit::syntax::{SyntaxErrorKind, UnitFile};
 
 /// A unit that could be parsed. Its lines are those of the template, since no value contains line breaks.
 pub struct Unit<'a> {
@@ -52,8 +52,10 @@ pub fn check<'a>(
     let parsed = match UnitFile::parse(&rendered.text) {
         Ok(parsed) => parsed,
         Err(error) => {
+            let is_large = error.kind == SyntaxErrorKind::TooLarge;
+            let rule = if is_large { &rules::TOO_LARGE } else { &rules::UNIT_SYNTAX };
             if !is_open(rendered, error.line) {
-                report.add(&rules::UNIT_SYNTAX, Place::at(file, error.line, 1), error.kind.to_string());
+                report.add(rule, Place::at(file, error.line, 1), error.kind.to_string());
             }
             return Ok(None);
         }

@@ -75,7 +75,8 @@ impl Beneath {
 
     /// Target of a symlink in this directory.
     pub fn link(&self, name: &OsStr) -> Result<PathBuf> {
-        let target = fs::readlinkat(&self.fd, name, Vec::new()).context(|| self.cannot_read(name.as_ref()))?;
+        let target =
+            fs::readlinkat(&self.fd, name, Vec::new()).context(|| self.cannot_read(name.as_ref()))?;
         Ok(PathBuf::from(OsStr::from_bytes(target.to_bytes())))
     }
 
@@ -148,7 +149,9 @@ mod tests {
         let directory = Beneath::open(&below).unwrap();
         let read = |path: &str, last| {
             let content = directory.read(Path::new(path), 10, last);
-            content.map(|content| content.map(|text| String::from_utf8(text).unwrap())).map_err(|e| e.to_string())
+            content
+                .map(|content| content.map(|text| String::from_utf8(text).unwrap()))
+                .map_err(|e| e.to_string())
         };
         for path in ["a/b/file", "near/file"] {
             assert_eq!(read(path, LastLink::NotFollowed), Ok(Some("x".into())), "{path}");
