@@ -354,3 +354,23 @@ fn describe(out: &mut String, file: &HostFile, arrival: Arrival) {
         Arrival::Changed => heading(out, &format!("{path}: was changed on this host, stays as it is")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_writes_no_line_of_ours() {
+        let mut out = String::new();
+        let nasty = "# /etc/shadow: removed\n\u{1b}[2J\r# /etc/x: stays as it is\u{2028}# y\n\n\u{202e}";
+        file(&mut out, &TreePath::new(format!("/a b: removed\n{nasty}")), nasty);
+        removed(&mut out, &TreePath::new("/a: stays as it is"));
+        let own: Vec<&str> = out.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(own.len(), 2, "{out}");
+        assert!(own[0].starts_with("# /a\\x20b:\\x20removed\\n#\\x20/etc/shadow"), "{out}");
+        assert_eq!(own[1], "# /a:\\x20stays\\x20as\\x20it\\x20is: removed");
+        assert!(out.contains(
+            "\n    # /etc/shadow: removed\n    \\x1b[2J\\r# /etc/x: stays as it is\\u2028# y\n\n    \\u202e\n"
+        ));
+    }
+}
