@@ -259,6 +259,7 @@ fn the_manual_has_the_limits() {
         kib(limits::TEXT),
         kib(limits::HOST_TEMPLATE),
         kib(limits::RENDERED),
+        kib(limits::HOST_TEMPLATES),
         kib(syntax::MAX_SIZE),
         format!("{} files", limits::HOST_FILES),
         format!("{} directories", limits::DEPTH),

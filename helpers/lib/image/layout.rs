@@ -58,9 +58,14 @@ impl Layout {
         let mut files = place(&entries, &renames).context(what)?;
         let templates: HashSet<PathBuf> =
             manifest.installed_files_template.iter().map(|p| normal(p)).collect();
+        let mut size = 0;
         for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
             if templates.contains(file.path.as_path()) {
-                file.content = Some(replace_variables(tree, file, values, &mut used, problems)?);
+                let content = replace_variables(tree, file, values, &mut used, problems)?;
+                size += content.len();
+                limits::check_size(size, limits::HOST_TEMPLATES)
+                    .context(|| "cannot replace variables in all of installedFilesTemplate".into())?;
+                file.content = Some(content);
             }
         }
         let shown = |path: &PathBuf| path.to_string_lossy().into_owned();

@@ -6,12 +6,16 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::oci::config::Normalised;
 
+/// Maximum size in bytes of any file of an image that is read into memory.
+pub const READ: usize = 16 << 20;
 /// Maximum size in bytes of a text of `/exports`: the manifest, a configuration, a template.
 pub const TEXT: usize = 256 << 10;
 /// Maximum size in bytes of a file for the host in which variables are replaced.
 pub const HOST_TEMPLATE: usize = 1 << 20;
 /// Maximum size in bytes of what a template becomes.
 pub const RENDERED: usize = 1 << 20;
+/// Maximum size in bytes of what all files for the host become in which variables are replaced.
+pub const HOST_TEMPLATES: usize = 16 << 20;
 /// Maximum number of files and directories for the host.
 pub const HOST_FILES: usize = 10_000;
 /// Maximum number of directories that a file for the host is below.

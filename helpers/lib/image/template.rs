@@ -132,7 +132,7 @@ pub fn render(
     stand_in: Option<&str>,
 ) -> RenderedText {
     let mut out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], parts: vec![] };
-    let (mut target, mut positions) = (Target::new(format), None);
+    let (mut target, mut positions, mut spent) = (Target::new(format), None, 0);
     for piece in pieces(text) {
         let (at, fault) = match piece {
             Piece::Literal { text, at } if out.text.len() + text.len() <= limits::RENDERED => {
@@ -144,8 +144,12 @@ pub fn render(
             Piece::Invalid { at } => (at, PlaceholderFault::Invalid),
             Piece::Variable { name, at } => {
                 let value = values.get(name).map(String::as_str);
-                let escaped = value.or(stand_in).map(|value| target.escape(value));
+                // Values that cannot be used take their time, too.
+                spent += value.or(stand_in).map_or(0, str::len);
+                let is_end = spent > limits::RENDERED;
+                let escaped = value.or(stand_in).filter(|_| !is_end).map(|value| target.escape(value));
                 match (value, escaped) {
+                    _ if is_end => (at, PlaceholderFault::TooLarge),
                     (_, Some(Ok(escaped))) if out.text.len() + escaped.len() > limits::RENDERED => {
                         (at, PlaceholderFault::TooLarge)
                     }
@@ -389,5 +393,9 @@ mod tests {
         assert!(rendered.text.len() <= limits::RENDERED);
         let problem = rendered.problems.last().unwrap().to_string();
         assert!(problem.ends_with("the text is larger than 1024 KiB, the most that is allowed"), "{problem}");
+        // Nor is a value tried for ever that cannot be used.
+        let values = Values::from([("A".into(), "x".repeat(100_000) + "\n")]);
+        let rendered = render("t", &"$A".repeat(limits::TEXT / 2), Format::Unit, &values, None);
+        assert_eq!(rendered.problems.len(), 11);
     }
 }

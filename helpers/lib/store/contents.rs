@@ -9,16 +9,15 @@ use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
 use ostree::{RepoCheckoutAtOptions, RepoFile};
 
 use super::repository::{NEVER, Store};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
-use crate::image::limits::WalkBudget;
+use crate::image::limits::{self, WalkBudget};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 
 /// File attributes that a walk needs.
 const ATTRIBUTES: &str =
     "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
-/// Maximum size in bytes of an image's file that is read into memory.
-const READ_MAX: u64 = 16 << 20;
 
 /// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links.
 #[derive(Clone, Copy)]
@@ -34,6 +33,13 @@ impl Tree for Stored<'_> {
         let what = || format!("cannot read {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
         self.store.content(&root, path).context(what)
+    }
+
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        let what = || format!("cannot read {path} of {}", self.image.name);
+        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let Some(stream) = self.store.stream(&root, path).context(what)? else { return Ok(None) };
+        Digest::of_reader(stream).context(what).map(Some)
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
@@ -67,6 +73,18 @@ impl Store {
 
     /// Content of a regular file below the root of a commit; `None` if there is no such file.
     pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
+        let Some(stream) = self.stream(root, path)? else { return Ok(None) };
+        let mut content = Vec::new();
+        let length = stream
+            .take(limits::READ as u64 + 1)
+            .read_to_end(&mut content)
+            .context(|| "cannot read its content".into())?;
+        limits::check_size(length, limits::READ)?;
+        Ok(Some(content))
+    }
+
+    /// Like [`Store::content`], however large it is.
+    fn stream(&self, root: &gio::File, path: &str) -> Result<Option<impl Read + use<>>> {
         let file = root.resolve_relative_path(path);
         let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
         if !file.query_exists(NEVER) {
@@ -77,13 +95,7 @@ impl Store {
         }
         let what = || "cannot read its content".to_string();
         let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
-        let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
-        let mut content = Vec::new();
-        let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
-        if length as u64 > READ_MAX {
-            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
-        }
-        Ok(Some(content))
+        Ok(Some(stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read()))
     }
 }
 

@@ -238,6 +238,7 @@ impl TmpfilesPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::syntax::UnitFile;
 
     fn place(before: &str) -> UnitPlace {
         let mut place = UnitPlace::default();
@@ -323,5 +324,40 @@ mod tests {
             }
             assert_eq!(pieces.start == Some(LineStart::Comment), is_comment, "{text:?}");
         }
+    }
+
+    /// Whatever the value is, the file has the same settings.
+    #[test]
+    fn values_add_no_settings() {
+        let alphabet: Vec<char> = "AE=\\\"'#;[] \t\n%$x\r\u{85}\u{2028}".chars().collect();
+        let mut state = 3u64;
+        let mut text = |n: usize| -> String {
+            let mut next = |n: usize| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 33) as usize % n
+            };
+            (0..next(n)).map(|_| alphabet[next(alphabet.len())]).collect()
+        };
+        let keys = |text: &str| -> Option<Vec<String>> {
+            let unit = UnitFile::parse(text).ok()?;
+            Some(unit.section("Service").map(|(key, _)| key.to_owned()).collect())
+        };
+        let mut tried = 0;
+        for _ in 0..50_000 {
+            let (before, value, after) = (format!("[Service]\nExecX={}", text(8)), text(8), text(8));
+            let place = place(&before);
+            // A template that escapes what follows means to.
+            if place.is_continued || !matches!(place.line, Line::Value(..)) {
+                continue;
+            }
+            let (Some(expected), Ok(escaped)) = (keys(&format!("{before}x{after}")), place.value(&value))
+            else {
+                continue;
+            };
+            tried += 1;
+            let found = keys(&format!("{before}{escaped}{after}"));
+            assert_eq!(found, Some(expected), "{before:?} {value:?} {after:?}");
+        }
+        assert!(tried > 1000, "{tried}");
     }
 }
