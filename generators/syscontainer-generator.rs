@@ -3,6 +3,7 @@
 //! Reads registrations below /run, /etc and /usr, and nothing below /var, which is not mounted yet at boot. A
 //! registration that cannot be converted becomes a unit that reports this, and does not affect the others.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -89,13 +90,25 @@ fn run(args: Args) -> Result<()> {
             failed = true;
         }
     }
-    for (name, path) in &registrations {
+    for (name, path) in in_order(&args.root, &registrations) {
         if let Err(e) = generate(&args, name, path) {
             log::warning(&e.to_string());
             failed = true;
         }
     }
     if failed { Err(Error::new("cannot generate all units, see the messages above")) } else { Ok(()) }
+}
+
+/// Registrations in the order in which they are converted: large ones come last, since systemd ends a generator that
+/// takes too long, and then has what was written until then.
+fn in_order<'a>(
+    root: &Root,
+    registrations: &'a BTreeMap<Name, TreePath>,
+) -> impl Iterator<Item = (&'a Name, &'a TreePath)> + use<'a> {
+    let mut sized: Vec<_> =
+        registrations.iter().map(|(name, path)| (registration::size(root, path) >> 16, name, path)).collect();
+    sized.sort_by_key(|(size, name, _)| (*size, *name));
+    sized.into_iter().map(|(_, name, path)| (name, path))
 }
 
 /// Where systemd finds the unit of a container.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Error, Result};
@@ -71,12 +71,11 @@ fn run(args: Args) -> Result<()> {
     let (entries, broken) = catalog::list(&store)?;
     let Some(wanted) = &args.image else {
         broken.iter().for_each(|b| log::warning(&format!("cannot show {}: {}", b.name, b.problem)));
-        let text = if args.json {
-            pretty(&entries.iter().map(|entry| images::to_json(entry, &users)).collect())
-        } else {
-            images::table(&entries, &users)
-        };
-        return cli::print(&text);
+        if args.json {
+            let values = entries.iter().map(|entry| images::to_json(entry, &users));
+            return cli::print_json(&values.collect::<Vec<_>>());
+        }
+        return cli::print(&images::table(&entries, &users));
     };
     let image = store.find(wanted)?;
     let entry = entries.iter().find(|entry| entry.image.name == image.name);
@@ -92,11 +91,7 @@ fn run(args: Args) -> Result<()> {
     value["labels"] = json!(image.labels()?);
     value["layers"] = images::layers_to_json(entry);
     value["variables"] = json!({"defaults": variables.defaults, "missing": variables.missing});
-    cli::print(&pretty(&value))
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    cli::print_json(&value)
 }
 
 fn main() -> ExitCode {

@@ -91,13 +91,12 @@ fn run(args: Args) -> Result<Outcome> {
     for note in &report.notes {
         log::info(note);
     }
-    let text: String = if args.json {
+    if args.json {
         let findings: Vec<_> = report.findings.iter().map(|finding| finding.to_json()).collect();
-        format!("{:#}\n", serde_json::Value::from(findings))
+        cli::print_json(&findings)?;
     } else {
-        report.findings.iter().map(|finding| format!("{finding}\n")).collect()
-    };
-    cli::print(&text)?;
+        cli::print(&report.findings.iter().map(|finding| format!("{finding}\n")).collect::<String>())?;
+    }
     let is_bad = report.findings.iter().any(|finding| args.strict || finding.is_error());
     Ok(if is_bad { Outcome::Findings } else { Outcome::Success })
 }
@@ -120,7 +119,7 @@ fn list(json: bool) -> Result<()> {
             let severity = rule.severity.as_str();
             serde_json::json!({"rule": rule.id, "severity": severity, "explanation": rule.explanation})
         });
-        return cli::print(&format!("{:#}\n", serde_json::Value::from(rules.collect::<Vec<_>>())));
+        return cli::print_json(&rules.collect::<Vec<_>>());
     }
     let rules = RULES.iter().map(|rule| {
         let severity = rule.severity.as_str();

@@ -62,8 +62,7 @@ fn run(args: Args) -> Result<()> {
         return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", log::printable(&row.name))));
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&rows).context(|| "cannot print JSON".into())?;
-        return cli::print(&format!("{text}\n"));
+        return cli::print_json(&rows);
     }
     let heading = ["NAME", "STATE", "DEPLOYMENT", "IMAGE", "DIGEST", "SINCE", "PENDING", "PROBLEMS"];
     let mut cells = vec![heading.map(str::to_owned)];

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use syscontainers::error::{Context, Error, Result};
+use syscontainers::error::{Error, Result};
 use syscontainers::install::site::Site;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
@@ -63,8 +63,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn run(args: Args) -> Result<()> {
     let report = prune::prune(&Site::new(&args.root), &args.options)?;
     if args.json {
-        let text = serde_json::to_string_pretty(&report).context(|| "cannot print JSON".into())?;
-        cli::print(&format!("{text}\n"))?;
+        cli::print_json(&report)?;
     } else {
         cli::print(&report.to_text(args.explain))?;
     }

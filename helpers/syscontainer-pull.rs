@@ -145,7 +145,7 @@ fn pull(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
         log::info(&format!("{} is unchanged", image.name));
     }
     if args.json {
-        cli::print(&format!("{:#}\n", to_json(&outcome, begin.elapsed().as_secs_f64())))?;
+        cli::print_json(&to_json(&outcome, begin.elapsed().as_secs_f64()))?;
     } else {
         cli::print(&format!("{} {}\n", image.name, image.digest))?;
     }

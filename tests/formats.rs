@@ -14,11 +14,14 @@ use serde_json::Value;
 use common::{Page, file, names, same};
 use syscontainers::container::execution::Execution;
 use syscontainers::container::info::{Info, Ours, RecordedFiles};
+use syscontainers::container::registration;
 use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
 use syscontainers::container::state::{Before, Failure, State, Switch};
 use syscontainers::container::volume::Volume;
+use syscontainers::image::limits;
 use syscontainers::system::journal::Event;
+use syscontainers::unit::syntax;
 
 /// The keys of a structure, as it tells them to what it is read from; none where another structure is flattened into it.
 fn fields<T: DeserializeOwned>() -> Vec<String> {
@@ -242,4 +245,27 @@ fn messages_are_the_same_everywhere() {
         }
     }
     assert!(!messages("helpers/syscontainer-switch.8").is_empty());
+}
+
+#[test]
+fn the_manual_has_the_limits() {
+    let page = file("units/syscontainers.7");
+    let (_, section) = page.split_once(".SS Limits\n").unwrap();
+    let (section, _) = section.split_once("\n.S").unwrap();
+    let found: Vec<&str> =
+        section.split(".TP\n.B ").skip(1).map(|item| item.lines().next().unwrap()).collect();
+    let kib = |size: usize| format!("{} KiB", size >> 10);
+    let limits = [
+        kib(limits::TEXT),
+        kib(limits::HOST_TEMPLATE),
+        kib(limits::RENDERED),
+        kib(limits::HOST_TEMPLATES),
+        kib(syntax::MAX_SIZE),
+        format!("{} files", limits::HOST_FILES),
+        format!("{} directories", limits::DEPTH),
+        format!("{} bytes", limits::PATH),
+        format!("{} mounts", limits::MOUNTS),
+        kib(registration::MAX_SIZE),
+    ];
+    assert_eq!(found, limits);
 }

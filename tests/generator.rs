@@ -231,3 +231,52 @@ fn damaged_registrations_hide_nothing() {
         );
     }
 }
+
+/// A registration that is not one at all, or too much of one, is not waited for: its unit says what is wrong, and those before
+/// and behind it in the alphabet are converted.
+#[test]
+fn no_registration_keeps_others_from_being_converted() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generator/02-one");
+    let root = tempfile::tempdir().unwrap();
+    copy(&case.join("tree"), root.path());
+    let attached = root.path().join("etc/syscontainers/attached");
+    let good = fs::read_to_string(attached.join("good.json")).unwrap();
+    let put = |name: &str, content: &[u8]| fs::write(attached.join(format!("{name}.json")), content).unwrap();
+    let named =
+        |name: &str| good.replace("good.", &format!("{name}.")).replace("\"good\"", &format!("\"{name}\""));
+    nix::unistd::mkfifo(&attached.join("bad-fifo.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(attached.join("bad-directory.json")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(attached.join("bad-socket.json")).unwrap();
+    symlink("bad-loop.json", attached.join("bad-loop.json")).unwrap();
+    symlink("/nowhere", attached.join("bad-link.json")).unwrap();
+    symlink("bad-fifo.json", attached.join("bad-link-to-fifo.json")).unwrap();
+    let sparse = fs::File::create(attached.join("bad-sparse.json")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let keys: String = (0..1_000_000).map(|n| format!("\"{n}\": 0,")).collect();
+    put("bad-keys", good.replacen('{', &format!("{{{keys}"), 1).as_bytes());
+    put("bad-key", good.replacen('{', &format!("{{\"{}\": 0,", "k".repeat(900_000)), 1).as_bytes());
+    put("bad-depth", "[".repeat(500_000).as_bytes());
+    put("bad-utf8", &[b'{', b'"', 0xff, b'"', b'}']);
+    put(
+        "bad-unit",
+        named("bad-unit").replace("[Service]", &format!("[Service]{}", "\\nA=1".repeat(70_000))).as_bytes(),
+    );
+    let lines = "\\nEnvironment=A=1".repeat(10_000);
+    put("long", named("long").replace("[Service]", &format!("[Service]{lines}")).as_bytes());
+    put("zzz", named("zzz").as_bytes());
+    let outcome = run(&case, root.path());
+    let body = |name: &str| outcome.files.get(&format!("{name}.service.d/00-syscontainer.conf"));
+    let mut bad = 0;
+    for entry in
+        fs::read_dir(&attached).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    {
+        let name = entry.strip_suffix(".json").unwrap();
+        let body = body(name).unwrap_or_else(|| panic!("{name} has no body:\n{}", outcome.stderr));
+        assert_eq!(body.contains(&format!("{name} (broken: ")), name.starts_with("bad-"), "{name}:\n{body}");
+        assert!(body.lines().all(|line| line.len() < 4096), "{name} has a long line");
+        bad += usize::from(name.starts_with("bad-"));
+    }
+    assert_eq!(bad, 12);
+    assert_eq!(body("long").unwrap().matches("\nEnvironment=A=1\n").count(), 5_000, "{}", lines.len());
+    assert_eq!(body("zzz"), body("good").map(|body| body.replace("good", "zzz")).as_ref());
+}

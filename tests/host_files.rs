@@ -263,7 +263,7 @@ fn a_deployment_whose_info_is_damaged_is_known_by_its_files() {
     let files = host.install("a", "x");
     fs::write(host.deployments.path("a.0/info"), "{").unwrap();
     let guessed = DeploymentFiles::read(&host.deployments, &files.deployment).unwrap();
-    assert!(!guessed.by_atomic && guessed.files.contains(&FILE.into()));
+    assert!(!guessed.by_atomic && guessed.files.installed_files.contains(&FILE.into()));
     host.remove("a", &[&guessed]);
     assert_eq!(host.content(), None);
 }

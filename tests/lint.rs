@@ -83,6 +83,11 @@ fn make(rule: &str, kind: &str, directory: &Path) -> Option<String> {
     let sources = directory.join("sources");
     copy(&tests().join("lint-base"), &sources);
     copy(&fixture, &sources);
+    if rule == "too-large" {
+        let lines = "# a line\n".repeat(if kind == "bad" { 30_000 } else { 25_000 });
+        let text = fs::read_to_string(sources.join("service.template")).unwrap() + &lines;
+        fs::write(sources.join("service.template"), text).unwrap();
+    }
     if (rule, kind) != ("no-git", "bad") {
         git(&sources, &["init", "--quiet"]);
         git(&sources, &["add", "--all"]);

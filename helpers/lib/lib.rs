@@ -5,7 +5,7 @@
 //!
 //! | folder | what it is about | it may import |
 //! |---|---|---|
-//! | root | errors, names, digests, paths | |
+//! | root | errors, names, digests, paths, counts of steps | |
 //! | program | the frame of every program: options, messages, tables | root |
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
@@ -14,12 +14,12 @@
 //! | image | an image, and rendering its `/exports`: no side effects | root, program, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |
 //! | run | starting and stopping: bundle, runtime, volumes, scratch | root, program, system, oci, container |
-//! | store | the OSTree repository of images, and pulls; everything that uses libostree | root, program, system, image::Image, image::tree |
+//! | store | the OSTree repository of images, and pulls; everything that uses libostree | root, program, system, image::Image, image::tree, image::limits |
 //! | install | from an image to a registered container, and back; recovery | root, program, system, oci, unit, container, image, host_files, run |
 //! | update | making deployments, switching between them, and which ones are kept | all of install, install |
 //! | prune | removing what is not used | all of update, update, store |
 //! | list | showing containers and images, as text and JSON | all of update, update, store |
-//! | lint | finding mistakes in an image before it is installed | all of install, install, store |
+//! | lint | finding mistakes in an image, or in sources that are not trusted, before it is installed | all of install, install, store |
 //!
 //! ARCHITECTURE.md says how these work together.
 
@@ -27,6 +27,7 @@ pub mod digest;
 pub mod error;
 pub mod name;
 pub mod paths;
+mod steps;
 
 pub mod container;
 pub mod host_files;

@@ -22,17 +22,17 @@ refuse 'not even a lock' test -e /run/syscontainers/.locks/hello
 
 say 'and it is what comes'
 checkout --set RECEIVER='"dry"' "$REGISTRY/hello"
-previewed_config() { sed -n "\\,^# $CO/hello.0/config.json\$,,/^}/ p" "$WORK/preview" | sed 1d; }
+previewed_config() { sed -n "\\,^# $CO/hello.0/config.json\$,,/^    }/ p" "$WORK/preview" | sed '1d; s/^    //'; }
 expect_same $CO/hello.0/config.json previewed_config
 # First lines are comments, too.
 for file in /etc/systemd/system.attached/hello.service /etc/tmpfiles.d/hello.conf \
     /run/systemd/generator/hello.service.d/00-syscontainer.conf /etc/syscontainers/attached/hello.json; do
     grep -v -e '^#' -e '"stamp"' $file | while IFS= read -r line; do
-        grep -qxF -- "${line%,}" <(sed 's/,$//' "$WORK/preview") || fail "$file: no line $line"
+        grep -qxF -- "${line:+    }${line%,}" <(sed 's/,$//' "$WORK/preview") || fail "$file: no line $line"
     done
     ok "$file"
 done
-for line in '# /etc/hello: directory, mode 0755, owner 0:0' '# /etc/hello/conf: mode 0644, owner 0:0' 'receiver "dry"' \
+for line in '# /etc/hello: directory, mode 0755, owner 0:0' '# /etc/hello/conf: mode 0644, owner 0:0' '    receiver "dry"' \
     '# /etc/passwd: is on this host already, stays as it is' "# $CO/hello -> hello.0" '# systemctl enable hello.service' \
     '# systemctl daemon-reload' '# systemd-tmpfiles --create hello.conf'; do
     expect_like "^${line//./\\.}\$" cat "$WORK/preview"

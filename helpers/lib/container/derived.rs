@@ -11,6 +11,9 @@ use crate::system::files;
 /// The setting that marks units as ours; its value is the container's name. systemd ignores what begins with `X-`.
 pub const MARKER: &str = "X-Syscontainer";
 
+/// Maximum size in bytes of a file that is looked at to find out whose it is.
+const MAX_SIZE: usize = 4 << 20;
+
 /// Path of the registration that an installation on this host writes.
 pub fn registration(name: &Name) -> TreePath {
     TreePath::from(ATTACHED).join(format!("{name}.json"))
@@ -57,7 +60,7 @@ pub fn is_tmpfiles(path: &Path, name: &Name) -> Result<bool> {
 }
 
 fn has_line(path: &Path, mark: &str) -> Result<bool> {
-    let text = files::read_if_exists(path)?.unwrap_or_default();
+    let text = files::read_bounded(path, MAX_SIZE)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).lines().any(|line| line.trim() == mark.trim()))
 }
 

@@ -98,11 +98,6 @@ impl RecordedFiles {
     pub fn checksum(&self, path: &TreePath) -> Option<&str> {
         self.installed_files_checksum.get(path).map(String::as_str)
     }
-
-    /// Whether a path is one of the files.
-    pub fn contains(&self, path: &TreePath) -> bool {
-        self.installed_files.contains(path)
-    }
 }
 
 /// Who made a deployment.

@@ -17,10 +17,13 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::paths::{REGISTRATIONS, Root, TreePath};
-use crate::system::record;
+use crate::system::{files, record};
 
 /// The format this version writes, and the only one it reads.
 pub const VERSION: u32 = 1;
+
+/// Maximum size of the file in bytes: what a generator reads and converts without keeping others waiting.
+pub const MAX_SIZE: usize = 1 << 20;
 
 /// What the generator knows about an installed container; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,19 @@ impl Registration {
         let text = serde_json::to_string_pretty(self).expect("all keys are strings");
         text + "\n"
     }
+
+    /// Fails if the file would be larger than [`MAX_SIZE`].
+    pub fn check_size(&self) -> Result<()> {
+        let size = self.to_json().len();
+        if size <= MAX_SIZE {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "its registration would have {} KiB, and {} are the most that is allowed: unit, mounts and resources are too large",
+            size >> 10,
+            MAX_SIZE >> 10
+        )))
+    }
 }
 
 /// Parses the registration of `name`; errors begin with `origin`, and the line number where there is one.
@@ -131,11 +147,16 @@ pub fn read(root: &Root, name: &Name, path: &TreePath) -> Result<Option<Registra
     if metadata.file_type().is_char_device() || metadata.is_file() && metadata.len() == 0 {
         return Ok(None);
     }
-    if !metadata.is_file() {
-        // A pipe would hold up the boot.
-        return Err(Error::new("it is not a regular file")).context(what);
+    // Neither a pipe nor a large file holds up the boot.
+    match files::read_bounded(&file, MAX_SIZE) {
+        Ok(text) => parse(&text.unwrap_or_default(), name, path).map(Some),
+        Err(e) => Err(e).context(what),
     }
-    parse(&fs::read(&file).context(what)?, name, path).map(Some)
+}
+
+/// The size of the file at `path`, by which it is known how long it takes to convert; 0 if there is none.
+pub fn size(root: &Root, path: &TreePath) -> u64 {
+    fs::metadata(root.join(path)).map_or(0, |metadata| metadata.len())
 }
 
 /// Reads the first registration of `name` that is found; `None` if there is none, or if it is masked.

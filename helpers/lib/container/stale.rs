@@ -9,6 +9,9 @@ use crate::name::Name;
 use crate::paths::{Root, STALE, TreePath};
 use crate::system::files;
 
+/// Maximum size of a note in bytes.
+const NOTE_MAX: usize = 16 << 10;
+
 /// Notes that the deployments of a registration are gone. Returns whether the note is new.
 pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
     let root = deployments.root();
@@ -46,8 +49,8 @@ pub fn unmark(root: &Root, name: &Name) -> Result<bool> {
 
 /// Why the registration of a container is stale, if it is.
 pub fn reason(root: &Root, name: &Name) -> Option<Error> {
-    let note = fs::read_to_string(root.join(&note_of(name))).ok()?;
-    Some(Error::new(note.trim_end().to_owned()))
+    let note = files::read_bounded(&root.join(&note_of(name)), NOTE_MAX).ok()??;
+    Some(Error::new(String::from_utf8_lossy(&note).trim_end().to_owned()))
 }
 
 /// Names of the containers that have such a note.

@@ -11,7 +11,7 @@ use crate::container::runtime::RuntimeKind;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, SYSTEMD_TMPFILES, TreePath};
-use crate::program::log;
+use crate::program::text;
 use crate::unit::syntax::{UnitFile, Value, Writer};
 
 /// First line of every file written here.
@@ -26,6 +26,11 @@ const SWITCHED_ON: &str = "!syscontainers=0";
 const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
 const BROKEN: u8 = 78;
+
+/// How many characters of a reason are shown, which may quote the file that is broken.
+const REASON_MAX: usize = 500;
+/// How many paths there are in one line, whose length systemd limits.
+const PATHS_IN_LINE: usize = 64;
 
 /// What a variable of [`crate::image::variables::EXEC_VARIABLES`] expands to: plain words, so that it also works inside
 /// `sh -c "…"`.
@@ -44,9 +49,9 @@ pub fn stub(registration: &Registration) -> Result<String> {
     let unit = parse(registration)?;
     let name = &registration.name;
     let mut writer = Writer::new(HEADER);
-    // Specifiers are the image's own.
-    let description = unit.last("Unit", "Description").unwrap_or(name.as_str());
-    writer.set("Unit", "Description", Value::Raw(description))?;
+    // Specifiers are the image's own. systemctl prints it as it is.
+    let description = text::printable(unit.last("Unit", "Description").unwrap_or(name.as_str()));
+    writer.set("Unit", "Description", Value::Raw(&description))?;
     writer.set("Unit", "Documentation", Value::Raw("man:syscontainers(7)"))?;
     writer.set("Unit", MARKER, Value::Raw(name.as_str()))?;
     let mut wanted = false;
@@ -91,7 +96,7 @@ pub fn compose(registration: &Registration, source: &TreePath) -> Result<String>
 
 /// Composes the body for an invalid registration `source`: a service that prints the reason and fails.
 pub fn broken(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
-    let reason = log::printable(reason);
+    let reason: String = text::printable(reason).chars().take(REASON_MAX).collect();
     let reason = reason.trim_end_matches('\\');
     let mut writer = Writer::new(HEADER);
     writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;
@@ -159,7 +164,9 @@ impl Body<'_> {
         mounts.extend(self.registration.mounts.iter().map(TreePath::to_string));
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
         self.writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;
-        self.writer.set("Unit", "RequiresMountsFor", Value::Words(&mounts))?;
+        for mounts in mounts.chunks(PATHS_IN_LINE) {
+            self.writer.set("Unit", "RequiresMountsFor", Value::Words(mounts))?;
+        }
         start_conditions(&mut self.writer)?;
         // Fails with a reason if this is not the /var that the registration belongs to.
         self.writer.set("Unit", "AssertPathExists", Value::Path(link.join("info").as_path()))?;
@@ -175,7 +182,8 @@ impl Body<'_> {
     /// Copies the image's lines of one section.
     fn copy(&mut self, section: &str) -> Result<()> {
         for (key, value) in self.unit.effective(section) {
-            self.writer.set(section, key, Value::Raw(value))?;
+            let shown = if key == "Description" { text::printable(value) } else { value.to_owned() };
+            self.writer.set(section, key, Value::Raw(&shown))?;
         }
         Ok(())
     }
@@ -300,5 +308,71 @@ impl Body<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps;
+    use serde_json::json;
+
+    fn registration(unit: &str) -> Registration {
+        let written = json!({
+            "version": 1, "name": "x", "directory": "/d", "deployment": "x.1", "image": "i", "unit": unit,
+            "digest": format!("sha256:{:064}", 0),
+            "execution": {"notify": "created", "runtime": {"path": "/usr/bin/crun", "kind": "crun"}},
+        });
+        serde_json::from_value(written).unwrap()
+    }
+
+    /// Whatever the lines are: each is looked at a few times, however many others there are.
+    #[test]
+    fn long_units_take_no_longer_than_they_are() {
+        for (what, line) in [
+            ("settings", "Environment=\"A=1\""),
+            ("the same commands", "ExecStartPre=/usr/libexec/syscontainers/syscontainer-start x"),
+            ("resets", "ExecStartPre="),
+            ("users", "User=u\nExecStop=/usr/libexec/syscontainers/syscontainer-stop x"),
+            ("sections", "[X-N]\nA=1\n[Service]"),
+            ("continued lines", "Environment=A=1 \\\n  B=2"),
+        ] {
+            steps::assert_linear(what, |size| {
+                let lines: String =
+                    (0..size).map(|n| line.replace("X-N", &format!("X-{n}")) + "\n").collect();
+                let registration = registration(&format!("[Service]\nExecStart=/bin/x\n{lines}"));
+                stub(&registration).unwrap();
+                let body = compose(&registration, &TreePath::from("/r.json")).unwrap();
+                assert!(line.ends_with('=') || body.lines().count() > size, "{body}");
+            });
+        }
+    }
+
+    #[test]
+    fn units_have_an_end() {
+        let long = format!("[Service]\nExecStart=/bin/x\n{}", "Environment=A=1\n".repeat(20_000));
+        let error = compose(&registration(&long), &TreePath::from("/r.json")).unwrap_err().to_string();
+        assert!(error.contains("larger than 256 KiB"), "{error}");
+        // The reason may quote what is too long.
+        let name = "x".parse().unwrap();
+        let body = broken(&name, &TreePath::from("/r.json"), &"y\n".repeat(1 << 20)).unwrap();
+        assert!(body.len() < 4096 && body.contains("(broken: y\\ny"), "{body}");
+    }
+
+    #[test]
+    fn descriptions_are_seen_as_they_are() {
+        let registration =
+            registration("[Unit]\nDescription=a\u{202e}b\u{200b}\n[Service]\nExecStart=/bin/x\n");
+        for unit in [stub(&registration), compose(&registration, &TreePath::from("/r.json"))] {
+            assert!(unit.unwrap().contains("\nDescription=a\\u202eb\\u200b\n"));
+        }
+    }
+
+    #[test]
+    fn lines_of_paths_are_not_too_long() {
+        let mut registration = registration("[Service]\nExecStart=/bin/x\n");
+        registration.mounts = (0..5000).map(|n| TreePath::new(format!("/srv/{n}"))).collect();
+        let body = compose(&registration, &TreePath::from("/r.json")).unwrap();
+        assert!(body.lines().all(|line| line.len() < 64 << 10) && body.contains("\"/srv/4999\""));
     }
 }

@@ -1,7 +1,7 @@
 //! What happens to host files when a deployment replaces another one or is removed. Installations and previews both use
 //! these decisions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -146,21 +146,24 @@ impl<'a> Known<'a> {
         incoming: &[Incoming],
         previous: Option<&DeploymentFiles>,
     ) -> Result<Vec<(PathBuf, Arrival)>> {
+        let before: HashSet<&TreePath> =
+            previous.into_iter().flat_map(|previous| &previous.files.installed_files).collect();
         let mut seen = BTreeSet::new();
         let mut arrivals = Vec::new();
         for file in incoming {
             let target = locate(self.deployments.root(), &file.path)?;
             // It may be in the list already, with another path.
             let is_first = seen.insert(target.clone());
-            let arrival = if is_first { self.arrival(file, &target, previous)? } else { Arrival::Kept };
+            let before = previous.filter(|_| before.contains(&file.path));
+            let arrival = if is_first { self.arrival(file, &target, before)? } else { Arrival::Kept };
             arrivals.push((target, arrival));
         }
         Ok(arrivals)
     }
 
-    fn arrival(&self, file: &Incoming, target: &Path, previous: Option<&DeploymentFiles>) -> Result<Arrival> {
+    /// `before` is the deployment that is replaced, if it has the file.
+    fn arrival(&self, file: &Incoming, target: &Path, before: Option<&DeploymentFiles>) -> Result<Arrival> {
         let Some(found) = checksum(target)? else { return Ok(Arrival::Created) };
-        let before = previous.filter(|previous| previous.files.contains(&file.path));
         if Some(&found) == file.recorded.as_ref() {
             let old = before.map(|before| self.deployments.path_of(&before.deployment));
             let old = old.and_then(|old| Facts::read(&record::staged(&old, &file.path)));
@@ -201,12 +204,13 @@ impl<'a> Known<'a> {
 
     /// Drops notes that are not needed any more, and saves the rest. `own` are the files that the container has now.
     pub fn settle(mut self, own: Option<&DeploymentFiles>) -> Result<()> {
+        let own = self.recorded_sums(own)?;
         for path in self.written.paths() {
             let target = self.deployments.root().join(&path);
             let found = checksum(&target)?.filter(|found| found != DIRECTORY);
             let last = found.and_then(|found| self.written.last(&path, &found).map(str::to_owned));
             match last {
-                Some(last) if self.is_recorded_otherwise(&target, &last, own)? => {
+                Some(last) if self.is_recorded_otherwise(&target, &last, &own) => {
                     self.written.set(&path, last)
                 }
                 _ => self.written.forget(&path),
@@ -215,17 +219,22 @@ impl<'a> Known<'a> {
         self.written.save()
     }
 
-    fn is_recorded_otherwise(&self, target: &Path, sum: &str, own: Option<&DeploymentFiles>) -> Result<bool> {
-        let others = self.others.get(target).into_iter().flatten();
-        if others.into_iter().any(|other| other.sum.as_deref() != Some(sum)) {
-            return Ok(true);
+    /// The checksums that a deployment recorded, by the paths of the files as this process sees them.
+    fn recorded_sums<'f>(
+        &self,
+        files: Option<&'f DeploymentFiles>,
+    ) -> Result<HashMap<PathBuf, Vec<&'f str>>> {
+        let mut sums: HashMap<PathBuf, Vec<&str>> = HashMap::new();
+        for (path, sum) in files.iter().flat_map(|files| &files.files.installed_files_checksum) {
+            sums.entry(locate(self.deployments.root(), path)?).or_default().push(sum);
         }
-        for (path, recorded) in own.iter().flat_map(|own| &own.files.installed_files_checksum) {
-            if recorded != sum && locate(self.deployments.root(), path)? == *target {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(sums)
+    }
+
+    fn is_recorded_otherwise(&self, target: &Path, sum: &str, own: &HashMap<PathBuf, Vec<&str>>) -> bool {
+        let others = self.others.get(target).into_iter().flatten().map(|other| other.sum.as_deref());
+        let own = own.get(target).into_iter().flatten().map(|recorded| Some(*recorded));
+        others.chain(own).any(|recorded| recorded != Some(sum))
     }
 
     /// What happens to each file when deployments of the container are removed and `kept` is not. Files come before the

@@ -1,6 +1,6 @@
 //! Deciding which files on the host belong to a container, before anything is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -29,9 +29,11 @@ impl Plan {
     /// but what would fail later fails here.
     pub fn new(layout: &Layout, root: &Root, previous: Option<&Info>, known: &Known) -> Result<Plan> {
         let mut plan = Plan::default();
+        let ours: HashSet<&TreePath> =
+            previous.into_iter().flat_map(|info| &info.host_files.installed_files).collect();
         for file in layout.files() {
             let path = locate(root, &file.path)?;
-            let was_ours = previous.is_some_and(|info| info.host_files.contains(&file.path));
+            let was_ours = ours.contains(&file.path);
             let is_there = path.symlink_metadata().is_ok();
             let is_directory = file.kind == FileKind::Directory;
             if !is_there {

@@ -57,7 +57,9 @@ pub fn checksum(file: &HostFile, tree: &dyn Tree) -> Result<Option<String>> {
         (FileKind::Directory, ..) => Some(DIRECTORY.to_owned()),
         (FileKind::Symlink(target), ..) => Some(record::sum(target.as_os_str().as_bytes())),
         (_, Some(content), _) => Some(record::sum(content.as_bytes())),
-        (_, None, Some(source)) => tree.read(&source.to_string_lossy())?.map(|content| record::sum(&content)),
+        (_, None, Some(source)) => {
+            tree.digest(&source.to_string_lossy())?.map(|digest| digest.hex().to_owned())
+        }
         (_, None, None) => None,
     })
 }

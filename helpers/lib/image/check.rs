@@ -4,7 +4,7 @@
 //! What the image left out is made here, too: a configuration from the image's own, and tmpfiles from the bind sources
 //! that the host lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::container::info::Values;
@@ -16,12 +16,13 @@ use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 use crate::image::generated_config::{self, GeneratedConfig};
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
+use crate::image::limits;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
 use crate::paths::{Root, TreePath};
-use crate::unit::escape;
+use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
 
 /// What a deployment will contain besides the image's files, rendered and valid.
@@ -84,6 +85,9 @@ pub fn check(
     let config = match config {
         Some((origin, text)) => {
             let normalised = config::parse(&text, origin, run_once).context(what)?;
+            limits::check_mounts(&normalised)
+                .context(|| format!("invalid configuration in {origin}"))
+                .context(what)?;
             Some((text, normalised))
         }
         None => None,
@@ -162,18 +166,19 @@ fn readiness(config: Option<&Normalised>) -> Notify {
 /// host is left out.
 fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
     let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
+    let brought: HashSet<&Path> = layout.files().iter().map(|file| file.path.as_path()).collect();
     let is_wanted = |source: &PathBuf| {
         let there = root.join(&TreePath::new(source));
-        let is_brought = layout.files().iter().any(|file| file.path.as_path() == source);
-        !is_brought && (!there.exists() || is_volatile(source) && there.is_dir())
+        !brought.contains(source.as_path()) && (!there.exists() || is_volatile(source) && there.is_dir())
     };
     let mounts = config.mounts().filter(|mount| mount.has_bind_type());
     let sources = mounts.filter_map(|mount| mount.bind_source()).map(|source| source.components().collect());
     let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
-    let mut lines = String::new();
+    let (mut lines, mut place) = (String::new(), TmpfilesPlace::default());
+    place.push("d ");
     for source in missing {
         // A path that cannot be written in tmpfiles cannot be created; the start of the container will report that.
-        if let Ok(path) = escape::tmpfiles_value("d ", &source.to_string_lossy()) {
+        if let Ok(path) = place.value(&source.to_string_lossy()) {
             lines.push_str(&format!("d {path} :0700 :{uid} :{gid} - -\n"));
         }
     }

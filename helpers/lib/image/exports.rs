@@ -10,6 +10,7 @@ use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::layout::{Layout, Substitution};
+use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
 use crate::image::template;
 use crate::image::tree::Tree;
@@ -97,8 +98,13 @@ impl Exports {
     /// Reads the exports of an image; a file that cannot be used is an error.
     pub fn read(tree: &dyn Tree, image: &Image) -> Result<Exports> {
         let texts = ExportedTexts::read(|path| {
-            let text = tree.read(path)?.map(String::from_utf8).transpose();
-            text.map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
+            let content = tree.read(path)?;
+            limits::check_size(content.as_ref().map_or(0, Vec::len), limits::TEXT)
+                .context(|| format!("cannot read {path} of {}", image.name))?;
+            content
+                .map(String::from_utf8)
+                .transpose()
+                .map_err(|_| Error::new(format!("cannot read {path} of {}: it is not UTF-8", image.name)))
         })?;
         let manifest = texts.manifest.as_deref().map(manifest::parse).transpose();
         let manifest = manifest

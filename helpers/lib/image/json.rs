@@ -1,5 +1,7 @@
 //! Values in JSON text that is being rendered, and the scanner that knows where strings are in it.
 
+use crate::steps;
+
 /// What a byte of JSON text belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
@@ -46,19 +48,29 @@ impl Scanner {
     }
 }
 
-/// Escapes a value that follows the text `before`. Inside a string, any value is allowed; elsewhere it is inserted
-/// verbatim, if it can neither close nor name anything.
-pub fn value(before: &str, value: &str) -> Result<String, &'static str> {
-    let mut scanner = Scanner::default();
-    for byte in before.bytes() {
-        scanner.step(byte);
+/// The place in JSON text that the text so far leads to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonPlace(Scanner);
+
+impl JsonPlace {
+    /// Goes on to the end of more text.
+    pub fn push(&mut self, text: &str) {
+        steps::count(text.len());
+        for byte in text.bytes() {
+            self.0.step(byte);
+        }
     }
-    if scanner.is_inside() {
-        let quoted = serde_json::Value::from(value).to_string();
-        return Ok(quoted[1..quoted.len() - 1].to_owned());
+
+    /// Escapes a value for this place. Inside a string, any value is allowed; elsewhere it is inserted verbatim, if it
+    /// can neither close nor name anything.
+    pub fn value(self, value: &str) -> Result<String, &'static str> {
+        if self.0.is_inside() {
+            let quoted = serde_json::Value::from(value).to_string();
+            return Ok(quoted[1..quoted.len() - 1].to_owned());
+        }
+        check_splice(value)?;
+        Ok(value.to_owned())
     }
-    check_splice(value)?;
-    Ok(value.to_owned())
 }
 
 /// Outside of strings, a value may add elements (`,{…}`), but may neither close what it is in, nor add a key to it.
@@ -87,6 +99,12 @@ fn check_splice(value: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn value(before: &str, value: &str) -> Result<String, &'static str> {
+        let mut place = JsonPlace::default();
+        place.push(before);
+        place.value(value)
+    }
 
     #[test]
     fn strings_are_escaped_and_splices_are_closed() {

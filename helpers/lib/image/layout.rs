@@ -3,16 +3,18 @@
 //! The manifest may rename files and directories, and name files that are templates. Directories that the host has keep
 //! their mode and owner; those that are created get the image's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
+use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
 use crate::image::secrets;
 use crate::image::template::{self, Format, Problem};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 use crate::paths::TreePath;
+use crate::steps;
 
 /// Directory of the image that contains them.
 pub const HOSTFS: &str = "exports/hostfs";
@@ -66,8 +68,11 @@ impl Layout {
             manifest.rename_files.values().flat_map(|text| template::variables(text)).collect();
         let mut used = readable.clone();
         let mut files = place(&entries, &renames).context(what)?;
+        let templates: HashSet<PathBuf> =
+            manifest.installed_files_template.iter().map(|p| normal(p)).collect();
+        let mut size = 0;
         for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
-            if manifest.installed_files_template.iter().any(|path| normal(path) == file.path.as_path()) {
+            if templates.contains(file.path.as_path()) {
                 let template = read_template(tree, file)?;
                 let variables = template::variables(&template.text);
                 if secrets::is_readable(file.mode) {
@@ -75,7 +80,11 @@ impl Layout {
                     problems.extend(secrets::uses(&template.name, &template.text, substitution.secrets));
                 }
                 used.extend(variables);
-                file.content = Some(template.render(substitution.values, problems));
+                let content = template.render(substitution.values, problems);
+                size += content.len();
+                limits::check_size(size, limits::HOST_TEMPLATES)
+                    .context(|| "cannot replace variables in all of installedFilesTemplate".into())?;
+                file.content = Some(content);
             }
         }
         let shown = |path: &PathBuf| path.to_string_lossy().into_owned();
@@ -122,12 +131,13 @@ fn renames(
     substitution: &Substitution,
     problems: &mut Vec<Problem>,
 ) -> Result<BTreeMap<PathBuf, PathBuf>> {
-    let mut renames = BTreeMap::new();
+    let (mut renames, mut places) = (BTreeMap::new(), None);
     for (from, to) in &manifest.rename_files {
         let mut rendered = template::render(manifest::FILE, to, Format::Text, substitution.values, None);
         rendered.problems.extend(secrets::uses(manifest::FILE, to, substitution.secrets));
         if !rendered.problems.is_empty() {
-            problems.extend(rendered.problems.into_iter().map(|problem| manifest.locate(to, problem)));
+            let places = places.get_or_insert_with(|| manifest.places());
+            problems.extend(rendered.problems.into_iter().map(|problem| places.locate(from, problem)));
             continue;
         }
         let target = rendered.text;
@@ -139,6 +149,7 @@ fn renames(
                 manifest::FILE
             )));
         }
+        limits::check_path(absolute)?;
         if renames.insert(normal(from), absolute.components().collect()).is_some() {
             return Err(Error::new(format!("{} renames {from} twice", manifest::FILE)));
         }
@@ -151,19 +162,20 @@ fn renames(
 fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<Vec<HostFile>> {
     let mut placed: BTreeMap<PathBuf, HostFile> = BTreeMap::new();
     let mut directories: BTreeMap<PathBuf, &TreeEntry> = BTreeMap::new();
-    for entry in entries {
+    for (index, entry) in steps::counted(entries.iter().enumerate()) {
         let shown = entry.path.to_string_lossy().into_owned();
         if entry.path.to_str().is_none_or(|path| path.chars().any(char::is_control)) {
             return Err(Error::new(format!("the name {shown:?} is not printable text")));
         }
         let target = renamed(&Path::new("/").join(&entry.path), renames);
+        limits::check_path(&target)?;
         match &entry.kind {
             FileKind::Special => {
                 return Err(Error::new(format!("/{shown} is not a file, directory or symlink")));
             }
             FileKind::Directory => {
-                let is_empty =
-                    !entries.iter().any(|e| e.path != entry.path && e.path.starts_with(&entry.path));
+                // What is in it follows it.
+                let is_empty = !entries.get(index + 1).is_some_and(|next| next.path.starts_with(&entry.path));
                 if is_empty {
                     placed.insert(target.clone(), host_file(&target, Some(entry)));
                 }
@@ -176,13 +188,7 @@ fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<
             }
         }
     }
-    let needed: BTreeSet<PathBuf> = placed
-        .keys()
-        .flat_map(|path| {
-            path.ancestors().skip(1).filter(|path| *path != Path::new("/")).map(Path::to_path_buf)
-        })
-        .collect();
-    for path in needed {
+    for path in above(placed.keys()) {
         let directory = host_file(&path, directories.get(&path).copied());
         let there = placed.entry(path.clone()).or_insert(directory);
         if there.kind != FileKind::Directory {
@@ -190,6 +196,21 @@ fn place(entries: &[TreeEntry], renames: &BTreeMap<PathBuf, PathBuf>) -> Result<
         }
     }
     Ok(placed.into_values().collect())
+}
+
+/// Returns the directories that files are in, and those that these are in.
+fn above<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for path in paths {
+        // Above one that was found, all were.
+        for directory in path.ancestors().skip(1).filter(|path| *path != Path::new("/")) {
+            if !found.insert(directory.to_path_buf()) {
+                break;
+            }
+            steps::count(1);
+        }
+    }
+    found
 }
 
 /// Returns `entry` at its place; without one, a directory with the usual mode.
@@ -239,6 +260,8 @@ fn read_template(tree: &dyn Tree, file: &HostFile) -> Result<FileTemplate> {
     let source = file.source().expect("a regular file is one of the image's");
     let name = source.to_string_lossy().into_owned();
     let content = tree.read(&name)?.ok_or_else(|| Error::new(format!("cannot read {name}: it is gone")))?;
+    limits::check_size(content.len(), limits::HOST_TEMPLATE)
+        .context(|| format!("cannot replace variables in {name}"))?;
     let text = String::from_utf8(content)
         .map_err(|_| Error::new(format!("cannot replace variables in {name}: it is not UTF-8")))?;
     Ok(FileTemplate { name, text })
@@ -318,5 +341,26 @@ mod tests {
     fn refuses_what_is_not_a_file() {
         assert!(paths(&[entry("pipe", FileKind::Special)], &[]).is_err());
         assert!(paths(&[entry("a\nb", FileKind::Regular)], &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_far_away_is_refused() {
+        let deep: PathBuf = (0..limits::DEPTH + 2).map(|_| "d").collect();
+        assert!(paths(&[entry(deep.to_str().unwrap(), FileKind::Regular)], &[]).is_err());
+        assert!(
+            paths(&[entry("a", FileKind::Regular)], &[("/a", &format!("/{}", "x".repeat(1025)))]).is_err()
+        );
+    }
+
+    #[test]
+    fn each_file_is_looked_at_once() {
+        for name in ["many files", "many directories"] {
+            steps::assert_linear(name, |size| {
+                let kind = if name == "many files" { FileKind::Regular } else { FileKind::Directory };
+                let mut entries = vec![entry("etc", FileKind::Directory)];
+                entries.extend((0..size).map(|n| entry(&format!("etc/{n:05}"), kind.clone())));
+                assert_eq!(paths(&entries, &[("/etc", "/opt/x")]).unwrap().len(), size + 2);
+            });
+        }
     }
 }

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::container::info::{self, Values};
 use crate::error::{Context, Result};
-use crate::image::template::{self, Problem};
+use crate::image::limits;
+use crate::image::positions::{JsonIndex, Positions};
+use crate::image::template::Problem;
 use crate::image::tree::Tree;
 
 /// Path of the manifest in the image.
@@ -57,16 +59,23 @@ impl Default for Manifest {
 }
 
 impl Manifest {
-    /// Returns a problem that was found in `string`, one of the manifest's, with its place in the file.
-    pub fn locate(&self, string: &str, problem: Problem) -> Problem {
-        let quoted = Value::from(string).to_string();
-        match self.text.find(&quoted) {
-            Some(at) => {
-                let (line, column) = template::position(&self.text, at);
-                Problem { line, column: column + problem.column, ..problem }
-            }
-            None => problem,
-        }
+    /// Where the strings of the manifest are in the file.
+    pub fn places(&self) -> ManifestPlaces<'_> {
+        ManifestPlaces { index: JsonIndex::new(&self.text), positions: Positions::new(&self.text) }
+    }
+}
+
+/// Places in the file of a manifest.
+pub struct ManifestPlaces<'a> {
+    index: JsonIndex,
+    positions: Positions<'a>,
+}
+
+impl ManifestPlaces<'_> {
+    /// Returns a problem that was found in the new name of `from`, with its place in the file.
+    pub fn locate(&self, from: &str, problem: Problem) -> Problem {
+        let (line, column) = self.positions.find(self.index.find(["renameFiles", from]));
+        Problem { line, column: column + problem.column, ..problem }
     }
 }
 
@@ -114,15 +123,15 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
 /// Reads the manifest of an image; one that has none has an empty one.
 pub fn read(tree: &dyn Tree) -> Result<Manifest> {
     let what = || format!("cannot read {FILE}");
-    match tree.read(FILE)? {
-        Some(content) => parse(&String::from_utf8(content).context(what)?).context(what),
-        None => Ok(Manifest::default()),
-    }
+    let Some(content) = tree.read(FILE)? else { return Ok(Manifest::default()) };
+    limits::check_size(content.len(), limits::TEXT).context(what)?;
+    parse(&String::from_utf8(content).context(what)?).context(what)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::template;
 
     #[test]
     fn reads_what_images_write() {
@@ -141,7 +150,7 @@ mod tests {
     fn problems_have_their_place() {
         let manifest = parse("{\n  \"renameFiles\": {\"/a\": \"/b/$C\"}\n}").unwrap();
         let mut rendered = template::render(FILE, "/b/$C", template::Format::Text, &BTreeMap::new(), None);
-        let found = manifest.locate("/b/$C", rendered.problems.remove(0));
+        let found = manifest.places().locate("/a", rendered.problems.remove(0));
         assert_eq!(found.to_string(), "exports/manifest.json:2:29: no value for C");
     }
 

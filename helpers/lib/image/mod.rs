@@ -12,7 +12,7 @@
 //! 4. [`check`] parses the texts, and makes up for what the image left out: `Checked`. [`generated_config`] makes a
 //!    configuration.
 //!
-//! An image is described by [`Image`].
+//! What an image may decide the size of has its bounds in [`limits`]. An image is described by [`Image`].
 
 pub mod check;
 pub mod exports;
@@ -20,8 +20,10 @@ pub mod generated_config;
 pub mod installation;
 pub mod json;
 pub mod layout;
+pub mod limits;
 pub mod manifest;
 mod metadata;
+pub mod positions;
 pub mod render;
 pub mod secrets;
 pub mod template;

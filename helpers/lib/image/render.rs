@@ -14,6 +14,9 @@ use crate::image::template::{self, Format, PlaceholderFault, Problem, RenderedTe
 use crate::image::tree::Tree;
 use crate::image::variables;
 
+/// How many problems an error names.
+const SHOWN: usize = 20;
+
 /// What the templates of an image become.
 pub struct Rendered {
     /// The unit; `None` if the image is not a service.
@@ -93,7 +96,10 @@ impl Rendered {
         if problems.is_empty() {
             return Ok(());
         }
-        let list = problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("; ");
+        let shown = problems.iter().take(SHOWN).map(|problem| problem.to_string());
+        let more = problems.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("and {more} more problems"));
+        let list = shown.chain(more).collect::<Vec<_>>().join("; ");
         let is_missing = problems.iter().any(|problem| matches!(problem.fault, PlaceholderFault::NoValue(_)));
         let remedy = if is_missing { "; give each missing value with --set NAME=VALUE" } else { "" };
         Err(Error::new(format!("cannot render {image}: {list}{remedy}")))

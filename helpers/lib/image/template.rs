@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::container::info::Values;
-use crate::image::json;
-use crate::unit::escape;
+use crate::image::json::JsonPlace;
+use crate::image::limits;
+use crate::image::positions::Positions;
+use crate::unit::escape::{TmpfilesPlace, UnitPlace};
 
 /// The format of a file, which decides how values are escaped in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub enum PlaceholderFault {
     Secret(String),
     /// The dollar sign does not begin a placeholder.
     Invalid,
+    /// Here, the text gets larger than [`limits::RENDERED`], and ends.
+    TooLarge,
 }
 
 impl fmt::Display for PlaceholderFault {
@@ -60,6 +64,13 @@ impl fmt::Display for PlaceholderFault {
                 f,
                 "{name} is a secret, and every user of the host could read it here; use it in config.json.template, or in a host file of mode 0600"
             ),
+            PlaceholderFault::TooLarge => {
+                let limit = limits::RENDERED >> 10;
+                write!(
+                    f,
+                    "with its variables replaced, the text is larger than {limit} KiB, the most that is allowed"
+                )
+            }
             PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
         }
     }
@@ -103,7 +114,8 @@ struct Part {
 impl RenderedText {
     /// Returns the byte of the template that a byte of the result comes from: for a value, that of its placeholder.
     pub fn origin(&self, at: usize) -> usize {
-        match self.parts.iter().rev().find(|part| part.result <= at) {
+        let following = self.parts.partition_point(|part| part.result <= at);
+        match self.parts[..following].last() {
             Some(part) if part.is_literal => part.template + (at - part.result),
             Some(part) => part.template,
             None => 0,
@@ -126,30 +138,49 @@ pub fn render(
     stand_in: Option<&str>,
 ) -> RenderedText {
     let mut out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], parts: vec![] };
+    let (mut target, mut positions, mut spent) = (Target::new(format), None, 0);
     for piece in pieces(text) {
         let (at, fault) = match piece {
-            Piece::Literal { text, at } => {
+            Piece::Literal { text, at } if out.text.len() + text.len() <= limits::RENDERED => {
+                target.push(text);
                 out.push(text, at, true);
                 continue;
             }
+            Piece::Literal { at, .. } => (at, PlaceholderFault::TooLarge),
             Piece::Invalid { at } => (at, PlaceholderFault::Invalid),
             Piece::Variable { name, at } => {
                 let value = values.get(name).map(String::as_str);
-                let escaped = value.or(stand_in).map(|value| escape(format, &out.text, value));
-                if let Some(Ok(escaped)) = &escaped {
-                    out.push(escaped, at, false);
-                }
+                // Values that cannot be used take their time, too.
+                spent += value.or(stand_in).map_or(0, str::len);
+                let is_end = spent > limits::RENDERED;
+                let escaped = value.or(stand_in).filter(|_| !is_end).map(|value| target.escape(value));
                 match (value, escaped) {
+                    _ if is_end => (at, PlaceholderFault::TooLarge),
+                    (_, Some(Ok(escaped))) if out.text.len() + escaped.len() > limits::RENDERED => {
+                        (at, PlaceholderFault::TooLarge)
+                    }
+                    (value, Some(Ok(escaped))) => {
+                        target.push(&escaped);
+                        out.push(&escaped, at, false);
+                        match value {
+                            Some(_) => continue,
+                            None => (at, PlaceholderFault::NoValue(name.to_owned())),
+                        }
+                    }
                     (None, _) => (at, PlaceholderFault::NoValue(name.to_owned())),
                     (Some(_), Some(Err(why))) => {
                         (at, PlaceholderFault::Unescapable { name: name.to_owned(), why })
                     }
-                    (Some(_), _) => continue,
+                    (Some(_), None) => continue,
                 }
             }
         };
-        let (line, column) = position(text, at);
+        let is_end = fault == PlaceholderFault::TooLarge;
+        let (line, column) = positions.get_or_insert_with(|| Positions::new(text)).find(at);
         out.problems.push(Problem { file: file.to_owned(), line, column, fault });
+        if is_end {
+            break;
+        }
     }
     out
 }
@@ -200,23 +231,43 @@ fn identifier(text: &str) -> Option<usize> {
     Some(text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count())
 }
 
-/// Returns line and column, from 1, of a byte.
-pub fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..at];
-    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+/// The text that is rendered, as far as it decides how the next value is escaped.
+enum Target {
+    Text,
+    Json(JsonPlace),
+    Unit(UnitPlace),
+    Tmpfiles(TmpfilesPlace),
 }
 
-/// Escapes `value` for the place after `before`, the text that is rendered already.
-fn escape(format: Format, before: &str, value: &str) -> Result<String, &'static str> {
-    if value.contains('\0') {
-        return Err("it contains a NUL character");
+impl Target {
+    fn new(format: Format) -> Target {
+        match format {
+            Format::Text => Target::Text,
+            Format::Json => Target::Json(JsonPlace::default()),
+            Format::Unit => Target::Unit(UnitPlace::default()),
+            Format::Tmpfiles => Target::Tmpfiles(TmpfilesPlace::default()),
+        }
     }
-    match format {
-        Format::Text => Ok(value.to_owned()),
-        Format::Json => json::value(before, value),
-        Format::Unit => escape::unit_value(before, value),
-        Format::Tmpfiles => escape::tmpfiles_value(before, value),
+
+    fn push(&mut self, text: &str) {
+        match self {
+            Target::Text => {}
+            Target::Json(place) => place.push(text),
+            Target::Unit(place) => place.push(text),
+            Target::Tmpfiles(place) => place.push(text),
+        }
+    }
+
+    fn escape(&self, value: &str) -> Result<String, &'static str> {
+        if value.contains('\0') {
+            return Err("it contains a NUL character");
+        }
+        match self {
+            Target::Text => Ok(value.to_owned()),
+            Target::Json(place) => place.value(value),
+            Target::Unit(place) => place.value(value),
+            Target::Tmpfiles(place) => place.value(value),
+        }
     }
 }
 
@@ -324,5 +375,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_byte_is_looked_at_once() {
+        for format in [Format::Json, Format::Unit, Format::Tmpfiles, Format::Text] {
+            for (line, variable) in [("", "$NONE"), ("A=", "$NAME"), ("A=\\\n", "$NAME\\\n"), ("\"", "$1")] {
+                crate::steps::assert_linear(&format!("{format:?} {variable}"), |size| {
+                    let text = format!("{line}{}", variable.repeat(size));
+                    let rendered = render("t", &text, format, &values(), Some("x"));
+                    let at = rendered.text.len();
+                    crate::steps::count(size);
+                    assert!(rendered.origin(at) <= text.len());
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_has_an_end() {
+        let values = Values::from([("A".into(), "x".repeat(1000))]);
+        let rendered = render("t", &"$A".repeat(limits::TEXT / 2), Format::Text, &values, None);
+        assert!(rendered.text.len() <= limits::RENDERED);
+        let problem = rendered.problems.last().unwrap().to_string();
+        assert!(problem.ends_with("the text is larger than 1024 KiB, the most that is allowed"), "{problem}");
+        // Nor is a value tried for ever that cannot be used.
+        let values = Values::from([("A".into(), "x".repeat(100_000) + "\n")]);
+        let rendered = render("t", &"$A".repeat(limits::TEXT / 2), Format::Unit, &values, None);
+        assert_eq!(rendered.problems.len(), 11);
     }
 }

@@ -1,18 +1,27 @@
 //! The files of an image, which may be in the store, in a directory (`--rootfs=`), or in the form of sources.
+//!
+//! A walk finds no more than [`crate::image::limits`] allow.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::image::limits::{self, WalkBudget};
 
 /// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
     /// Returns the content of a regular file, or `None` if there is no file; symlinks are not followed.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Returns the digest of the content of a regular file, however large it is, or `None` if there is no file.
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        Ok(self.read(path)?.map(|content| Digest::of(&content)))
+    }
 
     /// Lists everything below a directory, sorted by path; nothing where there is no such directory.
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>>;
@@ -24,6 +33,10 @@ pub trait Tree {
 impl<T: Tree + ?Sized> Tree for &T {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         (**self).read(path)
+    }
+
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        (**self).digest(path)
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
@@ -66,6 +79,12 @@ impl Tree for Directory {
         read(&self.0.join(path))
     }
 
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        let what = || format!("cannot read {}", self.0.join(path).display());
+        let Some(file) = open(&self.0.join(path)).context(what)? else { return Ok(None) };
+        Digest::of_reader(file).context(what).map(Some)
+    }
+
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         walk(&self.0.join(path))
     }
@@ -75,38 +94,25 @@ impl Tree for Directory {
     }
 }
 
-/// A directory with the sources of an image: what will be `/exports`, and no other files.
-pub struct ExportsDirectory(pub PathBuf);
-
-impl ExportsDirectory {
-    fn locate(&self, path: &str) -> Option<PathBuf> {
-        path.strip_prefix("exports/").map(|below| self.0.join(below))
-    }
-}
-
-impl Tree for ExportsDirectory {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        self.locate(path).map_or(Ok(None), |path| read(&path))
-    }
-
-    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
-        self.locate(path).map_or(Ok(Vec::new()), |path| walk(&path))
-    }
-
-    fn checkout(&self, destination: &Path) -> Result<()> {
-        let why = "these are the sources of an image, not an image";
-        Err(Error::new(why)).context(|| format!("cannot create {}", destination.display()))
+/// Opens a regular file; `None` if there is none.
+fn open(path: &Path) -> Result<Option<File>> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(metadata) if metadata.is_file() => {
+            File::open(path).map(Some).context(|| "it cannot be opened".into())
+        }
+        Ok(_) => Err(Error::new("it is not a regular file")),
+        Err(e) => Err(e).context(|| "its type is unknown".into()),
     }
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     let what = || format!("cannot read {}", path.display());
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Ok(metadata) if metadata.is_file() => fs::read(path).map(Some).context(what),
-        Ok(_) => Err(Error::new("it is not a regular file")).context(what),
-        Err(e) => Err(e).context(what),
-    }
+    let Some(file) = open(path).context(what)? else { return Ok(None) };
+    let mut content = Vec::new();
+    let length = file.take(limits::READ as u64 + 1).read_to_end(&mut content).context(what)?;
+    limits::check_size(length, limits::READ).context(what)?;
+    Ok(Some(content))
 }
 
 fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
@@ -114,7 +120,7 @@ fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
     if !directory.try_exists().context(what)? {
         return Ok(Vec::new());
     }
-    let mut entries = Vec::new();
+    let (mut entries, mut budget) = (Vec::new(), WalkBudget::default());
     for entry in WalkDir::new(directory).min_depth(1) {
         let entry = entry.map_err(|e| Error::new(e.to_string())).context(what)?;
         let metadata = entry.metadata().map_err(|e| Error::new(e.to_string())).context(what)?;
@@ -125,6 +131,7 @@ fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
             _ => FileKind::Special,
         };
         let path = entry.path().strip_prefix(directory).expect("walks below the directory").to_path_buf();
+        budget.take(&path).context(what)?;
         entries.push(TreeEntry {
             path,
             kind,
@@ -148,9 +155,10 @@ mod tests {
         fs::write(dir.path().join("exports/hostfs/etc/b"), "x").unwrap();
         symlink("b", dir.path().join("exports/hostfs/etc/a")).unwrap();
         let image = Directory(dir.path().to_path_buf());
-        let sources = ExportsDirectory(dir.path().join("exports"));
-        for tree in [&image as &dyn Tree, &sources] {
+        let tree = &image as &dyn Tree;
+        {
             assert_eq!(tree.read("exports/hostfs/etc/b").unwrap().as_deref(), Some(b"x".as_slice()));
+            assert_eq!(tree.digest("exports/hostfs/etc/b").unwrap(), Some(Digest::of(b"x")));
             assert_eq!(tree.read("exports/none").unwrap(), None);
             let error = tree.read("exports/hostfs/etc/a").unwrap_err().to_string();
             assert!(error.ends_with("it is not a regular file"), "{error}");
@@ -170,10 +178,8 @@ mod tests {
             );
             assert_eq!(tree.walk("exports/none").unwrap(), []);
         }
-        assert_eq!(sources.read("etc/passwd").unwrap(), None);
         let link = dir.path().join("link");
         image.checkout(&link).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), dir.path());
-        assert!(sources.checkout(&dir.path().join("none")).is_err());
     }
 }

@@ -310,6 +310,7 @@ impl Planner<'_> {
         let parts = Parts { unit: rendered.unit.clone(), config, has_tmpfiles };
         let ours = info.ours().expect("it was just made");
         let registration = register::describe(&site.deployments, &draft.deployment, &info.image, ours, parts);
+        registration.check_size().context(what)?;
         if registration.unit.is_some() {
             units::compose(&registration, &derived::registration(name)).context(what)?;
         }

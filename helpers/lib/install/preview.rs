@@ -1,8 +1,11 @@
 //! What an installation or an update would write and do, as text: `syscontainer-checkout --dry-run`.
 //!
 //! What happens to existing files is decided by the same code as in an installation.
+//!
+//! Lines that begin with `#` say what is done. Whatever an image wrote is below them and indented, or one word of such a
+//! line, so that it cannot be taken for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -22,6 +25,7 @@ use crate::install::site::Site;
 use crate::install::{atomic, register};
 use crate::name::{Deployment, Name};
 use crate::paths::{Root, TreePath};
+use crate::program::text;
 use crate::system::journal;
 use crate::system::systemd::manager::{self, Enablement};
 
@@ -91,18 +95,28 @@ fn removed_deployments(out: &mut String, deployments: &Deployments, outdated: &[
     }
 }
 
-fn heading(out: &mut String, text: &str) {
+fn heading(out: &mut String, line: &str) {
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "# {text}");
+    let _ = writeln!(out, "# {}", text::printable(line));
+}
+
+/// A path of an image, which may look like anything.
+fn shown(path: &TreePath) -> String {
+    text::word(&path.to_string())
 }
 
 fn removed(out: &mut String, path: &TreePath) {
-    heading(out, &format!("{path}: removed"));
+    heading(out, &format!("{}: removed", shown(path)));
+}
+
+fn content(out: &mut String, content: &str) {
+    out.push_str(&text::indented(content.trim_end()));
+    out.push('\n');
 }
 
 fn file(out: &mut String, path: &TreePath, text: &str) {
-    heading(out, &path.to_string());
-    let _ = writeln!(out, "{}\n", text.trim_end());
+    heading(out, &shown(path));
+    content(out, text);
 }
 
 /// The files for the host, by their paths.
@@ -189,11 +203,12 @@ impl Preview<'_> {
         self.note(&mut known, &incoming, &arrivals);
         let paths = incoming.iter().map(|file| &file.path);
         let arrivals: BTreeMap<_, _> = paths.zip(arrivals.iter().map(|(_, arrival)| *arrival)).collect();
-        let left = &self.planned.content.host_files.left;
+        let left: BTreeSet<&TreePath> = self.planned.content.host_files.left.iter().collect();
         for (path, host_file) in &layout {
             match arrivals.get(path) {
                 Some(arrival) => describe(&mut self.out, host_file, *arrival),
                 None if left.contains(path) => {
+                    let path = shown(path);
                     heading(&mut self.out, &format!("{path}: is on this host already, stays as it is"));
                 }
                 // A directory that exists on the host.
@@ -205,6 +220,7 @@ impl Preview<'_> {
             match outgoing.departure {
                 Departure::Removed => removed(&mut self.out, path),
                 Departure::Changed => {
+                    let path = shown(path);
                     heading(&mut self.out, &format!("{path}: was changed on this host, is left behind"));
                 }
                 Departure::Kept => {}
@@ -319,22 +335,42 @@ impl Preview<'_> {
 }
 
 fn describe(out: &mut String, file: &HostFile, arrival: Arrival) {
-    let path = &file.path;
+    let path = shown(&file.path);
     let owner = format!("mode {:04o}, owner {}:{}", file.mode, file.uid, file.gid);
     let what = match &file.kind {
-        FileKind::Symlink(target) => format!("symlink to {}", target.display()),
+        FileKind::Symlink(target) => format!("symlink to {}", text::word(&target.to_string_lossy())),
         FileKind::Directory => format!("directory, {owner}"),
         _ => owner.clone(),
     };
     match arrival {
         Arrival::Created | Arrival::Replaced => {
             heading(out, &format!("{path}: {what}"));
-            if let Some(content) = &file.content {
-                let _ = writeln!(out, "{}\n", content.trim_end());
+            if let Some(text) = &file.content {
+                content(out, text);
             }
         }
         Arrival::Adjusted => heading(out, &format!("{path}: {owner}; stays as it is otherwise")),
         Arrival::Kept => heading(out, &format!("{path}: stays as it is")),
         Arrival::Changed => heading(out, &format!("{path}: was changed on this host, stays as it is")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_writes_no_line_of_ours() {
+        let mut out = String::new();
+        let nasty = "# /etc/shadow: removed\n\u{1b}[2J\r# /etc/x: stays as it is\u{2028}# y\n\n\u{202e}";
+        file(&mut out, &TreePath::new(format!("/a b: removed\n{nasty}")), nasty);
+        removed(&mut out, &TreePath::new("/a: stays as it is"));
+        let own: Vec<&str> = out.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(own.len(), 2, "{out}");
+        assert!(own[0].starts_with("# /a\\x20b:\\x20removed\\n#\\x20/etc/shadow"), "{out}");
+        assert_eq!(own[1], "# /a:\\x20stays\\x20as\\x20it\\x20is: removed");
+        assert!(out.contains(
+            "\n    # /etc/shadow: removed\n    \\x1b[2J\\r# /etc/x: stays as it is\\u2028# y\n\n    \\u202e\n"
+        ));
     }
 }

@@ -120,6 +120,7 @@ pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
     let (root, deployments, name) = (site.root(), &site.deployments, deployment.name());
     let files = Files::of(root, name);
     let registration = derive(deployments, deployment)?;
+    registration.check_size().context(|| format!("cannot register {deployment}"))?;
     if registration.unit.is_some() {
         // A unit that the generator could not convert must not be registered.
         units::compose(&registration, &derived::registration(name))

@@ -1,9 +1,9 @@
 //! The pipeline of an installation, with all rules applied to its results.
 
-use super::finding::LintReport;
+use super::finding::{LintReport, Place};
 use super::inspection::{ImaginaryHost, Inspection, NO_VALUE};
 use super::target::Target;
-use super::{config, config_rules, dockerfile, git, limits, manifest, mounts, texts, unit, variables};
+use super::{config, config_rules, dockerfile, git, limits, manifest, mounts, rules, texts, unit, variables};
 use crate::error::Result;
 use crate::image::exports::{self, Exports};
 use crate::image::render;
@@ -14,6 +14,9 @@ pub fn check(target: &Target) -> Result<LintReport> {
     let mut report = LintReport::default();
     let texts = texts::read(target, &mut report)?;
     if let Some(source) = target.sources() {
+        for (file, error) in source.problems() {
+            report.add(&rules::UNREADABLE, Place::file(file), error.to_string());
+        }
         dockerfile::check(target, source, &mut report);
         git::check(source, &mut report);
     }

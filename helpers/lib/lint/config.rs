@@ -8,8 +8,9 @@ use super::{json, rules};
 use crate::container::info::Values;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE};
 use crate::image::generated_config;
+use crate::image::positions::{JsonIndex, Positions};
 use crate::image::render;
-use crate::image::template::{self, RenderedText};
+use crate::image::template::RenderedText;
 use crate::oci::config::{self, Normalised};
 
 /// A configuration that is JSON.
@@ -27,16 +28,22 @@ pub struct LintedConfig<'a> {
 struct ConfigText<'a> {
     /// What was parsed.
     parsed: &'a str,
+    /// Where its values are; nowhere if it is not JSON.
+    index: JsonIndex,
     /// The file that contains it, or that it is rendered from.
-    file: &'a str,
+    file: Positions<'a>,
     /// How the file became the text; `None` if it is the text.
     rendered: Option<&'a RenderedText>,
 }
 
-impl ConfigText<'_> {
+impl<'a> ConfigText<'a> {
+    fn new(parsed: &'a str, file: &'a str, rendered: Option<&'a RenderedText>) -> ConfigText<'a> {
+        ConfigText { parsed, index: JsonIndex::default(), file: Positions::new(file), rendered }
+    }
+
     fn place(&self, file: &str, at: usize) -> Place {
-        let at = self.rendered.map_or(at, |rendered| rendered.origin(at)).min(self.file.len());
-        let (line, column) = template::position(self.file, at);
+        let at = self.rendered.map_or(at, |rendered| rendered.origin(at));
+        let (line, column) = self.file.find(at);
         Place::at(file, line, column)
     }
 }
@@ -49,7 +56,7 @@ impl<'a> LintedConfig<'a> {
     /// The place of the value at `pointer`, or of the innermost value around it.
     pub fn place(&self, pointer: &str) -> Place {
         match &self.text {
-            Some(text) => text.place(&self.file, json::offset(text.parsed, pointer)),
+            Some(text) => text.place(&self.file, text.index.offset(pointer)),
             None => Place::file(&self.file),
         }
     }
@@ -72,7 +79,7 @@ pub fn load<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<
         let file = inspection.target.shown(CONFIG);
         let message = "the file is taken as it is, without variables; rename it to config.json.template";
         report.add(&rules::CONFIG_NOT_TEMPLATE, Place::file(&file), message);
-        return parse(file, ConfigText { parsed: text, file: text, rendered: None }, report);
+        return parse(file, ConfigText::new(text, text, None), report);
     }
     match &texts.config_template {
         Some(template) => from_template(inspection, template, report),
@@ -80,9 +87,12 @@ pub fn load<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<
     }
 }
 
-fn parse<'a>(file: String, text: ConfigText<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
+fn parse<'a>(file: String, mut text: ConfigText<'a>, report: &mut LintReport) -> Option<LintedConfig<'a>> {
     match config::Config::parse(text.parsed) {
-        Ok(written) => Some(LintedConfig::new(written, file, Some(text))),
+        Ok(written) => {
+            text.index = JsonIndex::new(text.parsed);
+            Some(LintedConfig::new(written, file, Some(text)))
+        }
         Err(error) => {
             let place = text.place(&file, json::error_offset(text.parsed, &error));
             report.add(&rules::CONFIG_SYNTAX, place, format!("{}, after substitution", json::reason(&error)));
@@ -100,7 +110,7 @@ fn from_template<'a>(
     let file = inspection.target.shown(CONFIG_TEMPLATE);
     let rendered = inspection.rendered.config.as_ref().filter(|rendered| !is_broken(rendered))?;
     if rendered.problems.is_empty() || config::Config::parse(&rendered.text).is_ok() {
-        let text = ConfigText { parsed: &rendered.text, file: template, rendered: Some(rendered) };
+        let text = ConfigText::new(&rendered.text, template, Some(rendered));
         return parse(file, text, report);
     }
     let texts = ["", "0"].into_iter().filter_map(|other| render(inspection, inspection.values, other));

@@ -9,6 +9,7 @@ use super::config::{LintedConfig, with_values};
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
+use crate::image::limits;
 use crate::oci::capabilities;
 use crate::oci::config::{self, InvalidConfig};
 use crate::oci::normalise::is_released;
@@ -51,6 +52,9 @@ fn types(config: &LintedConfig, report: &mut LintReport) {
         if let Some(capabilities) = value.pointer_mut(pointer) {
             drop_unknown(capabilities);
         }
+    }
+    if let Err(error) = limits::check_mounts(&config.normalised) {
+        report.add(&rules::TOO_LARGE, config.place("/mounts"), error.to_string());
     }
     let Err(invalid) = config::Config::new(value).check(false) else { return };
     let place = match &invalid {

@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 use super::finding::{LintReport, Place};
 use super::rules;
 use super::target::{Dockerfile, Sources, Target};
+use crate::steps;
 
 /// One instruction, with continued lines joined.
 struct Instruction {
@@ -27,7 +28,7 @@ struct CopyInstruction {
 /// Applies the rules for Dockerfiles.
 pub fn check(target: &Target, source: &Sources, report: &mut LintReport) {
     let Some(file) = source.dockerfile() else {
-        let directory = source.directory().display().to_string();
+        let directory = source.path().display().to_string();
         let message = "there is neither a Dockerfile nor a Containerfile";
         report.add(&rules::NO_DOCKERFILE, Place::file(directory), message);
         return;
@@ -90,7 +91,7 @@ fn copied(
     report: &mut LintReport,
 ) {
     let shown = || target.shown(&format!("exports/{}", name.strip_prefix("exports/").unwrap_or(name)));
-    let is_directory = source.directory().join(name).is_dir();
+    let is_directory = source.is_directory(name);
     let mut is_copied = copies.iter().any(|copy| is_typo(&copy.destination) && copy.takes(name));
     for copy in copies.iter().filter(|copy| copy.reaches(name)) {
         is_copied = true;
@@ -147,20 +148,29 @@ fn covers(source: &str, name: &str) -> bool {
     patterns.iter().zip(&parts).all(|(pattern, part)| matches(pattern, part))
 }
 
-/// Matches a shell pattern with `*` and `?`.
+/// Matches a shell pattern with `*` and `?`. Only the last `*` is tried at further places: what is before it matches
+/// already, and fits nowhere better.
 fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.chars().next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = pattern.trim_start_matches('*');
-            let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            ends.any(|at| matches(rest, &text[at..]))
-        }
-        Some(c) => {
-            let is_same = text.chars().next().filter(|first| c == '?' || c == *first);
-            is_same.is_some_and(|first| matches(&pattern[c.len_utf8()..], &text[first.len_utf8()..]))
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        steps::count(1);
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match &mut star {
+                Some((at, taken)) => {
+                    *taken += 1;
+                    (p, t) = (*at + 1, *taken);
+                }
+                None => return false,
+            },
         }
     }
+    pattern[p..].iter().all(|c| *c == '*')
 }
 
 fn copy(instruction: &Instruction) -> Option<CopyInstruction> {
@@ -256,6 +266,28 @@ mod tests {
         ] {
             assert!(!reaches(dockerfile, name), "{dockerfile}");
         }
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, expected) in [
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-c-", false),
+            ("*", "", true),
+            ("**?", "", false),
+            ("?ä*", "xä", true),
+            ("", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern}");
+        }
+        steps::assert_linear("many stars", |size| {
+            for _ in 0..size {
+                assert!(!matches(&("*?".repeat(40) + "z"), "manifest.json"));
+            }
+            // Of the length of the pattern.
+            assert!(!matches(&("*?".repeat(size) + "z"), &"a".repeat(40)));
+        });
     }
 
     #[test]

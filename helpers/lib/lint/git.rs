@@ -1,59 +1,146 @@
 //! Whether git has the same sources that the image will contain.
+//!
+//! git is not run: the configuration of a repository may name programs, and it comes with the sources. What git knows of
+//! them is in the index.
 
-use std::io::ErrorKind;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use sha1::{Digest, Sha1};
 
 use super::finding::{LintReport, Place};
+use super::git_index::{IndexEntry, read};
 use super::rules;
 use super::target::Sources;
-use crate::system::command;
+use crate::error::{Error, Result};
+use crate::system::beneath::{Beneath, LastLink};
 
-/// Applies the rules for git. If git fails, a note says so.
+/// Maximum size of an index in bytes.
+const INDEX_MAX: usize = 64 << 20;
+/// Maximum size in bytes of a file whose content is compared.
+const FILE_MAX: usize = 16 << 20;
+/// How many bytes are compared in all, and how many of them each file counts for at least.
+const BYTES_MAX: usize = 64 << 20;
+const BYTES_PER_FILE: usize = 4096;
+
+/// Applies the rules for git. If it is unknown what git has, a note says so.
 pub fn check(source: &Sources, report: &mut LintReport) {
-    let directory = source.directory();
-    match git(directory, &["rev-parse", "--is-inside-work-tree"]) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            report.notes.push("git is not installed, skipping the rules about it".into());
+    let Some(repository) = Repository::find(source.path()) else {
+        let message = "the directory is not in a git repository";
+        report.add(&rules::NO_GIT, Place::file(source.path().display().to_string()), message);
+        return;
+    };
+    match repository.index() {
+        Ok(index) => changed(source, &repository, &index, report),
+        Err(error) => {
+            report
+                .notes
+                .push(format!("{error}, so it is unknown which files have changes that are not staged"));
         }
-        Err(error) => report.notes.push(format!("cannot run git, skipping the rules about it: {error}")),
-        Ok(output) if output.status.success() => changed(source, report),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            if said.contains("not a git repository") {
-                let message = "the directory is not in a git repository";
-                report.add(&rules::NO_GIT, Place::file(directory.display().to_string()), message);
-            } else {
-                let cause = said.lines().find(|line| !line.is_empty()).unwrap_or("unknown error");
-                report
-                    .notes
-                    .push(format!("git cannot read {}: {cause}, skipping its rules", directory.display()));
+    }
+}
+
+/// A repository that sources are in.
+struct Repository {
+    directory: Beneath,
+    /// Where the sources are in it.
+    below: PathBuf,
+}
+
+impl Repository {
+    /// Looks for a repository, from a directory upwards.
+    fn find(sources: &Path) -> Option<Repository> {
+        let path = sources.canonicalize().ok()?;
+        path.ancestors().find_map(|above| {
+            let directory = Beneath::open(above).ok()?;
+            let found = directory.find(Path::new(".git")).ok()??;
+            let is_one = match found.kind {
+                FileType::Directory => directory.find(Path::new(".git/HEAD")).ok()?.is_some(),
+                // Of a worktree or a submodule.
+                FileType::RegularFile => true,
+                _ => false,
+            };
+            let below = path.strip_prefix(above).ok()?.to_path_buf();
+            is_one.then_some(Repository { directory, below })
+        })
+    }
+
+    fn index(&self) -> Result<Vec<IndexEntry>> {
+        let is_directory = |path: &str| self.directory.directory(Path::new(path)).is_ok_and(|d| d.is_some());
+        if !is_directory(".git") {
+            // It may name any place.
+            return Err(Error::new("the repository's .git is a file, which is not followed"));
+        }
+        match self.directory.read(Path::new(".git/index"), INDEX_MAX, LastLink::NotFollowed)? {
+            Some(content) => read(&content),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether a file differs from what is staged.
+    fn differs(&self, entry: &IndexEntry, budget: &mut usize) -> Result<bool> {
+        let path = Path::new(OsStr::from_bytes(&entry.path));
+        let mut spend = |bytes| match budget.checked_sub(bytes) {
+            Some(left) => {
+                *budget = left;
+                Ok(())
             }
-        }
-    }
-}
-
-fn changed(source: &Sources, report: &mut LintReport) {
-    let directory = source.directory();
-    let dockerfile =
-        source.dockerfile().and_then(|file| Path::new(&file.file).file_name()?.to_str().map(str::to_owned));
-    for name in source.files().into_iter().chain(dockerfile) {
-        let Ok(output) = git(directory, &["status", "--porcelain", "--untracked-files=no", "--", &name])
-        else {
-            continue;
+            None => Err(Error::new("there are too many files, or too large ones")),
         };
-        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-        // The second column says what differs from the index.
-        if lines.lines().any(|line| matches!(line.as_bytes().get(1), Some(b'M' | b'D' | b'T'))) {
-            let shown = directory.join(&name).display().to_string();
-            report.add(&rules::UNSTAGED, Place::file(shown), "the file has changes that are not staged");
+        spend(BYTES_PER_FILE)?;
+        let Some(found) = self.directory.find(path)? else { return Ok(true) };
+        if FileType::from_raw_mode(entry.mode) != found.kind {
+            return Ok(true);
         }
+        let (size, seconds) = (found.stat.st_size as u64, found.stat.st_mtime as u64);
+        if size as u32 != entry.size {
+            return Ok(true);
+        }
+        let nanoseconds = found.stat.st_mtime_nsec as u64;
+        let is_as_staged = seconds as u32 == entry.seconds
+            && (entry.nanoseconds == 0 || nanoseconds as u32 == entry.nanoseconds);
+        if is_as_staged {
+            return Ok(false);
+        }
+        spend(size as usize)?;
+        let content = match found.kind {
+            FileType::RegularFile => {
+                self.directory.read(path, FILE_MAX, LastLink::NotFollowed)?.unwrap_or_default()
+            }
+            FileType::Symlink => {
+                let above = self.directory.directory(path.parent().unwrap_or(Path::new("")))?;
+                let target =
+                    above.map(|above| above.link(path.file_name().unwrap_or_default())).transpose()?;
+                target.unwrap_or_default().as_os_str().as_bytes().to_vec()
+            }
+            _ => return Ok(false),
+        };
+        let name = Sha1::new().chain_update(format!("blob {}\0", content.len())).chain_update(content);
+        Ok(name.finalize().as_slice() != entry.name)
     }
 }
 
-fn git(directory: &Path, arguments: &[&str]) -> std::io::Result<Output> {
-    let mut git = Command::new("git");
-    // The repository is not trusted: its configuration must not name programs to run.
-    git.args(["-c", "core.fsmonitor=false", "--no-optional-locks", "-C"]).arg(directory);
-    command::collect(git.args(arguments).env("LC_ALL", "C"))
+fn changed(source: &Sources, repository: &Repository, index: &[IndexEntry], report: &mut LintReport) {
+    let dockerfile = source.dockerfile().map(|file| Path::new(&file.file).file_name().unwrap_or_default());
+    let names = source.files().into_iter().map(PathBuf::from).chain(dockerfile.map(PathBuf::from));
+    let (mut budget, mut unknown) = (BYTES_MAX, None);
+    for name in names {
+        let path = repository.below.join(&name);
+        let entries =
+            index.iter().filter(|entry| Path::new(OsStr::from_bytes(&entry.path)).starts_with(&path));
+        let mut differs = entries.map(|entry| repository.differs(entry, &mut budget));
+        match differs.find(|differs| !matches!(differs, Ok(false))) {
+            Some(Ok(_)) => {
+                let shown = source.path().join(&name).display().to_string();
+                report.add(&rules::UNSTAGED, Place::file(shown), "the file has changes that are not staged");
+            }
+            Some(Err(error)) => unknown = Some(error),
+            None => {}
+        }
+    }
+    report
+        .notes
+        .extend(unknown.map(|error| format!("not all files are compared with what is staged: {error}")));
 }

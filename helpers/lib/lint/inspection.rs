@@ -86,7 +86,10 @@ pub struct Inspection<'a> {
 /// Returns whether a value is missing in a line of the template, so that its final text is unknown.
 pub fn is_open(rendered: &RenderedText, line: usize) -> bool {
     let is_missing = |fault: &PlaceholderFault| matches!(fault, PlaceholderFault::NoValue(_));
-    rendered.problems.iter().any(|problem| problem.line == line && is_missing(&problem.fault))
+    // They are in the order of their places.
+    let before = rendered.problems.partition_point(|problem| problem.line < line);
+    let there = rendered.problems[before..].iter().take_while(|problem| problem.line == line);
+    there.map(|problem| &problem.fault).any(is_missing)
 }
 
 /// Returns whether anything but missing values is wrong with a template. What follows from that is not worth another

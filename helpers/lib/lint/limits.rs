@@ -1,5 +1,7 @@
 //! Resources that both the unit and the configuration limit.
 
+use std::collections::HashSet;
+
 use super::config::LintedConfig;
 use super::finding::{LintReport, Place};
 use super::rules;
@@ -20,12 +22,13 @@ const OLD_NAMES: [(&str, &str); 6] = [
 /// Looks for settings of the unit that `linux.resources` of the configuration are converted to, too.
 pub fn check(config: &LintedConfig, unit: &Unit, report: &mut LintReport) {
     let of_config = resources::settings(&config.normalised).settings;
+    let of_config: HashSet<&str> = of_config.iter().map(|(setting, _)| setting.as_str()).collect();
     let devices = allows_devices(&config.normalised);
     for (line, key, value) in unit.parsed.lines("Service").filter(|(_, _, value)| !value.is_empty()) {
         let name = OLD_NAMES.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new);
         // Every configuration denies devices that it does not list; the unit may well allow some.
         let counts = if name.starts_with("Device") { devices } else { true };
-        if counts && of_config.iter().any(|(setting, _)| setting == name) {
+        if counts && of_config.contains(name) {
             let message =
                 format!("{key}={value} limits the same resource as linux.resources of the configuration");
             report.add(&rules::DOUBLE_LIMIT, Place::at(&unit.file, line, 1), message);

@@ -7,7 +7,7 @@ use super::target::Target;
 use super::texts::FoundTexts;
 use super::{json, rules};
 use crate::image::manifest::{self, Manifest, ManifestError};
-use crate::image::template;
+use crate::image::positions::{JsonIndex, Positions};
 use crate::image::variables;
 
 const KEYS: [&str; 7] = [
@@ -48,8 +48,9 @@ pub fn check(target: &Target, texts: &FoundTexts, report: &mut LintReport) -> Ma
 }
 
 fn keys(file: &str, text: &str, value: &Value, report: &mut LintReport) {
+    let (index, positions) = (JsonIndex::new(text), Positions::new(text));
     let place = |segments: &[&str]| {
-        let (line, column) = template::position(text, json::offset(text, &pointer(segments)));
+        let (line, column) = positions.find(index.find(segments));
         Place::at(file, line, column)
     };
     let Some(object) = value.as_object() else { return };
@@ -62,8 +63,4 @@ fn keys(file: &str, text: &str, value: &Value, report: &mut LintReport) {
         let message = format!("{name} describes the installation; its default is never used");
         report.add(&rules::FORCED_DEFAULT, place(&["defaultValues", name]), message);
     }
-}
-
-fn pointer(segments: &[&str]) -> String {
-    segments.iter().map(|segment| format!("/{}", segment.replace('~', "~0").replace('/', "~1"))).collect()
 }

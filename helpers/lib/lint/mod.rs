@@ -4,6 +4,9 @@
 //! module applies the rules for one part of the result. Nothing is changed and nothing of the image is run. Whatever is
 //! wrong with an image is a finding, never a failure.
 //!
+//! A directory of sources may be anybody's. It is read through [`source_tree`] only, and no program is started in it, or
+//! reads its configuration from it: git, too, is read and not run.
+//!
 //! A new rule is an entry of [`rules`], a call of [`LintReport::add`] with it, and two fixtures in `tests/lint`.
 
 mod check;
@@ -12,6 +15,7 @@ mod config_rules;
 mod dockerfile;
 mod finding;
 mod git;
+mod git_index;
 mod inspection;
 mod json;
 mod limits;
@@ -19,6 +23,7 @@ mod manifest;
 mod mounts;
 pub mod remote;
 pub mod rules;
+mod source_tree;
 pub mod target;
 mod texts;
 mod unit;

@@ -1,5 +1,6 @@
 //! Bind sources that nothing creates.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::config::LintedConfig;
@@ -62,17 +63,19 @@ const SETTINGS: [(&str, &str); 5] = [
 /// anyway.
 pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>, report: &mut LintReport) {
     let Some(rendered) = &inspection.rendered.tmpfiles else { return };
-    let mut made: Vec<PathBuf> = tmpfiles::lines(&rendered.text).filter_map(|line| line.created()).collect();
+    let mut made: BTreeSet<PathBuf> =
+        tmpfiles::lines(&rendered.text).filter_map(|line| line.created()).collect();
     let layout = inspection.rendered.layout.iter().flat_map(Layout::files);
     made.extend(layout.map(|file| file.path.as_path().to_path_buf()));
     made.extend(unit.into_iter().flat_map(unit_directories));
+    let commands: BTreeSet<&str> = unit.into_iter().flat_map(command_words).collect();
     for (index, mount) in config.written.mounts().enumerate() {
         let Some(source) = mount.bind_source() else { continue };
         let shown = source.display().to_string();
         let is_there = is_everywhere(source) || shown.contains(NO_VALUE);
         // Something that is created below it creates it, too.
-        let is_made = made.iter().any(|path| path.starts_with(source));
-        let by_command = unit.is_some_and(|unit| commands(unit).any(|command| command.contains(&shown)));
+        let is_made = made.range(source.to_path_buf()..).next().is_some_and(|path| path.starts_with(source));
+        let by_command = commands.range(&*shown..).next().is_some_and(|word| word.starts_with(&shown));
         if !is_there && !is_made && !by_command {
             let message = format!("nothing creates the bind source {shown}; add it to tmpfiles.template");
             report.add(&rules::BIND_SOURCE, config.place(&format!("/mounts/{index}/source")), message);
@@ -94,8 +97,13 @@ fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
         .collect()
 }
 
-fn commands<'a>(unit: &'a Unit) -> impl Iterator<Item = &'a str> {
-    unit.parsed.section("Service").filter(|(key, _)| key.starts_with("ExecStartPre")).map(|(_, value)| value)
+/// Paths in commands, each to the end of its word.
+fn command_words<'a>(unit: &'a Unit) -> impl Iterator<Item = &'a str> {
+    let commands = unit.parsed.section("Service").filter(|(key, _)| key.starts_with("ExecStartPre"));
+    let is_end = |c: char| {
+        c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ':' | ';' | ',' | '{' | '(' | '<' | '>')
+    };
+    commands.flat_map(move |(_, value)| value.split(is_end))
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! What lint checks: a directory with the sources of an image, or an image.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
+use super::source_tree::ExportsDirectory;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
 use crate::image::layout::HOSTFS;
+use crate::image::limits;
 use crate::image::manifest;
-use crate::image::tree::{ExportsDirectory, Tree};
+use crate::image::tree::Tree;
 use crate::install::installer;
 use crate::name::Name;
+use crate::system::beneath::{Beneath, LastLink};
 
 /// The files that an installation looks for in an image.
 pub const FILES: [&str; 6] =
@@ -28,45 +32,67 @@ pub struct Dockerfile {
 
 /// A directory with the sources of an image.
 pub struct Sources {
-    directory: PathBuf,
+    path: PathBuf,
+    directory: Beneath,
     /// Where files for /exports are in the directory: `exports`, or empty for the directory itself.
     below: &'static str,
     dockerfile: Option<Dockerfile>,
+    /// Files that cannot be looked at, and why.
+    problems: Vec<(String, Error)>,
 }
 
 impl Sources {
     /// Looks for a Dockerfile and files for /exports; it is an error if there is neither.
-    pub fn open(directory: &Path) -> Result<Sources> {
-        let what = || format!("cannot check {}", directory.display());
-        fs::read_dir(directory).context(what)?;
-        let has = |below: &str| FILES.iter().any(|file| directory.join(below).join(plain(file)).exists());
-        let below = if has("exports") { "exports" } else { "" };
-        let mut dockerfile = None;
+    pub fn open(path: &Path) -> Result<Sources> {
+        let what = || format!("cannot check {}", path.display());
+        let directory = Beneath::open(path).context(what)?;
+        let mut sources = Sources {
+            path: path.to_path_buf(),
+            directory,
+            below: "exports",
+            dockerfile: None,
+            problems: vec![],
+        };
+        if sources.files().is_empty() {
+            sources.below = "";
+        }
+        if let Err(error) = sources.directory.find(Path::new("exports/.")) {
+            sources.problems.push((path.join("exports").display().to_string(), error));
+        }
         for name in DOCKERFILES {
-            let path = directory.join(name);
-            if dockerfile.is_none() && path.is_file() {
-                let content = fs::read(&path).context(what)?;
-                let text = String::from_utf8_lossy(&content).into_owned();
-                dockerfile = Some(Dockerfile { file: path.display().to_string(), text });
+            let file = path.join(name).display().to_string();
+            match sources.directory.read(Path::new(name), limits::TEXT, LastLink::Followed) {
+                Ok(Some(content)) => {
+                    let text = String::from_utf8_lossy(&content).into_owned();
+                    sources.dockerfile = Some(Dockerfile { file, text });
+                    break;
+                }
+                Ok(None) => {}
+                Err(error) => sources.problems.push((file, error)),
             }
         }
-        if dockerfile.is_none() && !has(below) {
+        if sources.dockerfile.is_none() && sources.problems.is_empty() && sources.files().is_empty() {
             let why = "it contains neither a Dockerfile nor a Containerfile nor a file for /exports";
             return Err(Error::new(why)).context(what);
         }
-        Ok(Sources { directory: directory.to_path_buf(), below, dockerfile })
+        Ok(sources)
     }
 
-    /// The directory as it was given.
-    pub fn directory(&self) -> &Path {
+    /// The path of the directory as it was given, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Beneath {
         &self.directory
     }
 
-    /// The directory with the files for /exports.
+    /// The path of the directory with the files for /exports, for messages.
     pub fn exports(&self) -> PathBuf {
         match self.below {
-            "" => self.directory.clone(),
-            below => self.directory.join(below),
+            "" => self.path.clone(),
+            below => self.path.join(below),
         }
     }
 
@@ -75,10 +101,25 @@ impl Sources {
         self.dockerfile.as_ref()
     }
 
+    /// Files that cannot be looked at, and why.
+    pub fn problems(&self) -> &[(String, Error)] {
+        &self.problems
+    }
+
     /// Paths below the directory of those [`FILES`] that exist.
     pub fn files(&self) -> Vec<String> {
-        let names = FILES.iter().map(|file| plain(file)).filter(|name| self.exports().join(name).exists());
-        names.map(|name| Path::new(self.below).join(name).to_string_lossy().into_owned()).collect()
+        let names = FILES.iter().map(|file| Path::new(self.below).join(plain(file)));
+        names.map(|name| name.to_string_lossy().into_owned()).filter(|name| self.is_there(name)).collect()
+    }
+
+    /// Whether a file is a directory.
+    pub fn is_directory(&self, name: &str) -> bool {
+        let found = self.directory.find(Path::new(name));
+        found.is_ok_and(|found| found.is_some_and(|found| found.kind == FileType::Directory))
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        self.directory.find(Path::new(name)).is_ok_and(|found| found.is_some())
     }
 }
 
@@ -120,7 +161,9 @@ impl Target<'_> {
     /// The files of the image; of sources, those for /exports.
     pub fn tree(&self) -> Box<dyn Tree + '_> {
         match self {
-            Target::Sources(source) => Box::new(ExportsDirectory(source.exports())),
+            Target::Sources(source) => {
+                Box::new(ExportsDirectory { sources: &source.directory, below: Path::new(source.below) })
+            }
             Target::Image(tree, _) => Box::new(*tree),
         }
     }
@@ -137,7 +180,7 @@ impl Target<'_> {
     pub fn name(&self) -> Result<Name> {
         let name = match self {
             Target::Sources(source) => {
-                let directory = source.directory.canonicalize().unwrap_or_default();
+                let directory = source.path.canonicalize().unwrap_or_default();
                 directory.file_name().unwrap_or_default().to_string_lossy().parse()
             }
             Target::Image(_, image) => installer::default_name(image),

@@ -6,9 +6,7 @@ use super::target::Target;
 use crate::error::Result;
 use crate::image::exports::ExportedTexts;
 use crate::image::layout::HOSTFS;
-
-/// Maximum size in bytes of files that are checked: larger ones were not written by hand, and would take long to check.
-const LARGE: usize = 256 << 10;
+use crate::image::limits;
 
 /// The files that were found in /exports.
 pub struct FoundTexts {
@@ -24,22 +22,22 @@ pub fn read(target: &Target, report: &mut LintReport) -> Result<FoundTexts> {
     let has_host_files = tree.walk(HOSTFS).is_ok_and(|files| !files.is_empty());
     let mut expects_files = has_host_files || target.sources().is_some();
     let exported = ExportedTexts::read(|file| {
-        let problem = match tree.read(file) {
+        let (rule, problem) = match tree.read(file) {
             Ok(None) => return Ok(None),
-            Ok(Some(content)) if content.len() > LARGE => {
-                format!("the file is larger than {} KiB, and is not checked", LARGE >> 10)
-            }
-            Ok(Some(content)) => match String::from_utf8(content) {
-                Ok(text) => {
-                    expects_files = true;
-                    return Ok(Some(text));
+            Ok(Some(content)) => {
+                match (limits::check_size(content.len(), limits::TEXT), String::from_utf8(content)) {
+                    (Ok(()), Ok(text)) => {
+                        expects_files = true;
+                        return Ok(Some(text));
+                    }
+                    (Err(error), _) => (&rules::TOO_LARGE, error.to_string()),
+                    (_, Err(_)) => (&rules::UNREADABLE, "the file is not UTF-8".to_owned()),
                 }
-                Err(_) => "the file is not UTF-8".to_owned(),
-            },
-            Err(error) => error.to_string(),
+            }
+            Err(error) => (&rules::UNREADABLE, error.to_string()),
         };
         expects_files = true;
-        report.add(&rules::UNREADABLE, Place::file(target.shown(file)), problem);
+        report.add(rule, Place::file(target.shown(file)), problem);
         Ok(None)
     })?;
     Ok(FoundTexts { exported, expects_files })

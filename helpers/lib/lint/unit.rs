@@ -1,5 +1,7 @@
 //! The unit: as the image wrote it, and as systemd will load it.
 
+use std::collections::HashMap;
+
 use super::config::LintedConfig;
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, is_broken, is_open};
@@ -18,7 +20,7 @@ use crate::image::template::RenderedText;
 use crate::install::register::{self, Parts};
 use crate::name::Deployment;
 use crate::system::systemd::analyze;
-use crate::unit::syntax::UnitFile;
+use crate::unit::syntax::{SyntaxErrorKind, UnitFile};
 
 /// A unit that could be parsed. Its lines are those of the template, since no value contains line breaks.
 pub struct Unit<'a> {
@@ -50,8 +52,10 @@ pub fn check<'a>(
     let parsed = match UnitFile::parse(&rendered.text) {
         Ok(parsed) => parsed,
         Err(error) => {
+            let is_large = error.kind == SyntaxErrorKind::TooLarge;
+            let rule = if is_large { &rules::TOO_LARGE } else { &rules::UNIT_SYNTAX };
             if !is_open(rendered, error.line) {
-                report.add(&rules::UNIT_SYNTAX, Place::at(file, error.line, 1), error.kind.to_string());
+                report.add(rule, Place::at(file, error.line, 1), error.kind.to_string());
             }
             return Ok(None);
         }
@@ -115,11 +119,12 @@ fn composed(
         report.notes.push("systemd-analyze is not installed, skipping what it says about units".into());
         return Ok(());
     };
+    let (composed, origins) = (text.lines().collect::<Vec<_>>(), Origins::new(&unit.parsed));
     for complaint in complaints {
         let rule = if complaint.is_refusal { &rules::UNIT_SYNTAX } else { &rules::UNIT_SETTING };
         let place = match complaint.line {
             // The image is not to blame for lines that are not its own.
-            Some(line) => match origin(unit, text.lines().nth(line.saturating_sub(1)).unwrap_or_default()) {
+            Some(line) => match composed.get(line.saturating_sub(1)).and_then(|line| origins.find(line)) {
                 Some(line) if is_open(unit.rendered, line) => continue,
                 Some(line) => Place::at(&unit.file, line, 1),
                 None => continue,
@@ -160,13 +165,25 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
     register::describe(&deployments, &deployment, installation.image, &ours, parts)
 }
 
-/// Returns the line of the template that a line of the composed unit comes from.
-fn origin(unit: &Unit, composed: &str) -> Option<usize> {
-    let (key, value) = composed.split_once('=')?;
-    let sections = ["Unit", "Service", "Install"].into_iter().chain(unit.parsed.extensions());
-    let mut lines = sections.flat_map(|section| unit.parsed.lines(section));
-    // The body lets some commands run as root.
-    lines
-        .find(|(_, k, v)| *k == key && (*v == value || Some(*v) == value.strip_prefix('+')))
-        .map(|(line, _, _)| line)
+/// The lines of a template by what they assign.
+struct Origins<'a>(HashMap<(&'a str, &'a str), usize>);
+
+impl<'a> Origins<'a> {
+    fn new(unit: &'a UnitFile) -> Origins<'a> {
+        let mut lines = HashMap::new();
+        let sections = ["Unit", "Service", "Install"];
+        let sections = sections.into_iter().chain(unit.extensions().iter().map(String::as_str));
+        for (line, key, value) in sections.flat_map(|section| unit.lines(section)) {
+            lines.entry((key, value)).or_insert(line);
+        }
+        Origins(lines)
+    }
+
+    /// Returns the line of the template that a line of the composed unit comes from.
+    fn find(&self, composed: &str) -> Option<usize> {
+        let (key, value) = composed.split_once('=')?;
+        // The body lets some commands run as root.
+        let as_root = || self.0.get(&(key, value.strip_prefix('+')?));
+        self.0.get(&(key, value)).or_else(as_root).copied()
+    }
 }

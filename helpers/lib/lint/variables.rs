@@ -37,6 +37,7 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) {
             PlaceholderFault::Secret(_) => {
                 report.add(&rules::READABLE_SECRET, place, problem.fault.to_string());
             }
+            PlaceholderFault::TooLarge => report.add(&rules::TOO_LARGE, place, problem.fault.to_string()),
             PlaceholderFault::Invalid => report.add(&rules::PLACEHOLDER, place, problem.fault.to_string()),
         }
     }

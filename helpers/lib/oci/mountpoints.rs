@@ -3,7 +3,7 @@
 //! Runtimes would create missing ones at every start, in a tree whose files belong to the store. So checkout creates
 //! them once and records them. Symlinks are followed as the container sees them, never out of the root file system.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -54,11 +54,12 @@ fn needed(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<
     if let Some(cwd) = config.working_directory() {
         wanted.push((Path::new("/").join(cwd), PointKind::Directory));
     }
-    let mut needed: Vec<(PathBuf, PointKind)> = Vec::new();
+    let (mut needed, mut points) = (Vec::new(), HashSet::new());
     for (path, kind) in wanted {
         let path = files::resolve_inside(rootfs, &path)?;
         // A path below a mount point is not in the root file system.
-        if !needed.iter().any(|(above, _)| path.starts_with(above)) {
+        if !path.ancestors().any(|above| points.contains(above)) {
+            points.insert(path.clone());
             needed.push((path, kind));
         }
     }

@@ -4,9 +4,12 @@
 //! and crun without its cgroup manager silently ignores them anyway. Values of cgroups version 1 are converted as
 //! runtimes do: shares 2..262144 to weight 1..10000, block weight 10..1000 to 1..10000.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::oci::config::Normalised;
+use crate::steps;
 
 /// The settings that resources are converted to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -174,21 +177,21 @@ fn unified(unified: &Value, out: &mut ResourceSettings) {
 /// pseudo devices are always allowed.
 fn devices(rules: Option<&Value>, out: &mut ResourceSettings) {
     let mut open = false;
-    let mut allowed: Vec<(String, String)> = Vec::new();
+    let mut allowed = AllowedDevices::default();
     for rule in rules.and_then(Value::as_array).into_iter().flatten() {
         let allow = rule.get("allow").and_then(Value::as_bool).unwrap_or(false);
         let access = rule.get("access").and_then(Value::as_str).filter(|a| !a.is_empty()).unwrap_or("rwm");
         match (device(rule), allow) {
             (None, _) if access == "rwm" => {
                 open = allow;
-                allowed.clear();
+                allowed = AllowedDevices::default();
             }
             (None, true) => {
-                allowed.push(("char-*".into(), access.into()));
-                allowed.push(("block-*".into(), access.into()));
+                allowed.add("char-*".into(), access);
+                allowed.add("block-*".into(), access);
             }
-            (Some(device), true) => allowed.push((device, access.into())),
-            (Some(device), false) if !open => allowed.retain(|(d, _)| *d != device),
+            (Some(device), true) => allowed.add(device, access),
+            (Some(device), false) if !open => allowed.remove(&device),
             _ => out.ignore(format!("linux.resources.devices rule {rule}")),
         }
     }
@@ -196,8 +199,29 @@ fn devices(rules: Option<&Value>, out: &mut ResourceSettings) {
         return;
     }
     out.set("DevicePolicy", "closed");
-    for (device, access) in allowed {
+    for (device, access) in allowed.rules.into_iter().flatten() {
         out.set("DeviceAllow", format!("{device} {access}"));
+    }
+}
+
+/// Rules that allow devices, of which later ones may take some back.
+#[derive(Default)]
+struct AllowedDevices {
+    rules: Vec<Option<(String, String)>>,
+    /// Where the rules of a device are.
+    of: HashMap<String, Vec<usize>>,
+}
+
+impl AllowedDevices {
+    fn add(&mut self, device: String, access: &str) {
+        self.of.entry(device.clone()).or_default().push(self.rules.len());
+        self.rules.push(Some((device, access.to_owned())));
+    }
+
+    fn remove(&mut self, device: &str) {
+        for index in steps::counted(self.of.remove(device).unwrap_or_default().into_iter()) {
+            self.rules[index] = None;
+        }
     }
 }
 
@@ -299,5 +323,15 @@ mod tests {
         ] {
             assert_eq!(of(json!({"devices": rules})).0, expected, "{rules}");
         }
+    }
+
+    #[test]
+    fn rules_are_looked_at_once() {
+        steps::assert_linear("devices", |size| {
+            let rule = |n: usize, allow: bool| json!({"type": "c", "major": n, "minor": 0, "allow": allow});
+            let rules: Vec<_> = (0..2 * size).map(|n| rule(n % size, n < size)).collect();
+            let config = Config::new(json!({"linux": {"resources": {"devices": rules}}})).normalised();
+            assert_eq!(settings(&config).settings.len(), 1);
+        });
     }
 }

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use crate::error::{Error, Kind, Result};
-use crate::program::log;
+use serde::Serialize;
+
+use crate::error::{Context, Error, Kind, Result};
 use crate::program::options::{Argument, Request};
+use crate::program::{log, text};
 
 pub use crate::program::options::{Completes, Opt, Program};
 
@@ -76,8 +78,17 @@ fn status(kind: Kind) -> u8 {
     }
 }
 
-/// Prints data on stdout.
+/// Prints data on stdout. Whatever is in it, a terminal shows it.
 pub fn print(text: &str) -> Result<()> {
+    write(&text::lines(text))
+}
+
+/// Prints data on stdout as JSON.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    write(&text::json(value).context(|| "cannot print JSON".into())?)
+}
+
+fn write(text: &str) -> Result<()> {
     use std::io::Write;
     // It is not an error if the reader is gone (`--help | head`).
     match std::io::stdout().write_all(text.as_bytes()) {

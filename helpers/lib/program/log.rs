@@ -8,6 +8,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::OnceLock;
 
+pub use crate::program::text::printable;
+
 enum Sink {
     Plain,
     Prefixed,
@@ -52,11 +54,6 @@ pub fn info(message: &str) {
 /// The identifier of messages: the name of the program.
 pub fn identifier() -> &'static str {
     STATE.get().map_or("syscontainers", |(name, _)| name)
-}
-
-/// Replaces control characters, so that text from images cannot forge further lines.
-pub fn printable(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn write(priority: u8, message: &str) {

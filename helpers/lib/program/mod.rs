@@ -5,4 +5,5 @@ pub mod cli;
 pub mod log;
 pub mod options;
 pub mod table;
+pub mod text;
 pub mod timespan;

@@ -9,15 +9,15 @@ use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
 use ostree::{RepoCheckoutAtOptions, RepoFile};
 
 use super::repository::{NEVER, Store};
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::limits::{self, WalkBudget};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 
 /// File attributes that a walk needs.
 const ATTRIBUTES: &str =
     "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
-/// Maximum size in bytes of an image's file that is read into memory.
-const READ_MAX: u64 = 16 << 20;
 
 /// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links.
 #[derive(Clone, Copy)]
@@ -35,13 +35,20 @@ impl Tree for Stored<'_> {
         self.store.content(&root, path).context(what)
     }
 
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        let what = || format!("cannot read {path} of {}", self.image.name);
+        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let Some(stream) = self.store.stream(&root, path).context(what)? else { return Ok(None) };
+        Digest::of_reader(stream).context(what).map(Some)
+    }
+
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
         let directory = root.resolve_relative_path(path);
         let mut entries = Vec::new();
         if directory.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Directory {
-            walk(&directory, Path::new(""), &mut entries).context(what)?;
+            walk(&directory, Path::new(""), &mut entries, &mut WalkBudget::default()).context(what)?;
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
@@ -66,6 +73,18 @@ impl Store {
 
     /// Content of a regular file below the root of a commit; `None` if there is no such file.
     pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
+        let Some(stream) = self.stream(root, path)? else { return Ok(None) };
+        let mut content = Vec::new();
+        let length = stream
+            .take(limits::READ as u64 + 1)
+            .read_to_end(&mut content)
+            .context(|| "cannot read its content".into())?;
+        limits::check_size(length, limits::READ)?;
+        Ok(Some(content))
+    }
+
+    /// Like [`Store::content`], however large it is.
+    fn stream(&self, root: &gio::File, path: &str) -> Result<Option<impl Read + use<>>> {
         let file = root.resolve_relative_path(path);
         let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
         if !file.query_exists(NEVER) {
@@ -76,24 +95,24 @@ impl Store {
         }
         let what = || "cannot read its content".to_string();
         let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
-        let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
-        let mut content = Vec::new();
-        let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
-        if length as u64 > READ_MAX {
-            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
-        }
-        Ok(Some(content))
+        Ok(Some(stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read()))
     }
 }
 
-fn walk(directory: &gio::File, below: &Path, entries: &mut Vec<TreeEntry>) -> Result<()> {
+fn walk(
+    directory: &gio::File,
+    below: &Path,
+    entries: &mut Vec<TreeEntry>,
+    budget: &mut WalkBudget,
+) -> Result<()> {
     let children = directory.enumerate_children(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
     for info in children.context(|| format!("directory {}", below.display()))? {
         let info = info.context(|| format!("directory {}", below.display()))?;
         let path = below.join(info.name());
+        budget.take(&path)?;
         let kind = kind(&info);
         if kind == FileKind::Directory {
-            walk(&directory.child(info.name()), &path, entries)?;
+            walk(&directory.child(info.name()), &path, entries, budget)?;
         }
         let number = |attribute| info.attribute_uint32(attribute);
         let (mode, uid, gid) = (number("unix::mode") & 0o7777, number("unix::uid"), number("unix::gid"));

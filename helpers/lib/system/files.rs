@@ -1,7 +1,7 @@
 //! Operations on files; what is written is there completely or not at all.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -186,6 +186,40 @@ fn own(component: Component<'_>) -> PathBuf {
 /// Reads a file; `None` if it does not exist.
 pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
     if_exists(path, fs::read(path))
+}
+
+/// Reads a regular file of at most `limit` bytes; `None` if it does not exist. Nothing else that may be there is waited
+/// for.
+pub fn read_bounded(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let what = || format!("cannot read {}", path.display());
+    match fs::metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        // Opening a device may have effects.
+        Ok(metadata) => refuse_irregular(&metadata).context(what)?,
+        Err(e) => return Err(e).context(what),
+    }
+    // Another file may have taken its place.
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).context(what)?;
+    read_opened(file, limit).context(what).map(Some)
+}
+
+/// Reads an open file, if it is a regular one of at most `limit` bytes.
+pub fn read_opened(mut file: File, limit: usize) -> Result<Vec<u8>> {
+    let metadata = file.metadata().context(|| "its type is unknown".into())?;
+    refuse_irregular(&metadata)?;
+    let mut content = Vec::new();
+    if metadata.len() <= limit as u64 {
+        let mut bounded = (&mut file).take(limit as u64 + 1);
+        bounded.read_to_end(&mut content).context(|| "its content cannot be read".into())?;
+        if content.len() <= limit {
+            return Ok(content);
+        }
+    }
+    Err(Error::new(format!("it is larger than {} KiB, the most that is allowed", limit >> 10)))
+}
+
+fn refuse_irregular(metadata: &Metadata) -> Result<()> {
+    if metadata.is_file() { Ok(()) } else { Err(Error::new("it is not a regular file")) }
 }
 
 /// Like [`read_if_exists`], for a file that must be UTF-8.

@@ -151,7 +151,8 @@ pub fn record(root: &Root, event: Event, subject: &Subject, message: &str) -> bo
         ("SYSCONTAINER_PREVIOUS", subject.previous.clone()),
         ("SYSCONTAINER_REASON", subject.reason.clone()),
     ];
-    let fields = fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+    let fields =
+        fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, log::printable(&value))));
     // Without a journal, there is nothing to record it in.
     logging::journal_send(event.priority(), &log::printable(message), fields).is_ok()
 }

@@ -5,11 +5,6 @@ pub fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with(['#', ';'])
 }
 
-/// Returns what follows the last line break.
-pub fn last_line(text: &str) -> &str {
-    text.rsplit('\n').next().expect("splitting yields at least one part")
-}
-
 /// Returns whether the next line continues this one: it ends in a backslash that no other one escapes.
 fn is_continued(line: &str) -> bool {
     line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
@@ -39,20 +34,6 @@ pub fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Returns the line that `text` ends in, joined with the lines that it continues.
-pub fn last_logical_line(text: &str) -> String {
-    let mut before = text.rsplit('\n');
-    let mut lines = vec![before.next().expect("splitting yields at least one part")];
-    for line in before.filter(|line| !is_comment(line)) {
-        if !is_continued(line) {
-            break;
-        }
-        lines.push(&line[..line.len() - 1]);
-    }
-    lines.reverse();
-    lines.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,8 +43,5 @@ mod tests {
         let text = "# c\n\nA=1 \\\n# between\n  2\\\n3\nB=\\\\\nC=4\\";
         let expected = [(3, "A=1  2 3"), (7, "B=\\\\"), (8, "C=4")];
         assert_eq!(logical_lines(text), expected.map(|(line, text)| (line, text.to_owned())));
-        assert_eq!(last_logical_line("x\nA=1\\\n; between\n 2\\\n3"), "A=1  2 3");
-        assert_eq!(last_logical_line("A=1\\\\\n3"), "3");
-        assert_eq!(last_logical_line(""), "");
     }
 }

@@ -3,25 +3,43 @@
 //! The kind of a value decides how it is escaped, so callers cannot forget to. Quoting everything would be wrong:
 //! systemd ignores quoted paths in settings that take a single path.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
 use super::lines::logical_lines;
 use crate::error::{Context, Error, Result};
+use crate::steps;
+
+/// Maximum size of a unit in bytes, after substitution: far above what anybody writes, and what a generator converts in a
+/// few milliseconds.
+pub const MAX_SIZE: usize = 256 << 10;
 
 /// One `KEY=VALUE` of a unit file, continued lines joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Assignment {
     line: usize,
-    section: String,
     key: String,
     value: String,
+    /// Whether it assigns something that no later line resets.
+    is_effective: bool,
 }
 
-/// A parsed unit file: assignments in their order.
+/// All assignments of one section in their order, wherever they are in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Section {
+    assignments: Vec<Assignment>,
+    /// The last effective assignment of each setting.
+    last: HashMap<String, usize>,
+}
+
+/// A parsed unit file. Whatever is looked up takes as long as what is found is: units have as many lines as an image
+/// wants them to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitFile {
-    assignments: Vec<Assignment>,
+    sections: HashMap<String, Section>,
+    /// Names of the sections that begin with `X-`, in their order.
+    extensions: Vec<String>,
 }
 
 /// Why a text is not a unit file.
@@ -36,6 +54,8 @@ pub struct SyntaxError {
 /// What is wrong with a line of a unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyntaxErrorKind {
+    /// It begins after [`MAX_SIZE`].
+    TooLarge,
     /// It contains a control character.
     ControlCharacter,
     /// It begins a section that services do not have.
@@ -53,6 +73,9 @@ pub enum SyntaxErrorKind {
 impl fmt::Display for SyntaxErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SyntaxErrorKind::TooLarge => {
+                write!(f, "the unit is larger than {} KiB, the most that is allowed", MAX_SIZE >> 10)
+            }
             SyntaxErrorKind::ControlCharacter => f.write_str("control characters are not allowed in a unit"),
             SyntaxErrorKind::UnknownSection(name) => write!(f, "unknown section [{name}]"),
             SyntaxErrorKind::OpenSection(text) => write!(f, "section header {text:?} has no ']' at the end"),
@@ -77,6 +100,9 @@ const SECTIONS: [&str; 3] = ["Unit", "Service", "Install"];
 impl UnitFile {
     /// Parses unit syntax. systemd only warns about most errors, and runs the unit without the lines in question.
     pub fn parse(text: &str) -> Result<UnitFile, SyntaxError> {
+        if let Some(line) = first_line_too_far(text) {
+            return Err(SyntaxError { line, kind: SyntaxErrorKind::TooLarge });
+        }
         let mut unit = UnitFile::default();
         let mut section = None;
         for (line, text) in logical_lines(text) {
@@ -104,63 +130,78 @@ impl UnitFile {
             let Some(section) = &section else {
                 return error(SyntaxErrorKind::NoSection(key));
             };
-            unit.assignments.push(Assignment {
-                line,
-                section: section.clone(),
-                key,
-                value: value.trim().to_owned(),
-            });
+            let value = value.trim().to_owned();
+            unit.add(section, Assignment { line, key, value, is_effective: false });
         }
+        unit.sections.values_mut().for_each(Section::settle);
         Ok(unit)
     }
 
+    fn add(&mut self, section: &str, assignment: Assignment) {
+        if !self.sections.contains_key(section) {
+            if section.starts_with("X-") {
+                self.extensions.push(section.to_owned());
+            }
+            self.sections.insert(section.to_owned(), Section::default());
+        }
+        self.sections.entry(section.to_owned()).or_default().assignments.push(assignment);
+    }
+
+    fn assignments<'a>(&'a self, section: &str) -> impl Iterator<Item = &'a Assignment> + use<'a> {
+        steps::counted(self.sections.get(section).into_iter().flat_map(|section| &section.assignments))
+    }
+
     /// Assignments of one section, in order.
-    pub fn section<'a, 'n>(
-        &'a self,
-        name: &'n str,
-    ) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, 'n> {
-        self.assignments.iter().filter(move |a| a.section == name).map(|a| (a.key.as_str(), a.value.as_str()))
+    pub fn section<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.assignments(name).map(|a| (a.key.as_str(), a.value.as_str()))
     }
 
     /// Assignments of one section that are in force: an empty one resets its setting, and is left out itself.
-    pub fn effective<'a, 'n>(
-        &'a self,
-        name: &'n str,
-    ) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, 'n> {
-        let reset = move |index: usize, key: &str| {
-            self.assignments[index + 1..]
-                .iter()
-                .any(|a| a.section == name && a.key == key && a.value.is_empty())
-        };
-        let all = self.assignments.iter().enumerate().filter(move |(_, a)| a.section == name);
-        let set = all.filter(move |(index, a)| !a.value.is_empty() && !reset(*index, &a.key));
-        set.map(|(_, a)| (a.key.as_str(), a.value.as_str()))
+    pub fn effective<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.assignments(name).filter(|a| a.is_effective).map(|a| (a.key.as_str(), a.value.as_str()))
     }
 
     /// Like [`UnitFile::section`], each with the number of the line that it begins at.
-    pub fn lines<'a, 'n>(
-        &'a self,
-        name: &'n str,
-    ) -> impl Iterator<Item = (usize, &'a str, &'a str)> + use<'a, 'n> {
-        let lines = self.assignments.iter().filter(move |a| a.section == name);
-        lines.map(|a| (a.line, a.key.as_str(), a.value.as_str()))
+    pub fn lines<'a>(&'a self, name: &str) -> impl Iterator<Item = (usize, &'a str, &'a str)> + use<'a> {
+        self.assignments(name).map(|a| (a.line, a.key.as_str(), a.value.as_str()))
     }
 
-    /// Names of the sections `X-…`, which systemd ignores, each once.
-    pub fn extensions(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        for assignment in &self.assignments {
-            if assignment.section.starts_with("X-") && !names.contains(&assignment.section.as_str()) {
-                names.push(&assignment.section);
-            }
-        }
-        names
+    /// Names of the sections that begin with `X-`, in the order of their first assignments.
+    pub fn extensions(&self) -> &[String] {
+        &self.extensions
     }
 
     /// The value in force of a setting that takes one value, which is the last one assigned.
-    pub fn last<'a>(&'a self, section: &str, key: &str) -> Option<&'a str> {
-        self.effective(section).filter(|(k, _)| *k == key).last().map(|(_, v)| v)
+    pub fn last(&self, section: &str, key: &str) -> Option<&str> {
+        let section = self.sections.get(section)?;
+        section.last.get(key).map(|index| section.assignments[*index].value.as_str())
     }
+}
+
+impl Section {
+    /// Finds out which assignments are effective, once there are no more.
+    fn settle(&mut self) {
+        let mut reset: HashSet<&str> = HashSet::new();
+        let mut effective = vec![false; self.assignments.len()];
+        for (index, assignment) in steps::counted(self.assignments.iter().enumerate().rev()) {
+            let key = assignment.key.as_str();
+            if assignment.value.is_empty() {
+                reset.insert(key);
+            } else if !reset.contains(key) {
+                effective[index] = true;
+                self.last.entry(key.to_owned()).or_insert(index);
+            }
+        }
+        for (assignment, is_effective) in self.assignments.iter_mut().zip(effective) {
+            assignment.is_effective = is_effective;
+        }
+    }
+}
+
+/// The number of the line in which a text gets larger than [`MAX_SIZE`].
+fn first_line_too_far(text: &str) -> Option<usize> {
+    let allowed = text.as_bytes().get(..=MAX_SIZE)?;
+    Some(allowed.iter().filter(|byte| **byte == b'\n').count() + 1)
 }
 
 /// Returns whether a setting or a section can have this name.

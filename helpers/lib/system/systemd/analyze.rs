@@ -27,6 +27,8 @@ pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
     fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
     let mut program = Command::new("systemd-analyze");
     program.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
+    // What is not ours to know is not passed on: neither the caller's environment nor where it is.
+    program.env_clear().current_dir(directory.path());
     // Other units are not looked up: those of this host say nothing about other hosts.
     program.env("SYSTEMD_UNIT_PATH", directory.path()).env("LC_ALL", "C");
     program.env("SYSTEMD_LOG_LEVEL", "info").env("SYSTEMD_LOG_TARGET", "console").env("SYSTEMD_COLORS", "0");
