@@ -8,6 +8,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use crate::program::credentials;
+
 enum Sink {
     Plain,
     Prefixed,
@@ -61,7 +63,7 @@ pub fn printable(message: &str) -> String {
 
 fn write(priority: u8, message: &str) {
     let (name, sink) = STATE.get_or_init(|| ("syscontainers", Sink::Plain));
-    let message = printable(message);
+    let message = printable(&credentials::concealed(message));
     match sink {
         Sink::Plain => stderr(&format!("{name}: {message}\n")),
         Sink::Prefixed => stderr(&format!("<{priority}>{message}\n")),
