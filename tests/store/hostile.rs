@@ -80,6 +80,20 @@ fn hostile_paths_are_refused() {
         ("name too long", vec![file("x".repeat(256), "")], "255 bytes"),
         ("path too long", vec![file(["x"; 2500].join("/"), "")], "too long"),
         ("path too long, GNU", vec![file(["x"; 2500].join("/"), "").gnu()], "too long"),
+        ("path too deep", vec![file(["x"; 513].join("/"), "")], "more than 512 names"),
+        ("directory too deep", vec![dir(["x"; 513].join("/"))], "more than 512 names"),
+        ("link too deep", vec![symlink(["x"; 513].join("/"), "/")], "more than 512 names"),
+        (
+            "directories without entries",
+            (0..30)
+                .map(|n| file(format!("{n:0>250}/{}/x", vec!["d".repeat(120); 30].join("/")), ""))
+                .chain(
+                    (0..6000)
+                        .map(|n| file(format!("{n:0>250}/{}/x", vec!["e".repeat(120); 20].join("/")), "")),
+                )
+                .collect(),
+            "directories that have no entries of their own are more than 16 MiB",
+        ),
         ("name beyond reason", vec![file("x".repeat(2 << 20), "").gnu()], "longer than"),
         ("NUL", vec![file("n", "").pax("path", b"a\0b")], "NUL"),
         ("not UTF-8", vec![file(b"a\xff\xfeb", "")], "not UTF-8"),
@@ -120,6 +134,16 @@ fn hostile_headers_are_refused() {
         ("PAX record is garbage", vec![Item::new(b'x', "p").data("99 path=x\n"), file("x", "")], "malformed"),
         ("PAX record has no end", vec![Item::new(b'x', "p").data("10 path=xyz"), file("x", "")], "malformed"),
         ("PAX records of nothing", vec![Item::new(b'x', "p").data("9 path=x\n")], "last entry"),
+        (
+            "attributes beyond reason",
+            vec![file("x", "").xattr("user.a", "a".repeat(40_000)).xattr("user.b", "b".repeat(40_000))],
+            "more than 64 KiB",
+        ),
+        (
+            "attributes of a directory beyond reason",
+            vec![dir("x").xattr("user.a", "a".repeat(70_000))],
+            "more than 64 KiB",
+        ),
         ("sparse", vec![file("x", "").pax("GNU.sparse.major", "1")], "sparse"),
         ("sparse, GNU", vec![Item::new(b'S', "x").gnu()], "unsupported type"),
         ("unknown type", vec![Item::new(b'Z', "x")], "unsupported type"),
@@ -214,4 +238,24 @@ fn configurations_that_are_not_what_they_should_be_are_refused() {
     }
     host.fsck();
     assert!(host.unpack("image", &Layout::new([good])).join("a").exists());
+}
+
+#[test]
+fn directories_and_layers_that_are_too_large_are_refused() {
+    let Some(host) = Host::new() else { return };
+    let flat = (0..250_001).map(|n| hard_link(format!("flat/{n}"), "x"));
+    let items: Vec<Item> = [file("x", ""), dir("flat")].into_iter().chain(flat).collect();
+    let image = host.write("image", &Layout::new([Layer::of(&items)]));
+    let mut command = host.command(&image);
+    command.arg("--quiet");
+    let outcome = host.run(command);
+    assert!(
+        outcome.stderr.contains("its directory has more than 250000 files and directories"),
+        "{outcome:?}"
+    );
+    let layout = Layout::new([Layer::of(&items[..250_002])]);
+    host.pull(&host.write("image", &layout));
+    let store = host.store();
+    let found = store.find(&host.write("image", &layout)).unwrap();
+    assert_eq!(syscontainers::image::tree::Tree::walk(&store.tree(&found), "flat").unwrap().len(), 250_000);
 }
