@@ -225,8 +225,13 @@ fn serve_the_story() {
     let Ok(address) = std::env::var("SYSCONTAINERS_TEST_SERVE") else { return };
     let server = Server::new(&address);
     for name in ["app", "other"] {
-        let layers = [Layer::plain(&tar(&[file("etc/os-release", name), file("noise", noise(3_000_000))]))];
-        server.put(name, Behaviour::Honest, &Layout::new(layers));
+        let layer = Layer::plain(&tar(&[file("version", name), file("noise", noise(3_000_000))]));
+        let config = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/nothing"] },
+            "rootfs": { "type": "layers", "diff_ids": [&layer.diff_id] },
+        });
+        let layout = Layout { config: Some(config.to_string()), ..Layout::new([layer]) };
+        server.put(name, Behaviour::Honest, &layout);
     }
     println!("serving on {address}");
     loop {

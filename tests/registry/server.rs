@@ -32,7 +32,7 @@ pub enum Behaviour {
     Redirect,
 }
 
-/// All of them, by the names that `/behave/IMAGE/NAME` takes.
+/// All of them, by the names that `/behave/IMAGE/NAME` takes; `/as/IMAGE/OTHER` serves another image by that name.
 pub const ALL: [(&str, Behaviour); 9] = [
     ("honest", Behaviour::Honest),
     ("quiet-manifest", Behaviour::QuietManifest),
@@ -46,6 +46,7 @@ pub const ALL: [(&str, Behaviour); 9] = [
 ];
 
 /// An image that is served.
+#[derive(Clone)]
 struct Served {
     behaviour: Behaviour,
     manifest: String,
@@ -137,6 +138,12 @@ impl Server {
             ["behave", name, behaviour] => {
                 let behaviour = ALL.iter().find(|(known, _)| *known == behaviour)?.1;
                 state.images.get_mut(name)?.behaviour = behaviour;
+                Some(Answer::Whole(String::new(), b"ok\n".to_vec()))
+            }
+            ["as", name, other] => {
+                let behaviour = state.images.get(name)?.behaviour;
+                let other = Served { behaviour, ..state.images.get(other)?.clone() };
+                state.images.insert(name.to_owned(), other);
                 Some(Answer::Whole(String::new(), b"ok\n".to_vec()))
             }
             ["v2", name, "manifests", _] => {
