@@ -243,7 +243,7 @@ fn configurations_that_are_not_what_they_should_be_are_refused() {
 }
 
 #[test]
-fn directories_and_layers_that_are_too_large_are_refused() {
+fn directories_that_are_too_large_are_refused() {
     let Some(host) = Host::new() else { return };
     let flat = (0..250_001).map(|n| hard_link(format!("flat/{n}"), "x"));
     let items: Vec<Item> = [file("x", ""), dir("flat")].into_iter().chain(flat).collect();
@@ -255,9 +255,4 @@ fn directories_and_layers_that_are_too_large_are_refused() {
         outcome.stderr.contains("its directory has more than 250000 files and directories"),
         "{outcome:?}"
     );
-    let layout = Layout::new([Layer::of(&items[..250_002])]);
-    host.pull(&host.write("image", &layout));
-    let store = host.store();
-    let found = store.find(&host.write("image", &layout)).unwrap();
-    assert_eq!(syscontainers::image::tree::Tree::walk(&store.tree(&found), "flat").unwrap().len(), 250_000);
 }

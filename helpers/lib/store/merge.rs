@@ -209,4 +209,16 @@ mod tests {
         assert!(some >= 50 && more < 5 * some, "{some} entries, and for four times the depth {more}");
         assert!(more < 8 * 200, "{more}");
     }
+
+    #[test]
+    fn images_have_a_limited_number_of_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = ostree::Repo::new_for_path(dir.path().join("repo"));
+        repo.create(RepoMode::BareUserOnly, NEVER).unwrap();
+        let layers = [layer(&repo, "a/b"), layer(&repo, "c")];
+        let entries = Cell::new(2 * limits::ENTRIES - 3);
+        assert!(merge_counting(&repo, &layers, &entries).is_ok());
+        let error = merge_counting(&repo, &layers, &entries).err().unwrap().to_string();
+        assert!(error.contains("more than 4000000 files and directories"), "{error}");
+    }
 }

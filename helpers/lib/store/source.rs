@@ -183,9 +183,8 @@ impl ImageSource {
         let opened = self.request(self.proxy.get_blob(&self.image, descriptor.digest(), descriptor.size()));
         let (reader, driver) = opened.context(what)?;
         let (handle, stream) = (self.runtime.handle().clone(), Stream::default());
-        let bridge = || stream.reader(SyncIoBridge::new_with_handle(reader, handle));
+        let reader = stream.reader(SyncIoBridge::new_with_handle(reader, handle));
         std::thread::scope(|scope| {
-            let reader = bridge();
             let consumer = scope.spawn(move || consume(Box::new(reader)));
             let driven = self.drive(driver, &stream);
             let consumed = consumer.join().unwrap_or_else(|_| Err(Error::new("the import panicked")));
