@@ -12,6 +12,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Outcome, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::store::access::Access;
+use syscontainers::store::pace::Patience;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-lint",
@@ -27,6 +28,7 @@ const PROGRAM: Program = Program {
         Opt::flag("json", "print the findings as JSON"),
         Access::ARCH,
         Access::AUTHFILE,
+        Access::IDLE_TIMEOUT,
         Access::POLICY,
         Access::TLS_VERIFY,
         Opt::root("look in the store of the tree below DIR"),
@@ -59,6 +61,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("json") => json = true,
             Valued("arch", value) => access.arch = Some(value.string()?),
             Valued("authfile", value) => access.authfile = Some(value.into()),
+            Valued("idle-timeout", value) => access.patience = value.parse_with(Patience::parse)?,
             Valued("policy", value) => access.policy = Some(value.into()),
             Valued("tls-verify", value) => access.tls_verify = Some(value.parse()?),
             Valued("root", value) => root = Root::new(value),

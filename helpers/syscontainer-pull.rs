@@ -17,6 +17,7 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::store::Store;
 use syscontainers::store::access::Access;
+use syscontainers::store::pace::Patience;
 use syscontainers::store::progress::Progress;
 use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
@@ -42,6 +43,7 @@ const PROGRAM: Program = Program {
         ),
         Access::ARCH,
         Access::AUTHFILE,
+        Access::IDLE_TIMEOUT,
         Access::POLICY,
         Access::TLS_VERIFY,
         Opt::root("pull into the store of the tree below DIR"),
@@ -76,6 +78,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("check") => check = true,
             Valued("arch", value) => access.arch = Some(value.string()?),
             Valued("authfile", value) => access.authfile = Some(value.into()),
+            Valued("idle-timeout", value) => access.patience = value.parse_with(Patience::parse)?,
             Valued("policy", value) => access.policy = Some(value.into()),
             Valued("tls-verify", value) => access.tls_verify = Some(value.parse()?),
             Valued("root", value) => root = Root::new(value),

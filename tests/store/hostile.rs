@@ -103,6 +103,22 @@ fn hostile_paths_are_refused() {
 }
 
 #[test]
+fn paths_that_are_too_deep_are_refused() {
+    let Some(host) = Host::new() else { return };
+    let deep = ["x"; 513].join("/");
+    let long = vec!["d".repeat(120); 20].join("/");
+    let implicit = (0..6000).map(|n| file(format!("{n}/{long}/x"), "")).collect();
+    let cases = [
+        ("path too deep", vec![file(&deep, "")], "more than 512 names"),
+        ("directory too deep", vec![dir(&deep)], "more than 512 names"),
+        ("link too deep", vec![symlink(&deep, "/")], "more than 512 names"),
+        ("hard link from too deep", vec![hard_link("x", &deep)], "more than 512 names"),
+        ("directories without entries", implicit, "no entries of their own are more than 16 MiB"),
+    ];
+    refuse_archives(&host, cases);
+}
+
+#[test]
 fn hostile_headers_are_refused() {
     let Some(host) = Host::new() else { return };
     let huge = |size: &[u8]| file("huge", "little").raw(124, size);
@@ -120,6 +136,16 @@ fn hostile_headers_are_refused() {
         ("PAX record is garbage", vec![Item::new(b'x', "p").data("99 path=x\n"), file("x", "")], "malformed"),
         ("PAX record has no end", vec![Item::new(b'x', "p").data("10 path=xyz"), file("x", "")], "malformed"),
         ("PAX records of nothing", vec![Item::new(b'x', "p").data("9 path=x\n")], "last entry"),
+        (
+            "attributes beyond reason",
+            vec![file("x", "").xattr("user.a", "a".repeat(40_000)).xattr("user.b", "b".repeat(40_000))],
+            "more than 64 KiB",
+        ),
+        (
+            "attributes of a directory beyond reason",
+            vec![dir("x").xattr("user.a", "a".repeat(70_000))],
+            "more than 64 KiB",
+        ),
         ("sparse", vec![file("x", "").pax("GNU.sparse.major", "1")], "sparse"),
         ("sparse, GNU", vec![Item::new(b'S', "x").gnu()], "unsupported type"),
         ("unknown type", vec![Item::new(b'Z', "x")], "unsupported type"),
@@ -214,4 +240,19 @@ fn configurations_that_are_not_what_they_should_be_are_refused() {
     }
     host.fsck();
     assert!(host.unpack("image", &Layout::new([good])).join("a").exists());
+}
+
+#[test]
+fn directories_that_are_too_large_are_refused() {
+    let Some(host) = Host::new() else { return };
+    let flat = (0..250_001).map(|n| hard_link(format!("flat/{n}"), "x"));
+    let items: Vec<Item> = [file("x", ""), dir("flat")].into_iter().chain(flat).collect();
+    let image = host.write("image", &Layout::new([Layer::of(&items)]));
+    let mut command = host.command(&image);
+    command.arg("--quiet");
+    let outcome = host.run(command);
+    assert!(
+        outcome.stderr.contains("its directory has more than 250000 files and directories"),
+        "{outcome:?}"
+    );
 }

@@ -171,12 +171,21 @@ pub struct Layer {
     pub diff_id: String,
     pub media_type: String,
     pub missing: bool,
+    /// Its size according to the manifest, if that is not the real one.
+    pub declared: Option<u64>,
 }
 
 impl Layer {
     pub fn packed(tar: &[u8], blob: Vec<u8>) -> Layer {
         let media_type = if blob.starts_with(b"\x1f\x8b") { format!("{PLAIN}+gzip") } else { PLAIN.into() };
-        Layer { digest: digest(&blob), diff_id: digest(tar), blob, media_type, missing: false }
+        Layer {
+            digest: digest(&blob),
+            diff_id: digest(tar),
+            blob,
+            media_type,
+            missing: false,
+            declared: None,
+        }
     }
 
     pub fn plain(tar: &[u8]) -> Layer {
@@ -218,7 +227,7 @@ impl Layout {
             put(&directory.join("blobs").join(algorithm).join(hex), data);
         }
         let index = json!({
-            "schemaVersion": 2, "manifests": [descriptor(MANIFEST, &digest(manifest.as_bytes()), manifest.len())],
+            "schemaVersion": 2, "manifests": [descriptor(MANIFEST, &digest(manifest.as_bytes()), manifest.len() as u64)],
         });
         put(&directory.join("index.json"), index.to_string().as_bytes());
         put(&directory.join("oci-layout"), br#"{"imageLayoutVersion": "1.0.0"}"#);
@@ -247,7 +256,7 @@ impl Layout {
     }
 
     /// What it consists of by digest, true or not, the manifest last; and the manifest.
-    fn blobs(&self) -> (Vec<(String, Vec<u8>)>, String) {
+    pub fn blobs(&self) -> (Vec<(String, Vec<u8>)>, String) {
         let there = self.layers.iter().filter(|layer| !layer.missing);
         let mut blobs: Vec<_> = there.map(|layer| (layer.digest.clone(), layer.blob.clone())).collect();
         let diff_ids = self.layers.iter().map(|layer| layer.diff_id.clone()).collect();
@@ -261,13 +270,16 @@ impl Layout {
         let layers: Vec<_> = self
             .layers
             .iter()
-            .map(|layer| descriptor(&layer.media_type, &layer.digest, layer.blob.len()))
+            .map(|layer| {
+                let size = layer.declared.unwrap_or(layer.blob.len() as u64);
+                descriptor(&layer.media_type, &layer.digest, size)
+            })
             .collect();
         let config_digest = digest(config.as_bytes());
         let kind = "application/vnd.oci.image.config.v1+json";
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": descriptor(kind, &config_digest, config.len()), "layers": layers,
+            "config": descriptor(kind, &config_digest, config.len() as u64), "layers": layers,
         })
         .to_string();
         blobs.push((config_digest, config.into_bytes()));
@@ -276,7 +288,7 @@ impl Layout {
     }
 }
 
-fn descriptor(kind: &str, digest: &str, size: usize) -> serde_json::Value {
+fn descriptor(kind: &str, digest: &str, size: u64) -> serde_json::Value {
     json!({ "mediaType": kind, "digest": digest, "size": size })
 }
 

@@ -87,8 +87,8 @@ expect_image "$REGISTRY/big" --quiet --repo="$WORK/disk/repo" "$REGISTRY/big"
 expect_like 'the layers are [0-9]+ MiB packed, and [0-9]+ MiB are free in .*: this may not be enough' cat "$WORK/said"
 rm "$WORK/disk/fill"
 repository_files "$WORK/disk/repo" >"$WORK/before"
-fill $(($(free) - 15000000))
-run_fails 1 'cannot pull .*No space left' syscontainer-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros"
+fill $(($(free) - 20000000))
+run_fails 1 'cannot pull .*is full: the last [0-9]+ MiB of it stay free' syscontainer-pull --quiet --repo="$WORK/disk/repo" "$REGISTRY/zeros"
 store_is_sound "$WORK/disk/repo"
 expect_no zeros ostree --repo="$WORK/disk/repo" refs
 say 'what it leaves, a prune collects'

@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use crate::program::credentials;
 pub use crate::program::text::printable;
 
 enum Sink {
@@ -58,7 +59,7 @@ pub fn identifier() -> &'static str {
 
 fn write(priority: u8, message: &str) {
     let (name, sink) = STATE.get_or_init(|| ("syscontainers", Sink::Plain));
-    let message = printable(message);
+    let message = printable(&credentials::concealed(message));
     match sink {
         Sink::Plain => stderr(&format!("{name}: {message}\n")),
         Sink::Prefixed => stderr(&format!("<{priority}>{message}\n")),

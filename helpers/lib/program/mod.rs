@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod cli;
+pub mod credentials;
 pub mod log;
 pub mod options;
 pub mod table;

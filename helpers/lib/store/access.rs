@@ -1,13 +1,16 @@
 //! How sources are reached: the options that are passed on to skopeo, and the commands that it is run with.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use containers_image_proxy::ImageProxyConfig;
 
-use super::failure::{Failure, SKOPEO};
+use super::failure::SKOPEO;
+use super::pace::Patience;
+use super::skopeo::{self, Process};
+use crate::paths;
 use crate::program::options::{Completes, Opt};
-use crate::system::command;
 
 /// Names of architectures in images.
 const ARCHITECTURES: Completes =
@@ -22,6 +25,8 @@ pub struct Access {
     pub tls_verify: Option<bool>,
     /// Signature policy, see containers-policy.json(5).
     pub policy: Option<PathBuf>,
+    /// How long sources are waited for.
+    pub patience: Patience,
     /// Architecture to choose from an image index, by its name in Go.
     pub arch: Option<String>,
 }
@@ -34,6 +39,8 @@ impl Access {
     /// The option `--authfile=FILE`.
     pub const AUTHFILE: Opt =
         Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File);
+    /// The option `--idle-timeout=SPAN`.
+    pub const IDLE_TIMEOUT: Opt = Patience::OPTION;
     /// The option `--policy=FILE`.
     pub const POLICY: Opt =
         Opt::valued("policy", "FILE", "enforce the signature policy in FILE").completes(Completes::File);
@@ -45,7 +52,8 @@ impl Access {
     /// `skopeo`, with the options that come before its command.
     fn command(&self) -> Command {
         let mut command = Command::new(SKOPEO);
-        end_with_parent(&mut command);
+        command.env("PATH", paths::search_path());
+        skopeo::prepare(&mut command);
         if let Some(policy) = &self.policy {
             command.arg("--policy").arg(policy);
         }
@@ -68,29 +76,17 @@ impl Access {
         command
     }
 
-    /// The configuration of the image proxy.
-    pub fn proxy(&self) -> ImageProxyConfig {
+    /// The configuration of the image proxy, whose temporary files are in `temporary`, and the process that it will be.
+    pub fn proxy(&self, temporary: Option<&Path>) -> io::Result<(ImageProxyConfig, Process)> {
         let mut config = ImageProxyConfig::default();
         config.authfile.clone_from(&self.authfile);
         config.insecure_skip_tls_verification = self.tls_verify.map(|verify| !verify);
-        config.skopeo_cmd = Some(self.command());
-        config
-    }
-}
-
-/// Runs skopeo until it ends, and returns what it printed.
-pub fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
-    let output = command::finish(command).map_err(Failure::not_started)?;
-    if output.status.success() { Ok(output.stdout) } else { Err(Failure::from_stderr(&output.stderr)) }
-}
-
-/// Makes skopeo end along with this process, so that a killed pull leaves none behind.
-fn end_with_parent(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    let set = || nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).map_err(Into::into);
-    // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
-    #[allow(unsafe_code)]
-    unsafe {
-        command.pre_exec(set);
+        let mut command = self.command();
+        if let Some(temporary) = temporary {
+            command.env("TMPDIR", temporary);
+        }
+        let process = Process::started_by(&mut command)?;
+        config.skopeo_cmd = Some(command);
+        Ok((config, process))
     }
 }

@@ -4,16 +4,16 @@
 //! splits PAX records at newlines, which values may contain (capabilities are binary), and reads names of any length
 //! into memory.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
+use super::limits;
 use crate::error::{Context, Error, Result};
 
 /// Size of a header in bytes; content is padded to a multiple of it.
 const BLOCK: usize = 512;
-/// Maximum size in bytes of a name or a set of PAX records.
-const EXTENSION_MAX: u64 = 1 << 20;
 /// How many bytes of a path are shown in messages.
 const SHOWN_MAX: usize = 128;
 
@@ -34,7 +34,7 @@ pub struct Member {
     /// Length of the content that follows.
     pub size: u64,
     /// Extended attributes by name.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// An archive. Reading from it yields the content of the member that was returned last.
@@ -60,7 +60,7 @@ struct Pax {
     uid: Option<u64>,
     gid: Option<u64>,
     size: Option<u64>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl<R: Read> Archive<R> {
@@ -166,8 +166,9 @@ impl<R: Read> Archive<R> {
     }
 
     fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
-        if size > EXTENSION_MAX {
-            return Err(Error::new(format!("a name or PAX record is longer than {EXTENSION_MAX} bytes")));
+        if size > limits::EXTENSION {
+            let limit = limits::EXTENSION;
+            return Err(Error::new(format!("a name or PAX record is longer than {limit} bytes")));
         }
         self.expect(size);
         let mut content = Vec::new();
@@ -210,8 +211,10 @@ impl Pax {
                 }
                 _ => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                        pax.xattrs.retain(|(other, _)| other != name);
-                        pax.xattrs.extend(text().map(|value| (name.to_vec(), value)));
+                        match text() {
+                            Some(value) => pax.xattrs.insert(name.to_vec(), value),
+                            None => pax.xattrs.remove(name),
+                        };
                     }
                 }
             }
@@ -241,4 +244,24 @@ pub fn shown(path: &[u8]) -> String {
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each record is looked at once, however many there are.
+    #[test]
+    fn records_are_read_in_linear_time_and_the_last_one_counts() {
+        let mut records = String::new();
+        for n in 0..30_000 {
+            let rest = format!(" SCHILY.xattr.user.{:05}={n}\n", n % 20_000);
+            records.push_str(&format!("{}{rest}", rest.len() + 2));
+        }
+        records.push_str("24 SCHILY.xattr.user.00001=\n".replace("24", "28").as_str());
+        let pax = Pax::parse(records.as_bytes()).unwrap();
+        assert_eq!(pax.xattrs.len(), 19_999);
+        assert_eq!(pax.xattrs[&b"user.00002"[..]], b"20002");
+        assert!(!pax.xattrs.contains_key(&b"user.00001"[..]));
+    }
 }

@@ -4,6 +4,7 @@ use ostree::glib::Variant;
 use ostree::prelude::ToVariant;
 
 use super::archive::Member;
+use super::limits;
 use crate::error::{Error, Result};
 
 /// Owner, mode and extended attributes of a file.
@@ -28,7 +29,7 @@ impl Attributes {
             id.ok_or_else(|| Error::new(format!("{field} {value} is out of range")))
         };
         let (uid, gid) = (id(member.uid, "user ID")?, id(member.gid, "group ID")?);
-        Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member) })
+        Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member)? })
     }
 
     /// Mode of a regular file, including the type.
@@ -69,8 +70,9 @@ impl Attributes {
     }
 }
 
-fn xattrs_of(member: &Member) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn xattrs_of(member: &Member) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut xattrs = Vec::new();
+    let mut size = 0;
     for (name, value) in &member.xattrs {
         // Labels are assigned by this host, and overlayfs would obey its own attributes.
         if name.contains(&0) || name == b"security.selinux" || name.starts_with(b"trusted.overlay.") {
@@ -78,9 +80,14 @@ fn xattrs_of(member: &Member) -> Vec<(Vec<u8>, Vec<u8>)> {
         }
         // libostree would include an empty one in the checksum, but not store it.
         if !value.is_empty() {
+            size += name.len() + value.len();
             xattrs.push(([name, &b"\0"[..]].concat(), value.clone()));
         }
     }
+    if size > limits::XATTRS {
+        let limit = limits::XATTRS >> 10;
+        return Err(Error::new(format!("its extended attributes are more than {limit} KiB")));
+    }
     xattrs.sort();
-    xattrs
+    Ok(xattrs)
 }

@@ -120,6 +120,36 @@ impl<R: Read> Read for Observed<'_, R> {
     }
 }
 
+/// A reader that fails when there is more than there may be.
+pub struct Bounded<R> {
+    inner: R,
+    left: u64,
+    refusal: String,
+}
+
+impl<R> Bounded<R> {
+    /// Yields at most `limit` bytes; if there are more, the error is `refusal`.
+    pub fn new(inner: R, limit: u64, refusal: String) -> Bounded<R> {
+        Bounded { inner, left: limit, refusal }
+    }
+
+    /// The reader that was bounded.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)? as u64;
+        let Some(left) = self.left.checked_sub(length) else {
+            return Err(io::Error::other(self.refusal.clone()));
+        };
+        self.left = left;
+        Ok(length as usize)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +171,19 @@ mod tests {
             metered.into_inner().into_rest().read_to_end(&mut rest).unwrap();
             assert!(rest.is_empty());
         }
+    }
+
+    #[test]
+    fn more_than_there_may_be_is_an_error() {
+        let read = |length: usize, limit: u64| {
+            let content = vec![7; length];
+            let mut found = Vec::new();
+            let mut bounded = Bounded::new(content.as_slice(), limit, "too much".into());
+            bounded.read_to_end(&mut found).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(1000, 1000), Ok(1000));
+        assert_eq!(read(10, 1000), Ok(10));
+        assert_eq!(read(1001, 1000), Err("too much".to_owned()));
+        assert_eq!(read(1, 0), Err("too much".to_owned()));
     }
 }

@@ -4,6 +4,7 @@
 //! repository. What a tree cannot contain is refused, or skipped and counted.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
 use ostree::gio::MemoryInputStream;
@@ -16,32 +17,42 @@ use tar::EntryType;
 use super::archive::{self, Member};
 use super::attributes::Attributes;
 use super::commit;
+use super::limits;
 use super::merge;
 use super::repository::NEVER;
+use super::space::Space;
 use crate::digest;
 use crate::error::{Context, Error, Result};
 
-/// Maximum length of a path, the same as the kernel's.
-const PATH_MAX: usize = 4096;
-/// Maximum length of a name in a path, the same as the kernel's.
-const NAME_MAX: usize = 255;
 /// Maximum size in bytes of files that are read into memory as a whole.
 const WHOLE: u64 = 1 << 20;
 /// How many bytes of larger files are read at once.
 const CHUNK: usize = 256 << 10;
-/// How many entries of trees, of some 200 bytes each, are kept in memory before the tree is written.
-const ENTRIES: usize = 50_000;
+/// How many entries of trees, of some 200 bytes each, are kept in memory at least before the tree is written.
+const ENTRIES: u64 = 50_000;
+/// The part of all entries that is kept in memory if that is more, one in so many. A directory is written anew as a
+/// whole, so that a large one must not be written too often.
+const SHARE: u64 = 4;
 
 /// The tree of a layer, being built.
 pub struct Builder<'a> {
     repo: &'a ostree::Repo,
     root: MutableTree,
-    /// Checksums of directory metadata objects.
+    space: Space,
+    /// Checksums of directory metadata objects; only of those without extended attributes, which may be large.
     directories: HashMap<Attributes, String>,
     /// Directories that have had no member of their own so far.
     implicit: BTreeSet<String>,
-    /// Members since the tree was last written.
-    pending: usize,
+    /// Length of all paths that were ever in `implicit`.
+    implicit_length: usize,
+    /// The directory that was last looked up, with its path: most members are in that of the member before.
+    last: Option<(Vec<String>, MutableTree)>,
+    /// How many members and implicit directories each directory has, by hashes of their paths.
+    sizes: HashMap<u64, u32>,
+    /// Members and implicit directories.
+    entries: u64,
+    /// Those since the tree was last written.
+    pending: u64,
     skipped: usize,
 }
 
@@ -58,9 +69,19 @@ pub struct BuiltTree {
 impl<'a> Builder<'a> {
     /// Begins with an empty tree.
     pub fn new(repo: &'a ostree::Repo) -> Result<Self> {
-        let (root, directories) = (MutableTree::new(), HashMap::new());
-        let implicit = BTreeSet::new();
-        let mut builder = Builder { repo, root, directories, implicit, pending: 0, skipped: 0 };
+        let mut builder = Builder {
+            repo,
+            root: MutableTree::new(),
+            space: Space::of(repo)?,
+            directories: HashMap::new(),
+            implicit: BTreeSet::new(),
+            implicit_length: 0,
+            last: None,
+            sizes: HashMap::new(),
+            entries: 0,
+            pending: 0,
+            skipped: 0,
+        };
         let metadata = builder.implicit_metadata()?;
         builder.root.set_metadata_checksum(&metadata);
         builder.implicit.insert(String::new());
@@ -69,8 +90,8 @@ impl<'a> Builder<'a> {
 
     /// Adds a member of the archive, whose content can be read from `content`.
     pub fn add(&mut self, member: &Member, content: &mut impl Read) -> Result<()> {
-        self.pending += 1;
-        if self.pending > ENTRIES {
+        self.count()?;
+        if self.pending > ENTRIES.max(self.entries / SHARE) {
             self.write_out()?;
         }
         let what = || format!("entry {}", archive::shown(&member.path));
@@ -89,14 +110,41 @@ impl<'a> Builder<'a> {
         .context(what)
     }
 
+    /// Counts a member, or a directory that has none.
+    fn count(&mut self) -> Result<()> {
+        self.entries += 1;
+        self.pending += 1;
+        if self.entries > limits::ENTRIES_OF_LAYER {
+            let limit = limits::ENTRIES_OF_LAYER;
+            return Err(Error::new(format!("it has more than {limit} files and directories")));
+        }
+        Ok(())
+    }
+
+    /// Counts what is in a directory.
+    fn count_in(&mut self, directory: &[String]) -> Result<()> {
+        let mut hasher = DefaultHasher::new();
+        directory.hash(&mut hasher);
+        let size = self.sizes.entry(hasher.finish()).or_default();
+        *size += 1;
+        if *size > limits::ENTRIES_OF_DIRECTORY {
+            let limit = limits::ENTRIES_OF_DIRECTORY;
+            return Err(Error::new(format!("its directory has more than {limit} files and directories")));
+        }
+        Ok(())
+    }
+
     /// Writes the tree.
     pub fn finish(self) -> Result<BuiltTree> {
+        self.space.check()?;
         let root = commit::write_tree(self.repo, &self.root)?;
         Ok(BuiltTree { root, implicit: self.implicit, skipped: self.skipped })
     }
 
     /// Writes what has been built so far, so that memory does not grow with the layer; libostree rereads what it needs.
     fn write_out(&mut self) -> Result<()> {
+        self.space.check()?;
+        self.last = None;
         let root = commit::write_tree(self.repo, &self.root)?;
         let content = root.tree_get_contents_checksum().unwrap_or_default();
         let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
@@ -108,16 +156,22 @@ impl<'a> Builder<'a> {
     fn directory(&mut self, member: &Member, path: &[String]) -> Result<()> {
         let checksum = self.metadata(Attributes::of(member)?)?;
         let directory = match path.split_last() {
-            Some((name, parents)) => merge::ensure_directory(&self.parent(parents)?, name)?,
+            Some((name, parents)) => {
+                self.count_in(parents)?;
+                merge::ensure_directory(&self.parent(parents)?, name)?
+            }
             None => self.root.clone(),
         };
         directory.set_metadata_checksum(&checksum);
-        self.implicit.remove(&key(path));
+        if !self.implicit.is_empty() {
+            self.implicit.remove(&key(path));
+        }
         Ok(())
     }
 
     fn file(&mut self, member: &Member, content: &mut impl Read, path: &[String]) -> Result<()> {
         let attributes = Attributes::of(member)?;
+        self.space.take(member.size.min(WHOLE))?;
         let checksum = if member.size <= WHOLE {
             self.write_whole(&attributes, content, member.size)
         } else {
@@ -158,6 +212,7 @@ impl<'a> Builder<'a> {
             if length == 0 {
                 break;
             }
+            self.space.take(length as u64)?;
             let (_, error) = writer.write_all(&buffer[..length], NEVER).context(what)?;
             error.map_or(Ok(()), Err).context(what)?;
             done += length as u64;
@@ -169,10 +224,11 @@ impl<'a> Builder<'a> {
     fn symlink(&mut self, member: &Member, path: &[String]) -> Result<()> {
         let attributes = Attributes::of(member)?;
         let target = String::from_utf8(member.target.clone()).context(|| "its target is not UTF-8".into())?;
-        if target.is_empty() || target.len() >= PATH_MAX || target.contains('\0') {
+        if target.is_empty() || target.len() >= limits::PATH || target.contains('\0') {
             return Err(Error::new("its target is empty, too long or contains a NUL character"));
         }
         let (uid, gid, xattrs) = (attributes.uid, attributes.gid, attributes.xattrs_variant());
+        self.space.take(target.len() as u64)?;
         let checksum = self.repo.write_symlink(None, uid, gid, Some(&xattrs), &target, NEVER);
         self.put(path, &checksum.context(|| "cannot write it".into())?)
     }
@@ -192,6 +248,7 @@ impl<'a> Builder<'a> {
     fn put(&mut self, path: &[String], checksum: &str) -> Result<()> {
         let (name, parents) =
             path.split_last().ok_or_else(|| Error::new("it would replace the root directory"))?;
+        self.count_in(parents)?;
         merge::replace_file(&self.parent(parents)?, name, checksum)
     }
 
@@ -206,6 +263,11 @@ impl<'a> Builder<'a> {
     /// Returns the directory that a path is in. Archives may lack members for directories, so these are created; but
     /// symlinks are never followed.
     fn parent(&mut self, path: &[String]) -> Result<MutableTree> {
+        if let Some((last, directory)) = &self.last {
+            if last == path {
+                return Ok(directory.clone());
+            }
+        }
         let mut directory = self.root.clone();
         for (depth, name) in path.iter().enumerate() {
             directory = match directory.lookup(name) {
@@ -214,15 +276,30 @@ impl<'a> Builder<'a> {
                     let parent = archive::shown(path[..=depth].join("/").as_bytes());
                     return Err(Error::new(format!("it is below {parent}, which is a file or a symlink")));
                 }
-                _ => {
-                    let metadata = self.implicit_metadata()?;
-                    let below = merge::ensure_directory(&directory, name)?;
-                    below.set_metadata_checksum(&metadata);
-                    self.implicit.insert(key(&path[..=depth]));
-                    below
-                }
+                _ => self.create(&directory, &path[..=depth], name)?,
             };
         }
+        self.last = Some((path.to_vec(), directory.clone()));
+        Ok(directory)
+    }
+
+    /// Creates a directory that has had no member so far.
+    fn create(&mut self, parent: &MutableTree, path: &[String], name: &str) -> Result<MutableTree> {
+        self.count()?;
+        self.count_in(&path[..path.len() - 1])?;
+        let key = key(path);
+        self.implicit_length += key.len();
+        if self.implicit_length > limits::IMPLICIT {
+            let limit = limits::IMPLICIT >> 20;
+            let why = format!(
+                "the paths of directories that have no entries of their own are more than {limit} MiB"
+            );
+            return Err(Error::new(why));
+        }
+        let metadata = self.implicit_metadata()?;
+        let directory = merge::ensure_directory(parent, name)?;
+        directory.set_metadata_checksum(&metadata);
+        self.implicit.insert(key);
         Ok(directory)
     }
 
@@ -241,7 +318,9 @@ impl<'a> Builder<'a> {
             .write_metadata(ObjectType::DirMeta, None, &variant, NEVER)
             .context(|| "cannot write directory metadata".into())?
             .to_hex();
-        self.directories.insert(attributes, checksum.clone());
+        if attributes.xattrs.is_empty() {
+            self.directories.insert(attributes, checksum.clone());
+        }
         Ok(checksum)
     }
 }
@@ -255,18 +334,21 @@ fn check_size(found: u64, expected: u64) -> Result<()> {
 
 /// The names in a path; none if it is the root directory.
 fn components(path: &[u8]) -> Result<Vec<String>> {
-    if path.len() >= PATH_MAX {
+    if path.len() >= limits::PATH {
         return Err(Error::new("its path is too long"));
     }
     let path = std::str::from_utf8(path).context(|| "its path is not UTF-8".into())?;
     let mut names = Vec::new();
     for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
-        if name == ".." || name.contains('\0') || name.len() > NAME_MAX {
+        if name == ".." || name.contains('\0') || name.len() > limits::NAME {
             return Err(Error::new(
                 "its path contains '..', a NUL character, or a name of more than 255 bytes",
             ));
         }
         names.push(name.to_owned());
+    }
+    if names.len() > limits::DEPTH {
+        return Err(Error::new(format!("its path has more than {} names", limits::DEPTH)));
     }
     Ok(names)
 }
@@ -274,4 +356,37 @@ fn components(path: &[u8]) -> Result<Vec<String>> {
 /// A directory in [`BuiltTree::implicit`].
 fn key(path: &[String]) -> String {
     path.iter().flat_map(|name| ["/", name]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostree::RepoMode;
+
+    #[test]
+    fn layers_have_a_limited_number_of_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = ostree::Repo::new_for_path(dir.path().join("repo"));
+        repo.create(RepoMode::BareUserOnly, NEVER).unwrap();
+        repo.prepare_transaction(NEVER).unwrap();
+        let mut builder = Builder::new(&repo).unwrap();
+        let member = |path: &str| Member {
+            kind: EntryType::Regular,
+            path: path.into(),
+            target: Vec::new(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+            size: 0,
+            xattrs: Default::default(),
+        };
+        builder.entries = limits::ENTRIES_OF_LAYER - 3;
+        builder.add(&member("a"), &mut std::io::empty()).unwrap();
+        // Two, with the directory that has no member.
+        builder.add(&member("b/c"), &mut std::io::empty()).unwrap();
+        let error = builder.add(&member("d"), &mut std::io::empty()).unwrap_err().to_string();
+        assert!(error.contains("more than 1000000 files and directories"), "{error}");
+        builder.entries = limits::ENTRIES_OF_LAYER - 1;
+        assert!(builder.add(&member("e/f"), &mut std::io::empty()).is_err());
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 const SOCKET: &str = "/var/run/docker.sock";
 /// Maximum size of an answer in bytes.
 const ANSWER_MAX: u64 = 4 << 20;
-/// How long to wait for an answer.
+/// How long to wait for an answer, all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the ID of the image that is called `name`, which may contain a digest.
@@ -26,11 +26,22 @@ pub fn image_id(name: &str) -> Result<Digest> {
 
 fn ask(path: &str) -> std::io::Result<Vec<u8>> {
     let mut socket = UnixStream::connect(SOCKET)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    let deadline = Instant::now() + PATIENCE;
+    socket.set_write_timeout(Some(PATIENCE))?;
     // Version 1.0, so that the answer comes in one piece and ends with the connection.
     socket.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    socket.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 8192]);
+    while (answer.len() as u64) < ANSWER_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(&mut buffer)? {
+            0 => break,
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+    }
     Ok(answer)
 }
 

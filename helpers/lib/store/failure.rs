@@ -9,6 +9,9 @@ use std::io;
 
 use containers_image_proxy::Error as ProxyError;
 
+use crate::error::Error;
+use crate::program::credentials;
+
 /// The program that reaches sources.
 pub const SKOPEO: &str = "skopeo";
 /// Texts about failures of networks and overloaded servers.
@@ -64,6 +67,16 @@ impl Failure {
         Failure { reason: Reason::Other, message: format!("{error}; install the package skopeo") }
     }
 
+    /// An end that skopeo did not come to by itself.
+    pub fn given_up(why: Error) -> Failure {
+        Failure { reason: Reason::Other, message: why.to_string() }
+    }
+
+    /// The end of a blob that its reader does not want any more.
+    pub fn unwanted() -> Failure {
+        Failure { reason: Reason::BrokenPipe, message: "its reader has closed it".into() }
+    }
+
     /// The failure that skopeo's last line on stderr gives as logfmt: `time=… level=fatal msg="…"`.
     pub fn from_stderr(stderr: &[u8]) -> Failure {
         let stderr = String::from_utf8_lossy(stderr);
@@ -87,7 +100,8 @@ impl Failure {
         } else {
             Reason::Other
         };
-        Failure { reason, message }
+        // It may quote the URL that a registry redirected to, with a signature.
+        Failure { reason, message: credentials::concealed(&message) }
     }
 
     /// What the failure means.

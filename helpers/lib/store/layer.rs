@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use ostree::glib::{Variant, VariantDict};
 
 use super::archive::Archive;
-use super::blob::{Meter, Observed, decompress};
+use super::blob::{Bounded, Meter, Observed, decompress};
 use super::builder::{Builder, BuiltTree};
 use super::commit::{self, CommitContent};
 use super::expected::Expected;
+use super::limits;
 use super::merge::StoredLayer;
 use super::refs;
 use crate::error::{Context, Error, Result};
@@ -65,9 +66,13 @@ fn write(
     expected: &Expected,
     on_read: &dyn Fn(u64),
 ) -> Result<CommitContent<BuiltTree>> {
-    let (packed, blob) = Meter::new(Observed { inner: blob, on_read });
+    let size = expected.size;
+    let refusal = format!("there are more bytes than the {size} that the manifest declares");
+    let (packed, blob) = Meter::new(Bounded::new(Observed { inner: blob, on_read }, size, refusal));
     let archive = decompress(blob).context(|| "cannot unpack it".into())?;
-    let (unpacked, archive) = Meter::new(archive);
+    let limit = limits::unpacked(size);
+    let refusal = format!("it is larger than {limit} bytes when unpacked, from a blob of {size} bytes");
+    let (unpacked, archive) = Meter::new(Bounded::new(archive, limit, refusal));
     let mut archive = Archive::new(archive);
     let mut builder = Builder::new(repo)?;
     while let Some(member) = archive.next_member().context(|| "not a readable tar archive".into())? {
@@ -77,7 +82,11 @@ fn write(
     let rest = || "cannot read what follows the archive".to_string();
     let mut archive = archive.into_inner();
     io::copy(&mut archive, &mut io::sink()).context(rest)?;
-    io::copy(&mut archive.into_inner().into_rest(), &mut io::sink()).context(rest)?;
+    io::copy(&mut archive.into_inner().into_inner().into_rest(), &mut io::sink()).context(rest)?;
+    if packed.count() < size {
+        let why = format!("it ends after {} of the {size} bytes that the manifest declares", packed.count());
+        return Err(Error::new(why));
+    }
     for (name, meter, digest) in
         [("digest", &packed, &expected.digest), ("diffID", &unpacked, &expected.diff_id)]
     {

@@ -4,7 +4,6 @@
 //! extend its timeout for as long as bytes arrive.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use libsystemd::daemon::{NotifyState, notify};
 use oci_spec::image::Descriptor;
 
+use super::pace;
 use super::pull::PullObserver;
 use crate::digest;
 use crate::program::bytes;
@@ -30,13 +30,42 @@ pub struct Progress {
     bars: bool,
     /// Whether there is a service manager to notify.
     managed: bool,
+    begin: Instant,
+    copy: SignsOfLife,
+}
+
+/// What the service manager was told about last. It is only told about progress that deserves the name, since each sign
+/// of life extends its timeout.
+#[derive(Default)]
+struct SignsOfLife {
+    milliseconds: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl SignsOfLife {
+    /// Whether it is time for the next one, and whether enough has arrived since the last one to deserve more time; the
+    /// first byte does not.
+    fn next(&self, now: Duration, bytes: u64) -> Option<bool> {
+        let now = (now.as_millis() as u64).max(1);
+        let last = self.milliseconds.load(Ordering::Relaxed);
+        let is_first = last == 0 && bytes > 0;
+        let since = now.saturating_sub(last);
+        if !is_first && since < INTERVAL.as_millis() as u64 {
+            return None;
+        }
+        let arrived = bytes.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        self.milliseconds.store(now, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Some(!is_first && arrived > 0 && arrived >= pace::RATE * since / 1000)
+    }
 }
 
 impl Progress {
     /// Chooses the form by what stderr is and by the environment. With `quiet`, only warnings are shown.
     pub fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::IsTerminal::is_terminal(&std::io::stderr());
-        Progress { quiet, bars, managed: is_expected() }
+        let (begin, copy) = (Instant::now(), SignsOfLife::default());
+        Progress { quiet, bars, managed: is_expected(), begin, copy }
     }
 
     fn line(&self, text: &str) {
@@ -74,15 +103,12 @@ impl PullObserver for Progress {
         }
         let (bar, managed) = (self.bar(layer), self.managed);
         let (text, total) = (short(layer).to_owned(), bytes::shown(layer.size()));
-        let (begin, told, done) = (Instant::now(), Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
+        let (begin, life, done) = (Instant::now(), SignsOfLife::default(), AtomicU64::new(0));
         Box::new(move |length| {
             bar.inc(length);
             let done = done.fetch_add(length, Ordering::Relaxed) + length;
-            let now = begin.elapsed().as_millis() as u64;
-            let last = told.load(Ordering::Relaxed);
-            if managed && (last == 0 || now - last >= INTERVAL.as_millis() as u64) {
-                told.store(now.max(1), Ordering::Relaxed);
-                tell_manager(&format!("fetching layer {text}: {} of {total}", bytes::shown(done)));
+            if let Some(is_alive) = life.next(begin.elapsed(), done).filter(|_| managed) {
+                tell_manager(&format!("fetching layer {text}: {} of {total}", bytes::shown(done)), is_alive);
             }
         })
     }
@@ -90,6 +116,12 @@ impl PullObserver for Progress {
     fn fetched(&self, layer: &Descriptor) {
         if self.bars {
             self.line(&format!("fetched layer {} ({})", layer.digest(), bytes::shown(layer.size())));
+        }
+    }
+
+    fn copying(&self, bytes: u64) {
+        if let Some(is_alive) = self.copy.next(self.begin.elapsed(), bytes).filter(|_| self.managed) {
+            tell_manager(&format!("copying the image: {}", bytes::shown(bytes)), is_alive);
         }
     }
 
@@ -107,8 +139,32 @@ fn short(layer: &Descriptor) -> &str {
     digest::shorten(layer.digest().as_ref())
 }
 
-fn tell_manager(status: &str) {
-    let patience = format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros());
+fn tell_manager(status: &str, is_alive: bool) {
+    let patience = NotifyState::Other(format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros()));
+    let states = [Some(NotifyState::Status(status.to_owned())), is_alive.then_some(patience)];
     // The pull continues whether the service manager is reached or not.
-    let _ = notify(false, &[NotifyState::Status(status.to_owned()), NotifyState::Other(patience)]);
+    let _ = notify(false, &states.into_iter().flatten().collect::<Vec<_>>());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_progress_extends_timeouts() {
+        let (life, second) = (SignsOfLife::default(), Duration::from_secs(1));
+        assert_eq!(life.next(second / 4, 0), None);
+        assert_eq!(life.next(second / 2, 1), Some(false));
+        assert_eq!(life.next(second, 1 << 20), None, "too soon");
+        assert_eq!(life.next(second * 2, 1 << 20), Some(true));
+        for drip in 1..100 {
+            assert_eq!(
+                life.next(second * (2 + drip), (1 << 20) + u64::from(drip)),
+                Some(false),
+                "{drip} bytes"
+            );
+        }
+        assert_eq!(life.next(second * 200, (1 << 20) + 100), Some(false));
+        assert_eq!(life.next(second * 201, 2 << 20), Some(true));
+    }
 }

@@ -3,7 +3,8 @@
 //! Layers come first, each as a commit with a ref of its own; then the merged tree and the image's ref. If this is
 //! killed in between, the store has layers that the next pull uses, but never half an image.
 
-use nix::sys::statvfs::statvfs;
+use std::collections::HashMap;
+
 use oci_spec::image::Descriptor;
 
 use super::access::Access;
@@ -14,8 +15,9 @@ use super::merge::StoredLayer;
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::repository::Store;
-use super::retry::with_retries;
-use super::source::{self, FetchedManifest, ImageSource};
+use super::retry::Retries;
+use super::source::{self, FetchedManifest, ImageSource, Means, Prospect};
+use super::space::Space;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -29,6 +31,8 @@ pub trait PullObserver {
     fn fetching(&self, layer: &Descriptor) -> Box<dyn Fn(u64) + Send>;
     /// A layer was fetched completely.
     fn fetched(&self, layer: &Descriptor);
+    /// skopeo is copying an image, and so many bytes of it are there.
+    fn copying(&self, bytes: u64);
     /// Something failed and will be tried again.
     fn retrying(&self, text: &str);
     /// Something is wrong, but the pull continues.
@@ -58,14 +62,14 @@ pub fn pull(
 ) -> Result<Pulled> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
-    let _lock = store.lock_shared().context(what)?;
-    Pull::new(store, reference, access, observer, &name).run().context(what)
+    Pull::new(store, reference, access, observer, &name).and_then(|pull| pull.run()).context(what)
 }
 
 /// Fetches the digest that an image has at its source now. Nothing but its manifest is fetched.
 pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver) -> Result<Digest> {
-    with_retries(&|text| observer.retrying(text), || source::peek(reference, access))
-        .context(|| format!("cannot look for {}", reference.location()))
+    let prospect =
+        Retries::default().run(&|text| observer.retrying(text), || source::peek(reference, access));
+    Ok(prospect.context(|| format!("cannot look for {}", reference.location()))?.digest)
 }
 
 /// A pull that is under way.
@@ -79,6 +83,8 @@ struct Pull<'a> {
     policy: SignaturePolicy,
     /// Fingerprint of the policy.
     fingerprint: String,
+    space: Space,
+    retries: Retries,
 }
 
 impl<'a> Pull<'a> {
@@ -88,21 +94,38 @@ impl<'a> Pull<'a> {
         access: &'a Access,
         observer: &'a dyn PullObserver,
         name: &'a str,
-    ) -> Pull<'a> {
+    ) -> Result<Pull<'a>> {
         let policy = SignaturePolicy::find(access);
         let fingerprint = policy.fingerprint().unwrap_or_default();
-        Pull { store, reference, access, observer, name, policy, fingerprint }
+        let (space, retries) = (Space::of(&store.repo)?, Retries::default());
+        Ok(Pull { store, reference, access, observer, name, policy, fingerprint, space, retries })
     }
 
     fn run(&self) -> Result<Pulled> {
+        // Without the lock, as far as nothing is written, so that a prune need not wait for a slow source.
+        let prospect = if source::needs_copy(self.reference, &self.policy) {
+            Some(self.with_retries(|| source::peek(self.reference, self.access))?)
+        } else {
+            None
+        };
+        let writes = source::writes(self.reference, &self.policy);
+        let opened = if writes { None } else { Some(self.open(None)?) };
+        let _lock = self.store.lock_shared()?;
         // An image that cannot be read is replaced.
         let existing = image::load(&self.store.repo, self.name).ok().flatten();
-        if let Some(image) = &existing {
-            if self.is_known_to_be_current(image)? {
+        if let (Some(image), Some(prospect)) = (&existing, &prospect) {
+            if self.is_known_to_be_current(image, prospect)? {
                 return self.unchanged(image.clone());
             }
         }
-        let (source, manifest) = self.open()?;
+        if let Some(manifest) = prospect.as_ref().and_then(|prospect| prospect.manifest.as_ref()) {
+            expected::check_manifest(manifest)?;
+            self.check_space(expected::size(manifest.layers()))?;
+        }
+        let (source, manifest) = match opened {
+            Some(opened) => opened,
+            None => self.open(prospect.as_ref())?,
+        };
         match existing.filter(|image| image.digest == manifest.digest) {
             Some(image) => {
                 self.record_policy(&image)?;
@@ -114,14 +137,9 @@ impl<'a> Pull<'a> {
 
     /// Whether an image is the same as at its source, and was allowed by the same policy. This is only checked to avoid
     /// a copy, which is needed to enforce a policy.
-    fn is_known_to_be_current(&self, image: &Image) -> Result<bool> {
-        if !source::needs_copy(self.reference, &self.policy)
-            || image::policy(&self.store.repo, image)?.as_ref() != Some(&self.fingerprint)
-        {
-            return Ok(false);
-        }
-        let digest = self.with_retries(|| source::peek(self.reference, self.access))?;
-        Ok(digest == image.digest)
+    fn is_known_to_be_current(&self, image: &Image, prospect: &Prospect) -> Result<bool> {
+        let policy = image::policy(&self.store.repo, image)?;
+        Ok(policy.as_ref() == Some(&self.fingerprint) && prospect.digest == image.digest)
     }
 
     fn unchanged(&self, image: Image) -> Result<Pulled> {
@@ -131,60 +149,76 @@ impl<'a> Pull<'a> {
         Ok(Pulled { image, changed: false, fetched: 0, reused, bytes: 0 })
     }
 
-    fn open(&self) -> Result<(ImageSource, FetchedManifest)> {
+    fn open(&self, prospect: Option<&Prospect>) -> Result<(ImageSource, FetchedManifest)> {
+        let means = Means {
+            access: self.access,
+            policy: &self.policy,
+            temporary: &self.store.temporary_directory(),
+            space: &self.space,
+            tell: &|bytes| self.observer.copying(bytes),
+        };
         self.with_retries(|| {
-            let temporary = self.store.temporary_directory();
-            let source = ImageSource::open(self.reference, self.access, &self.policy, &temporary)?;
+            let source = ImageSource::open(self.reference, &means, prospect)?;
             source.manifest().map(|manifest| (source, manifest))
         })
     }
 
     fn import(&self, source: &ImageSource, manifest: &FetchedManifest) -> Result<Pulled> {
+        expected::check_manifest(&manifest.oci)?;
         let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
         let present = expected.iter().map(|(_, expected)| layer::find(&self.store.repo, expected));
         let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
         let missing = expected.iter().zip(&present).filter(|(_, layer)| layer.is_none());
-        let bytes = missing.map(|((descriptor, _), _)| descriptor.size()).sum();
-        self.check_space(bytes)?;
-        let reused = present.iter().flatten().count();
-        let mut layers = Vec::new();
+        let bytes = expected::size(missing.map(|((descriptor, _), _)| *descriptor));
+        self.warn_about_space(bytes, self.check_space(bytes)?);
+        let (mut layers, mut fetched) = (Vec::new(), HashMap::new());
         for ((descriptor, expected), layer) in expected.iter().zip(present) {
-            layers.push(match layer {
+            // Images may contain a layer several times, mostly an empty one.
+            let again = fetched.get(expected).cloned();
+            layers.push(match layer.or(again) {
                 Some(layer) => {
                     self.observer.present(descriptor);
                     layer
                 }
-                None => self.fetch(source, descriptor, expected)?,
+                None => {
+                    let layer = self.fetch(source, descriptor, expected)?;
+                    fetched.insert(expected, layer.clone());
+                    layer
+                }
             });
         }
         let origin = self.reference.absolute().to_skopeo();
         let metadata = image::metadata(&manifest.digest, &text, &config, &origin);
         let image = image::write(self.store, self.name, &metadata, &layers)?;
         self.record_policy(&image)?;
-        Ok(Pulled { image, changed: true, fetched: layers.len() - reused, reused, bytes })
+        let reused = layers.len() - fetched.len();
+        Ok(Pulled { image, changed: true, fetched: fetched.len(), reused, bytes })
     }
 
-    /// Refuses layers that cannot fit on the disk, and warns about those that may not. Their unpacked size is not
-    /// known.
-    fn check_space(&self, bytes: u64) -> Result<()> {
-        let place = self.store.path.display();
-        let stat = statvfs(&self.store.path);
-        let stat = stat.context(|| format!("cannot find out how much space is free in {place}"))?;
-        let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
-        let (need, have) = (bytes.div_ceil(1 << 20), free >> 20);
-        if free < bytes {
-            let why =
-                format!("its layers are {need} MiB, and {have} MiB are free in {place}; nothing was fetched");
-            return Err(Error::new(why));
+    /// Refuses layers that cannot fit on the disk, and returns how much can be written to it.
+    fn check_space(&self, bytes: u64) -> Result<u64> {
+        let (usable, reserve) = self.space.usable()?;
+        if usable >= bytes {
+            return Ok(usable);
         }
-        if free < bytes.saturating_mul(3) {
+        let (need, have, reserve) = (bytes.div_ceil(1 << 20), usable >> 20, reserve.div_ceil(1 << 20));
+        let place = self.store.path.display();
+        Err(Error::new(format!(
+            "its layers are {need} MiB, and {have} MiB are free in {place} besides {reserve} MiB that stay free; \
+             nothing was fetched"
+        )))
+    }
+
+    /// The unpacked size of layers is not known.
+    fn warn_about_space(&self, bytes: u64, usable: u64) {
+        if usable < bytes.saturating_mul(3) {
+            let (need, have, place) = (bytes.div_ceil(1 << 20), usable >> 20, self.store.path.display());
             self.observer.warning(&format!(
                 "the layers are {need} MiB packed, and {have} MiB are free in {place}: this may not be enough"
             ));
         }
-        Ok(())
     }
 
     fn fetch(
@@ -214,6 +248,6 @@ impl<'a> Pull<'a> {
     }
 
     fn with_retries<T>(&self, attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        with_retries(&|text| self.observer.retrying(text), attempt)
+        self.retries.run(&|text| self.observer.retrying(text), attempt)
     }
 }

@@ -7,6 +7,7 @@ use super::docker_archive;
 use super::transports::{self, DAEMON, DIRECTORY, Digests, Location, REGISTRY, Selector, Transport};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::program::credentials;
 
 /// Suffixes of archives, which are not part of an image's name.
 const SUFFIXES: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
@@ -25,7 +26,8 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Reference> {
-        parse(text).map_err(|why| Error::usage(format!("invalid image reference {text:?}: {why}")))
+        let shown = || credentials::concealed_reference(text);
+        parse(text).map_err(|why| Error::usage(format!("invalid image reference {:?}: {why}", shown())))
     }
 }
 
@@ -38,7 +40,9 @@ fn parse(text: &str) -> Result<Reference, String> {
     }
     let (transport, rest) = match (transports::of(text), text.split_once("://")) {
         (Some(found), _) => found,
-        (None, Some((other, _))) => return Err(format!("unknown transport {other:?}")),
+        (None, Some((other, _))) => {
+            return Err(format!("unknown transport {:?}", credentials::concealed_reference(other)));
+        }
         (None, None) => (&REGISTRY, text),
     };
     let selector = match transport.location {
@@ -66,7 +70,10 @@ fn parse(text: &str) -> Result<Reference, String> {
     }
     let image = match selector {
         Selector::None | Selector::Tag => image.map(str::to_owned),
-        Selector::Name => image.map(with_tag),
+        Selector::Name => {
+            image.map_or(Ok(()), refuse_credentials)?;
+            image.map(with_tag)
+        }
     };
     Ok(Reference { transport, location: path.to_owned(), image })
 }
@@ -102,7 +109,9 @@ impl Reference {
             return Ok(format!("{}:latest", self.stem()));
         };
         // The name is printed, and may become that of a container.
-        check_name(&tag).map_err(|why| format!("its name {tag:?} is invalid: {why}")).context(what)?;
+        let invalid =
+            |why| format!("its name {:?} is invalid: {why}", credentials::concealed_reference(&tag));
+        check_name(&tag).map_err(invalid).context(what)?;
         Ok(with_tag(&tag))
     }
 
@@ -179,7 +188,18 @@ fn with_tag(name: &str) -> String {
     if last_part(name).contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
+/// A reference is shown and recorded, so it must not contain credentials; skopeo does not take them either.
+fn refuse_credentials(name: &str) -> Result<(), String> {
+    if credentials::are_in(name) {
+        return Err(
+            "it contains a user name or a password; run 'skopeo login', or use --authfile=FILE".into()
+        );
+    }
+    Ok(())
+}
+
 fn check_name(name: &str) -> Result<(), String> {
+    refuse_credentials(name)?;
     let last = last_part(name);
     let (path, digest) = match name.split_once('@') {
         Some((path, digest)) => (path, Some(digest)),
@@ -275,6 +295,29 @@ mod tests {
             let error = text.parse::<Reference>().unwrap_err();
             assert!(error.is_usage() && error.to_string().starts_with("invalid image reference"), "{text}");
         }
+    }
+
+    #[test]
+    fn credentials_are_refused_and_not_repeated() {
+        for text in [
+            "docker://user:s3cret@host/x",
+            "user:s3cret@host/x",
+            "s3cret@host/x:1",
+            "docker-daemon:user:s3cret@host/x",
+            "containers-storage:user:s3/cret@host/x",
+            "docker-archive:/a.tar:user:s3cret@host/x",
+            "https://user:s3cret@host/x",
+            "docker://user:s3cret with blanks@host/x",
+            "user:s3cret\n@host/x",
+            "https://host/x?token=s3cret",
+            "user:s3cret@host/x@sha256:12",
+        ] {
+            let error = text.parse::<Reference>().unwrap_err();
+            assert!(error.is_usage() && !error.to_string().contains("cret"), "{error}");
+        }
+        let error = "u:p@host/x".parse::<Reference>().unwrap_err().to_string();
+        assert!(error.contains("\"***@host/x\"") && error.contains("--authfile=FILE"), "{error}");
+        assert!("oci:/srv/a@b".parse::<Reference>().is_ok());
     }
 
     /// Whatever is typed, parsing ends without a panic, and what it takes goes to skopeo as one word.

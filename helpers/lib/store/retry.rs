@@ -1,5 +1,6 @@
 //! Repeating attempts after temporary failures.
 
+use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
@@ -10,18 +11,35 @@ use crate::error::Result;
 /// Retry-After).
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
-/// Runs `attempt` up to three times, as long as its failures are temporary. `tell` is called before each wait.
-pub fn with_retries<T>(tell: &dyn Fn(&str), mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    for wait in WAITS {
-        match attempt() {
-            Err(e) if failure::is_transient(&e) => {
-                tell(&format!("{e}; trying again in {} s", wait.as_secs()));
-                thread::sleep(wait);
-            }
-            result => return result,
-        }
+/// How many attempts are repeated in one pull at most, whatever they are about.
+const TOTAL: u32 = 10;
+
+/// The attempts that may still be repeated.
+pub struct Retries {
+    left: Cell<u32>,
+}
+
+impl Default for Retries {
+    fn default() -> Retries {
+        Retries { left: Cell::new(TOTAL) }
     }
-    attempt()
+}
+
+impl Retries {
+    /// Runs `attempt` up to three times, as long as its failures are temporary. `tell` is called before each wait.
+    pub fn run<T>(&self, tell: &dyn Fn(&str), mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        for wait in WAITS {
+            match attempt() {
+                Err(e) if failure::is_transient(&e) && self.left.get() > 0 => {
+                    self.left.set(self.left.get() - 1);
+                    tell(&format!("{e}; trying again in {} s", wait.as_secs()));
+                    thread::sleep(wait);
+                }
+                result => return result,
+            }
+        }
+        attempt()
+    }
 }
 
 #[cfg(test)]
@@ -34,7 +52,7 @@ mod tests {
     fn only_temporary_failures_are_tried_again() {
         let run = |error: &dyn Fn() -> Error| {
             let mut count = 0;
-            let result = with_retries(&|_| {}, || {
+            let result = Retries::default().run(&|_| {}, || {
                 count += 1;
                 if count == 2 { Ok(()) } else { Err(error()) }
             });
@@ -43,5 +61,19 @@ mod tests {
         assert_eq!(run(&|| Error::new("connection refused, but that is only text")), (false, 1));
         let refused = || Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused));
         assert_eq!(run(&|| refused().context(|| "cannot ask".into()).unwrap_err()), (true, 2));
+    }
+
+    #[test]
+    fn a_pull_does_not_go_on_like_that_for_ever() {
+        let retries = Retries { left: Cell::new(1) };
+        let count = Cell::new(0);
+        let refused = || {
+            count.set(count.get() + 1);
+            Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused)).context(|| "cannot ask".into())
+        };
+        assert!(retries.run(&|_| {}, refused).is_err());
+        assert_eq!(count.get(), 2);
+        assert!(retries.run(&|_| {}, refused).is_err());
+        assert_eq!(count.get(), 3);
     }
 }

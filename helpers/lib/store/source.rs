@@ -3,35 +3,71 @@
 //!
 //! skopeo talks to registries and reads archives; its own configuration has credentials, mirrors and proxies.
 
+use std::future::Future;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use containers_image_proxy::{ImageProxy, OpenedImage};
+use containers_image_proxy::{Error as ProxyError, ImageProxy, OpenedImage};
 use oci_spec::image::{Descriptor, ImageManifest};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 use tokio_util::io::SyncIoBridge;
 
-use super::access::{self, Access};
+use super::access::Access;
 use super::engine;
+use super::expected;
 use super::failure::{Failure, Reason};
+use super::limits;
+use super::pace::Pace;
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
+use super::skopeo::{self, Process, TICK, Watch};
+use super::space::Space;
 use super::staging::Staging;
-use super::transports::{Digests, Layers};
+use super::stream::{Stream, Verdict};
+use super::transports::{Digests, Layers, Location};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::paths;
+
+/// What a copy of an image may have besides its layers, in bytes: manifest, configuration, signatures and the like.
+const BESIDES: u64 = 32 << 20;
 
 /// An open image at its source.
 pub struct ImageSource {
-    // Dropped in this order: the runtime waits for skopeo, which waits for the proxy's socket to be closed.
+    // Dropped in this order: the runtime waits for skopeo, which is ended before that.
     proxy: ImageProxy,
     image: OpenedImage,
+    process: Process,
     reference: Reference,
     access: Access,
     runtime: Runtime,
     /// The reference of the original, if this is a copy.
     original: Option<Reference>,
-    _staging: Option<Staging>,
+    staging: Option<Staging>,
+}
+
+/// What a source is opened with.
+pub struct Means<'a> {
+    /// How it is reached.
+    pub access: &'a Access,
+    /// The policy that images from it have to meet.
+    pub policy: &'a SignaturePolicy,
+    /// Where temporary files go.
+    pub temporary: &'a Path,
+    /// The file system of that directory.
+    pub space: &'a Space,
+    /// Called with the size of a copy, again and again while it is made.
+    pub tell: &'a dyn Fn(u64),
+}
+
+/// What is known about an image before it is opened under a policy.
+pub struct Prospect {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// The manifest, if layers are as it names them.
+    pub manifest: Option<ImageManifest>,
 }
 
 /// The manifest of an image at its source.
@@ -45,47 +81,66 @@ pub struct FetchedManifest {
 }
 
 impl ImageSource {
-    /// Opens an image under a policy. If a copy is needed, it is made in the directory `temporary`.
+    /// Opens an image under a policy. If a copy is needed, it is made; `prospect` is the image as it was a moment ago,
+    /// which limits the copy's size.
     pub fn open(
         reference: &Reference,
-        access: &Access,
-        policy: &SignaturePolicy,
-        temporary: &Path,
+        means: &Means<'_>,
+        prospect: Option<&Prospect>,
     ) -> Result<ImageSource> {
         let reference = &resolve(reference)?;
-        if !needs_copy(reference, policy) {
-            return ImageSource::connect(reference, access, None);
+        let staging = || Staging::new(means.temporary, means.space.clone());
+        if !needs_copy(reference, means.policy) {
+            let staging = if is_unpacked_by_skopeo(reference) { Some(staging()?) } else { None };
+            return ImageSource::connect(reference, means.access, staging);
         }
-        let staging = Staging::copy(reference, access, policy, temporary)?;
+        let staging = staging()?;
+        let declared = prospect.and_then(|prospect| prospect.manifest.as_ref());
+        let limit =
+            declared.map_or(u64::MAX, |manifest| expected::size(manifest.layers()).saturating_add(BESIDES));
+        // Archives are unpacked beside the copy.
+        let limit = if is_unpacked_by_skopeo(reference) { u64::MAX } else { limit };
+        staging.copy(reference, means.access, means.policy, limit, means.tell)?;
         let copy = staging.reference();
         // The policy applied to the original, and may not allow copies.
-        let source = ImageSource::connect(&copy, &Access::default(), Some(staging))?;
+        let access = Access { patience: means.access.patience, ..Access::default() };
+        let source = ImageSource::connect(&copy, &access, Some(staging))?;
         Ok(ImageSource { original: Some(reference.clone()), ..source })
     }
 
     fn connect(reference: &Reference, access: &Access, staging: Option<Staging>) -> Result<ImageSource> {
         let what = || format!("cannot open {}", reference.to_skopeo());
         let runtime = Builder::new_current_thread().enable_all().build().context(what)?;
-        let proxy = runtime.block_on(ImageProxy::new_with_config(access.proxy()));
-        let proxy = proxy.map_err(Failure::from).context(what)?;
-        let image = runtime.block_on(proxy.open_image(&reference.to_skopeo()));
-        let image = image.map_err(Failure::from).context(what)?;
+        let temporary = staging.as_ref().map(Staging::temporary);
+        let (config, process) = access.proxy(temporary.as_deref()).context(what)?;
+        let watch = || Watch::new(access.patience, staging.as_ref().map(|s| s.growth(u64::MAX, &|_| {})));
+        let proxy = request(&runtime, &process, watch(), ImageProxy::new_with_config(config));
+        let proxy = proxy.context(what)?;
+        let image = request(&runtime, &process, watch(), proxy.open_image(&reference.to_skopeo()));
+        let image = image.context(what)?;
         let (reference, access) = (reference.clone(), access.clone());
-        Ok(ImageSource { proxy, image, reference, access, runtime, original: None, _staging: staging })
+        Ok(ImageSource { proxy, image, process, reference, access, runtime, original: None, staging })
+    }
+
+    /// Waits for the answer to a request.
+    fn request<T>(&self, answer: impl Future<Output = Result<T, ProxyError>>) -> Result<T, Failure> {
+        let growth = self.staging.as_ref().map(|staging| staging.growth(u64::MAX, &|_| {}));
+        request(&self.runtime, &self.process, Watch::new(self.access.patience, growth), answer)
     }
 
     /// Fetches the manifest.
     pub fn manifest(&self) -> Result<FetchedManifest> {
         let what = || format!("cannot fetch the manifest of {}", self.reference.to_skopeo());
-        let fetched = self.runtime.block_on(self.proxy.fetch_manifest_raw_oci(&self.image));
-        let (digest, converted) = fetched.map_err(Failure::from).context(what)?;
+        let fetched = self.request(self.proxy.fetch_manifest_raw_oci(&self.image));
+        let (digest, converted) = fetched.context(what)?;
+        check_document(&converted).context(what)?;
         let oci = serde_json::from_slice(&converted).context(what)?;
         if let Some(original) = &self.original {
             match original.transport().layers {
                 Layers::Original => {}
                 // The manifest of the copy names other blobs.
                 Layers::Unpacked => {
-                    let text = inspect(original, &self.access).context(what)?;
+                    let text = self.inspect(original).context(what)?;
                     return Ok(FetchedManifest { digest: Digest::of(&text), oci, text });
                 }
             }
@@ -101,7 +156,7 @@ impl ImageSource {
         if manifest.digest != Digest::of(&text) {
             let digest = &manifest.digest;
             let reference = self.reference.with_digest(digest).unwrap_or_else(|| self.reference.clone());
-            text = inspect(&reference, &self.access).context(what)?;
+            text = self.inspect(&reference).context(what)?;
         }
         String::from_utf8(text).context(what)
     }
@@ -109,8 +164,13 @@ impl ImageSource {
     /// Fetches the image's configuration, raw JSON.
     pub fn config(&self) -> Result<String> {
         let what = || format!("cannot fetch the configuration of {}", self.reference.to_skopeo());
-        let config = self.runtime.block_on(self.proxy.fetch_config_raw(&self.image));
-        String::from_utf8(config.map_err(Failure::from).context(what)?).context(what)
+        let config = self.request(self.proxy.fetch_config_raw(&self.image)).context(what)?;
+        check_document(&config).context(what)?;
+        String::from_utf8(config).context(what)
+    }
+
+    fn inspect(&self, reference: &Reference) -> Result<Vec<u8>> {
+        inspect(reference, &self.access, self.staging.as_ref())
     }
 
     /// Streams a blob to `consume`, which runs in a thread of its own.
@@ -120,14 +180,13 @@ impl ImageSource {
         consume: impl FnOnce(Box<dyn Read + Send>) -> Result<T> + Send,
     ) -> Result<T> {
         let what = || format!("cannot fetch {} of {}", descriptor.digest(), self.reference.to_skopeo());
-        let opened =
-            self.runtime.block_on(self.proxy.get_blob(&self.image, descriptor.digest(), descriptor.size()));
-        let (reader, driver) = opened.map_err(Failure::from).context(what)?;
-        let handle = self.runtime.handle().clone();
+        let opened = self.request(self.proxy.get_blob(&self.image, descriptor.digest(), descriptor.size()));
+        let (reader, driver) = opened.context(what)?;
+        let (handle, stream) = (self.runtime.handle().clone(), Stream::default());
+        let reader = stream.reader(SyncIoBridge::new_with_handle(reader, handle));
         std::thread::scope(|scope| {
-            let consumer =
-                scope.spawn(move || consume(Box::new(SyncIoBridge::new_with_handle(reader, handle))));
-            let driven = self.runtime.block_on(driver).map_err(Failure::from);
+            let consumer = scope.spawn(move || consume(Box::new(reader)));
+            let driven = self.drive(driver, &stream);
             let consumed = consumer.join().unwrap_or_else(|_| Err(Error::new("the import panicked")));
             match (consumed, driven) {
                 (consumed, Ok(())) => consumed,
@@ -137,6 +196,64 @@ impl ImageSource {
             }
         })
     }
+
+    /// Waits until skopeo has written a stream; ends it if nobody wants the rest, or if the source is too slow.
+    fn drive(
+        &self,
+        driver: impl Future<Output = Result<(), ProxyError>>,
+        stream: &Stream,
+    ) -> Result<(), Failure> {
+        let (patience, mut driver) = (self.access.patience, pin!(driver));
+        let mut pace = Pace::new(patience);
+        loop {
+            let answered = self.runtime.block_on(async { timeout(TICK, driver.as_mut()).await });
+            let failure = match (answered, stream.judge(patience, &mut pace)) {
+                (Ok(answer), _) => return answer.map_err(Failure::from),
+                (Err(_), Ok(Verdict::Wait)) => continue,
+                (Err(_), Ok(Verdict::Unwanted)) => Failure::unwanted(),
+                (Err(_), Err(slow)) => Failure::given_up(slow),
+            };
+            self.process.kill();
+            return Err(failure);
+        }
+    }
+}
+
+/// Waits for the answer to a request as long as the watch allows; then skopeo is killed.
+fn request<T>(
+    runtime: &Runtime,
+    process: &Process,
+    mut watch: Watch<'_>,
+    answer: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, Failure> {
+    let mut answer = pin!(answer);
+    loop {
+        if let Ok(answer) = runtime.block_on(async { timeout(TICK, answer.as_mut()).await }) {
+            return answer.map_err(Failure::from);
+        }
+        if let Err(why) = watch.check() {
+            process.kill();
+            return Err(Failure::given_up(why));
+        }
+    }
+}
+
+fn check_document(text: &[u8]) -> Result<()> {
+    if text.len() as u64 > limits::DOCUMENT {
+        return Err(Error::new(format!("it is larger than {} MiB", limits::DOCUMENT >> 20)));
+    }
+    Ok(())
+}
+
+/// Whether opening an image writes anything: a copy, or temporary files.
+pub fn writes(reference: &Reference, policy: &SignaturePolicy) -> bool {
+    needs_copy(reference, policy) || is_unpacked_by_skopeo(reference)
+}
+
+/// Whether skopeo unpacks a source to temporary files when it opens it.
+fn is_unpacked_by_skopeo(reference: &Reference) -> bool {
+    let transport = reference.transport();
+    matches!(transport.location, Location::Archive(_)) || transport.digests == Digests::AskEngine
 }
 
 /// The reference that skopeo can open.
@@ -157,16 +274,38 @@ pub fn needs_copy(reference: &Reference, policy: &SignaturePolicy) -> bool {
     }
 }
 
-/// Fetches the digest of an image's manifest. The policy does not apply, since nothing else of the image is used.
-pub fn peek(reference: &Reference, access: &Access) -> Result<Digest> {
+/// Fetches an image's manifest. The policy does not apply, since nothing else of the image is used.
+pub fn peek(reference: &Reference, access: &Access) -> Result<Prospect> {
+    let reference = &resolve(reference)?;
+    let staging = if is_unpacked_by_skopeo(reference) {
+        let parent = paths::from_env("TMPDIR").unwrap_or_else(|| PathBuf::from("/var/tmp"));
+        let space = Space::at(&parent)?;
+        Some(Staging::new(&parent, space)?)
+    } else {
+        None
+    };
     match reference.transport().layers {
-        Layers::Original => Ok(ImageSource::connect(reference, access, None)?.manifest()?.digest),
-        Layers::Unpacked => Ok(Digest::of(&inspect(reference, access)?)),
+        Layers::Original => {
+            let manifest = ImageSource::connect(reference, access, staging)?.manifest()?;
+            Ok(Prospect { digest: manifest.digest, manifest: Some(manifest.oci) })
+        }
+        Layers::Unpacked => {
+            let digest = Digest::of(&inspect(reference, access, staging.as_ref())?);
+            Ok(Prospect { digest, manifest: None })
+        }
     }
 }
 
 /// Fetches the manifest as it is at its source.
-fn inspect(reference: &Reference, access: &Access) -> Result<Vec<u8>> {
-    let output = access::output(access.verb("inspect", "").arg("--raw").arg(reference.to_skopeo()));
-    output.context(|| format!("cannot inspect {}", reference.to_skopeo()))
+fn inspect(reference: &Reference, access: &Access, staging: Option<&Staging>) -> Result<Vec<u8>> {
+    let mut command = access.verb("inspect", "");
+    command.arg("--raw").arg(reference.to_skopeo());
+    if let Some(staging) = staging {
+        command.env("TMPDIR", staging.temporary());
+    }
+    let growth = staging.map(|staging| staging.growth(u64::MAX, &|_| {}));
+    let what = || format!("cannot inspect {}", reference.to_skopeo());
+    let text = skopeo::output(&mut command, Watch::new(access.patience, growth)).context(what)?;
+    check_document(&text).context(what)?;
+    Ok(text)
 }
