@@ -23,7 +23,7 @@ use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::files;
 use syscontainers::system::lock;
-use syscontainers::system::notify::{self, Proxy};
+use syscontainers::system::notify::{self, proxy::Proxy};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",

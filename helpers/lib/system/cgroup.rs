@@ -39,7 +39,19 @@ fn own() -> Result<PathBuf> {
     let path = path.ok_or_else(|| {
         Error::new("cannot find this unit's cgroup: cgroup version 2 is required, see systemd.unified_cgroup_hierarchy in kernel-command-line(7)")
     })?;
-    Ok(PathBuf::from(path.strip_suffix(&format!("/{START}")).unwrap_or(path)))
+    Ok(without_start(Path::new(path)).to_path_buf())
+}
+
+/// The cgroup of a unit that a process in it may have moved from with [`make_room`].
+pub fn without_start(path: &Path) -> &Path {
+    path.parent().filter(|_| path.ends_with(START)).unwrap_or(path)
+}
+
+/// The cgroup by which systemd tells which unit a process belongs to, in a /proc/PID/cgroup: that of its own hierarchy,
+/// where there are several.
+pub fn of_service(text: &str) -> Option<&Path> {
+    let named = text.lines().find_map(|line| line.split_once(":name=systemd:"));
+    named.map(|(_, path)| path).or_else(|| unified(text)).map(Path::new)
 }
 
 /// The path in the version 2 hierarchy, cgroups(7).
@@ -56,5 +68,9 @@ mod tests {
         assert_eq!(unified("0::/system.slice/x.service\n"), Some("/system.slice/x.service"));
         assert_eq!(unified("4:memory:/x\n0::/y\n"), Some("/y"));
         assert_eq!(unified("4:memory:/x\n"), None);
+        assert_eq!(of_service("1:name=systemd:/a\n0::/\n"), Some(Path::new("/a")));
+        assert_eq!(of_service("0::/b\n"), Some(Path::new("/b")));
+        assert_eq!(without_start(Path::new("/a/x.service/start")), Path::new("/a/x.service"));
+        assert_eq!(without_start(Path::new("/a/restart")), Path::new("/a/restart"));
     }
 }
