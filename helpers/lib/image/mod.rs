@@ -24,6 +24,7 @@ mod metadata;
 pub mod render;
 pub mod template;
 pub mod tree;
+pub mod user;
 pub mod variables;
 
 pub use metadata::Image;
