@@ -42,8 +42,15 @@ const KNOWN: [(&str, &[&str]); 4] = [
 ];
 
 /// Files that podman makes for a container, which ours has from the image.
-const FILES: [&str; 5] =
-    ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/run/secrets"];
+const FILES: [&str; 7] = [
+    "/etc/group",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/passwd",
+    "/etc/resolv.conf",
+    "/run/.containerenv",
+    "/run/secrets",
+];
 
 /// Everything in which `ours`, in a unit with these properties, is weaker than `podman`.
 pub fn weaknesses(podman: &Value, ours: &Value, unit: &BTreeMap<String, String>) -> Vec<String> {

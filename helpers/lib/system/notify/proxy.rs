@@ -53,11 +53,11 @@ impl Proxy {
         Ok(Proxy { socket })
     }
 
-    /// Passes on the payload's notifications about its start, until it is ready or its process, the pidfd `payload`, is
-    /// gone.
-    pub fn run(&self, payload: BorrowedFd<'_>) -> Result<()> {
+    /// Passes on the notifications of a unit's processes about its start, until it is ready or the payload's process, the
+    /// pidfd `payload`, is gone.
+    pub fn run(&self, unit: Unit, payload: BorrowedFd<'_>) -> Result<()> {
         let what = || "cannot pass on the payload's notifications".to_string();
-        let mut relay = Relay { unit: Unit::own().context(what)?, warned: false };
+        let mut relay = Relay { unit, warned: false };
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -152,7 +152,6 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::cgroup;
 
     #[test]
     fn the_kernel_tells_who_sends_and_descriptors_are_closed() {
@@ -178,8 +177,6 @@ mod tests {
 
     #[test]
     fn others_are_not_believed_and_the_journal_is_not_theirs() {
-        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let own = cgroup::of_service(&text).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let proxy = Proxy::bind(&path).unwrap();
@@ -190,11 +187,11 @@ mod tests {
             let received = proxy.receive(&mut buffer).unwrap();
             relay.judge(&received, &buffer[..received.length]).and_then(|message| message.to_state())
         };
-        let mut relay = Relay { unit: Unit::of(own), warned: false };
+        let mut relay = Relay { unit: Unit::of_test(true), warned: false };
         assert_eq!(judge(&mut relay, b"READY=1").as_deref(), Some("READY=1"));
         assert!(!relay.warned);
         assert_eq!(judge(&mut relay, format!("READY=1\n{}", "x".repeat(DATAGRAM)).as_bytes()), None);
-        let mut other = Relay { unit: Unit::of(Path::new("/elsewhere")), warned: false };
+        let mut other = Relay { unit: Unit::of_test(false), warned: false };
         assert_eq!(judge(&mut other, b"READY=1\nSTATUS=x\nEXTEND_TIMEOUT_USEC=1"), None);
         assert!(other.warned);
         let unknown = Received { sender: None, is_cut: false, length: 7 };

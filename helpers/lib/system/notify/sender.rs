@@ -19,7 +19,10 @@ use crate::system::process;
 const TICKS: u128 = 100;
 
 /// A unit, as the processes in its cgroup.
-pub struct Unit(PathBuf);
+pub struct Unit {
+    cgroup: PathBuf,
+    is_unified: bool,
+}
 
 /// Who sent a datagram, as the kernel tells it.
 #[derive(Clone, Copy, Debug)]
@@ -34,16 +37,20 @@ impl Unit {
     pub fn own() -> Result<Unit> {
         let path = "/proc/self/cgroup";
         let text = fs::read_to_string(path).context(|| format!("cannot read {path}"))?;
-        let unit = cgroup::of_service(&text).map(cgroup::without_start);
+        let is_unified = cgroup::is_unified();
+        let unit = cgroup::of_service(&text, is_unified).map(cgroup::without_start);
         let unit = unit.filter(|unit| *unit != Path::new("/"));
         let why = || Error::new("cannot find this unit's cgroup, and so not tell its processes from others");
-        Ok(Unit(unit.ok_or_else(why)?.to_path_buf()))
+        Ok(Unit { cgroup: unit.ok_or_else(why)?.to_path_buf(), is_unified })
     }
 
-    /// The unit with this cgroup.
+    /// The one that this process is in, whatever that is, or one elsewhere.
     #[cfg(test)]
-    pub(super) fn of(cgroup: &Path) -> Unit {
-        Unit(cgroup.to_path_buf())
+    pub(super) fn of_test(is_own: bool) -> Unit {
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let is_unified = cgroup::is_unified();
+        let own = cgroup::of_service(&text, is_unified).unwrap_or(Path::new("/"));
+        Unit { cgroup: if is_own { own.to_path_buf() } else { "/elsewhere".into() }, is_unified }
     }
 
     /// Whether the process that sent a datagram is one of the unit; `None` if it is gone.
@@ -59,7 +66,7 @@ impl Unit {
 
     /// Whether a process with this /proc/PID/cgroup is in the unit's cgroup, or below it.
     fn is_above(&self, text: &str) -> bool {
-        cgroup::of_service(text).is_some_and(|path| path.starts_with(&self.0))
+        cgroup::of_service(text, self.is_unified).is_some_and(|path| path.starts_with(&self.cgroup))
     }
 }
 
@@ -82,32 +89,34 @@ mod tests {
 
     #[test]
     fn only_the_unit_and_what_is_below_it_count() {
-        let unit = Unit("/system.slice/web.service".into());
+        let unit = Unit { cgroup: "/system.slice/web.service".into(), is_unified: true };
         for (text, is_one) in [
             ("0::/system.slice/web.service\n", true),
             ("0::/system.slice/web.service/payload\n", true),
-            ("3:memory:/x\n1:name=systemd:/system.slice/web.service\n0::/\n", true),
+            ("3:memory:/x\n1:name=systemd:/system.slice/db.service\n0::/system.slice/web.service\n", true),
             ("0::/system.slice/web.service2\n", false),
             ("0::/system.slice/web.service.d/x\n", false),
             ("0::/system.slice/db.service\n", false),
             ("0::/system.slice\n", false),
             ("0::/../web.service\n", false),
             ("0::/user.slice/system.slice/web.service\n", false),
-            ("1:name=systemd:/system.slice/db.service\n0::/system.slice/web.service\n", false),
+            ("1:name=systemd:/system.slice/web.service\n0::/system.slice/db.service\n", false),
             ("", false),
         ] {
             assert_eq!(unit.is_above(text), is_one, "{text}");
         }
+        let old = Unit { is_unified: false, ..unit };
+        assert!(old.is_above("3:memory:/x\n1:name=systemd:/system.slice/web.service\n0::/\n"));
+        assert!(!old.is_above("1:name=systemd:/x\n0::/system.slice/web.service\n"));
     }
 
     #[test]
     fn a_process_is_older_than_what_it_sends() {
-        let text = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let unit = Unit::of(cgroup::of_service(&text).unwrap());
+        let unit = Unit::of_test(true);
         let pid = std::process::id() as i32;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         assert_eq!(unit.has(Sender { pid, sent: now }), Some(true));
-        assert_eq!(Unit("/elsewhere".into()).has(Sender { pid, sent: now }), Some(false));
+        assert_eq!(Unit::of_test(false).has(Sender { pid, sent: now }), Some(false));
         // Somebody else had this number when the message was sent.
         let before = now - Duration::from_secs(3600);
         assert_eq!(unit.has(Sender { pid, sent: before }), None);
