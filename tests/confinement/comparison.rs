@@ -255,7 +255,8 @@ fn mounts(podman: &Value, ours: &Value, found: &mut Vec<String>) {
         if mount["type"] == "tmpfs" && !options.iter().any(|option| option.starts_with("size=")) {
             found.push(format!("{destination}: it has no bound"));
         }
-        if !his.contains_key(destination) && !(options.contains("nosuid") && options.contains("nodev")) {
+        let is_tame = options.contains("nosuid") && options.contains("nodev");
+        if !his.contains_key(destination) && !is_tame {
             found.push(format!("{destination}, which podman does not mount"));
         }
     }

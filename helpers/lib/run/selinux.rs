@@ -53,9 +53,9 @@ impl Labels {
 /// The value of `KEY = "VALUE"` in a file of settings.
 fn setting<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let lines = text.lines().filter_map(|line| line.split_once('='));
-    let values =
+    let mut values =
         lines.filter(|(found, _)| found.trim() == key).map(|(_, value)| value.trim().trim_matches('"'));
-    values.last().filter(|value| !value.is_empty())
+    values.next_back().filter(|value| !value.is_empty())
 }
 
 /// A context of four fields, the last of which is the level, at which the categories are.
