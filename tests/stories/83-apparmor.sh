@@ -1,5 +1,6 @@
 #!/bin/bash
-# With a kernel that has AppArmor, the payload of a plain image runs under its profile, with crun and with runc.
+# With a kernel that has AppArmor, the payload of a plain image runs under its profile, with crun and with runc. And this kernel
+# tells who notifies, as that of the machine does.
 # runs in: vm
 . "$(dirname "$0")/lib.sh"
 
@@ -47,3 +48,15 @@ mv "$WORK/profile" $PROFILE
 systemctl restart crun
 expect 'syscontainers-default (enforce)' profile crun
 forget crun runc own
+
+say 'who notifies'
+exports tells "$(until_stopped 'sleep 0.5; /usr/bin/systemd-notify --ready --status=up')" --unit='Type=notify' \
+    --mount=/usr:/usr:bind,ro --mount=/usr/lib:/lib:bind,ro --mount=/usr/lib64:/lib64:bind,ro
+build_and_pull tells
+for runtime in crun runc; do
+    checkout --name=tells --runtime=/usr/bin/$runtime "$REGISTRY/tells"
+    check "$runtime: it is believed" systemctl start tells
+    expect up unit_property tells StatusText
+    expect_no 'ignoring a notification' journal_of tells
+    forget tells
+done

@@ -5,7 +5,8 @@
 CASES=$WORK/cases
 mkdir -p "$CASES"
 
-# plain NAME USER COMMANDS: an image of a shell that does them and sleeps, with some users, in the registry and the store.
+# plain NAME USER COMMANDS [VOLUMES]: an image of a shell that does them and sleeps, with some users, in the registry and the
+# store. VOLUMES are members of a JSON object.
 plain() {
     mkdir -p "$WORK/$1/etc"
     cat >"$WORK/$1/etc/passwd" <<-'END'
@@ -20,7 +21,7 @@ plain() {
 		extra:x:1005:app
 		twins:x:1006:twin
 	END
-    build_and_pull "$1" --config="{\"Cmd\": $(until_stopped "$3"), \"User\": \"$2\"}"
+    build_and_pull "$1" --config="{\"Cmd\": $(until_stopped "$3"), \"User\": \"$2\", \"Volumes\": {${4-}}}"
 }
 
 # his NAME: the configuration that podman makes of the image, with what was said of it in $WORK/said. Where this host does not
@@ -35,7 +36,7 @@ his() {
 say 'what podman makes of the same images'
 names=()
 while read -r name user; do
-    plain "$name" "$user" 'echo begins'
+    plain "$name" "$user" 'echo begins' '"/data": {}'
     his "$name" >"$CASES/$name.podman.json"
     checkout --name="$name" "$REGISTRY/$name"
     systemctl start "$name"
