@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// What is compared below; a property that is not here is a finding, whoever has it.
+/// What is compared below; a property that is not here is reported, whoever has it.
 const KNOWN: [(&str, &[&str]); 4] = [
     ("", &["annotations", "hostname", "linux", "mounts", "ociVersion", "process", "root"]),
     (
