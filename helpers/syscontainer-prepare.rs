@@ -6,6 +6,8 @@
 use std::fs;
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
@@ -15,8 +17,9 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
+use syscontainers::run::confinement::Confinement;
 use syscontainers::run::support::Host;
-use syscontainers::run::{runtime, scratch, volumes};
+use syscontainers::run::{runtime, scratch, selinux, volumes};
 use syscontainers::system::{files, record};
 
 const PROGRAM: Program = Program {
@@ -76,8 +79,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
     let stop_signal = config.stop_signal();
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
-    for dropped in Host::look()?.adapt(&mut config) {
-        log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
+    let label = confine(&root, &registration, &mut config)?;
+    let needs_scratch = registration.execution.run_once || label.is_some();
+    if needs_scratch {
+        bundle::use_scratch(&mut config, bundle)?;
     }
     let launch = Launch {
         runtime: runtime.clone(),
@@ -85,10 +90,13 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         notify: registration.execution.notify,
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
-        scratch: registration.execution.run_once.then(|| registration.scratch()),
+        scratch: needs_scratch.then(|| registration.scratch()),
     };
     for volume in &registration.execution.volumes {
         volumes::fill(&root, volume, &root.join(&registration.rootfs()))?;
+        if let Some(label) = &label {
+            selinux::label(&root, &root.join(&volume.directory), label)?;
+        }
     }
     files::make_directory(&root.join(RUN), 0o711)?;
     files::make_directory(bundle.directory(), 0o711)?;
@@ -98,9 +106,26 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         // Left by a power failure.
         let scratch = root.join(scratch);
         files::remove_tree(&scratch)?;
-        scratch::make(&root.join(&registration.rootfs()), &scratch, &bundle.scratch_rootfs())?;
+        let lower = root.join(&registration.rootfs());
+        scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)
+}
+
+/// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and removes what is not
+/// supported here. Returns the SELinux label that the payload's files need, if any.
+fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Result<Option<String>> {
+    let (host, name) = (Host::look(root)?, &registration.name);
+    let mut label = None;
+    if registration.execution.confined {
+        let confinement = Confinement::look(root, &host, name, config)?;
+        confinement.apply(config)?;
+        label = confinement.file_label().map(str::to_owned);
+    }
+    for dropped in host.adapt(config) {
+        log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
+    }
+    Ok(label)
 }
 
 /// systemd runs the registered deployment, so the link must lead to the same one.

@@ -23,7 +23,9 @@ use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::files;
 use syscontainers::system::lock;
-use syscontainers::system::notify::{self, Proxy};
+use syscontainers::system::notify;
+use syscontainers::system::notify::proxy::Proxy;
+use syscontainers::system::notify::sender::Unit;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
@@ -81,6 +83,8 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
     if launch.runtime.kind == RuntimeKind::Runc {
         set_cgroup(bundle)?;
     }
+    // What fails here fails before there is a payload, whose unit would wait for it.
+    let unit = proxy.as_ref().map(|_| Unit::own()).transpose()?;
     // Before the container is created, so that the start does not wait for this process.
     let mut finisher = spawn_finisher(name)?;
     let payload = match create(name, bundle, launch) {
@@ -99,7 +103,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
         runtime::delete(&launch.runtime, name)?;
         return Err(e);
     }
-    proxy.map_or(Ok(()), |proxy| proxy.run(payload.fd()))
+    proxy.zip(unit).map_or(Ok(()), |(proxy, unit)| proxy.run(unit, payload.fd()))
 }
 
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {

@@ -81,7 +81,7 @@ for runtime in crun runc; do
     wait_for 'it answers' sql 'SELECT 1'
     sql "CREATE TABLE IF NOT EXISTS t (x text); INSERT INTO t VALUES ('$runtime')" >/dev/null
     expect_like '^PGOPTIONS_OF_MINE=a "b"$' main_process db environ
-    expect_like $'^Groups:\t107 *$' main_process db status
+    expect_like $'^Groups:\t106 107 *$' main_process db status
     check 'it stops at once' systemctl stop db
     expect 'inactive dead success' state db
     expect_like 'received fast shutdown request' journal_of db

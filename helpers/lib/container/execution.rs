@@ -29,6 +29,10 @@ pub struct Execution {
     /// Whether the payload runs once, and may write to its root file system until it ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_once: bool,
+    /// Whether the payload is confined with what the host has for containers at each start: the image brings no
+    /// configuration that says how.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confined: bool,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -44,6 +48,7 @@ impl Execution {
             exec_variables: Vec::new(),
             rootfs: None,
             run_once: false,
+            confined: false,
             volumes: Vec::new(),
         }
     }

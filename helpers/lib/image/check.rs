@@ -47,6 +47,8 @@ pub struct Checked {
     pub notify: Notify,
     /// Directories that the payload writes to.
     pub volumes: Vec<Volume>,
+    /// Whether the configuration was made here, so that the host says how the payload is confined.
+    pub confined: bool,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
     is_for_others: bool,
@@ -65,14 +67,14 @@ pub fn check(
     rendered.check_problems(&image.name)?;
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
-    let mut volumes = Vec::new();
+    let (mut volumes, mut confined) = (Vec::new(), false);
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
         (None, None) if exports.runs_payload() => {
             let generated = generate(tree, image, installation, values, &mut used)
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
-            volumes = generated.volumes;
+            (volumes, confined) = (generated.volumes, true);
             Some(("the image's configuration", generated.text))
         }
         (None, None) => None,
@@ -112,6 +114,7 @@ pub fn check(
         secrets,
         notify,
         volumes,
+        confined,
         run_once,
         is_for_others,
     })
@@ -265,7 +268,7 @@ mod tests {
             (checked.exec_variables.as_slice(), checked.notify),
             (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
         );
-        assert_eq!(checked.mode(), 0o711);
+        assert_eq!((checked.mode(), checked.confined), (0o711, false));
         assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
         let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.to_string()).collect();
         assert_eq!(paths, ["/etc", "/etc/web.conf"]);
@@ -279,7 +282,7 @@ mod tests {
         assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
         assert_eq!(checked.volumes[0].directory, TreePath::new("/var/lib/web/data"));
         assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
-        assert_eq!(checked.mode(), 0o700);
+        assert_eq!((checked.mode(), checked.confined), (0o700, true));
     }
 
     #[test]

@@ -12,12 +12,41 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::installation::Installation;
 use crate::image::tree::Tree;
+use crate::image::user::User;
 use crate::name::Name;
 use crate::oci::capabilities;
 use crate::oci::config::STOP_SIGNAL;
-use crate::oci::seccomp;
 use crate::oci::signal;
 use crate::paths::TreePath;
+
+/// How many processes and threads a payload may have, as with podman.
+const PIDS: u32 = 2048;
+
+/// What a payload does not see of the host's hardware and kernel: what podman masks, and the meters of power, from
+/// which secrets can be told.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+];
+
+/// What a payload can read, but not change.
+const READ_ONLY: [&str; 6] =
+    ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Bounds of the directories that a payload writes to in memory. Together they are what the kernel gives to a single
+/// one, half of the memory, and no number of empty files takes more.
+const RUN: &str = "size=10%,nr_inodes=100k";
+const TMP: &str = "size=20%,nr_inodes=200k";
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -43,36 +72,30 @@ pub fn generate(
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
         return Err(Error::new(why));
     }
-    let user = match config.user().as_deref() {
-        None | Some("") => User::default(),
-        Some(user) => find_user(tree, user)?,
-    };
+    let user = User::find(tree, config.user().as_deref().unwrap_or_default())?;
     let state = Path::new(values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
     let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), installation.name, state, &user)?;
-    let capabilities = capabilities::DEFAULT;
     let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
             "user": user.to_json(),
             "args": args,
-            "env": env(config.env().as_deref(), environment),
+            "env": env(config.env().as_deref(), environment, user.home()),
             "cwd": working_directory(config.working_dir().as_deref())?,
             "noNewPrivileges": true,
-            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+            "capabilities": capabilities(&user),
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": installation.name,
         "mounts": mounts(&volumes),
         "linux": {
-            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
-            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "resources": {"pids": {"limit": PIDS}},
+            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
         },
     });
-    if let Some(seccomp) = seccomp::profile(installation.root, &capabilities)? {
-        value["linux"]["seccomp"] = seccomp;
-    }
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
         value["annotations"] = json!({STOP_SIGNAL: signal});
     }
@@ -87,14 +110,28 @@ fn stop_signal(signal: Option<&str>) -> Result<Option<&str>> {
     }
 }
 
+/// The sets of a payload. One of another user than root has none but those that its programs bring, within the bounding
+/// set.
+fn capabilities(user: &User) -> Value {
+    let all = capabilities::DEFAULT;
+    if user.uid == 0 {
+        json!({"bounding": all, "effective": all, "permitted": all})
+    } else {
+        json!({"bounding": all})
+    }
+}
+
 /// Returns the image's environment, overridden by the user's values.
-fn env(image: Option<&[String]>, values: &Values) -> Vec<String> {
+fn env(image: Option<&[String]>, values: &Values, home: Option<&str>) -> Vec<String> {
     let key = |entry: &str| entry.split_once('=').map_or(entry, |(key, _)| key).to_owned();
     let mut env: Vec<String> = image.unwrap_or_default().to_vec();
     env.retain(|entry| !values.contains_key(&key(entry)));
     env.extend(values.iter().map(|(key, value)| format!("{key}={value}")));
     if !env.iter().any(|entry| entry.starts_with("PATH=")) {
         env.push(PATH.into());
+    }
+    if let Some(home) = home.filter(|_| !env.iter().any(|entry| entry.starts_with("HOME="))) {
+        env.push(format!("HOME={home}"));
     }
     env
 }
@@ -128,21 +165,26 @@ fn volumes(paths: &[String], name: &Name, state: &Path, user: &User) -> Result<V
 }
 
 fn mounts(volumes: &[Volume]) -> Vec<Value> {
-    let tmpfs = |destination: &str, mode: &str| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", mode]});
+    let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
+    let bounded = |destination, mode, bounds: &str| {
+        let options: Vec<&str> = ["nosuid", "nodev", mode].into_iter().chain(bounds.split(',')).collect();
+        tmpfs(destination, &options)
+    };
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
-        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-               "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        tmpfs("/dev", &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
         json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
-        tmpfs("/dev/shm", "mode=1777"),
+        tmpfs("/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
                "options": ["nosuid", "noexec", "nodev"]}),
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
                "options": ["nosuid", "noexec", "nodev", "ro"]}),
-        tmpfs("/run", "mode=755"),
-        tmpfs("/tmp", "mode=1777"),
-        tmpfs("/var/tmp", "mode=1777"),
+        json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+               "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
+        bounded("/run", "mode=755", RUN),
+        bounded("/tmp", "mode=1777", TMP),
+        bounded("/var/tmp", "mode=1777", TMP),
     ];
     mounts.extend(volumes.iter().map(|volume| {
         let (source, destination) = (volume.directory.to_string(), volume.destination.to_string_lossy());
@@ -151,78 +193,18 @@ fn mounts(volumes: &[Volume]) -> Vec<Value> {
     mounts
 }
 
-/// The user that a payload runs as.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct User {
-    uid: u32,
-    gid: u32,
-    groups: Vec<u32>,
-}
-
-impl User {
-    fn to_json(&self) -> Value {
-        let mut value = json!({"uid": self.uid, "gid": self.gid});
-        if !self.groups.is_empty() {
-            value["additionalGids"] = json!(self.groups);
-        }
-        value
-    }
-}
-
-/// Finds `USER` or `USER:GROUP`, each a number, or a name in the image's own passwd(5) and group(5).
-fn find_user(tree: &dyn Tree, text: &str) -> Result<User> {
-    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-    let read = |path| -> Result<String> {
-        Ok(String::from_utf8_lossy(&tree.read(path)?.unwrap_or_default()).into_owned())
-    };
-    let entry = find_entry(&read("etc/passwd")?, user);
-    let uid = entry.as_ref().map(|e| e.0).or_else(|| user.parse().ok());
-    let uid: u32 = uid.ok_or_else(|| Error::new(format!("its user {user:?} is not in its /etc/passwd")))?;
-    let gid = match group {
-        Some(group) => find_entry(&read("etc/group")?, group).map(|e| e.0).or_else(|| group.parse().ok()),
-        None => Some(entry.and_then(|e| e.1).unwrap_or(0)),
-    };
-    let gid: u32 =
-        gid.ok_or_else(|| Error::new(format!("its group in {text:?} is not in its /etc/group")))?;
-    // As at a login: a user without an explicit group is in all groups that list it as a member.
-    let groups = if group.is_none() { memberships(&read("etc/group")?, user) } else { Vec::new() };
-    Ok(User { uid, gid, groups })
-}
-
-/// Returns the numbers of the groups that have `user` among their members.
-fn memberships(file: &str, user: &str) -> Vec<u32> {
-    let fields = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let of_user =
-        fields.filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|m| m == user)));
-    of_user.filter_map(|fields| fields.get(2)?.parse().ok()).collect()
-}
-
-/// Returns the third and the fourth field of the entry called `name`, as numbers.
-fn find_entry(file: &str, name: &str) -> Option<(u32, Option<u32>)> {
-    let fields = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let entry = fields.into_iter().find(|fields| fields.first() == Some(&name))?;
-    Some((entry.get(2)?.parse().ok()?, entry.get(3).and_then(|gid| gid.parse().ok())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn looks_up_names() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/:\nbad:x:y:1\n";
-        assert_eq!(find_entry(passwd, "web"), Some((33, Some(44))));
-        assert_eq!(find_entry("adm:x:7:\n", "adm"), Some((7, None)));
-        assert_eq!(find_entry(passwd, "bad"), None);
-        assert_eq!(find_entry(passwd, "we"), None);
-        assert_eq!(memberships("ssl:x:104:web,db\nweb:x:44:\n", "web"), [104]);
-    }
-
-    #[test]
     fn environments_and_volumes() {
         let image = ["A=1".to_owned(), "B=2".into()];
         let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
-        assert_eq!(env(Some(&image), &values), ["A=1", "B=x=y", "C=", PATH]);
+        assert_eq!(env(Some(&image), &values, Some("/h")), ["A=1", "B=x=y", "C=", PATH, "HOME=/h"]);
+        let own = Values::from([("HOME".into(), "/mine".into())]);
+        assert_eq!(env(None, &own, Some("/h")), ["HOME=/mine", PATH]);
+        assert_eq!(env(None, &Values::new(), None), [PATH]);
         let name = "web".parse().unwrap();
         let user = User { uid: 7, ..User::default() };
         let paths = ["/var/lib/x/".to_owned(), "/data".into()];

@@ -28,6 +28,7 @@ pub mod render;
 pub mod secrets;
 pub mod template;
 pub mod tree;
+pub mod user;
 pub mod variables;
 
 pub use metadata::Image;

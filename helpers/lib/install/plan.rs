@@ -246,6 +246,7 @@ impl Planner<'_> {
             exec_variables: rendered.exec_variables.clone(),
             rootfs,
             run_once: rendered.run_once,
+            confined: rendered.confined,
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {

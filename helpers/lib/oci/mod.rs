@@ -8,4 +8,5 @@ pub mod mountpoints;
 pub mod normalise;
 pub mod resources;
 pub mod seccomp;
+mod seccomp_default;
 pub mod signal;

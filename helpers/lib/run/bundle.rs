@@ -188,6 +188,11 @@ pub fn assemble(
     Ok(config)
 }
 
+/// Makes the configuration of a bundle use its scratch root file system.
+pub fn use_scratch(config: &mut Value, bundle: &Bundle) -> Result<()> {
+    set(config, "root", "path", json!(bundle.scratch_rootfs().to_string_lossy()))
+}
+
 fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
     let object = config.get_mut(object).and_then(Value::as_object_mut);
     object.ok_or_else(|| Error::new("the configuration lacks an object"))?.insert(key.into(), value);

@@ -1,8 +1,11 @@
 //! Starting and stopping containers.
 
+pub mod apparmor;
 pub mod bundle;
+pub mod confinement;
 pub mod foreground;
 pub mod runtime;
 pub mod scratch;
+pub mod selinux;
 pub mod support;
 pub mod volumes;

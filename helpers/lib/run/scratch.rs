@@ -1,5 +1,6 @@
-//! Scratch root file systems of run-once containers: an overlay over the image's files, whose changes are removed after
-//! the run.
+//! Scratch root file systems: an overlay over the image's files, whose changes are removed after the run. Containers that
+//! run once have one, and where SELinux is enabled those whose files need the label of the container: files of a
+//! deployment are shared with other containers.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,10 +10,12 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Context, Result};
+use crate::run::selinux;
 use crate::system::files;
 
-/// Mounts an overlay over `lower` at `target`, with changes kept below `scratch`.
-pub fn make(lower: &Path, scratch: &Path, target: &Path) -> Result<()> {
+/// Mounts an overlay over `lower` at `target`, with changes kept below `scratch`, and all files with a SELinux label, if
+/// there is one.
+pub fn make(lower: &Path, scratch: &Path, target: &Path, label: Option<&str>) -> Result<()> {
     let what = || format!("cannot make a scratch root file system of {}", lower.display());
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     for directory in [&upper, &work] {
@@ -24,7 +27,8 @@ pub fn make(lower: &Path, scratch: &Path, target: &Path) -> Result<()> {
     fs::set_permissions(&upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)?;
     files::make_directory(target, 0o755).context(what)?;
     let options = [("lowerdir", lower), ("upperdir", &upper), ("workdir", &work)];
-    let options: Vec<_> = options.iter().map(|(key, path)| format!("{key}={}", escape(path))).collect();
+    let options = options.iter().map(|(key, path)| format!("{key}={}", escape(path)));
+    let options: Vec<_> = options.chain(label.map(selinux::mount_option)).collect();
     mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options.join(",").as_str()))
         .context(what)
 }

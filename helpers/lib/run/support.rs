@@ -2,12 +2,12 @@
 //! images are made for all kinds of hosts.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
 use crate::oci::capabilities;
+use crate::paths::Root;
 
 /// What the running host supports.
 #[derive(Clone, Copy, Debug)]
@@ -21,17 +21,17 @@ pub struct Host {
 }
 
 impl Host {
-    /// Finds out what the running host supports.
-    pub fn look() -> Result<Host> {
+    /// Finds out what a host supports, by what its kernel shows below `root`.
+    pub fn look(root: &Root) -> Result<Host> {
         let path = "/proc/self/status";
         let what = || format!("cannot read {path}");
-        let status = fs::read_to_string(path).context(what)?;
+        let status = fs::read_to_string(root.join(path)).context(what)?;
         let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
         let bounding = bounding.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-        let apparmor =
-            fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
+        let apparmor = fs::read(root.join("/sys/module/apparmor/parameters/enabled"));
+        let apparmor = apparmor.is_ok_and(|text| text.starts_with(b"Y"));
         Ok(Host {
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: root.join("/sys/fs/selinux/enforce").exists(),
             apparmor,
             capabilities: bounding.ok_or_else(|| Error::new("it has no CapBnd")).context(what)?,
         })
@@ -75,6 +75,27 @@ impl Host {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_host_is_what_its_kernel_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert!(Host::look(&root).is_err());
+        write("proc/self/status", "Name:\tx\nCapBnd:\t0000000000000003\n");
+        let bare = Host::look(&root).unwrap();
+        assert_eq!((bare.selinux, bare.apparmor, bare.capabilities), (false, false, 3));
+        write("sys/module/apparmor/parameters/enabled", "N\n");
+        assert!(!Host::look(&root).unwrap().apparmor);
+        write("sys/module/apparmor/parameters/enabled", "Y\n");
+        write("sys/fs/selinux/enforce", "0");
+        let both = Host::look(&root).unwrap();
+        assert!(both.selinux && both.apparmor);
+    }
 
     #[test]
     fn removes_what_is_not_supported() {

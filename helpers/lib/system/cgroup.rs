@@ -33,13 +33,29 @@ fn directory(cgroup: &Path) -> PathBuf {
 /// The cgroup of the unit that this process is in.
 fn own() -> Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").context(|| "cannot read /proc/self/cgroup".into())?;
-    // Hosts with a hybrid hierarchy have version 2 elsewhere, and without the controllers that are needed here.
-    let is_unified = Path::new(MOUNT).join("cgroup.controllers").exists();
-    let path = if is_unified { unified(&text) } else { None };
+    let path = if is_unified() { unified(&text) } else { None };
     let path = path.ok_or_else(|| {
         Error::new("cannot find this unit's cgroup: cgroup version 2 is required, see systemd.unified_cgroup_hierarchy in kernel-command-line(7)")
     })?;
-    Ok(PathBuf::from(path.strip_suffix(&format!("/{START}")).unwrap_or(path)))
+    Ok(without_start(Path::new(path)).to_path_buf())
+}
+
+/// The cgroup of a unit that a process in it may have moved from with [`make_room`].
+pub fn without_start(path: &Path) -> &Path {
+    path.parent().filter(|_| path.ends_with(START)).unwrap_or(path)
+}
+
+/// The cgroup by which systemd tells which unit a process belongs to, in a /proc/PID/cgroup: that of the hierarchy of
+/// version 2, or, where that is not mounted in the usual place, of systemd's own.
+pub fn of_service(text: &str, is_unified: bool) -> Option<&Path> {
+    let named = || text.lines().find_map(|line| line.split_once(":name=systemd:")).map(|(_, path)| path);
+    if is_unified { unified(text) } else { named() }.map(Path::new)
+}
+
+/// Whether the hierarchy of version 2 is the only one that is used. Hosts with a hybrid one have it elsewhere, and without
+/// controllers.
+pub fn is_unified() -> bool {
+    Path::new(MOUNT).join("cgroup.controllers").exists()
 }
 
 /// The path in the version 2 hierarchy, cgroups(7).
@@ -56,5 +72,11 @@ mod tests {
         assert_eq!(unified("0::/system.slice/x.service\n"), Some("/system.slice/x.service"));
         assert_eq!(unified("4:memory:/x\n0::/y\n"), Some("/y"));
         assert_eq!(unified("4:memory:/x\n"), None);
+        let both = "1:name=systemd:/a\n0::/b\n";
+        assert_eq!(of_service(both, true), Some(Path::new("/b")));
+        assert_eq!(of_service(both, false), Some(Path::new("/a")));
+        assert_eq!(of_service("0::/b\n", false), None);
+        assert_eq!(without_start(Path::new("/a/x.service/start")), Path::new("/a/x.service"));
+        assert_eq!(without_start(Path::new("/a/restart")), Path::new("/a/restart"));
     }
 }

@@ -41,15 +41,7 @@ impl Process {
 
     /// When the process started, in clock ticks since boot; together with the ID, this identifies it.
     pub fn start_time(&self) -> Result<u64> {
-        let path = format!("/proc/{}/stat", self.pid);
-        let what = || format!("cannot read {path}");
-        let text = fs::read_to_string(&path).context(what)?;
-        // The name, in parentheses, may contain anything; the 22nd field is the 20th after it.
-        let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
-        field
-            .and_then(|f| f.parse().ok())
-            .ok_or_else(|| Error::new("it contains no start time"))
-            .context(what)
+        start_time(self.pid)
     }
 
     /// The descriptor, readable once the process is gone.
@@ -90,6 +82,16 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         status_ignores(&status, signal)
     }
+}
+
+/// When the process that has an ID now started, in clock ticks since boot.
+pub fn start_time(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let what = || format!("cannot read {path}");
+    let text = fs::read_to_string(&path).context(what)?;
+    // The name, in parentheses, may contain anything; the 22nd field is the 20th after it.
+    let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    field.and_then(|f| f.parse().ok()).ok_or_else(|| Error::new("it contains no start time")).context(what)
 }
 
 fn status_ignores(status: &str, signal: i32) -> bool {

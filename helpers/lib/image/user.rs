@@ -1,0 +1,187 @@
+//! The user that a payload runs as: `USER` of an image, looked up in the image's own passwd(5) and group(5).
+//!
+//! Everything is as podman does it, since images rely on that: a number is an ID and never a name, a user without a
+//! group has the one of passwd(5) and all those that list it as a member, and the group is among the additional ones.
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::image::tree::Tree;
+
+/// IDs above are refused, as podman does.
+const MAX_ID: u32 = i32::MAX as u32;
+/// What new files of a payload do not allow, as with podman: 022.
+const UMASK: u32 = 0o022;
+
+/// The user that a payload runs as.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct User {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: Vec<u32>,
+    pub(super) home: Option<String>,
+}
+
+/// One line of passwd(5) or group(5), as far as it matters here.
+struct Entry<'a> {
+    name: &'a str,
+    id: u32,
+    /// The group of a user.
+    gid: Option<u32>,
+    /// The sixth field: a user's home.
+    home: Option<&'a str>,
+    /// The fourth field: the members of a group.
+    members: &'a str,
+}
+
+impl User {
+    /// Finds `USER`, `USER:GROUP` or `:GROUP`, each a number or a name; an empty text is root.
+    pub fn find(tree: &dyn Tree, text: &str) -> Result<User> {
+        let read = |path| -> Result<String> {
+            match tree.read(path) {
+                // Root needs no entry.
+                Err(_) if text.is_empty() => Ok(String::new()),
+                file => Ok(String::from_utf8_lossy(&file?.unwrap_or_default()).into_owned()),
+            }
+        };
+        Self::look_up(text, &read("etc/passwd")?, &read("etc/group")?)
+    }
+
+    fn look_up(text: &str, passwd: &str, group: &str) -> Result<User> {
+        let (name, group_name) = text.split_once(':').unwrap_or((text, ""));
+        let number = id(name)?.or(name.is_empty().then_some(0));
+        let entry = match number {
+            Some(number) => entries(passwd).find(|entry| entry.id == number),
+            None => entries(passwd).find(|entry| entry.name == name),
+        };
+        let uid = number.or(entry.as_ref().map(|entry| entry.id));
+        let uid = uid.ok_or_else(|| Error::new(format!("its user {name:?} is not in its /etc/passwd")))?;
+        let (gid, memberships) = if group_name.is_empty() {
+            let gid = entry.as_ref().and_then(|entry| entry.gid).unwrap_or(0);
+            let member = entry.as_ref().map(|entry| entry.name);
+            (gid, member.map_or_else(Vec::new, |member| memberships(group, member)))
+        } else {
+            let named = entries(group).find(|entry| entry.name == group_name).map(|entry| entry.id);
+            let gid = id(group_name)?.or(named);
+            let why = || Error::new(format!("its group in {text:?} is not in its /etc/group"));
+            (gid.ok_or_else(why)?, Vec::new())
+        };
+        let mut groups = if text.is_empty() { Vec::new() } else { vec![gid] };
+        // A colon stands for a group, even where none follows it.
+        groups.extend(memberships.into_iter().filter(|other| *other != gid && !text.contains(':')));
+        let home = entry.and_then(|entry| entry.home).filter(|home| !home.is_empty()).map(str::to_owned);
+        Ok(User { uid, gid, groups, home })
+    }
+
+    /// `process.user` of a runtime configuration.
+    pub fn to_json(&self) -> Value {
+        let mut value = json!({"uid": self.uid, "gid": self.gid, "umask": UMASK});
+        if !self.groups.is_empty() {
+            value["additionalGids"] = json!(self.groups);
+        }
+        value
+    }
+
+    /// The home directory, if the image's passwd(5) has the user.
+    pub fn home(&self) -> Option<&str> {
+        self.home.as_deref()
+    }
+}
+
+/// The ID that a text is; `None` if it is a name.
+fn id(text: &str) -> Result<Option<u32>> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse::<u32>().ok().filter(|id| *id <= MAX_ID) {
+        Some(id) => Ok(Some(id)),
+        None => Err(Error::new(format!("its user or group ID {text} is not in the range 0-{MAX_ID}"))),
+    }
+}
+
+/// The valid lines of passwd(5) or group(5).
+fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
+    file.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let field = |index: usize| fields.get(index).copied();
+        Some(Entry {
+            name: field(0).filter(|name| !name.is_empty())?,
+            id: field(2)?.parse().ok()?,
+            gid: field(3).and_then(|gid| gid.parse().ok()),
+            home: field(5),
+            members: field(3).unwrap_or_default(),
+        })
+    })
+}
+
+/// The numbers of the groups that have `user` among their members.
+fn memberships(file: &str, user: &str) -> Vec<u32> {
+    let of_user = |entry: &Entry| entry.members.split(',').any(|member| member == user);
+    entries(file).filter(of_user).map(|entry| entry.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbad:x:y:1\napp:x:1000:1000:App:/home/app:/bin/sh\n\
+                          twin:x:1000:2000::/t:/bin/sh\n77:x:5:6::/x:/bin/sh\nweb:x:33:44\n";
+    const GROUP: &str = "root:x:0:\nwheel:x:10:root,app\napp:x:1000:\nextra:x:1005:app,twin\ntwins:x:1006:twin\n\
+                         99:x:7:app\n";
+
+    #[test]
+    fn users_are_those_that_podman_finds() {
+        // What podman 4.3.1 makes of each with these files.
+        for (text, uid, gid, groups, home) in [
+            ("", 0, 0, vec![10], Some("/root")),
+            ("0", 0, 0, vec![0, 10], Some("/root")),
+            ("root", 0, 0, vec![0, 10], Some("/root")),
+            ("1000", 1000, 1000, vec![1000, 10, 1005, 7], Some("/home/app")),
+            ("app", 1000, 1000, vec![1000, 10, 1005, 7], Some("/home/app")),
+            ("1000:1005", 1000, 1005, vec![1005], Some("/home/app")),
+            ("app:extra", 1000, 1005, vec![1005], Some("/home/app")),
+            ("app:app", 1000, 1000, vec![1000], Some("/home/app")),
+            ("app:", 1000, 1000, vec![1000], Some("/home/app")),
+            ("twin", 1000, 2000, vec![2000, 1005, 1006], Some("/t")),
+            ("1234", 1234, 0, vec![0], None),
+            ("1234:5", 1234, 5, vec![5], None),
+            ("77", 77, 0, vec![0], None),
+            ("99:99", 99, 99, vec![99], None),
+            ("1000:99", 1000, 99, vec![99], Some("/home/app")),
+            (":app", 0, 1000, vec![1000], Some("/root")),
+            ("0:1000", 0, 1000, vec![1000], Some("/root")),
+            ("root:wheel", 0, 10, vec![10], Some("/root")),
+            ("+5", 5, 6, vec![6], Some("/x")),
+            ("web", 33, 44, vec![44], None),
+        ] {
+            let expected = User { uid, gid, groups, home: home.map(str::to_owned) };
+            assert_eq!(User::look_up(text, PASSWD, GROUP).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn users_that_podman_refuses_are_refused() {
+        for (text, reason) in [
+            ("nobodyknows", "its user \"nobodyknows\" is not in its /etc/passwd"),
+            ("bad", "its user \"bad\" is not in its /etc/passwd"),
+            (" app", "its user \" app\" is not in its /etc/passwd"),
+            ("app:nogroup", "its group in \"app:nogroup\" is not in its /etc/group"),
+            ("-1", "its user or group ID -1 is not in the range 0-2147483647"),
+            ("0:4294967295", "its user or group ID 4294967295 is not in the range 0-2147483647"),
+            ("2147483648", "its user or group ID 2147483648 is not in the range 0-2147483647"),
+            ("99999999999", "its user or group ID 99999999999 is not in the range 0-2147483647"),
+        ] {
+            assert_eq!(User::look_up(text, PASSWD, GROUP).unwrap_err().to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn a_runtime_gets_all_of_it() {
+        let user = User::look_up("1000", PASSWD, GROUP).unwrap();
+        let groups = [1000, 10, 1005, 7];
+        assert_eq!(user.to_json(), json!({"uid": 1000, "gid": 1000, "umask": 18, "additionalGids": groups}));
+        let alone = User::look_up("", "", "").unwrap();
+        assert_eq!((alone.to_json(), alone.home()), (json!({"uid": 0, "gid": 0, "umask": 18}), None));
+    }
+}

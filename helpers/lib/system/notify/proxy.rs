@@ -1,0 +1,200 @@
+//! The socket that a payload with its own PID namespace notifies.
+//!
+//! It gets this socket instead of systemd's, through which root in the payload could name any process of the host as
+//! the main process of the unit, for systemd to kill.
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::{PassCred, ReceiveTimestampns};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+
+use crate::error::{Context, Result};
+use crate::program::log;
+use crate::system::files;
+use crate::system::notify::message::Message;
+use crate::system::notify::send;
+use crate::system::notify::sender::{Sender, Unit};
+
+/// Maximum size in bytes of a payload's notification.
+const DATAGRAM: usize = 4096;
+/// Room for who sent it, when, and the most descriptors that can come with a datagram.
+const CONTROL: usize = 2048;
+
+/// The socket of one start.
+pub struct Proxy {
+    socket: UnixDatagram,
+}
+
+/// One datagram.
+struct Received {
+    sender: Option<Sender>,
+    /// Whether it was longer than any notification.
+    is_cut: bool,
+    length: usize,
+}
+
+impl Proxy {
+    /// Creates the socket; payloads of any user may write to it.
+    pub fn bind(path: &Path) -> Result<Proxy> {
+        let what = || format!("cannot make notification socket {}", path.display());
+        files::remove_file(path).context(what)?;
+        let socket = UnixDatagram::bind(path).context(what)?;
+        setsockopt(&socket, PassCred, &true).context(what)?;
+        setsockopt(&socket, ReceiveTimestampns, &true).context(what)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).context(what)?;
+        socket.set_nonblocking(true).context(what)?;
+        Ok(Proxy { socket })
+    }
+
+    /// Passes on the notifications of a unit's processes about its start, until it is ready or the payload's process, the
+    /// pidfd `payload`, is gone.
+    pub fn run(&self, unit: Unit, payload: BorrowedFd<'_>) -> Result<()> {
+        let what = || "cannot pass on the payload's notifications".to_string();
+        let mut relay = Relay { unit, warned: false };
+        loop {
+            let mut fds = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(payload, PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                result => result.context(what)?,
+            };
+            let gone = fds[1].any() == Some(true);
+            if self.drain(&mut relay)? || gone {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Passes on pending notifications. Returns whether the payload is ready.
+    fn drain(&self, relay: &mut Relay) -> Result<bool> {
+        let mut buffer = [0; DATAGRAM];
+        loop {
+            match self.receive(&mut buffer) {
+                Ok(received) => {
+                    let Some(message) = relay.judge(&received, &buffer[..received.length]) else { continue };
+                    if let Some(state) = message.to_state() {
+                        send(&state)?;
+                    }
+                    if message.is_ready {
+                        return Ok(true);
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e).context(|| "cannot read a notification".into()),
+            }
+        }
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> nix::Result<Received> {
+        let mut control = [0; CONTROL];
+        let mut message = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut message, Some(&mut control), flags)?;
+        let (mut pid, mut sent) = (None, None);
+        for control in received.cmsgs()? {
+            match control {
+                ControlMessageOwned::ScmCredentials(credentials) => pid = Some(credentials.pid()),
+                ControlMessageOwned::ScmTimestampns(time) => sent = Some(Duration::from(time)),
+                // Nobody wants them, and a sender may wait for their end (BARRIER=1).
+                ControlMessageOwned::ScmRights(descriptors) => {
+                    descriptors.into_iter().for_each(|descriptor| {
+                        let _ = nix::unistd::close(descriptor);
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(Received {
+            sender: pid.zip(sent).map(|(pid, sent)| Sender { pid, sent }),
+            is_cut: received.flags.contains(MsgFlags::MSG_TRUNC),
+            length: received.bytes,
+        })
+    }
+}
+
+/// Decides what is passed on.
+struct Relay {
+    unit: Unit,
+    /// Whether a warning was logged, which is done once: anybody who reaches the socket could fill the journal.
+    warned: bool,
+}
+
+impl Relay {
+    /// Returns the message if it is one of the unit's processes that speaks.
+    fn judge(&mut self, received: &Received, datagram: &[u8]) -> Option<Message> {
+        let is_own = received.sender.map(|sender| (sender, self.unit.has(sender)));
+        let why = match is_own {
+            Some((_, Some(true))) if !received.is_cut => return Some(Message::parse(datagram)),
+            Some((_, Some(true))) => format!("it is longer than {DATAGRAM} bytes"),
+            Some((sender, Some(false))) => format!("process {} is not one of this unit", sender.pid),
+            Some((sender, None)) => {
+                format!("its sender, process {}, was gone before it was read", sender.pid)
+            }
+            None => "its sender is not known".to_owned(),
+        };
+        if !std::mem::replace(&mut self.warned, true) {
+            log::warning(&format!("ignoring a notification, and further ones like it: {why}"));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_who_sends_and_descriptors_are_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let proxy = Proxy::bind(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        client.send_to(b"READY=1", &path).unwrap();
+        let mut buffer = [0; DATAGRAM];
+        let received = proxy.receive(&mut buffer).unwrap();
+        assert_eq!((received.length, received.is_cut), (7, false));
+        assert_eq!(received.sender.unwrap().pid, std::process::id() as i32);
+
+        let address = nix::sys::socket::UnixAddr::new(&path).unwrap();
+        let (read, write) = nix::unistd::pipe().unwrap();
+        super::super::send_to(&client.into(), &address, "BARRIER=1", &[write.as_fd()]).unwrap();
+        drop(write);
+        assert!(proxy.receive(&mut buffer).unwrap().sender.is_some());
+        // Nobody has the other end any more.
+        assert_eq!(nix::unistd::read(&read, &mut [0]).unwrap(), 0);
+        assert_eq!(proxy.receive(&mut buffer).err(), Some(Errno::EAGAIN));
+    }
+
+    #[test]
+    fn others_are_not_believed_and_the_journal_is_not_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let proxy = Proxy::bind(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        let mut buffer = [0; DATAGRAM];
+        let mut judge = |relay: &mut Relay, message: &[u8]| {
+            client.send_to(message, &path).unwrap();
+            let received = proxy.receive(&mut buffer).unwrap();
+            relay.judge(&received, &buffer[..received.length]).and_then(|message| message.to_state())
+        };
+        let mut relay = Relay { unit: Unit::of_test(true), warned: false };
+        assert_eq!(judge(&mut relay, b"READY=1").as_deref(), Some("READY=1"));
+        assert!(!relay.warned);
+        assert_eq!(judge(&mut relay, format!("READY=1\n{}", "x".repeat(DATAGRAM)).as_bytes()), None);
+        let mut other = Relay { unit: Unit::of_test(false), warned: false };
+        assert_eq!(judge(&mut other, b"READY=1\nSTATUS=x\nEXTEND_TIMEOUT_USEC=1"), None);
+        assert!(other.warned);
+        let unknown = Received { sender: None, is_cut: false, length: 7 };
+        assert!(relay.judge(&unknown, b"READY=1").is_none());
+    }
+}
