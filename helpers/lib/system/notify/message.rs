@@ -85,7 +85,7 @@ mod tests {
         for (written, shown) in [
             ("a\u{1b}[2Jb", "a\\x1b[2Jb"),
             ("a\rREADY=1", "a\\rREADY=1"),
-            ("\u{9b}31m\u{7f}\t", "\\x9b31m\\x7f\\t"),
+            ("\u{9b}31m\u{7f}\t", "\\u009b31m\\x7f\\t"),
             ("safe\u{202e}gnp.exe\u{2066}\u{200b}", "safe\\u202egnp.exe\\u2066\\u200b"),
             ("a\u{2028}b\u{e0041}", "a\\u2028b\\U000e0041"),
             ("Zeichen äöü 日本 = ok", "Zeichen äöü 日本 = ok"),
