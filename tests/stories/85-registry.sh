@@ -71,13 +71,13 @@ expect_like 'staged as app\.1' cat "$WORK/printed"
 say 'it sends more than it says'
 behave other endless
 small_disk 64M
-free() { stat --file-system --format=%a "$WORK/disk"; }
+blocks_left() { stat --file-system --format=%a "$WORK/disk"; }
 check 'an honest image' syscontainer-pull --quiet --repo="$WORK/disk/first" $hostile/app
-before=$(free)
+before=$(blocks_left)
 run_fails 1 'there are more bytes than the [0-9]+ that the manifest declares' \
     syscontainer-pull --quiet --repo="$WORK/disk/other" $hostile/other
 # Besides an empty store, nothing more was written than the manifest says.
-[ "$(free)" -gt $((before - 2000)) ] || fail "$before blocks were free, and $(free) are now"
+[ "$(blocks_left)" -gt $((before - 2000)) ] || fail "$before blocks were free, and $(blocks_left) are now"
 ok 'the disk is not filled'
 expect 0 skopeos
 umount "$WORK/disk"

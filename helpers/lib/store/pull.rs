@@ -103,11 +103,7 @@ impl<'a> Pull<'a> {
 
     fn run(&self) -> Result<Pulled> {
         // Without the lock, as far as nothing is written, so that a prune need not wait for a slow source.
-        let prospect = if source::needs_copy(self.reference, &self.policy) {
-            Some(self.with_retries(|| source::peek(self.reference, self.access))?)
-        } else {
-            None
-        };
+        let prospect = self.prospect()?;
         let writes = source::writes(self.reference, &self.policy);
         let opened = if writes { None } else { Some(self.open(None)?) };
         let _lock = self.store.lock_shared()?;
@@ -133,6 +129,19 @@ impl<'a> Pull<'a> {
             }
             None => self.import(&source, &manifest),
         }
+    }
+
+    /// What the source has now, if a copy is going to be made of it, which may turn out not to be needed.
+    fn prospect(&self) -> Result<Option<Prospect>> {
+        let is_useful = || {
+            // An archive is unpacked as a whole for it.
+            !source::is_unpacked_by_skopeo(self.reference)
+                || image::load(&self.store.repo, self.name).is_ok_and(|image| image.is_some())
+        };
+        if !source::needs_copy(self.reference, &self.policy) || !is_useful() {
+            return Ok(None);
+        }
+        self.with_retries(|| source::peek(self.reference, self.access)).map(Some)
     }
 
     /// Whether an image is the same as at its source, and was allowed by the same policy. This is only checked to avoid

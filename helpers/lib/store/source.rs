@@ -251,7 +251,7 @@ pub fn writes(reference: &Reference, policy: &SignaturePolicy) -> bool {
 }
 
 /// Whether skopeo unpacks a source to temporary files when it opens it.
-fn is_unpacked_by_skopeo(reference: &Reference) -> bool {
+pub fn is_unpacked_by_skopeo(reference: &Reference) -> bool {
     let transport = reference.transport();
     matches!(transport.location, Location::Archive(_)) || transport.digests == Digests::AskEngine
 }
