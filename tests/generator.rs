@@ -266,6 +266,9 @@ fn no_registration_keeps_others_from_being_converted() {
     put("zzz", named("zzz").as_bytes());
     let outcome = run(&case, root.path());
     let body = |name: &str| outcome.files.get(&format!("{name}.service.d/00-syscontainer.conf"));
+    // Large ones come last.
+    let at = |name: &str| outcome.stderr.find(&format!("cannot generate {name}.service")).unwrap();
+    assert!(at("bad-utf8") < at("bad-keys") && at("bad-utf8") < at("bad-depth"), "{}", outcome.stderr);
     let mut bad = 0;
     for entry in
         fs::read_dir(&attached).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap())
