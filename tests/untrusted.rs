@@ -37,6 +37,23 @@ fn found(sources: &Path) -> (Vec<String>, String) {
     (rules, found.iter().map(|finding| format!("{finding}\n")).collect())
 }
 
+/// What git runs.
+const RUN: [&str; 13] = [
+    "filter.x.clean",
+    "filter.x.process",
+    "diff.x.textconv",
+    "diff.x.command",
+    "diff.external",
+    "core.fsmonitor",
+    "core.pager",
+    "core.editor",
+    "core.sshCommand",
+    "core.askPass",
+    "core.gitProxy",
+    "core.alternateRefsCommand",
+    "credential.helper",
+];
+
 /// Whatever the sources say that git, or any program, is to run.
 #[test]
 fn nothing_of_the_sources_is_run() {
@@ -54,22 +71,12 @@ fn nothing_of_the_sources_is_run() {
     let script = script.to_str().unwrap();
     fs::write(sources.join(".git/more"), format!("[filter \"y\"]\nclean = {script}\nsmudge = {script}\n"))
         .unwrap();
+    for key in RUN {
+        git(&sources, &["config", key, script]);
+    }
     for (key, value) in [
-        ("filter.x.clean", script),
-        ("filter.x.process", script),
         ("filter.x.required", "true"),
-        ("diff.x.textconv", script),
-        ("diff.x.command", script),
-        ("diff.external", script),
-        ("core.fsmonitor", script),
         ("core.hooksPath", directory.path().to_str().unwrap()),
-        ("core.pager", script),
-        ("core.editor", script),
-        ("core.sshCommand", script),
-        ("core.askPass", script),
-        ("core.gitProxy", script),
-        ("core.alternateRefsCommand", script),
-        ("credential.helper", script),
         ("include.path", "more"),
         ("core.worktree", "/"),
     ] {
@@ -106,112 +113,70 @@ fn nothing_of_the_sources_is_run() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
-/// What leads elsewhere, never ends or never comes is a finding, and nothing behind it is shown.
+fn fifo(path: &Path) {
+    let _ = fs::remove_file(path);
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+}
+
+fn link(target: &str, path: &Path) {
+    let _ = fs::remove_file(path);
+    std::os::unix::fs::symlink(target, path).unwrap();
+}
+
+/// Good sources with something else, in which a finding of `rule` has `message`.
+fn finds(rule: &str, message: &str, what: &str, make: impl Fn(&Path)) {
+    let directory = TempDir::new().unwrap();
+    let sources = good_sources(directory.path(), "sources");
+    make(&sources);
+    let (rules, text) = found(&sources);
+    let is_there = rules.iter().any(|found| found == rule) && text.contains(message);
+    assert!(is_there && !text.contains("root:"), "{what}: expected {rule} with {message:?}, found\n{text}");
+}
+
+/// What leads elsewhere is a finding, and nothing behind it is shown.
 #[test]
 fn sources_lead_nowhere_else() {
-    let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let link = |target: &str, path: &Path| {
-        let _ = fs::remove_file(path);
-        std::os::unix::fs::symlink(target, path).unwrap();
-    };
-    let cases: [(&str, &dyn Fn(&Path), &str, &str); 14] = [
-        ("hostfs is the host", &|dir| link("/", &dir.join("hostfs")), "hostfs", "is not followed"),
-        ("hostfs is what is above", &|dir| link("..", &dir.join("hostfs")), "hostfs", "is not followed"),
-        ("exports is what is above", &|dir| link("..", &dir.join("exports")), "unreadable", "leads out of"),
-        ("exports is elsewhere", &|dir| link("/etc", &dir.join("exports")), "unreadable", "leads out of"),
-        (
-            "a link on the way",
-            &|dir| {
-                fs::create_dir(dir.join("a")).unwrap();
-                link("../..", &dir.join("a/b"));
-                link("a/b/x", &dir.join("exports"));
-            },
-            "unreadable",
-            "leads out of",
-        ),
-        (
-            "a template is a link",
-            &|dir| link("/etc/passwd", &dir.join("service.template")),
-            "unreadable",
-            "not a regular file",
-        ),
-        (
-            "a template is a pipe",
-            &|dir| {
-                fs::remove_file(dir.join("service.template")).unwrap();
-                fifo(&dir.join("service.template"));
-            },
-            "unreadable",
-            "not a regular file",
-        ),
-        (
-            "a Dockerfile is elsewhere",
-            &|dir| link("/etc/passwd", &dir.join("Dockerfile")),
-            "unreadable",
-            "leads out of",
-        ),
-        (
-            "a Dockerfile never ends",
-            &|dir| link("/dev/zero", &dir.join("Dockerfile")),
-            "unreadable",
-            "leads out of",
-        ),
-        (
-            "a Dockerfile is a pipe",
-            &|dir| {
-                fs::remove_file(dir.join("Dockerfile")).unwrap();
-                fifo(&dir.join("Dockerfile"));
-            },
-            "unreadable",
-            "not a regular file",
-        ),
-        (
-            "a Dockerfile is huge",
-            &|dir| {
-                fs::File::create(dir.join("Dockerfile")).unwrap().set_len(1 << 40).unwrap();
-            },
-            "unreadable",
-            "larger than 256 KiB",
-        ),
-        (
-            "a pipe for the host",
-            &|dir| {
-                fs::create_dir(dir.join("hostfs")).unwrap();
-                fifo(&dir.join("hostfs/pipe"));
-            },
-            "hostfs",
-            "not a file, directory or symlink",
-        ),
-        (
-            "many files",
-            &|dir| {
-                fs::create_dir(dir.join("hostfs")).unwrap();
-                (0..10_001).for_each(|n| drop(fs::File::create(dir.join(format!("hostfs/{n}"))).unwrap()));
-            },
-            "hostfs",
-            "more than 10000 files",
-        ),
-        (
-            "many directories",
-            &|dir| {
-                let deep: PathBuf = (0..200).map(|_| "d").collect();
-                fs::create_dir_all(dir.join("hostfs").join(deep)).unwrap();
-            },
-            "hostfs",
-            "more than 64 directories",
-        ),
-    ];
-    for (what, make, rule, message) in cases {
-        let directory = TempDir::new().unwrap();
-        let sources = good_sources(directory.path(), "sources");
-        make(&sources);
-        let (rules, text) = found(&sources);
-        let is_there = rules.iter().any(|found| found == rule) && text.contains(message);
-        assert!(
-            is_there && !text.contains("root:"),
-            "{what}: expected {rule} with {message:?}, found\n{text}"
-        );
+    finds("hostfs", "is not followed", "the host", |dir| link("/", &dir.join("hostfs")));
+    finds("hostfs", "is not followed", "what is above", |dir| link("..", &dir.join("hostfs")));
+    for target in ["..", "/etc"] {
+        finds("unreadable", "leads out of", target, |dir| link(target, &dir.join("exports")));
     }
+    finds("unreadable", "leads out of", "a link on the way", |dir| {
+        fs::create_dir(dir.join("a")).unwrap();
+        link("../..", &dir.join("a/b"));
+        link("a/b/x", &dir.join("exports"));
+    });
+    finds("unreadable", "not a regular file", "a template", |dir| {
+        link("/etc/passwd", &dir.join("service.template"));
+    });
+    for target in ["/etc/passwd", "/dev/zero", "../../../../etc/passwd"] {
+        finds("unreadable", "leads out of", target, |dir| link(target, &dir.join("Dockerfile")));
+    }
+}
+
+/// What never comes, or never ends, is not waited for.
+#[test]
+fn sources_have_an_end() {
+    finds("unreadable", "not a regular file", "a template", |dir| fifo(&dir.join("service.template")));
+    finds("unreadable", "not a regular file", "a Dockerfile", |dir| fifo(&dir.join("Dockerfile")));
+    finds("unreadable", "larger than 256 KiB", "a huge Dockerfile", |dir| {
+        fs::File::create(dir.join("Dockerfile")).unwrap().set_len(1 << 40).unwrap();
+    });
+    finds("unreadable", "larger than 1024 KiB", "a huge template", |dir| {
+        fs::File::create(dir.join("service.template")).unwrap().set_len(1 << 40).unwrap();
+    });
+    finds("hostfs", "not a file, directory or symlink", "a pipe for the host", |dir| {
+        fs::create_dir(dir.join("hostfs")).unwrap();
+        fifo(&dir.join("hostfs/pipe"));
+    });
+    finds("hostfs", "more than 10000 files", "many files", |dir| {
+        fs::create_dir(dir.join("hostfs")).unwrap();
+        (0..10_001).for_each(|n| drop(fs::File::create(dir.join(format!("hostfs/{n}"))).unwrap()));
+    });
+    finds("hostfs", "more than 64 directories", "many directories", |dir| {
+        let deep: PathBuf = (0..200).map(|_| "d").collect();
+        fs::create_dir_all(dir.join("hostfs").join(deep)).unwrap();
+    });
 }
 
 /// A git directory leads nowhere else, either.

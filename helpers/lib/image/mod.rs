@@ -23,6 +23,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 mod metadata;
+mod place;
 pub mod positions;
 pub mod render;
 pub mod secrets;

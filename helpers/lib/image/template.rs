@@ -7,24 +7,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::container::info::Values;
-use crate::image::json::JsonPlace;
 use crate::image::limits;
+use crate::image::place::Place;
 use crate::image::positions::Positions;
-use crate::unit::escape::{TmpfilesPlace, UnitPlace};
 
-/// The format of a file, which decides how values are escaped in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// JSON: values are escaped inside strings. Elsewhere they are inserted verbatim, unless they would close or name
-    /// something.
-    Json,
-    /// A unit file: specifiers, and in command lines quotes and variables, are taken literally.
-    Unit,
-    /// tmpfiles.d(5): one value stays within one field.
-    Tmpfiles,
-    /// Any other text: nothing is escaped.
-    Text,
-}
+pub use crate::image::place::Format;
 
 /// What is wrong with one placeholder, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,52 +124,61 @@ pub fn render(
     values: &Values,
     stand_in: Option<&str>,
 ) -> RenderedText {
-    let mut out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], parts: vec![] };
-    let (mut target, mut positions, mut spent) = (Target::new(format), None, 0);
+    let out = RenderedText { text: String::with_capacity(text.len()), problems: vec![], parts: vec![] };
+    let mut renderer = Renderer { out, place: Place::new(format), values, stand_in, spent: 0 };
+    let mut positions = None;
     for piece in pieces(text) {
-        let (at, fault) = match piece {
-            Piece::Literal { text, at } if out.text.len() + text.len() <= limits::RENDERED => {
-                target.push(text);
-                out.push(text, at, true);
-                continue;
-            }
-            Piece::Literal { at, .. } => (at, PlaceholderFault::TooLarge),
-            Piece::Invalid { at } => (at, PlaceholderFault::Invalid),
-            Piece::Variable { name, at } => {
-                let value = values.get(name).map(String::as_str);
-                // Values that cannot be used take their time, too.
-                spent += value.or(stand_in).map_or(0, str::len);
-                let is_end = spent > limits::RENDERED;
-                let escaped = value.or(stand_in).filter(|_| !is_end).map(|value| target.escape(value));
-                match (value, escaped) {
-                    _ if is_end => (at, PlaceholderFault::TooLarge),
-                    (_, Some(Ok(escaped))) if out.text.len() + escaped.len() > limits::RENDERED => {
-                        (at, PlaceholderFault::TooLarge)
-                    }
-                    (value, Some(Ok(escaped))) => {
-                        target.push(&escaped);
-                        out.push(&escaped, at, false);
-                        match value {
-                            Some(_) => continue,
-                            None => (at, PlaceholderFault::NoValue(name.to_owned())),
-                        }
-                    }
-                    (None, _) => (at, PlaceholderFault::NoValue(name.to_owned())),
-                    (Some(_), Some(Err(why))) => {
-                        (at, PlaceholderFault::Unescapable { name: name.to_owned(), why })
-                    }
-                    (Some(_), None) => continue,
-                }
-            }
+        let (at, added) = match piece {
+            Piece::Literal { text, at } => (at, renderer.push(text, at, true)),
+            Piece::Variable { name, at } => (at, renderer.replace(name, at)),
+            Piece::Invalid { at } => (at, Err(PlaceholderFault::Invalid)),
         };
+        let Err(fault) = added else { continue };
         let is_end = fault == PlaceholderFault::TooLarge;
         let (line, column) = positions.get_or_insert_with(|| Positions::new(text)).find(at);
-        out.problems.push(Problem { file: file.to_owned(), line, column, fault });
+        renderer.out.problems.push(Problem { file: file.to_owned(), line, column, fault });
         if is_end {
             break;
         }
     }
-    out
+    renderer.out
+}
+
+/// A text that is being rendered.
+struct Renderer<'a> {
+    out: RenderedText,
+    place: Place,
+    values: &'a Values,
+    stand_in: Option<&'a str>,
+    /// How many bytes of values were looked at, for nothing where they cannot be used.
+    spent: usize,
+}
+
+impl Renderer<'_> {
+    fn push(&mut self, text: &str, at: usize, is_literal: bool) -> Result<(), PlaceholderFault> {
+        if self.out.text.len() + text.len() > limits::RENDERED {
+            return Err(PlaceholderFault::TooLarge);
+        }
+        self.place.push(text);
+        self.out.push(text, at, is_literal);
+        Ok(())
+    }
+
+    fn replace(&mut self, name: &str, at: usize) -> Result<(), PlaceholderFault> {
+        let value = self.values.get(name).map(String::as_str);
+        let missing = || PlaceholderFault::NoValue(name.to_owned());
+        let used = value.or(self.stand_in).ok_or_else(missing)?;
+        self.spent += used.len();
+        if self.spent > limits::RENDERED {
+            return Err(PlaceholderFault::TooLarge);
+        }
+        match self.place.escape(used) {
+            Ok(escaped) => self.push(&escaped, at, false)?,
+            Err(_) if value.is_none() => {}
+            Err(why) => return Err(PlaceholderFault::Unescapable { name: name.to_owned(), why }),
+        }
+        value.map(|_| ()).ok_or_else(missing)
+    }
 }
 
 /// Returns the names of the variables that a template uses.
@@ -229,46 +225,6 @@ fn identifier(text: &str) -> Option<usize> {
         return None;
     }
     Some(text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count())
-}
-
-/// The text that is rendered, as far as it decides how the next value is escaped.
-enum Target {
-    Text,
-    Json(JsonPlace),
-    Unit(UnitPlace),
-    Tmpfiles(TmpfilesPlace),
-}
-
-impl Target {
-    fn new(format: Format) -> Target {
-        match format {
-            Format::Text => Target::Text,
-            Format::Json => Target::Json(JsonPlace::default()),
-            Format::Unit => Target::Unit(UnitPlace::default()),
-            Format::Tmpfiles => Target::Tmpfiles(TmpfilesPlace::default()),
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        match self {
-            Target::Text => {}
-            Target::Json(place) => place.push(text),
-            Target::Unit(place) => place.push(text),
-            Target::Tmpfiles(place) => place.push(text),
-        }
-    }
-
-    fn escape(&self, value: &str) -> Result<String, &'static str> {
-        if value.contains('\0') {
-            return Err("it contains a NUL character");
-        }
-        match self {
-            Target::Text => Ok(value.to_owned()),
-            Target::Json(place) => place.value(value),
-            Target::Unit(place) => place.value(value),
-            Target::Tmpfiles(place) => place.value(value),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -98,9 +98,9 @@ impl Repository {
         if size as u32 != entry.size {
             return Ok(true);
         }
-        let nanoseconds = found.stat.st_mtime_nsec as u64;
-        let is_as_staged = seconds as u32 == entry.seconds
-            && (entry.nanoseconds == 0 || nanoseconds as u32 == entry.nanoseconds);
+        let nanoseconds = found.stat.st_mtime_nsec as u32;
+        let is_as_staged =
+            seconds as u32 == entry.seconds && (entry.nanoseconds == 0 || nanoseconds == entry.nanoseconds);
         if is_as_staged {
             return Ok(false);
         }

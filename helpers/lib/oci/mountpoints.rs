@@ -152,4 +152,21 @@ mod tests {
         let config = Config::new(json!({"mounts": [{"destination": "/a/b"}]})).normalised();
         assert!(create(dir.path(), &config, &FileMounts::default()).is_err());
     }
+
+    #[test]
+    fn paths_that_lead_on_and_on_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        // Each of them is short.
+        for n in 0..20 {
+            let target = format!("{}{}", "x/../".repeat(100), n + 1);
+            std::os::unix::fs::symlink(target, dir.path().join(n.to_string())).unwrap();
+        }
+        for config in
+            [json!({"mounts": [{"destination": "/0"}]}), json!({"process": {"cwd": "/a".repeat(100_000)}})]
+        {
+            let config = Config::new(config).normalised();
+            let error = create(dir.path(), &config, &FileMounts::default()).unwrap_err().to_string();
+            assert!(error.contains("too many components") && error.len() < 200, "{error}");
+        }
+    }
 }

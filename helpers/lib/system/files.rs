@@ -13,6 +13,9 @@ use crate::system::{kill_point, mounts};
 
 /// How many symlinks are followed in one path, as in the kernel.
 const MAX_SYMLINKS: usize = 40;
+/// How many components are looked at for one path, those of symlinks included: far more than a path has that a kernel
+/// takes from one piece.
+const MAX_COMPONENTS: usize = 1024;
 
 /// Writes a file under a temporary name in the same directory and renames it into place. The umask does not affect
 /// `mode`.
@@ -151,8 +154,13 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
     let mut done = PathBuf::from("/");
     let mut rest: Vec<_> = path.components().rev().map(own).collect();
-    let mut followed = 0;
+    let (mut followed, mut looked_at) = (0, 0);
     while let Some(component) = rest.pop() {
+        looked_at += 1;
+        if looked_at > MAX_COMPONENTS {
+            let shown: String = path.to_string_lossy().chars().take(60).collect();
+            return Err(Error::new(format!("the path {shown:?}… has too many components")));
+        }
         match component.as_os_str().to_str() {
             Some("/" | ".") => {}
             Some("..") => {
