@@ -2,6 +2,8 @@
 
 pub mod cgroup;
 pub mod command;
+pub mod copy;
+pub mod directory;
 pub mod files;
 pub mod journal;
 pub mod kill_point;
@@ -10,4 +12,5 @@ pub mod mounts;
 pub mod notify;
 pub mod process;
 pub mod record;
+pub mod removal;
 pub mod systemd;
