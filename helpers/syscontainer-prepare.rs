@@ -15,6 +15,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
+use syscontainers::run::sources::Sources;
 use syscontainers::run::support::Host;
 use syscontainers::run::{runtime, scratch, volumes};
 use syscontainers::system::{files, record};
@@ -75,6 +76,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
     let stop_signal = config.stop_signal();
+    let sources = Sources::of(&root, &registration, &config)?;
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     for dropped in Host::look()?.adapt(&mut config) {
         log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
@@ -87,9 +89,9 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         stop_signal,
         scratch: registration.execution.run_once.then(|| registration.scratch()),
     };
-    for volume in &registration.execution.volumes {
-        volumes::fill(&root, volume, &root.join(&registration.rootfs()))?;
-    }
+    let volumes = &registration.execution.volumes;
+    volumes::make(&root, name, volumes, &root.join(&registration.rootfs()))?;
+    sources.make(&root)?;
     files::make_directory(&root.join(RUN), 0o711)?;
     files::make_directory(bundle.directory(), 0o711)?;
     record::save_volatile(&bundle.config(), &config)?;

@@ -2,7 +2,9 @@
 
 pub mod bundle;
 pub mod foreground;
+pub mod places;
 pub mod runtime;
 pub mod scratch;
+pub mod sources;
 pub mod support;
 pub mod volumes;
