@@ -15,11 +15,11 @@ use crate::name::Name;
 use crate::paths::{Root, TreePath, VOLUMES};
 use crate::program::log;
 use crate::run::places;
-use crate::system::copy::{self, Limits};
+use crate::system::copy::{self, Budget, Limits};
 use crate::system::directory::{self, Directory};
 use crate::system::{files, kill_point, mounts, removal};
 
-/// What an image may have in one volume: far more than any has.
+/// What an image may have in all of its volumes that are made at one start: far more than any has.
 const LIMITS: Limits = Limits { entries: 1 << 20, depth: 200, bytes: 256 << 30 };
 /// How many files a container's directory may have besides its volumes, all of them left by programs that were killed.
 const LEFTOVERS: usize = 1 << 16;
@@ -35,14 +35,15 @@ pub fn make(root: &Root, name: &Name, volumes: &[Volume], rootfs: &Path) -> Resu
     let places = places::resolve(volumes, rootfs)?;
     let home = make_home(root, name)?;
     remove_leftovers(&home)?;
+    let mut budget = Budget::new(LIMITS);
     for volume in volumes {
-        make_one(&home, volume, rootfs)
+        make_one(&home, volume, rootfs, &mut budget)
             .context(|| format!("cannot make volume {}", volume.destination.display()))?;
     }
     places::check(&home, &places)
 }
 
-fn make_one(home: &Directory, volume: &Volume, rootfs: &Path) -> Result<()> {
+fn make_one(home: &Directory, volume: &Volume, rootfs: &Path, budget: &mut Budget) -> Result<()> {
     let file_name = volume.file_name();
     let path = home.path_of(file_name.as_ref());
     let what = || format!("cannot use {}", path.display());
@@ -55,7 +56,7 @@ fn make_one(home: &Directory, volume: &Volume, rootfs: &Path) -> Result<()> {
         None => {}
     }
     let temporary = format!(".{file_name}.new");
-    let made = fill(home, temporary.as_ref(), volume, rootfs).and_then(|()| {
+    let made = fill(home, temporary.as_ref(), volume, rootfs, budget).and_then(|()| {
         let what = || format!("cannot create {}", path.display());
         home.sync_file_system().context(what)?;
         kill_point::pass();
@@ -71,7 +72,13 @@ fn make_one(home: &Directory, volume: &Volume, rootfs: &Path) -> Result<()> {
 }
 
 /// Makes the content of a volume, under a temporary name.
-fn fill(home: &Directory, temporary: &OsStr, volume: &Volume, rootfs: &Path) -> Result<()> {
+fn fill(
+    home: &Directory,
+    temporary: &OsStr,
+    volume: &Volume,
+    rootfs: &Path,
+    budget: &mut Budget,
+) -> Result<()> {
     let what = || format!("cannot create {}", home.path_of(temporary).display());
     let target = home.make_child(temporary, 0o700).context(what)?;
     kill_point::pass();
@@ -81,7 +88,7 @@ fn fill(home: &Directory, temporary: &OsStr, volume: &Volume, rootfs: &Path) -> 
     let Some(source) = find_source(volume, rootfs)? else {
         return target.set_owner(0, 0, MODE).context(what);
     };
-    let skipped = copy::copy(&source, &target, LIMITS)?;
+    let skipped = copy::copy(&source, &target, budget)?;
     if skipped.count > 0 {
         log::warning(&format!(
             "volume {} begins without {} files of the image that are devices, FIFOs or sockets, such as {}",

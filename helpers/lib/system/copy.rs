@@ -34,6 +34,21 @@ pub struct Limits {
     pub bytes: u64,
 }
 
+/// What several copies together may hold, and what they have.
+#[derive(Debug)]
+pub struct Budget {
+    limits: Limits,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of which nothing is spent.
+    pub fn new(limits: Limits) -> Budget {
+        Budget { limits, entries: 0, bytes: 0 }
+    }
+}
+
 /// What was not copied: devices, FIFOs and sockets.
 #[derive(Debug, Default)]
 pub struct Skipped {
@@ -45,31 +60,29 @@ pub struct Skipped {
 
 /// Copies what is in `source` to `target`, which is empty, with owners, modes, times and attributes, and at last
 /// those of `source` itself.
-pub fn copy(source: &Directory, target: &Directory, limits: Limits) -> Result<Skipped> {
-    let mut copy = Copy { limits, entries: 0, bytes: 0, skipped: Skipped::default() };
+pub fn copy(source: &Directory, target: &Directory, budget: &mut Budget) -> Result<Skipped> {
+    let mut copy = Copy { budget, skipped: Skipped::default() };
     copy.directory(source, target, 0)?;
     Ok(copy.skipped)
 }
 
-struct Copy {
-    limits: Limits,
-    entries: u64,
-    bytes: u64,
+struct Copy<'a> {
+    budget: &'a mut Budget,
     skipped: Skipped,
 }
 
-impl Copy {
+impl Copy<'_> {
     fn directory(&mut self, source: &Directory, target: &Directory, depth: usize) -> Result<()> {
         let what = || format!("cannot copy {}", source.path().display());
-        if depth > self.limits.depth {
-            return Err(too_much(format!("it is more than {} directories deep", self.limits.depth)))
+        if depth > self.budget.limits.depth {
+            return Err(too_much(format!("it is more than {} directories deep", self.budget.limits.depth)))
                 .context(what);
         }
-        let left = usize::try_from(self.limits.entries - self.entries).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.budget.limits.entries - self.budget.entries).unwrap_or(usize::MAX);
         for name in source.names(left.saturating_add(1)).context(what)? {
-            self.entries += 1;
-            if self.entries > self.limits.entries {
-                let why = format!("there are more than {} files below it", self.limits.entries);
+            self.budget.entries += 1;
+            if self.budget.entries > self.budget.limits.entries {
+                let why = format!("with it, there are more than {} files", self.budget.limits.entries);
                 return Err(too_much(why)).context(what);
             }
             self.entry(source, target, &name, depth)?;
@@ -107,9 +120,9 @@ impl Copy {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut at = 0;
         while let Some((start, end)) = next_data(&from, at, size).context(|| "cannot read it".into())? {
-            self.bytes = self.bytes.saturating_add(end - start);
-            if self.bytes > self.limits.bytes {
-                let max = bytes::shown(self.limits.bytes);
+            self.budget.bytes = self.budget.bytes.saturating_add(end - start);
+            if self.budget.bytes > self.budget.limits.bytes {
+                let max = bytes::shown(self.budget.limits.bytes);
                 return Err(too_much(format!("with it, the files are larger than {max}")));
             }
             copy_range(&from, &to, start, end).context(|| "cannot write the copy".into())?;
@@ -121,7 +134,7 @@ impl Copy {
 }
 
 fn too_much(why: String) -> Error {
-    Error::new(format!("{why}, which no volume may begin with"))
+    Error::new(format!("{why}, which volumes may not begin with"))
 }
 
 /// The next range of a file, from `at` on, that is not a hole.
@@ -210,7 +223,7 @@ mod tests {
     fn copy_in(dir: &Path, limits: Limits) -> Result<Skipped> {
         std::fs::create_dir(dir.join("target")).unwrap();
         let open = |name| Directory::open(&dir.join(name)).unwrap();
-        copy(&open("source"), &open("target"), limits)
+        copy(&open("source"), &open("target"), &mut Budget::new(limits))
     }
 
     fn tree() -> tempfile::TempDir {
@@ -271,6 +284,18 @@ mod tests {
         let file = File::open(dir.path().join("target/sparse")).unwrap();
         std::os::unix::fs::FileExt::read_at(&file, &mut end, (1 << 40) - 3).unwrap();
         assert_eq!(&end, b"end");
+    }
+
+    #[test]
+    fn several_copies_have_one_budget() {
+        let dir = tree();
+        (0..60).for_each(|n| std::fs::write(dir.path().join("source").join(n.to_string()), "").unwrap());
+        let mut budget = Budget::new(LIMITS);
+        let open = |name| Directory::open(&dir.path().join(name)).unwrap();
+        for (target, is_good) in [("first", true), ("second", false)] {
+            std::fs::create_dir(dir.path().join(target)).unwrap();
+            assert_eq!(copy(&open("source"), &open(target), &mut budget).is_ok(), is_good);
+        }
     }
 
     #[test]
