@@ -71,11 +71,11 @@ systemctl stop root
 expect_like 'RequiresMountsFor=.*"/var/lib/syscontainers/plain/data"( |$)' systemctl cat plain
 
 say 'the same as with podman'
-podman() { command podman --root "$WORK/podman" --runroot "$WORK/podman-run" --storage-driver vfs "$@"; }
-if podman run --quiet --pull=never --network=host --tls-verify=false --name=plain "$REGISTRY/plain" true >/dev/null 2>&1 ||
-    podman run --quiet --network=host --cgroups=disabled --tls-verify=false --name=plain "$REGISTRY/plain" true >"$WORK/said" 2>&1 ||
-    podman container exists plain; then
-    podman inspect --format '{{range .Mounts}}{{.Destination}} {{.Source}}{{"\n"}}{{end}}' plain >"$WORK/mounts"
+podman_here() { command podman --root "$WORK/podman" --runroot "$WORK/podman-run" --storage-driver vfs "$@"; }
+if podman_here run --quiet --pull=never --network=host --tls-verify=false --name=plain "$REGISTRY/plain" true >/dev/null 2>&1 ||
+    podman_here run --quiet --network=host --cgroups=disabled --tls-verify=false --name=plain "$REGISTRY/plain" true >"$WORK/said" 2>&1 ||
+    podman_here container exists plain; then
+    podman_here inspect --format '{{range .Mounts}}{{.Destination}} {{.Source}}{{"\n"}}{{end}}' plain >"$WORK/mounts"
     check 'it made them all' test "$(grep -c . "$WORK/mounts")" = 7
     # without_payload DIRECTORY: what the image brought.
     without_payload() { find "$1" ! -name mine ! -name 'done' -printf '%y %m %U:%G %P -> %l\n' | sort; }
@@ -85,13 +85,13 @@ if podman run --quiet --pull=never --network=host --tls-verify=false --name=plai
         without_payload "$source" >"$WORK/podmans"
         check "$destination" same_as "$WORK/podmans" without_payload "$VOLUMES/plain/$(systemd-escape --path "$destination")"
     done <"$WORK/mounts"
-    podman rm --force --volumes plain >/dev/null 2>&1 || true
+    podman_here rm --force --volumes plain >/dev/null 2>&1 || true
 else
     say "podman makes no container here: $(tail -n 1 "$WORK/said")"
 fi
 rm -rf "$WORK/podman" "$WORK/podman-run"
-as_nothing() { expect_same "$WORK/host" the_host; }
-as_nothing
+host_is_unchanged() { expect_same "$WORK/host" the_host; }
+host_is_unchanged
 
 say 'a payload that makes a link of a directory between two volumes'
 # The second time it takes what it gets.
@@ -122,9 +122,9 @@ for runtime in crun runc; do
         refuse 'nor anything else' grep -rqsE 'victim|topsecret|hostname|machine-id' $VOLUMES/nest$number/a/loot
         must 'a stop' systemctl stop nest$number
         systemctl reset-failed nest$number 2>/dev/null || true
-        as_nothing
+        host_is_unchanged
         must 'its volumes go' syscontainer-remove --purge nest$number
-        as_nothing
+        host_is_unchanged
     done
 done
 refuse 'nothing was made in /etc' test -e /etc/PWNED -o -e /etc/loot
@@ -151,11 +151,11 @@ for runtime in crun runc; do
     systemctl restart user || true
     wait_for 'it was started, or refused' bash -c "[ -e $VOLUMES/user/a/done ] || systemctl is-failed user"
     refuse 'it got nothing' test -s $VOLUMES/user/a/loot
-    as_nothing
+    host_is_unchanged
     systemctl stop user
     systemctl reset-failed user 2>/dev/null || true
     must 'its volumes go' syscontainer-remove --purge user
-    as_nothing
+    host_is_unchanged
 done
 
 say 'an image whose links lead to the host'
@@ -181,7 +181,7 @@ for runtime in crun runc; do
     systemctl reset-failed leak 2>/dev/null || true
     must 'its volumes go' syscontainer-remove --purge leak
 done
-as_nothing
+host_is_unchanged
 # Every Debian image has that link.
 volumes_image runapp /var/run/app "$(until_stopped)"
 mkdir -p "$WORK/runapp"/{run/app,var}
@@ -212,7 +212,7 @@ checkout "$REGISTRY/mover"
 systemctl start mover
 wait_for 'they are there' test -e $VOLUMES/mover/data/done
 for _ in 1 2; do check 'it is started again' systemctl restart mover; done
-as_nothing
+host_is_unchanged
 expect '755' stat --format=%a $VOLUMES/mover/data
 # Nor does one that it would empty.
 systemctl stop mover
@@ -268,7 +268,7 @@ systemctl reset-failed plain
 check 'one that others may only read is closed' systemctl start plain
 expect 700 stat --format=%a $VOLUMES/plain
 systemctl stop plain
-as_nothing
+host_is_unchanged
 
 say 'killed while they are made'
 volumes_image killed '/data /data/sub /missing' "$(until_stopped)"
@@ -310,7 +310,7 @@ check 'purged' syscontainer-remove --purge purge
 expect '' bash -c "find $VOLUMES -name '*purge*'"
 expect precious cat /srv/precious/file
 rm -r /srv/precious
-as_nothing
+host_is_unchanged
 
 say 'an image with /exports whose payload does that to what it keeps'
 for runtime in crun runc; do
@@ -326,13 +326,13 @@ for runtime in crun runc; do
         'cannot bind /var/lib/state/a/.*, which is in /var/lib/state, where its payload can put anything: /var/lib/state/a: it is a symlink, which is not followed; put a directory in its place'
     refuse 'it got nothing' test -e /var/lib/state/loot
     systemd-tmpfiles --create state.conf
-    as_nothing
+    host_is_unchanged
     systemctl stop state
     systemctl reset-failed state 2>/dev/null || true
     # The link goes, if it is in what was made for the container.
     check 'purged' syscontainer-remove --purge state
     refuse 'and is gone' test -e /var/lib/state
-    as_nothing
+    host_is_unchanged
 done
 say 'a purge of what is behind a link'
 exports deep "$(until_stopped 'mv /s/a /s/x; ln -s /srv /s/a; touch /s/done')" --mount='/var/lib/deep:/s:bind,rw'
@@ -346,5 +346,5 @@ wait_for 'the link is there' test -e /var/lib/deep/done
 run_fails 1 'cannot remove deep: cannot purge /var/lib/deep/a/victim: .*/var/lib/deep/a: it is a symlink, which is not followed' syscontainer-remove --purge deep
 expect 'active running success' state deep
 check 'it can be removed' syscontainer-remove deep
-as_nothing
+host_is_unchanged
 rm -r /var/lib/deep
