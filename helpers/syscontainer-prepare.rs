@@ -18,6 +18,7 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
+use syscontainers::run::sources::Sources;
 use syscontainers::run::support::Host;
 use syscontainers::run::{runtime, scratch, selinux, volumes};
 use syscontainers::system::{files, record};
@@ -78,6 +79,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
     let stop_signal = config.stop_signal();
+    let sources = Sources::of(&root, &registration, &config)?;
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
     let needs_scratch = registration.execution.run_once || label.is_some();
@@ -92,11 +94,13 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         stop_signal,
         scratch: needs_scratch.then(|| registration.scratch()),
     };
-    for volume in &registration.execution.volumes {
-        volumes::fill(&root, volume, &root.join(&registration.rootfs()))?;
-        if let Some(label) = &label {
-            selinux::label(&root, &root.join(&volume.directory), label)?;
-        }
+    let volumes = &registration.execution.volumes;
+    volumes::make(&root, name, volumes, &root.join(&registration.rootfs()))?;
+    sources.make(&root)?;
+    if let Some(label) = &label {
+        volumes
+            .iter()
+            .try_for_each(|volume| selinux::label(&root, &root.join(&volume.directory(name)), label))?;
     }
     files::make_directory(&root.join(RUN), 0o711)?;
     files::make_directory(bundle.directory(), 0o711)?;

@@ -113,7 +113,7 @@ fn ours(user: &str) -> Normalised {
         user_notify: None,
     };
     let tree = Directory(dir.path().to_path_buf());
-    let made = generated_config::generate(&tree, &image, &installation, &none, &none).unwrap();
+    let made = generated_config::generate(&tree, &image, &installation, &none).unwrap();
     let mut value: Value = serde_json::from_str(&made.text).unwrap();
     value["linux"]["seccomp"] =
         seccomp::profile(&Root::new("/nonexistent"), &syscontainers::oci::capabilities::DEFAULT).unwrap();

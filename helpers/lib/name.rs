@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// A valid container name: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most [`MAX`] bytes, not ending in `.` and a number.
+/// A valid container name: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most [`MAX`] bytes, not ending in `.` and a number, and not
+/// the name of something else in a directory that has files of containers.
 ///
 /// `NAME.0` and the like are deployments of NAME.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +17,15 @@ pub struct Name(String);
 
 /// Maximum length of a name in bytes, which leaves room for suffixes in file names and unit names (255).
 pub const MAX: usize = 200;
+
+/// What else is in /run/syscontainers, where containers have their bundles.
+const DIRECTORIES: [&str; 2] = ["attached", "stale"];
+/// Ends of further names there: declarations of containers.
+const SUFFIXES: [&str; 2] = [".conf", ".conf.d"];
+/// Names of our own units and tmpfiles begin with these.
+const PREFIXES: [&str; 2] = ["syscontainer-", "syscontainers-"];
+/// What our own tmpfiles, target and programs are called.
+const OWN: [&str; 2] = ["syscontainer", "syscontainers"];
 
 impl Name {
     /// The name as text.
@@ -51,6 +61,9 @@ impl FromStr for Name {
         if text.ends_with(".service") {
             return invalid("name the container, not its unit: leave out '.service'");
         }
+        if let Some(why) = shadowed(text) {
+            return invalid(&format!("{why}; choose another name, at an installation with --name=NAME"));
+        }
         match text.rsplit_once('.') {
             Some((_, end)) if end.bytes().all(|b| b.is_ascii_digit()) => {
                 invalid("names that end in '.', or in '.' and a number, are reserved for deployments")
@@ -58,6 +71,18 @@ impl FromStr for Name {
             _ => Ok(Name(text.to_owned())),
         }
     }
+}
+
+/// Says what has a name already, or may have it, that is not a container.
+fn shadowed(text: &str) -> Option<String> {
+    if DIRECTORIES.contains(&text) {
+        return Some(format!("/run/syscontainers/{text} is not for a container"));
+    }
+    if let Some(suffix) = SUFFIXES.iter().find(|suffix| text.ends_with(*suffix)) {
+        return Some(format!("files in /run/syscontainers that end in '{suffix}' are not for containers"));
+    }
+    let is_own = OWN.contains(&text) || PREFIXES.iter().any(|prefix| text.starts_with(prefix));
+    is_own.then(|| "units and files of syscontainers itself have such names".to_owned())
 }
 
 impl TryFrom<String> for Name {
@@ -146,7 +171,20 @@ mod tests {
 
     #[test]
     fn accepts_and_refuses() {
-        for good in ["a", "etcd", "Etcd-2_b", "net.snmp", "x.0a", "a-0", "0", "bar-1.2b"] {
+        for good in [
+            "a",
+            "etcd",
+            "Etcd-2_b",
+            "net.snmp",
+            "x.0a",
+            "a-0",
+            "0",
+            "bar-1.2b",
+            "Stale",
+            "attached-2",
+            "conf",
+            "syscontainersx",
+        ] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
         let long = "a".repeat(MAX + 1);
@@ -168,6 +206,13 @@ mod tests {
             "a\n",
             "ä",
             "e.service",
+            "attached",
+            "stale",
+            "web.conf",
+            "web.conf.d",
+            "syscontainers",
+            "syscontainer-prune",
+            "syscontainers-reconcile",
             &long,
         ] {
             let e = bad.parse::<Name>().unwrap_err();

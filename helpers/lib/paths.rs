@@ -2,9 +2,9 @@
 //!
 //! The build can change some: `meson.build` passes `SYSCONTAINERS_LIBEXECDIR` and `SYSCONTAINERS_UNITDIR`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub const REGISTRATIONS: [&str; 3] =
     ["/run/syscontainers/attached", "/etc/syscontainers/attached", "/usr/lib/syscontainers/attached"];
 /// Directory of notes on registrations whose deployments are gone.
 pub const STALE: &str = "/run/syscontainers/stale";
+/// Directory of the volumes of all containers.
+pub const VOLUMES: &str = "/var/lib/syscontainers";
 /// Directory of the registrations that installations on this host write.
 pub const ATTACHED: &str = "/etc/syscontainers/attached";
 /// Directory of the stub units of installed containers.
@@ -192,4 +194,37 @@ pub fn bundle(name: &Name) -> TreePath {
 /// `PATH` for the programs that helpers run, since the caller's is not trusted.
 pub fn search_path() -> OsString {
     OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+/// The components of an absolute path without `..`; `None` if it is another path.
+pub fn components(path: &Path) -> Option<Vec<&OsStr>> {
+    let mut parts = path.components();
+    if parts.next() != Some(Component::RootDir) {
+        return None;
+    }
+    parts.map(|part| if let Component::Normal(name) = part { Some(name) } else { None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_paths() {
+        assert_eq!(components(Path::new("/a//./b/")), Some(vec!["a".as_ref(), "b".as_ref()]));
+        assert_eq!(components(Path::new("/")), Some(vec![]));
+        assert_eq!(components(Path::new("/a/../b")), None);
+        assert_eq!(components(Path::new("a")), None);
+    }
+
+    #[test]
+    fn no_container_has_the_bundle_of_another_directory() {
+        let others = REGISTRATIONS.iter().chain([&STALE]).filter_map(|path| path.strip_prefix(RUN));
+        let names: Vec<&str> = others.filter_map(|below| below.strip_prefix('/')).collect();
+        assert_eq!(names, ["attached", "stale"]);
+        for name in names {
+            let error = name.parse::<Name>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{RUN}/{name}")) && error.contains("--name=NAME"), "{error}");
+        }
+    }
 }

@@ -48,7 +48,7 @@ for runtime in crun runc; do
     wait_for 'it answers' http 8080
     expect 'welcome to nginx' http 8080
     # Volumes have what the image has in them, and are the user's from then on.
-    echo 'my page' >/var/lib/nginx/usr/share/nginx/html/index.html
+    echo 'my page' >/var/lib/syscontainers/nginx/usr-share-nginx-html/index.html
     systemctl restart nginx
     wait_for 'it answers again' http 8080
     expect 'my page' http 8080
@@ -70,7 +70,7 @@ for runtime in crun runc; do
     expect_like $'^Uid:\t105\t105\t105\t105$' main_process redis status
     check 'it stops' systemctl stop redis
     expect 'inactive dead success' state redis
-    check 'its data is on the host' test -f /var/lib/redis/data/dump.rdb
+    check 'its data is on the host' test -f /var/lib/syscontainers/redis/data/dump.rdb
     systemctl start redis
     expect "of $runtime" redis GET key
     systemctl stop redis
@@ -89,10 +89,10 @@ for runtime in crun runc; do
     wait_for 'it answers again' sql 'SELECT 1'
     expect "$runtime" sql 'SELECT x FROM t'
     systemctl stop db
-    expect '106:106' stat --format=%u:%g /var/lib/db/var/lib/postgresql/data
+    expect '106:106' stat --format=%u:%g /var/lib/syscontainers/db/var-lib-postgresql-data
     forget nginx redis db
-    check 'its state outlives a container' test -e /var/lib/db/var/lib/postgresql/data/PG_VERSION
-    rm -r /var/lib/nginx /var/lib/redis /var/lib/db
+    check 'its state outlives a container' test -e /var/lib/syscontainers/db/var-lib-postgresql-data/PG_VERSION
+    rm -r /var/lib/syscontainers/{nginx,redis,db}
 done
 
 say 'nonsense'

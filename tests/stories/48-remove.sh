@@ -57,12 +57,12 @@ checkout "$REGISTRY/full"
 checkout "$REGISTRY/plain"
 systemctl start full plain
 echo data >/var/lib/full/data
-echo data >/var/lib/plain/data/x
+echo data >/var/lib/syscontainers/plain/data/x
 remove full
 expect_like 'left /var/lib/full, which full wrote to; --purge would have removed it' cat "$WORK/said"
 remove plain
-expect_like 'left /var/lib/plain, which' cat "$WORK/said"
-expect $'data\ndata' cat /var/lib/full/data /var/lib/plain/data/x
+expect_like 'left /var/lib/syscontainers/plain, which plain wrote to; --purge would have removed it' cat "$WORK/said"
+expect $'data\ndata' cat /var/lib/full/data /var/lib/syscontainers/plain/data/x
 checkout "$REGISTRY/full"
 checkout "$REGISTRY/plain"
 systemctl start plain
@@ -80,7 +80,7 @@ rm /etc/syscontainers/job.conf
 as_it_was 'nothing is left but it'
 
 say 'what was there before is never purged'
-mkdir -p /var/lib/full /var/lib/plain/data /var/lib/backup
+mkdir -p /var/lib/full /var/lib/plain/data
 echo precious | tee /var/lib/full/mine /var/lib/plain/data/mine >/dev/null
 checkout "$REGISTRY/full"
 checkout "$REGISTRY/plain"
@@ -88,26 +88,26 @@ systemctl start full plain
 remove --purge full
 expect_like 'left /var/lib/full, which was there before full' cat "$WORK/said"
 remove --purge plain
-expect_like 'left /var/lib/plain, which was there before plain' cat "$WORK/said"
+expect_no /var/lib/plain cat "$WORK/said"
 expect $'precious\nprecious' cat /var/lib/full/mine /var/lib/plain/data/mine
-refuse 'what it made goes' test -e /var/lib/plain/other
-rm -r /var/lib/full /var/lib/plain /var/lib/backup
+refuse 'its volumes go' test -e /var/lib/syscontainers/plain
+rm -r /var/lib/full /var/lib/plain
 say 'what an installation made is its own in the next one, too, and can go later'
 for _ in 1 2; do
     checkout "$REGISTRY/plain"
     systemctl start plain
     remove plain
 done
-check 'it is there' test -d /var/lib/plain/data
+check 'it is there' test -d /var/lib/syscontainers/plain/data
 remove --purge plain
-expect_like 'purged /var/lib/plain' cat "$WORK/said"
+expect_like 'purged /var/lib/syscontainers/plain' cat "$WORK/said"
 say 'a purge that cannot be is not begun'
 checkout "$REGISTRY/plain"
 systemctl start plain
-mount -t tmpfs tmpfs /var/lib/plain/data
-run_fails 1 'cannot purge /var/lib/plain: .*mount point; unmount that first' syscontainer-remove --purge plain
+mount -t tmpfs tmpfs /var/lib/syscontainers/plain/data
+run_fails 1 'cannot purge /var/lib/syscontainers/plain: .*mount point; unmount that first' syscontainer-remove --purge plain
 expect 'active running success' state plain
-umount /var/lib/plain/data
+umount /var/lib/syscontainers/plain/data
 remove --purge plain
 say 'what is in the way, or somebody else has put there'
 mkdir $CO/backup.2

@@ -39,7 +39,7 @@ if [ -z "${STORY-}" ]; then
     export STORY=$$
     # Whose directories in /var/lib are not ours.
     [ -e "$WORK/.others" ] ||
-        find /var/lib -mindepth 1 -maxdepth 1 ! -name containers ! -name story -printf '%P\n' >"$WORK/.others"
+        find /var/lib -mindepth 1 -maxdepth 1 ! -name containers ! -name syscontainers ! -name story -printf '%P\n' >"$WORK/.others"
     [ -e "$WORK/.ours" ] || ours | sort >"$WORK/.ours"
     trap '[ $? != 0 ] || leave_nothing' EXIT
 fi

@@ -172,6 +172,11 @@ impl Info {
         }
     }
 
+    /// The value of STATE_DIRECTORY: below it is what the container keeps on the host.
+    pub fn state_directory(&self) -> &str {
+        self.values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str)
+    }
+
     /// Whether Project Atomic made the deployment.
     pub fn is_from_atomic(&self) -> bool {
         matches!(self.origin, Origin::Atomic)
@@ -261,7 +266,7 @@ mod tests {
             "has-container-service": true, "runtime": "/usr/bin/crun", "user-values": {"A": "1"}, "digest": digest,
             "runtime-kind": {"path": "/usr/bin/crun", "kind": "crun"}, "enabled": false, "notify": "ready",
             "placed": ["EXEC_START"], "uses-pid-file": true, "mount-points": ["/proc"], "rootfs": null,
-            "volumes": [{"directory": "/var/lib/web", "destination": "/data", "owner": [1, 2]}],
+            "volumes": [{"destination": "/data", "owner": [1, 2]}],
             "user-notify": "ready", "run-once": false,
         });
         fs::write(directory.path().join(FILE), flat.to_string()).unwrap();

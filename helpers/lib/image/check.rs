@@ -21,7 +21,8 @@ use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
-use crate::paths::{Root, TreePath};
+use crate::oci::nesting::nested_sources;
+use crate::paths::{Root, TreePath, VOLUMES};
 use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
 
@@ -72,7 +73,7 @@ pub fn check(
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
         (None, None) if exports.runs_payload() => {
-            let generated = generate(tree, image, installation, values, &mut used)
+            let generated = generate(tree, image, installation, &mut used)
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
             (volumes, confined) = (generated.volumes, true);
             Some(("the image's configuration", generated.text))
@@ -97,7 +98,10 @@ pub fn check(
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
-        None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
+        None => {
+            let state = values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str);
+            normalised.map(|config| missing_sources(installation.root, config, &layout, Path::new(state)))
+        }
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
     let is_set = |key| parsed.last("Service", key).is_some();
@@ -125,12 +129,11 @@ fn generate(
     tree: &dyn Tree,
     image: &Image,
     installation: &Installation,
-    values: &Values,
     used: &mut BTreeSet<String>,
 ) -> Result<GeneratedConfig> {
     let mut environment = installation.user_values.clone();
     environment.retain(|key, _| !used.contains(key) && !variables::is_forced(key));
-    let generated = generated_config::generate(tree, image, installation, &environment, values)?;
+    let generated = generated_config::generate(tree, image, installation, &environment)?;
     used.extend(environment.into_keys());
     Ok(generated)
 }
@@ -166,11 +169,16 @@ fn readiness(config: Option<&Normalised>) -> Notify {
 
 /// Returns tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories that only the
 /// payload's user can enter. A directory that exists keeps its mode and owner. What the image itself brings for the
-/// host is left out.
-fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
+/// host is left out, and so are volumes and what is in a directory that the payload writes to: systemd-tmpfiles follows
+/// symlinks, so prepare makes these.
+fn missing_sources(root: &Root, config: &Normalised, layout: &Layout, state: &Path) -> String {
     let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
     let brought: HashSet<&Path> = layout.files().iter().map(|file| file.path.as_path()).collect();
+    let nested = nested_sources(config, state);
     let is_wanted = |source: &PathBuf| {
+        if source.starts_with(VOLUMES) || nested.contains_key(source) {
+            return false;
+        }
         let there = root.join(&TreePath::new(source));
         !brought.contains(source.as_path()) && (!there.exists() || is_volatile(source) && there.is_dir())
     };
@@ -280,7 +288,8 @@ mod tests {
             install(&[], r#"{"Cmd": ["/bin/web"], "Volumes": {"/data": {}}}"#, &[("A", "b")]).unwrap();
         let (text, _) = checked.config.as_ref().unwrap();
         assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
-        assert_eq!(checked.volumes[0].directory, TreePath::new("/var/lib/web/data"));
+        assert!(text.contains(r#""source": "/var/lib/syscontainers/web/data""#), "{text}");
+        assert_eq!(checked.tmpfiles, None);
         assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
         assert_eq!((checked.mode(), checked.confined), (0o700, true));
     }
@@ -329,10 +338,16 @@ mod tests {
             {"type": "bind", "source": "/var/lib/x y%", "destination": "/b"},
             {"type": "bind", "source": "/var/lib/x y%", "destination": "/c"},
             {"type": "tmpfs", "source": "/none", "destination": "/d"},
+            // A volume, and what is in a directory that the payload writes to.
+            {"type": "bind", "source": "/var/lib/syscontainers/web/data", "destination": "/data"},
+            {"type": "bind", "source": "/var/lib/x y%/in/it", "destination": "/e"},
         ]}));
-        let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
+        let lines =
+            missing_sources(&Root::new(dir.path()), &config, &Layout::default(), Path::new("/var/lib"));
         assert_eq!(lines, "d /run/there :0700 :7 :8 - -\nd /var/lib/x\" \"y%% :0700 :7 :8 - -\n");
-        assert_eq!(missing_sources(&Root::new(dir.path()), &normalised(json!({})), &Layout::default()), "");
+        let none = normalised(json!({}));
+        let lines = missing_sources(&Root::new(dir.path()), &none, &Layout::default(), Path::new("/var/lib"));
+        assert_eq!(lines, "");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The payload shares the host's network and has all other namespaces to itself, as is usual for system containers.
 
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::name::Name;
 use crate::oci::capabilities;
 use crate::oci::config::STOP_SIGNAL;
 use crate::oci::signal;
-use crate::paths::TreePath;
+use crate::paths;
 
 /// How many processes and threads a payload may have, as with podman.
 const PIDS: u32 = 2048;
@@ -58,13 +59,12 @@ pub struct GeneratedConfig {
     pub volumes: Vec<Volume>,
 }
 
-/// Makes a configuration. `environment` extends and overrides the image's environment; `values` say where volumes are.
+/// Makes a configuration. `environment` extends and overrides the image's environment.
 pub fn generate(
     tree: &dyn Tree,
     image: &Image,
     installation: &Installation,
     environment: &Values,
-    values: &Values,
 ) -> Result<GeneratedConfig> {
     let config = image.configuration()?.config().clone().unwrap_or_default();
     let args: Vec<&String> = [config.entrypoint(), config.cmd()].into_iter().flatten().flatten().collect();
@@ -73,8 +73,7 @@ pub fn generate(
         return Err(Error::new(why));
     }
     let user = User::find(tree, config.user().as_deref().unwrap_or_default())?;
-    let state = Path::new(values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str));
-    let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), installation.name, state, &user)?;
+    let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
     let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -88,7 +87,7 @@ pub fn generate(
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": installation.name,
-        "mounts": mounts(&volumes),
+        "mounts": mounts(installation.name, &volumes),
         "linux": {
             "resources": {"pids": {"limit": PIDS}},
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
@@ -144,27 +143,26 @@ fn working_directory(directory: Option<&str>) -> Result<&str> {
     }
 }
 
-/// Returns the volumes at `paths` of the container: directories below `state/NAME` that belong to `user`.
-fn volumes(paths: &[String], name: &Name, state: &Path, user: &User) -> Result<Vec<Volume>> {
-    let mut volumes = Vec::new();
+/// Returns the volumes at `paths` of the container, outer ones first; those that the image does not have are `user`'s.
+fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
+    let mut destinations = BTreeSet::new();
     for path in paths {
-        let destination: PathBuf = Path::new(path).components().collect();
-        let mut parts = destination.components();
-        let is_plain = parts.next() == Some(Component::RootDir)
-            && parts.all(|part| matches!(part, Component::Normal(_)));
-        if !is_plain || destination == Path::new("/") {
-            return Err(Error::new(format!("its volume {path:?} is not an absolute path of a directory")));
+        let parts = paths::components(Path::new(path)).filter(|parts| !parts.is_empty());
+        let parts = parts.ok_or_else(|| {
+            Error::new(format!("its volume {path:?} is not an absolute path of a directory"))
+        })?;
+        if parts[0] == "proc" {
+            // As at an installation, where links in the image are known, too.
+            return Err(Error::new(format!("its volume {path:?} would be in /proc, which is the kernel's")));
         }
-        let below = destination.strip_prefix("/").expect("it begins with the root directory");
-        let directory = TreePath::new(state.join(name.as_str()).join(below));
-        volumes.push(Volume { directory, destination, owner: (user.uid, user.gid) });
+        destinations.insert(Path::new("/").join(parts.iter().collect::<PathBuf>()));
     }
-    // A volume inside another one is mounted after it.
-    volumes.sort_by(|a, b| a.destination.cmp(&b.destination));
-    Ok(volumes)
+    let owner = Some((user.uid, user.gid));
+    // Sorted by components, a volume inside another one comes after it, and is mounted after it.
+    Ok(destinations.into_iter().map(|destination| Volume { destination, owner }).collect())
 }
 
-fn mounts(volumes: &[Volume]) -> Vec<Value> {
+fn mounts(name: &Name, volumes: &[Volume]) -> Vec<Value> {
     let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
     let bounded = |destination, mode, bounds: &str| {
         let options: Vec<&str> = ["nosuid", "nodev", mode].into_iter().chain(bounds.split(',')).collect();
@@ -187,8 +185,8 @@ fn mounts(volumes: &[Volume]) -> Vec<Value> {
         bounded("/var/tmp", "mode=1777", TMP),
     ];
     mounts.extend(volumes.iter().map(|volume| {
-        let (source, destination) = (volume.directory.to_string(), volume.destination.to_string_lossy());
-        json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rw", "nosuid", "nodev"]})
+        let (source, destination) = (volume.directory(name).to_string(), volume.destination.to_string_lossy());
+        json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", "rw", "nosuid", "nodev"]})
     }));
     mounts
 }
@@ -205,14 +203,22 @@ mod tests {
         let own = Values::from([("HOME".into(), "/mine".into())]);
         assert_eq!(env(None, &own, Some("/h")), ["HOME=/mine", PATH]);
         assert_eq!(env(None, &Values::new(), None), [PATH]);
-        let name = "web".parse().unwrap();
         let user = User { uid: 7, ..User::default() };
-        let paths = ["/var/lib/x/".to_owned(), "/data".into()];
-        let found = volumes(&paths, &name, Path::new("/var/lib"), &user).unwrap();
-        let directories: Vec<_> = found.iter().map(|v| v.directory.to_string()).collect();
-        assert_eq!(directories, ["/var/lib/web/data", "/var/lib/web/var/lib/x"]);
-        for bad in ["data", "/", "", "/a/../b"] {
-            assert!(volumes(&[bad.to_owned()], &name, Path::new("/"), &user).is_err(), "{bad}");
+        let paths = ["/a/b", "/a-b", "/var/lib/x/", "/a", "/a/."].map(str::to_owned);
+        let found = volumes(&paths, &user).unwrap();
+        let destinations: Vec<_> = found.iter().map(|v| v.destination.to_str().unwrap()).collect();
+        // An outer one is mounted first, and none twice.
+        assert_eq!(destinations, ["/a", "/a/b", "/a-b", "/var/lib/x"]);
+        assert!(found.iter().all(|volume| volume.owner == Some((7, 0))));
+        let name = "web".parse().unwrap();
+        let mounts = mounts(&name, &found);
+        let sources: Vec<_> =
+            mounts.iter().rev().take(4).map(|mount| mount["source"].as_str().unwrap()).collect();
+        let expected =
+            ["var-lib-x", "a\\x2db", "a-b", "a"].map(|file| format!("/var/lib/syscontainers/web/{file}"));
+        assert_eq!(sources, expected);
+        for bad in ["data", "/", "", "/a/../b", "/..", "/.", "/proc", "//proc/sys/"] {
+            assert!(volumes(&[bad.to_owned()], &user).is_err(), "{bad}");
         }
     }
 }

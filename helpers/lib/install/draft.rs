@@ -16,7 +16,7 @@ use crate::image::tree::{FileKind, Tree};
 use crate::name::Deployment;
 use crate::oci::mountpoints::{self, FileMounts};
 use crate::paths::TreePath;
-use crate::run::bundle;
+use crate::run::{bundle, volumes};
 use crate::system::{files, record as system_record};
 
 /// What a deployment consists of besides the image's files.
@@ -65,6 +65,10 @@ impl<'a> Draft<'a> {
         let staged = |path: &TreePath| record::checksum(&record::staged(directory, path));
         plan.record(self.deployments.root(), &mut info.host_files, staged)?;
         if let Some((text, config)) = &rendered.config {
+            if let Origin::Ours(ours) = &mut info.origin {
+                // Before mount points are made, which the image does not have.
+                volumes::settle(&mut ours.execution.volumes, &rootfs)?;
+            }
             let is_own = info.rootfs().is_none() && rendered.unit.is_some();
             if let (true, Origin::Ours(ours)) = (is_own, &mut info.origin) {
                 ours.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;

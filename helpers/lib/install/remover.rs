@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::container::deployment::Found;
-use crate::container::derived;
+use crate::container::{derived, volume};
 use crate::error::{Error, Result};
 use crate::install::site::Site;
 use crate::install::state_directories::{self, StateDirectories};
 use crate::install::{atomic, recovery};
 use crate::name::{Deployment, Name};
+use crate::paths::TreePath;
 use crate::program::log;
+use crate::run::volumes;
 use crate::system::journal::{self, Event, Subject};
 use crate::system::mounts;
 use crate::system::systemd::dependents::{self, Relation};
@@ -47,16 +49,21 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     }
     check_dependents(site, name, options)?;
     let state = state_directories::of(deployments, name, &all)?;
+    let has_volumes = has_volumes(site, name, options)?;
     // What would fail later fails here, while the service still runs.
     all.iter().try_for_each(|deployment| mounts::refuse(&deployments.path_of(deployment)))?;
     if options.purge {
         state_directories::check(deployments, &state.own)?;
+        volumes::check_purge(root, name)?;
     }
     let current = deployments.current(name).ok().flatten();
     stop(site, name, atomic::find(deployments, &all).is_some())?;
     // While the container still exists: if this is killed, the same command completes it.
     let nothing = BTreeSet::new();
     state_directories::purge(deployments, name, if options.purge { &state.own } else { &nothing })?;
+    if options.purge && has_volumes {
+        purge_volumes(site, name)?;
+    }
     if links::disable_updates(root, site.manager(), name)? {
         log::info(&format!("disabled syscontainer-update@{name}.timer and .service"));
     }
@@ -72,17 +79,43 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     site.manager.reload()?;
     let subject = subject.unwrap_or_else(|| Subject::of_container(name));
     journal::tell(root, Event::Removed, &subject, &format!("removed {name}"));
-    Ok(left(site, name, &state, options.purge))
+    let mut kept: Vec<TreePath> =
+        if options.purge { Vec::new() } else { state.own.iter().cloned().collect() };
+    kept.extend((has_volumes && !options.purge).then(|| volume::home(name)));
+    Ok(left(site, name, kept, &state))
 }
 
 /// Purges what is left of a container that was removed before without `--purge`.
 fn purge_what_is_left(site: &Site, name: &Name, options: Options) -> Result<Vec<String>> {
     let left = state_directories::of(&site.deployments, name, &[])?.own;
-    if !options.purge || left.is_empty() {
+    let has_volumes = has_volumes(site, name, options)?;
+    if !options.purge || left.is_empty() && !has_volumes {
         return Err(Error::not_found(format!("there is no container {name}")));
     }
     state_directories::check(&site.deployments, &left)?;
-    state_directories::purge(&site.deployments, name, &left).map(|()| Vec::new())
+    volumes::check_purge(site.root(), name)?;
+    state_directories::purge(&site.deployments, name, &left)?;
+    if has_volumes {
+        purge_volumes(site, name)?;
+    }
+    Ok(Vec::new())
+}
+
+/// Whether there are volumes. Only a purge needs to know.
+fn has_volumes(site: &Site, name: &Name, options: Options) -> Result<bool> {
+    match volumes::exist(site.root(), name) {
+        Err(e) if !options.purge => {
+            log::warning(&format!("cannot tell whether {name} leaves volumes: {e}"));
+            Ok(false)
+        }
+        exist => exist,
+    }
+}
+
+fn purge_volumes(site: &Site, name: &Name) -> Result<()> {
+    volumes::purge(site.root(), name)?;
+    log::info(&format!("purged {}", volume::home(name)));
+    Ok(())
 }
 
 fn check_dependents(site: &Site, name: &Name, options: Options) -> Result<()> {
@@ -115,12 +148,10 @@ fn subject(site: &Site, current: &Deployment) -> Option<Subject> {
 }
 
 /// What is left, and why.
-fn left(site: &Site, name: &Name, state: &StateDirectories, is_purged: bool) -> Vec<String> {
-    let mut left = Vec::new();
-    if !is_purged {
-        let own = state.own.iter();
-        left.extend(own.map(|path| format!("{path}, which {name} wrote to; --purge would have removed it")));
-    }
+fn left(site: &Site, name: &Name, kept: Vec<TreePath>, state: &StateDirectories) -> Vec<String> {
+    let kept = kept.iter();
+    let mut left: Vec<String> =
+        kept.map(|path| format!("{path}, which {name} wrote to; --purge would have removed it")).collect();
     let found = state.found.iter();
     left.extend(
         found.map(|path| format!("{path}, which was there before {name}, or is not known to be its own")),

@@ -143,7 +143,7 @@ fn generate<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<
     let image = inspection.target.image()?;
     let (tree, none) = (inspection.target.tree(), Values::new());
     let installation = inspection.installation;
-    match generated_config::generate(&*tree, image, installation, &none, inspection.values) {
+    match generated_config::generate(&*tree, image, installation, &none) {
         Ok(made) => {
             let written = config::Config::parse(&made.text).expect("what is made is JSON");
             Some(LintedConfig::new(written, image.name.clone(), None))

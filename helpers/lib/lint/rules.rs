@@ -134,7 +134,7 @@ rules! {
     HOSTFS Error "hostfs"
     "The files for the host cannot be laid out as the manifest says: a new name is not an absolute path, two files get the same name, or there are device nodes among them."
     IMAGE_CONFIG Error "image-config"
-    "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, or its working directory or a volume is relative."
+    "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, its working directory or a volume is relative, or a volume is in /proc."
 }
 
 /// Finds a rule by its identifier.

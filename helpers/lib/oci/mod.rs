@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod config;
 pub mod mount;
 pub mod mountpoints;
+pub mod nesting;
 pub mod normalise;
 pub mod resources;
 pub mod seccomp;

@@ -46,7 +46,18 @@ impl<'a> Mount<'a> {
 
     /// Returns whether an option says that it is a bind mount.
     pub fn has_bind_option(&self) -> bool {
-        let options = self.0.get("options").and_then(Value::as_array).into_iter().flatten();
-        options.into_iter().any(|option| option == "bind" || option == "rbind")
+        self.options().any(|option| option == "bind" || option == "rbind")
+    }
+
+    /// Returns whether nothing can be written through it: of `ro` and `rw`, the last one counts.
+    pub fn is_read_only(&self) -> bool {
+        self.options()
+            .filter(|option| *option == "ro" || *option == "rw")
+            .last()
+            .is_some_and(|last| last == "ro")
+    }
+
+    fn options(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
+        self.0.get("options").and_then(Value::as_array).into_iter().flatten()
     }
 }

@@ -1,137 +1,251 @@
-//! Filling volumes: the image's content is copied to a volume once, when that is empty.
+//! Making volumes: a directory gets what the image has in its place, once, and its name when it is complete.
 //!
-//! The copy is made in a directory inside the volume, which may be a mount point, and renamed once it is complete. So
-//! if this is killed at any time, the next start knows how to continue.
+//! Whatever is in a volume is the payload's, so nothing in it is looked at, let alone believed. A directory with the
+//! name of a volume is one; it was made under another name, beside it, where only root can enter. So if this is killed
+//! at any time, the next start begins anew.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::path::Path;
 
-use walkdir::WalkDir;
+use rustix::fs::FileType;
 
-use crate::container::volume::Volume;
-use crate::error::{Context, Result};
-use crate::paths::Root;
-use crate::system::files;
+use crate::container::volume::{self, Volume};
+use crate::error::{Context, Error, Result};
+use crate::name::Name;
+use crate::paths::{Root, TreePath, VOLUMES};
+use crate::program::log;
+use crate::run::places;
+use crate::system::copy::{self, Budget, Limits};
+use crate::system::directory::{self, Directory};
+use crate::system::{files, kill_point, mounts, removal};
 
-/// Names of the copy: until it is complete, and then until everything in it has been moved to its place.
-const COPYING: &str = ".syscontainers.new";
-const COPIED: &str = ".syscontainers.ready";
+/// What an image may have in all of its volumes that are made at one start: far more than any has.
+const LIMITS: Limits = Limits { entries: 1 << 20, depth: 200, bytes: 256 << 30 };
+/// How many files a container's directory may have besides its volumes, all of them left by programs that were killed.
+const LEFTOVERS: usize = 1 << 16;
+/// Mode of a directory that the image does not have.
+const MODE: u32 = 0o755;
 
-/// Creates the directory of a volume and, if it is empty, copies the content of the same directory in `rootfs`.
-pub fn fill(root: &Root, volume: &Volume, rootfs: &Path) -> Result<()> {
-    let directory = root.join(&volume.directory);
-    let below = volume.destination.strip_prefix("/").unwrap_or(&volume.destination);
-    fill_from(&directory, &rootfs.join(below), volume.owner)
-        .context(|| format!("cannot make volume {}", volume.directory))
+/// Makes those volumes of a container that do not exist yet, from the image's files in `rootfs`. Fails if one that
+/// exists is not a directory, or if anybody but root could have put it there.
+pub fn make(root: &Root, name: &Name, volumes: &[Volume], rootfs: &Path) -> Result<()> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let places = places::resolve(volumes, rootfs)?;
+    let home = make_home(root, name)?;
+    remove_leftovers(&home)?;
+    let mut budget = Budget::new(LIMITS);
+    for volume in volumes {
+        make_one(&home, volume, rootfs, &mut budget)
+            .context(|| format!("cannot make volume {}", volume.destination.display()))?;
+    }
+    places::check(&home, &places)
 }
 
-fn fill_from(directory: &Path, source: &Path, owner: (u32, u32)) -> Result<()> {
-    let (copying, copied) = (directory.join(COPYING), directory.join(COPIED));
-    files::make_directory(directory, 0o700)?;
-    let names = files::names(directory)?;
-    if !copied.is_dir() {
-        if names.iter().any(|name| name != COPYING && name != "lost+found") {
-            return Ok(());
+fn make_one(home: &Directory, volume: &Volume, rootfs: &Path, budget: &mut Budget) -> Result<()> {
+    let file_name = volume.file_name();
+    let path = home.path_of(file_name.as_ref());
+    let what = || format!("cannot use {}", path.display());
+    match home.stat_of(file_name.as_ref()).context(what)? {
+        Some(stat) if directory::kind(&stat) == FileType::Directory => return Ok(()),
+        Some(stat) => {
+            let kind = directory::kind_name(&stat);
+            return Err(Error::new(format!("it is {kind}, not a directory; remove it"))).context(what);
         }
-        files::remove_tree(&copying)?;
-        copy_tree(source, &copying, owner)?;
-        files::sync_file_system(&copying)?;
-        fs::rename(&copying, &copied).context(|| format!("cannot rename {}", copying.display()))?;
+        None => {}
     }
-    move_out(&copied, directory)
+    let temporary = format!(".{file_name}.new");
+    let made = fill(home, temporary.as_ref(), volume, rootfs, budget).and_then(|()| {
+        let what = || format!("cannot create {}", path.display());
+        home.sync_file_system().context(what)?;
+        kill_point::pass();
+        home.rename(temporary.as_ref(), file_name.as_ref()).context(what)?;
+        kill_point::pass();
+        home.sync().context(what)
+    });
+    if made.is_err() {
+        // Its content may be what the disk has no space for. The first error is the one to report.
+        let _ = removal::remove(home, temporary.as_ref());
+    }
+    made
 }
 
-/// Moves the content of a complete copy into the volume around it.
-fn move_out(copied: &Path, directory: &Path) -> Result<()> {
-    let what = || format!("cannot move what is in {}", copied.display());
-    for name in files::names(copied)? {
-        fs::rename(copied.join(&name), directory.join(&name)).context(what)?;
+/// Makes the content of a volume, under a temporary name.
+fn fill(
+    home: &Directory,
+    temporary: &OsStr,
+    volume: &Volume,
+    rootfs: &Path,
+    budget: &mut Budget,
+) -> Result<()> {
+    let what = || format!("cannot create {}", home.path_of(temporary).display());
+    let target = home.make_child(temporary, 0o700).context(what)?;
+    kill_point::pass();
+    if let Some((uid, gid)) = volume.owner {
+        return target.set_owner(uid, gid, MODE).context(what);
     }
-    files::set_owner_like(directory, &fs::symlink_metadata(copied).context(what)?)?;
-    fs::remove_dir(copied).context(what)?;
-    files::sync_directory(directory)
-}
-
-/// Copies a directory with modes, owners and symlinks; creates an empty one if `source` is not a directory.
-fn copy_tree(source: &Path, target: &Path, owner: (u32, u32)) -> Result<()> {
-    let what = || format!("cannot copy {}", source.display());
-    if !source.is_dir() || source.is_symlink() {
-        fs::create_dir(target).context(what)?;
-        return files::set_owner(target, owner.0, owner.1, 0o755).context(what);
-    }
-    for entry in WalkDir::new(source) {
-        let entry = entry.context(what)?;
-        let to = target.join(entry.path().strip_prefix(source).unwrap_or(entry.path()));
-        let kind = entry.file_type();
-        if kind.is_dir() {
-            fs::create_dir(&to).context(what)?;
-        } else if kind.is_symlink() {
-            let link = fs::read_link(entry.path()).context(what)?;
-            std::os::unix::fs::symlink(link, &to).context(what)?;
-        } else {
-            fs::copy(entry.path(), &to).context(what)?;
-        }
-        files::set_owner_like(&to, &entry.metadata().context(what)?)?;
+    let Some(source) = find_source(volume, rootfs)? else {
+        return target.set_owner(0, 0, MODE).context(what);
+    };
+    let skipped = copy::copy(&source, &target, budget)?;
+    if skipped.count > 0 {
+        log::warning(&format!(
+            "volume {} begins without {} files of the image that are devices, FIFOs or sockets, such as {}",
+            volume.destination.display(),
+            skipped.count,
+            skipped.example.display()
+        ));
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::paths::TreePath;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-
-    fn fill_data(directory: &Path, rootfs: &Path) {
-        let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-        let volume = Volume { directory: TreePath::new(directory), destination: "/data".into(), owner };
-        fill(&Root::default(), &volume, rootfs).unwrap();
+/// Leaves the owner only of those volumes whose directories the image does not have. Fails if one is where none may be.
+pub fn settle(volumes: &mut [Volume], rootfs: &Path) -> Result<()> {
+    places::resolve(volumes, rootfs)?;
+    for volume in volumes {
+        if find_source(volume, rootfs)?.is_some() {
+            volume.owner = None;
+        }
     }
+    Ok(())
+}
 
-    #[test]
-    fn is_filled_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (rootfs, target) = (dir.path().join("rootfs"), dir.path().join("state/data"));
-        fs::create_dir_all(rootfs.join("data/sub")).unwrap();
-        fs::write(rootfs.join("data/sub/a"), "a").unwrap();
-        std::os::unix::fs::symlink("sub/a", rootfs.join("data/link")).unwrap();
-        fs::set_permissions(rootfs.join("data"), fs::Permissions::from_mode(0o750)).unwrap();
-        fill_data(&target, &rootfs);
-        assert_eq!(fs::read_to_string(target.join("link")).unwrap(), "a");
-        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o750);
-        let mut names = files::names(&target).unwrap();
-        names.sort();
-        assert_eq!(names, ["link", "sub"]);
-        fs::write(target.join("sub/a"), "changed").unwrap();
-        fill_data(&target, &rootfs);
-        assert_eq!(fs::read_to_string(target.join("sub/a")).unwrap(), "changed");
-    }
-
-    #[test]
-    fn continues_after_a_kill() {
-        let dir = tempfile::tempdir().unwrap();
-        let (rootfs, target) = (dir.path().join("rootfs"), dir.path().join("data"));
-        fs::create_dir_all(rootfs.join("data")).unwrap();
-        fs::write(rootfs.join("data/a"), "a").unwrap();
-        // Killed while copying.
-        fs::create_dir_all(target.join(COPYING)).unwrap();
-        fs::write(target.join(COPYING).join("half"), "").unwrap();
-        fill_data(&target, &rootfs);
-        assert_eq!(files::names(&target).unwrap(), ["a"]);
-        // Killed while moving.
-        fs::create_dir(target.join(COPIED)).unwrap();
-        fs::write(target.join(COPIED).join("b"), "b").unwrap();
-        fill_data(&target, &rootfs);
-        let mut names = files::names(&target).unwrap();
-        names.sort();
-        assert_eq!(names, ["a", "b"]);
-    }
-
-    #[test]
-    fn is_empty_if_the_image_has_no_such_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("state");
-        fill_data(&target, &dir.path().join("rootfs"));
-        assert_eq!(files::names(&target).unwrap(), Vec::<String>::new());
+/// The image's directory, found as the payload would find it; `None` if there is none any more.
+fn find_source(volume: &Volume, rootfs: &Path) -> Result<Option<Directory>> {
+    let image = Directory::open(rootfs).context(|| format!("cannot open {}", rootfs.display()))?;
+    match image.inside(&volume.destination) {
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        found => {
+            found.map(Some).context(|| format!("cannot open {} in the image", volume.destination.display()))
+        }
     }
 }
+
+/// Removes what killed programs left beside the volumes.
+fn remove_leftovers(home: &Directory) -> Result<()> {
+    let names = home.names(LEFTOVERS).context(|| format!("cannot read {}", home.path().display()))?;
+    for name in names.iter().filter(|name| name.as_encoded_bytes().starts_with(b".")) {
+        removal::remove(home, name)?;
+    }
+    Ok(())
+}
+
+/// The directory that has nothing but volumes of containers, or of one: made if it is missing.
+fn make_home(root: &Root, name: &Name) -> Result<Directory> {
+    let (above, last) = above();
+    let resolved = TreePath::new(files::resolve_inside(root.path(), above.as_path())?);
+    files::make_directory(&root.join(&resolved), 0o755)?;
+    let all = make_private(&open_above(root)?.expect("it was just made"), last.as_ref())?;
+    make_private(&all, name.as_str().as_ref())
+}
+
+fn make_private(parent: &Directory, name: &OsStr) -> Result<Directory> {
+    let what = || format!("cannot create {}", parent.path_of(name).display());
+    if let Some(directory) = open_private(parent, name)? {
+        return Ok(directory);
+    }
+    let directory = parent.make_child(name, 0o700).context(what)?;
+    kill_point::pass();
+    parent.sync().context(what)?;
+    Ok(directory)
+}
+
+/// Opens a directory that only root can have filled; `None` if it does not exist.
+fn open_private(parent: &Directory, name: &OsStr) -> Result<Option<Directory>> {
+    let what = || format!("cannot use {}", parent.path_of(name).display());
+    let refuse = |why: &str| Err(Error::new(why.to_owned())).context(what);
+    let Some(stat) = parent.stat_of(name).context(what)? else { return Ok(None) };
+    if directory::kind(&stat) != FileType::Directory {
+        let kind = directory::kind_name(&stat);
+        return refuse(&format!(
+            "it is {kind}, which could lead anywhere; put a directory in its place, or mount one there"
+        ));
+    }
+    let directory = parent.child(name).context(what)?;
+    let stat = directory.stat().context(what)?;
+    if stat.st_uid != nix::unistd::geteuid().as_raw() {
+        return refuse(&format!(
+            "it belongs to user {}, who could change what is in it; if you trust that, give it to root",
+            stat.st_uid
+        ));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        return refuse("others than root may write to it; if you trust what is in it, set its mode to 0700");
+    }
+    if stat.st_mode & 0o077 != 0 {
+        // Whoever could enter it could run setuid programs of images.
+        directory.set_owner(stat.st_uid, stat.st_gid, 0o700).context(what)?;
+    }
+    Ok(Some(directory))
+}
+
+/// The directory of [`VOLUMES`], and its name there.
+fn above() -> (TreePath, &'static str) {
+    let (above, last) = VOLUMES.rsplit_once('/').expect("it is an absolute path");
+    (TreePath::new(above), last)
+}
+
+/// Up to there, the paths of the host are its administrator's, who may have links in them.
+fn open_above(root: &Root) -> Result<Option<Directory>> {
+    let (above, _) = above();
+    let what = || format!("cannot open {}", root.join(&above).display());
+    let tree = Directory::open(root.path()).context(what)?;
+    match tree.inside(above.as_path()) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).context(what),
+    }
+}
+
+/// The directory that has the directories of all containers' volumes.
+fn open_all(root: &Root) -> Result<Option<Directory>> {
+    let (_, last) = above();
+    open_above(root)?.map_or(Ok(None), |above| open_private(&above, last.as_ref()))
+}
+
+/// Whether there is anything that [`purge`] would remove.
+pub fn exist(root: &Root, name: &Name) -> Result<bool> {
+    let Some(all) = open_all(root)? else { return Ok(false) };
+    for name in [name.to_string(), doomed(name)] {
+        let stat = all
+            .stat_of(name.as_ref())
+            .context(|| format!("cannot look at {}", all.path_of(name.as_ref()).display()))?;
+        if stat.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Fails if [`purge`] would.
+pub fn check_purge(root: &Root, name: &Name) -> Result<()> {
+    open_all(root)?;
+    let home = volume::home(name);
+    mounts::refuse(&root.join(&home)).context(|| format!("cannot purge {home}"))
+}
+
+/// Removes all volumes of a container. If this is killed, the container has either all of them or none.
+pub fn purge(root: &Root, name: &Name) -> Result<()> {
+    let home = volume::home(name);
+    let what = || format!("cannot purge {home}");
+    let Some(all) = open_all(root).context(what)? else { return Ok(()) };
+    let doomed = doomed(name);
+    // Left by one that was killed.
+    removal::remove(&all, doomed.as_ref()).context(what)?;
+    if all.stat_of(name.as_str().as_ref()).context(what)?.is_none() {
+        return Ok(());
+    }
+    all.rename(name.as_str().as_ref(), doomed.as_ref()).context(what)?;
+    kill_point::pass();
+    removal::remove(&all, doomed.as_ref()).context(what)?;
+    all.sync().context(what)
+}
+
+fn doomed(name: &Name) -> String {
+    format!(".{name}.old")
+}
+
+#[cfg(test)]
+mod tests;

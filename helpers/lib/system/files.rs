@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use crate::error::{Context, Error, Result};
-use crate::system::{kill_point, mounts};
+use crate::system::directory::Directory;
+use crate::system::{kill_point, mounts, removal};
 
 /// How many symlinks are followed in one path, as in the kernel.
 const MAX_SYMLINKS: usize = 40;
@@ -132,21 +133,21 @@ pub fn remove(path: &Path) -> Result<bool> {
     remove_file(path).context(|| format!("cannot remove {}", path.display()))
 }
 
-/// Removes a file or a directory with everything in it, if it exists. Fails if anything is mounted there.
+/// Removes a file or a directory with everything in it, if it exists, as [`removal::remove`]. Fails if anything is mounted
+/// there, before anything is removed.
 pub fn remove_tree(path: &Path) -> Result<()> {
     let what = || format!("cannot remove {}", path.display());
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            mounts::refuse(path).context(what)?;
-            fs::remove_dir_all(path)
-        }
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match result {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.context(what),
+    let Some(name) = path.file_name() else { return Err(Error::new("it has no name")).context(what) };
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => mounts::refuse(path).context(what)?,
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).context(what),
     }
+    // A relative path of one component has an empty parent.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = Directory::open(parent).context(what)?;
+    removal::remove(&parent, name).map(|_| ())
 }
 
 /// Resolves the symlinks of a path inside the tree below `root`; components that do not exist stay as they are. Links

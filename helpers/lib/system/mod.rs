@@ -3,6 +3,8 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod command;
+pub mod copy;
+pub mod directory;
 pub mod files;
 pub mod journal;
 pub mod kill_point;
@@ -11,4 +13,5 @@ pub mod mounts;
 pub mod notify;
 pub mod process;
 pub mod record;
+pub mod removal;
 pub mod systemd;

@@ -56,7 +56,7 @@ unpacked_tree() {
 # ours: every file that these programs may have left, by paths that are theirs; of the store, what is in it.
 ours() {
     find /etc/syscontainers /etc/systemd/system.attached /etc/tmpfiles.d /run/syscontainers \
-        /var/lib/containers/atomic /ostree -mindepth 1 -path /run/syscontainers/.locks -prune -o \
+        /var/lib/containers/atomic /var/lib/syscontainers /ostree -mindepth 1 -path /run/syscontainers/.locks -prune -o \
         -path '*/ostree/*' \( -type d -o -name config -o -name '.lock' -o -name .commitpartial \) -o \
         -printf '%y %m %U:%G %p -> %l\n' 2>/dev/null || true
     find /etc/systemd/system -ignore_readdir_race \

@@ -1,0 +1,321 @@
+//! Copying a tree that is not trusted: by directory descriptors, regular files, directories and symlinks only, bounded.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{
+    self, AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, Result};
+use crate::program::bytes;
+use crate::system::directory::{Directory, kind};
+use crate::system::kill_point;
+
+/// Extended attributes that are copied: others say what the file is to the host that it was made on.
+const CAPABILITY: &str = "security.capability";
+const USER_ATTRIBUTES: &str = "user.";
+/// How long the list of a file's attributes may be, and the value of one: Linux's own limit.
+const ATTRIBUTES_MAX: usize = 64 << 10;
+
+/// How much a tree may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Files, directories and symlinks.
+    pub entries: u64,
+    /// Directories in each other; each has two file descriptors while it is copied.
+    pub depth: usize,
+    /// Bytes of content, without holes.
+    pub bytes: u64,
+}
+
+/// What several copies together may hold, and what they have.
+#[derive(Debug)]
+pub struct Budget {
+    limits: Limits,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of which nothing is spent.
+    pub fn new(limits: Limits) -> Budget {
+        Budget { limits, entries: 0, bytes: 0 }
+    }
+}
+
+/// What was not copied: devices, FIFOs and sockets.
+#[derive(Debug, Default)]
+pub struct Skipped {
+    /// How many there were.
+    pub count: u64,
+    /// One of them.
+    pub example: PathBuf,
+}
+
+/// Copies what is in `source` to `target`, which is empty, with owners, modes, times and attributes, and at last
+/// those of `source` itself.
+pub fn copy(source: &Directory, target: &Directory, budget: &mut Budget) -> Result<Skipped> {
+    let mut copy = Copy { budget, skipped: Skipped::default() };
+    copy.directory(source, target, 0)?;
+    Ok(copy.skipped)
+}
+
+struct Copy<'a> {
+    budget: &'a mut Budget,
+    skipped: Skipped,
+}
+
+impl Copy<'_> {
+    fn directory(&mut self, source: &Directory, target: &Directory, depth: usize) -> Result<()> {
+        let what = || format!("cannot copy {}", source.path().display());
+        if depth > self.budget.limits.depth {
+            return Err(too_much(format!("it is more than {} directories deep", self.budget.limits.depth)))
+                .context(what);
+        }
+        let left = usize::try_from(self.budget.limits.entries - self.budget.entries).unwrap_or(usize::MAX);
+        for name in source.names(left.saturating_add(1)).context(what)? {
+            self.budget.entries += 1;
+            if self.budget.entries > self.budget.limits.entries {
+                let why = format!("with it, there are more than {} files", self.budget.limits.entries);
+                return Err(too_much(why)).context(what);
+            }
+            self.entry(source, target, &name, depth)?;
+            kill_point::pass();
+        }
+        let stat = source.stat().context(what)?;
+        finish(source, target, &stat).context(what)
+    }
+
+    fn entry(&mut self, source: &Directory, target: &Directory, name: &OsStr, depth: usize) -> Result<()> {
+        let what = || format!("cannot copy {}", source.path_of(name).display());
+        let Some(stat) = source.stat_of(name).context(what)? else { return Ok(()) };
+        match kind(&stat) {
+            FileType::Directory => {
+                let from = source.child(name).context(what)?;
+                let to = target.make_child(name, 0o700).context(what)?;
+                self.directory(&from, &to, depth + 1)
+            }
+            FileType::Symlink => symlink(source, target, name, &stat).context(what),
+            FileType::RegularFile => self.file(source, target, name).context(what),
+            _ => {
+                self.skipped.count += 1;
+                self.skipped.example = source.path_of(name);
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, source: &Directory, target: &Directory, name: &OsStr) -> Result<()> {
+        let Some(from) = source.file(name).context(|| "cannot open it".into())? else { return Ok(()) };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let to = fs::openat(target, name, flags, Mode::from_raw_mode(0o600));
+        let to = File::from(to.context(|| "cannot create the copy".into())?);
+        let stat = fs::fstat(&from).context(|| "cannot look at it".into())?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut at = 0;
+        while let Some((start, end)) = next_data(&from, at, size).context(|| "cannot read it".into())? {
+            self.budget.bytes = self.budget.bytes.saturating_add(end - start);
+            if self.budget.bytes > self.budget.limits.bytes {
+                let max = bytes::shown(self.budget.limits.bytes);
+                return Err(too_much(format!("with it, the files are larger than {max}")));
+            }
+            copy_range(&from, &to, start, end).context(|| "cannot write the copy".into())?;
+            at = end;
+        }
+        fs::ftruncate(&to, size).context(|| "cannot write the copy".into())?;
+        finish(&from, &to, &stat).context(|| "cannot set its attributes".into())
+    }
+}
+
+fn too_much(why: String) -> Error {
+    Error::new(format!("{why}, which volumes may not begin with"))
+}
+
+/// The next range of a file, from `at` on, that is not a hole.
+fn next_data(file: &File, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+    if at >= size {
+        return Ok(None);
+    }
+    let start = match fs::seek(file, SeekFrom::Data(at)) {
+        // What follows is a hole.
+        Err(Errno::NXIO) => return Ok(None),
+        // This file system does not know.
+        Err(Errno::INVAL) => return Ok(Some((at, size))),
+        start => start?,
+    };
+    let end = fs::seek(file, SeekFrom::Hole(start))?.min(size);
+    Ok((start < end).then_some((start, end)))
+}
+
+fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    fs::seek(from, SeekFrom::Start(start))?;
+    fs::seek(to, SeekFrom::Start(start))?;
+    let (mut from, mut to) = (from.take(end - start), to);
+    // Shares the blocks, where the file system can.
+    io::copy(&mut from, &mut to).map(|_| ())
+}
+
+fn symlink(source: &Directory, target: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> {
+    let link = fs::readlinkat(source, name, Vec::new())?;
+    fs::symlinkat(&link, target, name)?;
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    fs::chownat(target, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Gives a copy the owner, attributes, mode and time of the original, in this order: a new owner clears capabilities
+/// and setuid bits, which are the image's own and stay, as nobody on the host can get there.
+fn finish(source: impl AsFd, target: impl AsFd, stat: &Stat) -> io::Result<()> {
+    fs::fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    copy_attributes(&source, &target)?;
+    fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    Ok(fs::futimens(&target, &times(stat))?)
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let modified =
+        Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    Timestamps { last_access: modified, last_modification: modified }
+}
+
+fn copy_attributes(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
+    for name in attributes(&source)? {
+        let mut value = vec![0; ATTRIBUTES_MAX];
+        let length = match fs::fgetxattr(&source, &name, value.as_mut_slice()) {
+            Err(Errno::NODATA | Errno::RANGE) => continue,
+            length => length?,
+        };
+        match fs::fsetxattr(&target, &name, &value[..length], XattrFlags::empty()) {
+            // The file system has none.
+            Err(Errno::NOTSUP) => {}
+            set => set?,
+        }
+    }
+    Ok(())
+}
+
+fn attributes(file: impl AsFd) -> io::Result<Vec<OsString>> {
+    let mut list = vec![0; ATTRIBUTES_MAX];
+    let length = match fs::flistxattr(file, list.as_mut_slice()) {
+        Err(Errno::NOTSUP | Errno::RANGE) => return Ok(Vec::new()),
+        length => length?,
+    };
+    let names = list[..length].split(|byte| *byte == 0);
+    let wanted =
+        names.filter(|name| *name == CAPABILITY.as_bytes() || name.starts_with(USER_ATTRIBUTES.as_bytes()));
+    Ok(wanted.map(|name| OsStr::from_bytes(name).to_os_string()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
+
+    const LIMITS: Limits = Limits { entries: 100, depth: 3, bytes: 1 << 20 };
+
+    fn copy_in(dir: &Path, limits: Limits) -> Result<Skipped> {
+        std::fs::create_dir(dir.join("target")).unwrap();
+        let open = |name| Directory::open(&dir.join(name)).unwrap();
+        copy(&open("source"), &open("target"), &mut Budget::new(limits))
+    }
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("source")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn copies_files_directories_and_links_as_they_are() {
+        let dir = tree();
+        let source = dir.path().join("source");
+        std::fs::create_dir(source.join("sub")).unwrap();
+        std::fs::write(source.join("sub/suid"), "x").unwrap();
+        std::fs::set_permissions(source.join("sub/suid"), PermissionsExt::from_mode(0o4751)).unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        File::open(source.join("sub/suid")).unwrap().set_modified(old).unwrap();
+        let attribute = "user.test";
+        let has_attributes =
+            fs::setxattr(source.join("sub/suid"), attribute, b"value", XattrFlags::empty()).is_ok();
+        symlink("/etc", source.join("link")).unwrap();
+        std::fs::set_permissions(&source, PermissionsExt::from_mode(0o2710)).unwrap();
+        assert_eq!(copy_in(dir.path(), LIMITS).unwrap().count, 0);
+        let target = dir.path().join("target");
+        let suid = std::fs::metadata(target.join("sub/suid")).unwrap();
+        assert_eq!((suid.mode() & 0o7777, suid.modified().unwrap()), (0o4751, old));
+        assert_eq!(std::fs::metadata(&target).unwrap().mode() & 0o7777, 0o2710);
+        assert_eq!(std::fs::read_link(target.join("link")).unwrap(), Path::new("/etc"));
+        if has_attributes {
+            let mut value = [0; 5];
+            assert_eq!(fs::getxattr(target.join("sub/suid"), attribute, &mut value).unwrap(), 5);
+            assert_eq!(&value, b"value");
+        }
+    }
+
+    #[test]
+    fn skips_what_is_neither() {
+        let dir = tree();
+        let source = dir.path().join("source");
+        nix::unistd::mkfifo(&source.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
+        // A FIFO that nobody writes to is not waited for.
+        let skipped = copy_in(dir.path(), LIMITS).unwrap();
+        assert_eq!((skipped.count, skipped.example.parent()), (2, Some(source.as_path())));
+        assert_eq!(std::fs::read_dir(dir.path().join("target")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let dir = tree();
+        let file = File::create(dir.path().join("source/sparse")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        std::os::unix::fs::FileExt::write_at(&file, b"end", (1 << 40) - 3).unwrap();
+        copy_in(dir.path(), LIMITS).unwrap();
+        let copy = std::fs::metadata(dir.path().join("target/sparse")).unwrap();
+        assert!(copy.len() == 1 << 40 && copy.blocks() < 2048, "{} blocks", copy.blocks());
+        let mut end = [0; 3];
+        let file = File::open(dir.path().join("target/sparse")).unwrap();
+        std::os::unix::fs::FileExt::read_at(&file, &mut end, (1 << 40) - 3).unwrap();
+        assert_eq!(&end, b"end");
+    }
+
+    #[test]
+    fn several_copies_have_one_budget() {
+        let dir = tree();
+        (0..60).for_each(|n| std::fs::write(dir.path().join("source").join(n.to_string()), "").unwrap());
+        let mut budget = Budget::new(LIMITS);
+        let open = |name| Directory::open(&dir.path().join(name)).unwrap();
+        for (target, is_good) in [("first", true), ("second", false)] {
+            std::fs::create_dir(dir.path().join(target)).unwrap();
+            assert_eq!(copy(&open("source"), &open(target), &mut budget).is_ok(), is_good);
+        }
+    }
+
+    #[test]
+    fn is_bounded() {
+        for (make, expected) in [
+            (
+                (|source| (0..101).for_each(|n| std::fs::write(source.join(n.to_string()), "").unwrap()))
+                    as fn(PathBuf),
+                "more than 100 files",
+            ),
+            (
+                |source| std::fs::create_dir_all(source.join("1/2/3/4")).unwrap(),
+                "more than 3 directories deep",
+            ),
+            (|source| std::fs::write(source.join("big"), vec![1; (1 << 20) + 1]).unwrap(), "larger than 1"),
+        ] {
+            let dir = tree();
+            make(dir.path().join("source"));
+            let error = copy_in(dir.path(), LIMITS).unwrap_err().to_string();
+            assert!(error.starts_with("cannot copy ") && error.contains(expected), "{error}");
+        }
+    }
+}
