@@ -5,9 +5,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::SFlag;
 use walkdir::WalkDir;
 
 use crate::error::{Context, Error, Result};
+use crate::system::plain_paths::{self, PlainPaths};
 
 /// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
@@ -59,20 +61,63 @@ pub struct TreeEntry {
 }
 
 /// A directory that is the root of an image, as for `--rootfs=`. It is used in place: a checkout is a symlink to it.
+///
+/// Whoever can write to it may put symlinks in it. As in the store, none is followed, so nothing outside is read.
 pub struct Directory(pub PathBuf);
+
+/// Maximum size in bytes of a file that is read into memory.
+const READ_MAX: u64 = 16 << 20;
 
 impl Tree for Directory {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        read(&self.0.join(path))
+        let what = || format!("cannot read {}", self.0.join(path).display());
+        match PlainPaths::below(&self.0) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            root => root.and_then(|root| root.read(Path::new(path), READ_MAX)).context(what),
+        }
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
-        walk(&self.0.join(path))
+        let mut entries = Vec::new();
+        let what = || format!("cannot read {}", self.0.join(path).display());
+        match PlainPaths::below(&self.0).and_then(|root| root.directory(Path::new(path))) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            root => {
+                if let Some(directory) = root.context(what)? {
+                    list(&directory, Path::new(""), &mut entries).context(what)?;
+                }
+            }
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
     }
 
     fn checkout(&self, destination: &Path) -> Result<()> {
         symlink(&self.0, destination).context(|| format!("cannot create {}", destination.display()))
     }
+}
+
+/// Lists what is in a directory, and below it; `below` is its own path.
+fn list(root: &PlainPaths, below: &Path, entries: &mut Vec<TreeEntry>) -> std::io::Result<()> {
+    // It may have been replaced meanwhile.
+    let Some(directory) = root.directory(below)? else { return Ok(()) };
+    for name in directory.names()? {
+        let Some(found) = directory.find(Path::new(&name))? else { continue };
+        let path = below.join(&name);
+        let kind = match plain_paths::kind(&found) {
+            SFlag::S_IFDIR => FileKind::Directory,
+            SFlag::S_IFREG => FileKind::Regular,
+            SFlag::S_IFLNK => FileKind::Symlink(directory.read_link(Path::new(&name))?.into()),
+            _ => FileKind::Special,
+        };
+        let is_directory = kind == FileKind::Directory;
+        let (mode, uid, gid) = (found.st_mode & 0o7777, found.st_uid, found.st_gid);
+        entries.push(TreeEntry { path: path.clone(), kind, mode, uid, gid });
+        if is_directory {
+            list(root, &path, entries)?;
+        }
+    }
+    Ok(())
 }
 
 /// A directory with the sources of an image: what will be `/exports`, and no other files.
@@ -175,5 +220,31 @@ mod tests {
         image.checkout(&link).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), dir.path());
         assert!(sources.checkout(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn links_out_of_a_directory_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, image) = (dir.path().join("out"), dir.path().join("image"));
+        fs::create_dir_all(out.join("hostfs/etc")).unwrap();
+        for file in ["manifest.json", "hostfs/etc/secret", "passwd"] {
+            fs::write(out.join(file), "{}").unwrap();
+        }
+        fs::create_dir_all(image.join("exports")).unwrap();
+        let tree = Directory(image.clone());
+        symlink("../../out/hostfs", image.join("exports/hostfs")).unwrap();
+        symlink(out.join("manifest.json"), image.join("exports/manifest.json")).unwrap();
+        symlink(&out, image.join("etc")).unwrap();
+        assert_eq!(tree.walk("exports/hostfs").unwrap(), []);
+        assert_eq!(tree.read("exports/hostfs/etc/secret").unwrap(), None);
+        assert_eq!(tree.read("etc/passwd").unwrap(), None);
+        assert!(tree.read("exports/manifest.json").unwrap_err().to_string().ends_with("not a regular file"));
+        fs::remove_dir_all(image.join("exports")).unwrap();
+        symlink(&out, image.join("exports")).unwrap();
+        assert_eq!(tree.read("exports/manifest.json").unwrap(), None);
+        assert_eq!(tree.walk("exports/hostfs").unwrap(), []);
+        nix::unistd::mkfifo(&image.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(tree.read("fifo").unwrap_err().to_string().ends_with("not a regular file"));
+        assert_eq!(Directory(dir.path().join("none")).read("x").unwrap(), None);
     }
 }

@@ -8,6 +8,7 @@ pub mod kill_point;
 pub mod lock;
 pub mod mounts;
 pub mod notify;
+pub mod plain_paths;
 pub mod process;
 pub mod record;
 pub mod systemd;
