@@ -16,6 +16,7 @@ use tar::EntryType;
 use super::archive::{self, Member};
 use super::attributes::Attributes;
 use super::commit;
+use super::host::HostRepository;
 use super::merge;
 use super::repository::NEVER;
 use crate::digest;
@@ -35,6 +36,8 @@ const ENTRIES: usize = 50_000;
 /// The tree of a layer, being built.
 pub struct Builder<'a> {
     repo: &'a ostree::Repo,
+    /// The host's repository, whose objects are linked instead of being written again.
+    host: Option<&'a HostRepository>,
     root: MutableTree,
     /// Checksums of directory metadata objects.
     directories: HashMap<Attributes, String>,
@@ -57,10 +60,10 @@ pub struct BuiltTree {
 
 impl<'a> Builder<'a> {
     /// Begins with an empty tree.
-    pub fn new(repo: &'a ostree::Repo) -> Result<Self> {
+    pub fn new(repo: &'a ostree::Repo, host: Option<&'a HostRepository>) -> Result<Self> {
         let (root, directories) = (MutableTree::new(), HashMap::new());
         let implicit = BTreeSet::new();
-        let mut builder = Builder { repo, root, directories, implicit, pending: 0, skipped: 0 };
+        let mut builder = Builder { repo, host, root, directories, implicit, pending: 0, skipped: 0 };
         let metadata = builder.implicit_metadata()?;
         builder.root.set_metadata_checksum(&metadata);
         builder.implicit.insert(String::new());
@@ -138,7 +141,7 @@ impl<'a> Builder<'a> {
     /// libostree would write the file before it checks whether the object exists.
     fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
         let checksum = digest::hex(&Sha256::digest(&object));
-        if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? {
+        if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? && !self.link(&checksum) {
             let length = object.len() as u64;
             let stream = MemoryInputStream::from_bytes(&Bytes::from_owned(object));
             self.repo.write_content_trusted(&checksum, &stream, length, NEVER)?;
@@ -146,11 +149,18 @@ impl<'a> Builder<'a> {
         Ok(checksum)
     }
 
+    /// Shares an object with the host's repository. Returns whether that worked.
+    fn link(&self, checksum: &str) -> bool {
+        self.host.is_some_and(|host| host.link(checksum))
+    }
+
+    /// Writes a file whose checksum is known at its end only.
     fn write_in_chunks(&self, attributes: &Attributes, content: &mut impl Read, size: u64) -> Result<String> {
         let what = || "cannot write its object".to_string();
         let Attributes { uid, gid, .. } = *attributes;
         let (mode, xattrs) = (attributes.file_mode(), attributes.xattrs_variant());
         let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
+        let mut digest = self.host.map(|_| Sha256::new_with_prefix(attributes.file_header()));
         let mut buffer = vec![0; CHUNK];
         let mut done = 0;
         loop {
@@ -160,9 +170,17 @@ impl<'a> Builder<'a> {
             }
             let (_, error) = writer.write_all(&buffer[..length], NEVER).context(what)?;
             error.map_or(Ok(()), Err).context(what)?;
+            if let Some(digest) = &mut digest {
+                digest.update(&buffer[..length]);
+            }
             done += length as u64;
         }
         check_size(done, size)?;
+        let checksum = digest.map(|digest| digest::hex(&digest.finalize()));
+        if let Some(checksum) = checksum.filter(|checksum| self.link(checksum)) {
+            // What was written goes with the writer.
+            return Ok(checksum);
+        }
         Ok(writer.finish(NEVER).context(what)?.to_string())
     }
 

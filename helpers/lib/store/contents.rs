@@ -32,7 +32,7 @@ impl Tree for Stored<'_> {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
-        self.store.content(&root, path).context(what)
+        read(&self.store.repo, &root, path).context(what)
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
@@ -63,27 +63,27 @@ impl Store {
     pub fn tree<'a>(&'a self, image: &'a Image) -> Stored<'a> {
         Stored { store: self, image }
     }
+}
 
-    /// Content of a regular file below the root of a commit; `None` if there is no such file.
-    pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
-        let file = root.resolve_relative_path(path);
-        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
-        if !file.query_exists(NEVER) {
-            return Ok(None);
-        }
-        if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
-            return Err(Error::new("it is not a regular file"));
-        }
-        let what = || "cannot read its content".to_string();
-        let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
-        let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
-        let mut content = Vec::new();
-        let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
-        if length as u64 > READ_MAX {
-            return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
-        }
-        Ok(Some(content))
+/// Content of a regular file below the root of a commit; `None` if there is no such file.
+pub fn read(repo: &ostree::Repo, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
+    let file = root.resolve_relative_path(path);
+    let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
+    if !file.query_exists(NEVER) {
+        return Ok(None);
     }
+    if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
+        return Err(Error::new("it is not a regular file"));
+    }
+    let what = || "cannot read its content".to_string();
+    let (stream, _, _) = repo.load_file(&file.checksum(), NEVER).context(what)?;
+    let stream = stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read();
+    let mut content = Vec::new();
+    let length = stream.take(READ_MAX + 1).read_to_end(&mut content).context(what)?;
+    if length as u64 > READ_MAX {
+        return Err(Error::new(format!("it is larger than {} MiB", READ_MAX >> 20)));
+    }
+    Ok(Some(content))
 }
 
 fn walk(directory: &gio::File, below: &Path, entries: &mut Vec<TreeEntry>) -> Result<()> {

@@ -7,6 +7,7 @@ use nix::sys::statvfs::statvfs;
 use oci_spec::image::Descriptor;
 
 use super::access::Access;
+use super::adopt;
 use super::expected::{self, Expected};
 use super::image;
 use super::layer::{self, Import};
@@ -59,6 +60,9 @@ pub fn pull(
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
     let _lock = store.lock_shared().context(what)?;
+    if let Some(host) = &store.host {
+        host.allow_links();
+    }
     Pull::new(store, reference, access, observer, &name).run().context(what)
 }
 
@@ -143,7 +147,7 @@ impl<'a> Pull<'a> {
         let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
-        let present = expected.iter().map(|(_, expected)| layer::find(&self.store.repo, expected));
+        let present = expected.iter().map(|(_, expected)| self.find(expected));
         let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
         let missing = expected.iter().zip(&present).filter(|(_, layer)| layer.is_none());
         let bytes = missing.map(|((descriptor, _), _)| descriptor.size()).sum();
@@ -164,6 +168,19 @@ impl<'a> Pull<'a> {
         let image = image::write(self.store, self.name, &metadata, &layers)?;
         self.record_policy(&image)?;
         Ok(Pulled { image, changed: true, fetched: layers.len() - reused, reused, bytes })
+    }
+
+    /// Finds a layer in the store, or takes it over from the host's repository, where Atomic may have pulled it to.
+    fn find(&self, expected: &Expected) -> Result<Option<StoredLayer>> {
+        let found = layer::find(&self.store.repo, expected)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let taken = adopt::take_layer(self.store, expected);
+        Ok(taken.unwrap_or_else(|e| {
+            self.observer.warning(&format!("{e}; fetching it"));
+            None
+        }))
     }
 
     /// Refuses layers that cannot fit on the disk, and warns about those that may not. Their unpacked size is not
@@ -194,9 +211,10 @@ impl<'a> Pull<'a> {
         expected: &Expected,
     ) -> Result<StoredLayer> {
         let Import { layer, skipped } = self.with_retries(|| {
-            let (repo, expected) = (self.store.repo.clone(), expected.clone());
+            let (repo, host, expected) = (self.store.repo.clone(), self.store.host.clone(), expected.clone());
             let on_read = self.observer.fetching(descriptor);
-            source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected, &on_read))
+            source
+                .blob(descriptor, move |blob| layer::import(&repo, host.as_ref(), blob, &expected, &on_read))
         })?;
         self.observer.fetched(descriptor);
         if skipped > 0 {

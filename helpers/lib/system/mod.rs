@@ -9,6 +9,7 @@ pub mod lock;
 pub mod mounts;
 pub mod notify;
 pub mod plain_paths;
+pub mod privacy;
 pub mod process;
 pub mod record;
 pub mod systemd;
