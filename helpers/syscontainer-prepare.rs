@@ -10,14 +10,14 @@ use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::oci::config;
-use syscontainers::paths::{RUN, Root};
+use syscontainers::paths::{NOTIFY, RUN, Root};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::support::Host;
-use syscontainers::run::{runtime, scratch, volumes};
-use syscontainers::system::{files, record};
+use syscontainers::run::{runtime, scratch, view, volumes};
+use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
@@ -58,7 +58,11 @@ fn run(args: Args) -> Result<()> {
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let invocation = std::env::var("INVOCATION_ID").unwrap_or_default();
     if !invocation.is_empty() && fs::read_to_string(bundle.invocation()).is_ok_and(|i| i == invocation) {
-        // The image's unit calls this, too, perhaps as another user, but this start is prepared already.
+        // The image's unit calls this, too, but this start is prepared already.
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() && cgroup::is_in(&name.unit()) {
+        // So it is here. The unit's first command, which ran as root, did it, and another user cannot look.
         return Ok(());
     }
     let root = Root::default();
@@ -75,6 +79,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
     let stop_signal = config.stop_signal();
+    let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     for dropped in Host::look()?.adapt(&mut config) {
         log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
@@ -86,12 +91,13 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
         scratch: registration.execution.run_once.then(|| registration.scratch()),
+        shown_rootfs,
+        notify_socket,
     };
     for volume in &registration.execution.volumes {
         volumes::fill(&root, volume, &root.join(&registration.rootfs()))?;
     }
-    files::make_directory(&root.join(RUN), 0o711)?;
-    files::make_directory(bundle.directory(), 0o711)?;
+    make_directories(&root, bundle)?;
     record::save_volatile(&bundle.config(), &config)?;
     record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
@@ -100,7 +106,16 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         files::remove_tree(&scratch)?;
         scratch::make(&root.join(&registration.rootfs()), &scratch, &bundle.scratch_rootfs())?;
     }
-    files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)
+    files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Makes the directory of the bundle, and those that others may enter, since nothing of a container but a socket is in
+/// them.
+fn make_directories(root: &Root, bundle: &Bundle) -> Result<()> {
+    files::make_directory(&root.join(RUN), 0o711)?;
+    files::make_directory(&root.join(NOTIFY), 0o711)?;
+    files::make_directory(&root.join(view::ROOTFS), 0o755)?;
+    privacy::make(bundle.directory())
 }
 
 /// systemd runs the registered deployment, so the link must lead to the same one.

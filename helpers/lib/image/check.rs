@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::container::info::Values;
 use crate::container::readiness::{Notify, UserNotify};
 use crate::container::volume::Volume;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 use crate::image::generated_config::{self, GeneratedConfig};
@@ -23,6 +23,7 @@ use crate::oci::config::{self, Normalised};
 use crate::paths::{Root, TreePath};
 use crate::unit::escape;
 use crate::unit::syntax::UnitFile;
+use crate::unit::user::{self, Unreachable};
 
 /// What a deployment will contain besides the image's files, rendered and valid.
 pub struct Checked {
@@ -44,7 +45,6 @@ pub struct Checked {
     pub volumes: Vec<Volume>,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
-    is_for_others: bool,
 }
 
 /// Checks everything that was rendered for one installation of an image.
@@ -76,6 +76,7 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
+    check_users(&parsed, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     let config = match config {
         Some((origin, text)) => {
@@ -90,9 +91,6 @@ pub fn check(
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
-    let is_set = |key| parsed.last("Service", key).is_some();
-    let is_for_others =
-        normalised.is_some_and(Normalised::has_user_namespace) || is_set("User") || is_set("DynamicUser");
     Ok(Checked {
         unit,
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
@@ -103,7 +101,6 @@ pub fn check(
         notify,
         volumes,
         run_once,
-        is_for_others,
     })
 }
 
@@ -122,11 +119,13 @@ fn generate(
     Ok(generated)
 }
 
-impl Checked {
-    /// Mode of the deployment's directory. Users of the host must have no access to setuid programs below it, but a
-    /// runtime in a user namespace and a unit with `User=` must.
-    pub fn mode(&self) -> u32 {
-        if self.is_for_others { 0o711 } else { 0o700 }
+/// Refuses commands that run a file of the deployment as another user, who cannot reach it.
+fn check_users(unit: &UnitFile, link: &TreePath) -> Result<()> {
+    match user::unreachable(unit, &link.to_string()).first() {
+        None => Ok(()),
+        Some(Unreachable { line, key, file }) => Err(Error::new(format!(
+            "{SERVICE_TEMPLATE}:{line}: {key}= runs {file} as another user, but only root can enter the deployment; set RootDirectory=$DESTDIR/rootfs, and write the path as it is in the image"
+        ))),
     }
 }
 
@@ -253,7 +252,6 @@ mod tests {
             (checked.exec_variables.as_slice(), checked.notify),
             (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
         );
-        assert_eq!(checked.mode(), 0o711);
         assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
         let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.to_string()).collect();
         assert_eq!(paths, ["/etc", "/etc/web.conf"]);
@@ -267,7 +265,6 @@ mod tests {
         assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
         assert_eq!(checked.volumes[0].directory, TreePath::new("/var/lib/web/data"));
         assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
-        assert_eq!(checked.mode(), 0o700);
     }
 
     #[test]
@@ -291,6 +288,13 @@ mod tests {
             (
                 vec![("exports/service.template", "A=1")],
                 "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= is not in any section",
+            ),
+            (
+                vec![(
+                    "exports/service.template",
+                    "[Service]\nUser=web\nExecStart=$DESTDIR/rootfs/bin/web\n",
+                )],
+                "cannot install r/web:1: exports/service.template:3: ExecStart= runs /d/web/rootfs/bin/web as another",
             ),
             (
                 vec![("exports/hostfs/a", ""), ("exports/manifest.json", r#"{"renameFiles": {"/a": "b"}}"#)],

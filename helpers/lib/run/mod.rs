@@ -5,4 +5,5 @@ pub mod foreground;
 pub mod runtime;
 pub mod scratch;
 pub mod support;
+pub mod view;
 pub mod volumes;
