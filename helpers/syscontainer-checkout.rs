@@ -166,7 +166,7 @@ fn run(mut args: Args) -> Result<()> {
 }
 
 fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
-    let store = Store::open(&args.root, args.repo.as_deref())?;
+    let store = open_store(args, image)?;
     let name = match name {
         Some(name) => name.clone(),
         None => {
@@ -210,10 +210,11 @@ fn try_update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Resul
     let _locks = if args.dry_run { None } else { Some(prepare(&site, name)?) };
     let current = deployments.installed(name)?;
     let info = deployments.info(&current)?;
-    let store = Store::open(&args.root, args.repo.as_deref())?;
-    let _lock = store.lock_shared()?;
     let wanted = State::load(deployments, name)?.wanted(deployments, &info);
-    let image = find(args, &store, rebase.unwrap_or(&wanted.image))?;
+    let image = rebase.unwrap_or(&wanted.image);
+    let store = open_store(args, image)?;
+    let _lock = store.lock_shared()?;
+    let image = find(args, &store, image)?;
     let tree = store.tree(&image);
     let previous = Previous::read(&site, &current, &tree)?;
     let planner = Planner {
@@ -231,6 +232,12 @@ fn try_update(args: &Args, name: &Name, rebase: Option<&str>, how: How) -> Resul
         How::Staged { force } if args.dry_run => cli::print(&updater.preview_stage(force)?),
         How::Staged { force } => updater.stage(force),
     }
+}
+
+/// Opens the store. For an image that Atomic pulled into the host's repository, one is made, but not by a dry run.
+fn open_store(args: &Args, image: &str) -> Result<Store> {
+    let (root, repo) = (&args.root, args.repo.as_deref());
+    if args.dry_run { Store::open(root, repo) } else { Store::open_for(root, repo, image) }
 }
 
 /// Finds an image. A dry run does not even adopt one that Atomic pulled.

@@ -67,6 +67,9 @@ fn run(args: Args) -> Result<()> {
             .try_for_each(|name| cli::print(&format!("{}\n", log::printable(name))));
     }
     let _lock = store.lock_shared()?;
+    if args.image.is_none() {
+        tell_unadopted(&store)?;
+    }
     let users = Users::find(&Deployments::new(&args.root))?;
     let (entries, broken) = catalog::list(&store)?;
     let Some(wanted) = &args.image else {
@@ -92,6 +95,16 @@ fn run(args: Args) -> Result<()> {
     value["layers"] = images::layers_to_json(entry);
     value["variables"] = json!({"defaults": variables.defaults, "missing": variables.missing});
     cli::print_json(&value)
+}
+
+/// Images that Atomic pulled into the host's repository are installed as those of the store.
+fn tell_unadopted(store: &Store) -> Result<()> {
+    for name in store.unadopted()? {
+        log::info(&format!(
+            "Atomic pulled {name} into the host's repository, and 'syscontainer-checkout {name}' takes it from there"
+        ));
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {

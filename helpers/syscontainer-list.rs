@@ -55,7 +55,10 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn run(args: Args) -> Result<()> {
     let site = Site::new(&args.root);
     // Without a store, nothing is pending.
-    let store = Store::open(&args.root, None).ok();
+    let store = Store::open_existing(&args.root, None).unwrap_or_else(|e| {
+        log::warning(&format!("{e}; not showing what is pending"));
+        None
+    });
     let mut rows = containers::list(&site, store.as_ref()).context(|| "cannot list containers".into())?;
     rows.retain(|row| args.filters.iter().all(|filter| filter.accepts(row)));
     if args.quiet {

@@ -12,7 +12,7 @@ use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::oci::config;
-use syscontainers::paths::{RUN, Root};
+use syscontainers::paths::{NOTIFY, RUN, Root};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
@@ -20,8 +20,8 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::Sources;
 use syscontainers::run::support::Host;
-use syscontainers::run::{runtime, scratch, selinux, volumes};
-use syscontainers::system::{files, record};
+use syscontainers::run::{runtime, scratch, selinux, view, volumes};
+use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
@@ -62,7 +62,11 @@ fn run(args: Args) -> Result<()> {
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let invocation = std::env::var("INVOCATION_ID").unwrap_or_default();
     if !invocation.is_empty() && fs::read_to_string(bundle.invocation()).is_ok_and(|i| i == invocation) {
-        // The image's unit calls this, too, perhaps as another user, but this start is prepared already.
+        // The image's unit calls this, too, but this start is prepared already.
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() && cgroup::is_in(&name.unit()) {
+        // So it is here. The unit's first command, which ran as root, did it, and another user cannot look.
         return Ok(());
     }
     let root = Root::default();
@@ -80,10 +84,11 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
     let stop_signal = config.stop_signal();
     let sources = Sources::of(&root, &registration, &config)?;
+    let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
     let needs_scratch = registration.execution.run_once || label.is_some();
-    if needs_scratch {
+    if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
     }
     let launch = Launch {
@@ -93,6 +98,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
         scratch: needs_scratch.then(|| registration.scratch()),
+        shown_rootfs,
+        notify_socket,
     };
     let volumes = &registration.execution.volumes;
     volumes::make(&root, name, volumes, &root.join(&registration.rootfs()))?;
@@ -102,8 +109,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
             .iter()
             .try_for_each(|volume| selinux::label(&root, &root.join(&volume.directory(name)), label))?;
     }
-    files::make_directory(&root.join(RUN), 0o711)?;
-    files::make_directory(bundle.directory(), 0o711)?;
+    make_directories(&root, bundle)?;
     record::save_volatile(&bundle.config(), &config)?;
     record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
@@ -113,7 +119,16 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         let lower = root.join(&registration.rootfs());
         scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
     }
-    files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o644)
+    files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Makes the directory of the bundle, and those that others may enter, since nothing of a container but a socket is in
+/// them.
+fn make_directories(root: &Root, bundle: &Bundle) -> Result<()> {
+    files::make_directory(&root.join(RUN), 0o711)?;
+    files::make_directory(&root.join(NOTIFY), 0o711)?;
+    files::make_directory(&root.join(view::ROOTFS), 0o755)?;
+    privacy::make(bundle.directory())
 }
 
 /// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and removes what is not

@@ -67,10 +67,8 @@ fn run(args: Args) -> Result<()> {
         return finish(name, &launch);
     }
     let _lock = lock::start(&bundle.lock()).context(what)?;
-    let proxy = match launch.notify {
-        Notify::Ready => Some(Proxy::bind(&bundle.notify()).context(what)?),
-        Notify::Created | Notify::Socket => None,
-    };
+    let socket = launch.notify_socket.as_ref().map(|path| Root::default().join(path));
+    let proxy = socket.map(|path| Proxy::bind(&path)).transpose().context(what)?;
     if notify::is_expected() {
         under_systemd(name, &bundle, &launch, proxy).context(what)
     } else {
@@ -107,7 +105,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
 }
 
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
-    command::succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))?;
+    bundle.create(name, launch)?;
     let payload = bundle.record_payload()?;
     if let Some(path) = &launch.pid_file {
         files::replace_volatile(

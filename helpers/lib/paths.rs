@@ -28,6 +28,9 @@ pub const STORAGE: &str = ".storage";
 pub const PREINSTALLED: &str = "/usr/lib/containers/atomic";
 /// Directory for everything that lasts until the next boot, such as bundles and locks.
 pub const RUN: &str = "/run/syscontainers";
+/// Directory of the notification sockets that are reached by their paths on the host, by the names of containers. Any
+/// user may enter it.
+pub const NOTIFY: &str = "/run/syscontainers/.notify";
 /// Directories of registrations; for each container, the first one that has it takes precedence.
 pub const REGISTRATIONS: [&str; 3] =
     ["/run/syscontainers/attached", "/etc/syscontainers/attached", "/usr/lib/syscontainers/attached"];
@@ -174,6 +177,11 @@ impl Root {
 /// Directory of deployments: the one that the environment names, or else [`DEPLOYMENTS`].
 pub fn deployments() -> TreePath {
     from_env("ATOMIC_OSTREE_CHECKOUT_PATH").map_or(TreePath::from(DEPLOYMENTS), TreePath::new)
+}
+
+/// Whether the directory of deployments is the default one, which nothing else uses.
+pub fn has_default_deployments() -> bool {
+    deployments() == TreePath::from(DEPLOYMENTS)
 }
 
 /// A path from an environment variable; empty and relative ones count as unset.

@@ -18,7 +18,7 @@ done
 expect loaded unit_property syscontainers.target LoadState
 expect '' systemd-analyze verify syscontainers.target
 expect '711 root' stat --format='%a %U' /run/syscontainers
-expect '711 root' stat --format='%a %U' /var/lib/containers/atomic
+expect '700 root' stat --format='%a %U' /var/lib/containers/atomic
 expect '700 root' stat --format='%a %U' /etc/syscontainers/attached
 mkdir -p "$WORK/units"
 generator=/usr/lib/systemd/system-generators/syscontainer-generator

@@ -109,8 +109,6 @@ mkdir -p $CO/.thing.7.new/rootfs $CO/.thing.1.old $CO/gone.3/rootfs $CO/.gone.4.
 mkdir -p $STORE/tmp/syscontainers-12345 $STORE/tmp/syscontainers-6/blobs
 echo '{"image": "x:1", "digest": "sha256:0"}' >$CO/gone.3/info
 head -c 5000 /dev/zero >$STORE/tmp/syscontainers-6/blobs/x
-touch $CO/.syscontainers-probe-1 $STORE/tmp/.syscontainers-probe-2
-touch -d '2 days ago' $CO/.syscontainers-probe-{3,4} $STORE/tmp/.syscontainers-probe-4
 mkdir "$WORK/elsewhere"
 touch "$WORK/elsewhere/file" $CO/odd+file
 ln -s "$WORK/elsewhere" $STORE/tmp/syscontainers-7
@@ -128,8 +126,8 @@ check 'a dry run' prune --dry-run --explain
 would=$(sed -n 's/^would free //p' "$WORK/pruned")
 check 'a prune' prune --explain
 expect "freed $would" grep freed "$WORK/pruned"
-for path in $CO/.thing.7.new $CO/.thing.1.old $CO/.gone.4.new $CO/.lost.scratch $CO/.syscontainers-probe-3 \
-    $STORE/tmp/syscontainers-{12345,6,7} $STORE/tmp/.syscontainers-probe-4 $STORE/objects/ab/tmp.AbCd34; do
+for path in $CO/.thing.7.new $CO/.thing.1.old $CO/.gone.4.new $CO/.lost.scratch \
+    $STORE/tmp/syscontainers-{12345,6,7} $STORE/objects/ab/tmp.AbCd34; do
     said "removed leftover $path: .*"
     refuse 'it is gone' test -e "$path" -o -L "$path"
 done
@@ -137,10 +135,9 @@ said 'removed leftover ociimage/tmp.AbCd12: a program was killed while it wrote 
 said 'removed deployment gone.3: its container is not installed'
 said "removed leftover $STORE/tmp/staging-.*: a pull was killed or failed while it wrote objects"
 said "kept file $CO/odd.file: it belongs to no container"
-said "kept file $CO/.syscontainers-probe-1: it belongs to no container"
 check 'nothing was followed' test -e "$WORK/elsewhere/file"
-expect '' bash -c "ls $STORE/tmp | grep -v -e '^cache\$' -e probe-2 || true"
-rm $STORE/objects/ab/tmp.AbCd12 $CO/odd+file $CO/.syscontainers-probe-1 $STORE/tmp/.syscontainers-probe-2
+expect '' bash -c "ls $STORE/tmp | grep -v '^cache\$' || true"
+rm $STORE/objects/ab/tmp.AbCd12 $CO/odd+file
 # Every deployment and file is named.
 check 'a prune' prune --explain
 expect "$(cd $CO && printf '%s\n' *.[0-9])" sed -n 's/^kept deployment \([^:]*\):.*/\1/p' "$WORK/pruned"
@@ -150,6 +147,7 @@ mkdir -p "$WORK"/many/srv/{a,b}/{x,y}
 for directory in "$WORK"/many/srv/*/*; do echo "$directory" >"$directory/file"; done
 "$TESTS/build-image" "$WORK/many.oci:latest" "$WORK/shared" "$WORK/many" >/dev/null
 ostree init --repo="$WORK/empty" --mode=bare
+chmod 0700 "$WORK/empty"
 repository_files "$WORK/empty" >"$WORK/before"
 places=rename,renameat,renameat2,linkat
 kills=0
@@ -197,13 +195,15 @@ rm -rf $CO/{used.1,stray.0,.stray.1.new,solid,solid.4,astray,astray.0}
 check 'afterwards' prune
 said "removed image $REGISTRY/old:latest: nothing uses it, and it was pulled 9 days ago"
 ostree init --repo="$WORK/archive" --mode=archive
+chmod 0700 "$WORK/archive"
 run_fails 1 'the mode of the repository is not bare' syscontainer-prune --repo="$WORK/archive" "$REGISTRY/old"
 refuse 'a repository of another mode' prune --repo="$WORK/archive"
 expect_like 'the mode of the repository is not bare' cat "$WORK/said"
 ostree init --repo="$WORK/theirs" --mode=bare
+chmod 0700 "$WORK/theirs"
 chown -R 1000 "$WORK/theirs"
 refuse 'a repository of another owner' prune --repo="$WORK/theirs"
-expect_like "cannot prune the image store $WORK/theirs: it belongs to user 1000, and this is user 0" cat "$WORK/said"
+expect_like "cannot use the image store $WORK/theirs: it belongs to user 1000, and this is user 0; .*'chown -R 0 $WORK/theirs'" cat "$WORK/said"
 refuse 'what is no repository' prune --repo="$WORK/elsewhere"
 expect_like 'cannot open the image store' cat "$WORK/said"
 mv $STORE "$WORK/moved"
@@ -225,6 +225,8 @@ check 'nothing it leads to is gone' ostree --repo=$STORE fsck --quiet
 say 'a repository that is shared with others'
 shared=$WORK/repository
 ostree init --repo="$shared" --mode=bare
+chmod 0700 "$shared"
+SWEPT+=("$shared")
 for version in 1 2; do
     echo $version >"$WORK/shared/srv/version"
     ostree commit --repo="$shared" --branch=ostree/0/1/0 "$WORK/shared" >/dev/null

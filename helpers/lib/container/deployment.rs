@@ -14,7 +14,7 @@ use crate::container::info::{self, Info};
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::paths::{self, Root, TreePath};
-use crate::system::{files, mounts};
+use crate::system::{files, mounts, privacy};
 
 /// What a deployment is recognised by: it has at least one of these.
 const PARTS: [&str; 4] = [info::FILE, "rootfs", "hostfs", "config.json"];
@@ -81,9 +81,15 @@ impl Deployments {
         self.path(name.as_str())
     }
 
-    /// Creates the directory, if it does not exist.
+    /// Creates the directory, if it does not exist, and closes it to other users, unless the user chose one that may
+    /// have other things in it. Refuses one in which others could replace a deployment.
     pub fn create(&self) -> Result<()> {
-        files::make_directory(&self.path(""), 0o711)
+        let path = self.path("");
+        if paths::has_default_deployments() || !path.is_dir() {
+            privacy::make(&path)?;
+        }
+        privacy::check_parents(&path.join("x"))
+            .context(|| format!("cannot use the directory of deployments {}", path.display()))
     }
 
     /// All entries of the directory.

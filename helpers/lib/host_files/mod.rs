@@ -12,8 +12,9 @@ pub mod stage;
 pub mod written;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
@@ -199,7 +200,9 @@ fn copy_file(source: &Path, target: &Path, metadata: &fs::Metadata) -> Result<()
         std::os::unix::fs::symlink(link, target).context(what)?;
         return files::set_owner_like(target, metadata);
     }
-    let mut file = File::create_new(target).context(what)?;
+    // It may have a secret in it, and is for everybody only once it is complete and has its mode.
+    let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target);
+    let mut file = new.context(what)?;
     std::io::copy(&mut File::open(source).context(what)?, &mut file).context(what)?;
     files::set_owner_like(target, metadata)?;
     file.sync_all().context(what)

@@ -5,15 +5,22 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::sys::stat::SFlag;
+
 use crate::error::{Context, Result};
 use crate::host_files::changes::Facts;
 use crate::host_files::record::{self, DIRECTORY};
 use crate::image::layout::{HostFile, Layout};
 use crate::image::tree::{FileKind, Tree};
 use crate::system::files;
+use crate::system::plain_paths::{self, PlainPaths};
 
 /// Lays files out in the deployment `directory` as they will be on the host; `rootfs` is the checked out image.
 pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
+    if layout.files().is_empty() {
+        return Ok(());
+    }
+    let rootfs = PlainPaths::below(rootfs).context(|| format!("cannot read {}", rootfs.display()))?;
     for file in layout.files() {
         let target = record::staged(directory, &file.path);
         let what = || format!("cannot create {}", target.display());
@@ -24,7 +31,7 @@ pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
         let is_linked = match (&file.kind, &file.content, file.source()) {
             (FileKind::Directory, ..) => fs::create_dir_all(&target).map(|()| false),
             (_, Some(content), _) => fs::write(&target, content).map(|()| false),
-            (_, None, Some(source)) => link(&rootfs.join(source), &target),
+            (_, None, Some(source)) => link(&rootfs, &source, &target),
             (_, None, None) => Ok(false),
         };
         // Mode and owner of a hard link are those of the store's file, which must not change.
@@ -37,16 +44,18 @@ pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
 
 /// Makes a hard link, or a copy where the image is on another file system, as with `--rootfs=`. Returns whether it is a
 /// link.
-fn link(source: &Path, target: &Path) -> io::Result<bool> {
-    match fs::hard_link(source, target) {
+fn link(rootfs: &PlainPaths, source: &Path, target: &Path) -> io::Result<bool> {
+    match rootfs.link(source, target) {
         Ok(()) => return Ok(true),
         Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
         Err(e) => return Err(e),
     }
-    if source.is_symlink() {
-        std::os::unix::fs::symlink(fs::read_link(source)?, target)?;
+    let found = rootfs.find(source)?.ok_or(ErrorKind::NotFound)?;
+    if plain_paths::kind(&found) == SFlag::S_IFLNK {
+        std::os::unix::fs::symlink(rootfs.read_link(source)?, target)?;
     } else {
-        fs::copy(source, target)?;
+        let mut content = rootfs.open(source)?.ok_or(ErrorKind::NotFound)?;
+        io::copy(&mut content, &mut fs::File::create_new(target)?)?;
     }
     Ok(false)
 }

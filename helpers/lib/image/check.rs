@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::container::info::Values;
 use crate::container::readiness::{Notify, UserNotify};
 use crate::container::volume::Volume;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 use crate::image::generated_config::{self, GeneratedConfig};
@@ -25,6 +25,7 @@ use crate::oci::nesting::nested_sources;
 use crate::paths::{Root, TreePath, VOLUMES};
 use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
+use crate::unit::user::{self, Unreachable};
 
 /// What a deployment will contain besides the image's files, rendered and valid.
 pub struct Checked {
@@ -52,7 +53,6 @@ pub struct Checked {
     pub confined: bool,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
-    is_for_others: bool,
 }
 
 /// Checks everything that was rendered for one installation of an image.
@@ -84,6 +84,7 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
+    check_users(&parsed, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     let config = match config {
         Some((origin, text)) => {
@@ -104,9 +105,6 @@ pub fn check(
         }
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
-    let is_set = |key| parsed.last("Service", key).is_some();
-    let is_for_others =
-        normalised.is_some_and(Normalised::has_user_namespace) || is_set("User") || is_set("DynamicUser");
     Ok(Checked {
         unit,
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
@@ -120,7 +118,6 @@ pub fn check(
         volumes,
         confined,
         run_once,
-        is_for_others,
     })
 }
 
@@ -138,11 +135,13 @@ fn generate(
     Ok(generated)
 }
 
-impl Checked {
-    /// Mode of the deployment's directory. Users of the host must have no access to setuid programs below it, but a
-    /// runtime in a user namespace and a unit with `User=` must.
-    pub fn mode(&self) -> u32 {
-        if self.is_for_others { 0o711 } else { 0o700 }
+/// Refuses commands that run a file of the deployment as another user, who cannot reach it.
+fn check_users(unit: &UnitFile, link: &TreePath) -> Result<()> {
+    match user::unreachable(unit, &link.to_string()).first() {
+        None => Ok(()),
+        Some(Unreachable { line, key, file }) => Err(Error::new(format!(
+            "{SERVICE_TEMPLATE}:{line}: {key}= runs {file} as another user, but only root can enter the deployment; set RootDirectory=$DESTDIR/rootfs, and write the path as it is in the image"
+        ))),
     }
 }
 
@@ -276,7 +275,7 @@ mod tests {
             (checked.exec_variables.as_slice(), checked.notify),
             (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
         );
-        assert_eq!((checked.mode(), checked.confined), (0o711, false));
+        assert!(!checked.confined);
         assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
         let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.to_string()).collect();
         assert_eq!(paths, ["/etc", "/etc/web.conf"]);
@@ -291,7 +290,7 @@ mod tests {
         assert!(text.contains(r#""source": "/var/lib/syscontainers/web/data""#), "{text}");
         assert_eq!(checked.tmpfiles, None);
         assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
-        assert_eq!((checked.mode(), checked.confined), (0o700, true));
+        assert!(checked.confined);
     }
 
     #[test]
@@ -315,6 +314,13 @@ mod tests {
             (
                 vec![("exports/service.template", "A=1")],
                 "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= is not in any section",
+            ),
+            (
+                vec![(
+                    "exports/service.template",
+                    "[Service]\nUser=web\nExecStart=$DESTDIR/rootfs/bin/web\n",
+                )],
+                "cannot install r/web:1: exports/service.template:3: ExecStart= runs /d/web/rootfs/bin/web as another",
             ),
             (
                 vec![("exports/hostfs/a", ""), ("exports/manifest.json", r#"{"renameFiles": {"/a": "b"}}"#)],

@@ -2,16 +2,16 @@
 //!
 //! A walk finds no more than [`crate::image::limits`] allow.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
+use nix::sys::stat::SFlag;
 
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::image::limits::{self, WalkBudget};
+use crate::system::plain_paths::{self, PlainPaths};
 
 /// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
@@ -72,21 +72,42 @@ pub struct TreeEntry {
 }
 
 /// A directory that is the root of an image, as for `--rootfs=`. It is used in place: a checkout is a symlink to it.
+///
+/// Whoever can write to it may put symlinks in it. As in the store, none is followed, so nothing outside is read.
 pub struct Directory(pub PathBuf);
+
+impl Directory {
+    fn open(&self) -> std::io::Result<Option<PlainPaths>> {
+        match PlainPaths::below(&self.0) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            root => root.map(Some),
+        }
+    }
+}
 
 impl Tree for Directory {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        read(&self.0.join(path))
+        let what = || format!("cannot read {}", self.0.join(path).display());
+        let Some(root) = self.open().context(what)? else { return Ok(None) };
+        root.read(Path::new(path), limits::READ as u64).context(what)
     }
 
     fn digest(&self, path: &str) -> Result<Option<Digest>> {
         let what = || format!("cannot read {}", self.0.join(path).display());
-        let Some(file) = open(&self.0.join(path)).context(what)? else { return Ok(None) };
+        let Some(root) = self.open().context(what)? else { return Ok(None) };
+        let Some(file) = root.open(Path::new(path)).context(what)? else { return Ok(None) };
         Digest::of_reader(file).context(what).map(Some)
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
-        walk(&self.0.join(path))
+        let what = || format!("cannot read {}", self.0.join(path).display());
+        let mut entries = Vec::new();
+        let Some(root) = self.open().context(what)? else { return Ok(entries) };
+        if let Some(directory) = root.directory(Path::new(path)).context(what)? {
+            list(&directory, Path::new(""), &mut entries, &mut WalkBudget::default()).context(what)?;
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
     }
 
     fn checkout(&self, destination: &Path) -> Result<()> {
@@ -94,59 +115,40 @@ impl Tree for Directory {
     }
 }
 
-/// Opens a regular file; `None` if there is none.
-fn open(path: &Path) -> Result<Option<File>> {
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Ok(metadata) if metadata.is_file() => {
-            File::open(path).map(Some).context(|| "it cannot be opened".into())
-        }
-        Ok(_) => Err(Error::new("it is not a regular file")),
-        Err(e) => Err(e).context(|| "its type is unknown".into()),
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let what = || format!("cannot read {}", path.display());
-    let Some(file) = open(path).context(what)? else { return Ok(None) };
-    let mut content = Vec::new();
-    let length = file.take(limits::READ as u64 + 1).read_to_end(&mut content).context(what)?;
-    limits::check_size(length, limits::READ).context(what)?;
-    Ok(Some(content))
-}
-
-fn walk(directory: &Path) -> Result<Vec<TreeEntry>> {
-    let what = || format!("cannot read {}", directory.display());
-    if !directory.try_exists().context(what)? {
-        return Ok(Vec::new());
-    }
-    let (mut entries, mut budget) = (Vec::new(), WalkBudget::default());
-    for entry in WalkDir::new(directory).min_depth(1) {
-        let entry = entry.map_err(|e| Error::new(e.to_string())).context(what)?;
-        let metadata = entry.metadata().map_err(|e| Error::new(e.to_string())).context(what)?;
-        let kind = match metadata.file_type() {
-            kind if kind.is_dir() => FileKind::Directory,
-            kind if kind.is_file() => FileKind::Regular,
-            kind if kind.is_symlink() => FileKind::Symlink(fs::read_link(entry.path()).context(what)?),
+/// Lists what is in a directory, and below it; `below` is its own path.
+fn list(
+    root: &PlainPaths,
+    below: &Path,
+    entries: &mut Vec<TreeEntry>,
+    budget: &mut WalkBudget,
+) -> Result<()> {
+    let what = || format!("directory {}", below.display());
+    // It may have been replaced meanwhile.
+    let Some(directory) = root.directory(below).context(what)? else { return Ok(()) };
+    for name in directory.names().context(what)? {
+        let Some(found) = directory.find(Path::new(&name)).context(what)? else { continue };
+        let path = below.join(&name);
+        budget.take(&path)?;
+        let kind = match plain_paths::kind(&found) {
+            SFlag::S_IFDIR => FileKind::Directory,
+            SFlag::S_IFREG => FileKind::Regular,
+            SFlag::S_IFLNK => FileKind::Symlink(directory.read_link(Path::new(&name)).context(what)?.into()),
             _ => FileKind::Special,
         };
-        let path = entry.path().strip_prefix(directory).expect("walks below the directory").to_path_buf();
-        budget.take(&path).context(what)?;
-        entries.push(TreeEntry {
-            path,
-            kind,
-            mode: metadata.mode() & 0o7777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        });
+        let is_directory = kind == FileKind::Directory;
+        let (mode, uid, gid) = (found.st_mode & 0o7777, found.st_uid, found.st_gid);
+        entries.push(TreeEntry { path: path.clone(), kind, mode, uid, gid });
+        if is_directory {
+            list(root, &path, entries, budget)?;
+        }
     }
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(entries)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_directory_is_read_walked_and_linked() {
@@ -181,5 +183,31 @@ mod tests {
         let link = dir.path().join("link");
         image.checkout(&link).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), dir.path());
+    }
+
+    #[test]
+    fn links_out_of_a_directory_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, image) = (dir.path().join("out"), dir.path().join("image"));
+        fs::create_dir_all(out.join("hostfs/etc")).unwrap();
+        for file in ["manifest.json", "hostfs/etc/secret", "passwd"] {
+            fs::write(out.join(file), "{}").unwrap();
+        }
+        fs::create_dir_all(image.join("exports")).unwrap();
+        let tree = Directory(image.clone());
+        symlink("../../out/hostfs", image.join("exports/hostfs")).unwrap();
+        symlink(out.join("manifest.json"), image.join("exports/manifest.json")).unwrap();
+        symlink(&out, image.join("etc")).unwrap();
+        assert_eq!(tree.walk("exports/hostfs").unwrap(), []);
+        assert_eq!(tree.read("exports/hostfs/etc/secret").unwrap(), None);
+        assert_eq!(tree.read("etc/passwd").unwrap(), None);
+        assert!(tree.read("exports/manifest.json").unwrap_err().to_string().ends_with("not a regular file"));
+        fs::remove_dir_all(image.join("exports")).unwrap();
+        symlink(&out, image.join("exports")).unwrap();
+        assert_eq!(tree.read("exports/manifest.json").unwrap(), None);
+        assert_eq!(tree.walk("exports/hostfs").unwrap(), []);
+        nix::unistd::mkfifo(&image.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(tree.read("fifo").unwrap_err().to_string().ends_with("not a regular file"));
+        assert_eq!(Directory(dir.path().join("none")).read("x").unwrap(), None);
     }
 }

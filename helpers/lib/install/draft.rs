@@ -1,7 +1,5 @@
 //! Deployments that are being made: they have a temporary name until they are complete and on disk.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::container::deployment::Deployments;
@@ -17,7 +15,7 @@ use crate::name::Deployment;
 use crate::oci::mountpoints::{self, FileMounts};
 use crate::paths::TreePath;
 use crate::run::{bundle, volumes};
-use crate::system::{files, record as system_record};
+use crate::system::{files, privacy, record as system_record};
 
 /// What a deployment consists of besides the image's files.
 pub struct Content {
@@ -56,9 +54,8 @@ impl<'a> Draft<'a> {
     fn fill(&self, directory: &Path, tree: &dyn Tree, content: &Content, mut info: Info) -> Result<()> {
         let Content { rendered, host_files: plan } = content;
         files::remove_tree(directory)?;
-        let what = || format!("cannot create {}", directory.display());
-        fs::create_dir(directory).context(what)?;
-        fs::set_permissions(directory, fs::Permissions::from_mode(rendered.mode())).context(what)?;
+        // Its files have the owners and modes that they have in the container, and nobody but root needs them.
+        privacy::make(directory)?;
         let rootfs = directory.join("rootfs");
         tree.checkout(&rootfs)?;
         stage::stage(&rendered.layout, &rootfs, directory)?;

@@ -342,7 +342,15 @@ fn find_rootfs(directory: &Path) -> Result<PathBuf> {
     let directory = directory.canonicalize().context(what)?;
     let inner = directory.join("rootfs");
     if inner.is_dir() {
-        return inner.canonicalize().context(what);
+        let resolved = inner.canonicalize().context(what)?;
+        if !resolved.starts_with(&directory) {
+            let why = format!(
+                "rootfs in it is a symlink to {}; name that directory, if it is meant",
+                resolved.display()
+            );
+            return Err(Error::new(why)).context(what);
+        }
+        return Ok(resolved);
     }
     if directory.join("usr").is_dir() {
         return Ok(directory);

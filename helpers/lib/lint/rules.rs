@@ -121,6 +121,8 @@ rules! {
     "There is no service.template. The unit is a default one, which is not ordered after anything."
     UNIT_SYNTAX Error "unit-syntax"
     "The unit is refused by an installation, or by systemd once it is composed."
+    UNREACHABLE_COMMAND Error "unreachable-command"
+    "A command that runs as another user (User=, Group=, DynamicUser=) is a file of the deployment, which only root can enter. Set RootDirectory=$DESTDIR/rootfs, which systemd opens as root, and write the path as it is in the image."
     UNIT_SETTING Warning "unit-setting"
     "systemd ignores a line of the composed unit: the setting is unknown, or its value cannot be parsed."
     EXEC_START Warning "exec-start"

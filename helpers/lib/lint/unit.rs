@@ -21,6 +21,7 @@ use crate::install::register::{self, Parts};
 use crate::name::Deployment;
 use crate::system::systemd::analyze;
 use crate::unit::syntax::{SyntaxErrorKind, UnitFile};
+use crate::unit::user::{self, Unreachable};
 
 /// A unit that could be parsed. Its lines are those of the template, since no value contains line breaks.
 pub struct Unit<'a> {
@@ -62,6 +63,7 @@ pub fn check<'a>(
     };
     let unit = Unit { file, parsed, rendered };
     commands(&unit, inspection, report);
+    unreachable(&unit, inspection, report);
     composed(&unit, inspection, config, report)?;
     Ok(Some(unit))
 }
@@ -93,6 +95,18 @@ fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
                 report.add(rule, Place::file(&unit.file), message);
             }
         }
+    }
+}
+
+/// Looks for commands that their user cannot run.
+fn unreachable(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
+    for Unreachable { line, key, file } in
+        user::unreachable(&unit.parsed, &inspection.installation.link.to_string())
+    {
+        let message = format!(
+            "{key}= runs {file} as another user, but only root can enter the deployment; set RootDirectory="
+        );
+        report.add(&rules::UNREACHABLE_COMMAND, Place::at(&unit.file, line, 1), message);
     }
 }
 

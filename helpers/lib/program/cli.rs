@@ -35,6 +35,9 @@ pub fn main<A, O: Into<Outcome>>(
     run: impl FnOnce(A) -> Result<O>,
 ) -> ExitCode {
     log::init(program.name);
+    // Who may read what is written here is not for the caller to decide, and nobody else may write to it. Runtimes give
+    // payloads a umask of their own.
+    nix::sys::stat::umask(nix::sys::stat::Mode::S_IWGRP | nix::sys::stat::Mode::S_IWOTH);
     let status = match execute(program, parse, run) {
         Ok(outcome) => outcome.status(),
         Err(e) => {

@@ -12,7 +12,6 @@ use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
 use crate::store::leftovers;
-use crate::store::location;
 use crate::system::files;
 use crate::system::lock;
 use crate::system::mounts;
@@ -162,9 +161,6 @@ fn obstacle(
 
 /// Files that belong to no container.
 fn other(path: &Path, entry: &Entry, report: &mut PruneReport) {
-    if location::is_old_probe(path) {
-        return leftover(path, "a program was killed while it looked for the store", report);
-    }
     let why = match entry {
         // A file that is being written gets its final name within moments.
         Entry::Unfinished(_) if files::is_older(path, WRITING) => {

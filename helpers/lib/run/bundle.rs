@@ -1,8 +1,8 @@
 //! The runtime bundle of one start: `/run/syscontainers/NAME`.
 //!
 //! `config.json` is the deployment's configuration, adapted to today's runtimes; `launch.json` is what start and stop
-//! need to know. Only prepare writes them. Everybody may enter the directory, since a unit with `User=` may call
-//! prepare again from a shell, but its files belong to root.
+//! need to know. Only prepare writes them, and only root can enter the directory: the configuration may hold secrets,
+//! and the image's files are mounted there. A socket that has to be reached by its path on the host is elsewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
-use crate::run::{runtime, scratch};
+use crate::run::{runtime, scratch, view};
+use crate::system::command::succeed;
 use crate::system::process::Process;
 use crate::system::{files, record};
 
@@ -44,6 +45,12 @@ pub struct Launch {
     /// Where changes to the root file system are kept, if it is a scratch one.
     #[serde(default)]
     pub scratch: Option<TreePath>,
+    /// The root file system, if the runtime has to be shown it as [`crate::run::view`] does.
+    #[serde(default)]
+    pub shown_rootfs: Option<TreePath>,
+    /// Path of the socket that the payload notifies, if it is passed on.
+    #[serde(default)]
+    pub notify_socket: Option<TreePath>,
 }
 
 /// The runtime bundle of one container.
@@ -83,9 +90,15 @@ impl Bundle {
         self.directory.join("lock")
     }
 
-    /// Path of the notification socket for a payload with its own PID namespace.
-    pub fn notify(&self) -> PathBuf {
-        self.directory.join("notify")
+    /// Path of the notification socket for a payload with its own PID namespace. One that sees the host's /run connects
+    /// to it there, as any user; for all others, the runtime mounts it.
+    pub fn notify(&self, sees_host_run: bool) -> TreePath {
+        if sees_host_run {
+            let name = self.directory.file_name().unwrap_or_default();
+            TreePath::from(paths::NOTIFY).join(name)
+        } else {
+            self.root.inside(&self.directory.join("notify"))
+        }
     }
 
     /// Where a scratch root file system is mounted.
@@ -106,6 +119,12 @@ impl Bundle {
     /// The deployment that the bundle was prepared from; `None` if no start is prepared.
     pub fn deployment(&self) -> Result<Option<Deployment>> {
         Ok(self.load()?.map(|launch| launch.deployment))
+    }
+
+    /// Has the runtime create the container.
+    pub fn create(&self, name: &Name, launch: &Launch) -> Result<()> {
+        let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
+        view::with(launch.shown_rootfs.as_ref(), || succeed(&mut create))
     }
 
     /// Opens the process of the payload that the runtime just created, and records it for [`Bundle::payload`].
@@ -143,6 +162,9 @@ impl Bundle {
             if let Some(path) = &launch.pid_file {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
+            if let Some(path) = &launch.notify_socket {
+                files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
+            }
             if let Some(path) = &launch.scratch {
                 scratch::remove(&self.root.join(path), &self.scratch_rootfs())?;
             }
@@ -161,15 +183,14 @@ pub fn assemble(
     // They are relative to the bundle, which used to be the deployment.
     config.anchor_bind_sources(registration.path().as_path());
     let sees_host_run = sees_host_run(&config);
+    let is_shown = config.has_user_namespace();
     let mut config = config.into_value();
-    let rootfs = if registration.execution.run_once {
-        bundle.scratch_rootfs()
-    } else {
-        bundle.root.join(&registration.rootfs())
-    };
-    // runc refuses a symlink. If the directory does not exist, the runtime reports that.
-    let rootfs = rootfs.canonicalize().unwrap_or(rootfs);
-    set(&mut config, "root", "path", json!(rootfs.to_string_lossy()))?;
+    let rootfs = rootfs(registration, bundle);
+    if is_shown {
+        show_sources(&mut config, &rootfs);
+    }
+    let path = if is_shown { Path::new(view::ROOTFS) } else { &rootfs };
+    set(&mut config, "root", "path", json!(path.to_string_lossy()))?;
     if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
         linux.remove("resources");
         // The payload runs in the unit's cgroup; for runc, `syscontainer-start` sets the path below it.
@@ -182,7 +203,9 @@ pub fn assemble(
     }
     match registration.execution.notify {
         Notify::Created => drop_notify_socket(&mut config),
-        Notify::Ready => add_notify_socket(&mut config, &bundle.notify(), sees_host_run)?,
+        Notify::Ready => {
+            add_notify_socket(&mut config, bundle.notify(sees_host_run).as_path(), sees_host_run)?;
+        }
         Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), sees_host_run)?,
     }
     Ok(config)
@@ -191,6 +214,39 @@ pub fn assemble(
 /// Makes the configuration of a bundle use its scratch root file system.
 pub fn use_scratch(config: &mut Value, bundle: &Bundle) -> Result<()> {
     set(config, "root", "path", json!(bundle.scratch_rootfs().to_string_lossy()))
+}
+
+/// The root file system that the runtime gets. runc refuses a symlink; if the directory does not exist, the runtime
+/// reports that.
+fn rootfs(registration: &Registration, bundle: &Bundle) -> PathBuf {
+    let rootfs = if registration.execution.run_once {
+        bundle.scratch_rootfs()
+    } else {
+        bundle.root.join(&registration.rootfs())
+    };
+    rootfs.canonicalize().unwrap_or(rootfs)
+}
+
+/// Bind sources in a root file system that is shown elsewhere are there, too.
+fn show_sources(config: &mut Value, rootfs: &Path) {
+    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+    for source in mounts.into_iter().flatten().filter_map(|mount| mount.get_mut("source")) {
+        let below = source.as_str().and_then(|path| Path::new(path).strip_prefix(rootfs).ok());
+        if let Some(below) = below.map(Path::to_path_buf) {
+            *source = json!(Path::new(view::ROOTFS).join(below).to_string_lossy());
+        }
+    }
+}
+
+/// What is to be mounted at [`view::ROOTFS`] while the runtime runs, and the socket that the payload notifies.
+pub fn passages(
+    config: &Normalised,
+    registration: &Registration,
+    bundle: &Bundle,
+) -> (Option<TreePath>, Option<TreePath>) {
+    let shown = config.has_user_namespace().then(|| bundle.root.inside(&rootfs(registration, bundle)));
+    let is_passed_on = registration.execution.notify == Notify::Ready;
+    (shown, is_passed_on.then(|| bundle.notify(sees_host_run(config))))
 }
 
 fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
@@ -292,6 +348,24 @@ mod tests {
     }
 
     #[test]
+    fn user_namespaces_are_shown_the_root_file_system() {
+        let mut config = config();
+        config["linux"] = json!({"namespaces": [{"type": "pid"}, {"type": "user"}]});
+        config["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"},
+            {"destination": "/b", "type": "bind", "source": "/y"}]);
+        let (registration, bundle) =
+            (registration(Notify::Ready), Bundle::new(&Root::default(), &"x".parse().unwrap()));
+        let (shown, socket) = passages(&Config::new(config.clone()).normalised(), &registration, &bundle);
+        assert_eq!(shown, Some("/var/lib/containers/atomic/x.1/rootfs".into()));
+        assert_eq!(socket, Some("/run/syscontainers/x/notify".into()));
+        let config = assembled(config, Notify::Ready, RuntimeKind::Crun);
+        assert_eq!(config["root"]["path"], view::ROOTFS);
+        // The first one is of /dev.
+        assert_eq!(config["mounts"][1]["source"], "/run/syscontainers/.rootfs/x");
+        assert_eq!(config["mounts"][2]["source"], "/y");
+    }
+
+    #[test]
     fn relative_sources_are_relative_to_the_deployment() {
         let mut relative = config();
         relative["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"}, {"destination": "/b", "type": "bind", "source": "/y"},
@@ -312,7 +386,7 @@ mod tests {
         let mut shared = config();
         shared["mounts"] = json!([{"destination": "/run/", "type": "bind", "source": "/run", "options": ["rbind", "rshared"]}]);
         let shared = assembled(shared, Notify::Ready, RuntimeKind::Crun);
-        assert_eq!(shared["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/syscontainers/x/notify"]));
+        assert_eq!(shared["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/syscontainers/.notify/x"]));
         assert_eq!(shared["mounts"].as_array().unwrap().len(), 2);
     }
 }

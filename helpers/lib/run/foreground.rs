@@ -25,14 +25,13 @@ pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
     // The payload is a child of the runtime, and of this process once the runtime is gone.
     prctl::set_child_subreaper(true).context(|| "cannot become subreaper".into())?;
     let signals: SigSet = PASSED_ON.into_iter().collect();
-    let result = succeed(&mut runtime::create(&launch.runtime, name, bundle.directory(), &bundle.pid_file()))
-        .and_then(|()| {
-            let payload = bundle.record_payload()?;
-            // Not before, since the runtime and so the payload would inherit the mask.
-            succeed(&mut runtime::start(&launch.runtime, name))?;
-            signals.thread_block().context(|| "cannot block signals".into())?;
-            wait(&payload, &signals)
-        });
+    let result = bundle.create(name, launch).and_then(|()| {
+        let payload = bundle.record_payload()?;
+        // Not before, since the runtime and so the payload would inherit the mask.
+        succeed(&mut runtime::start(&launch.runtime, name))?;
+        signals.thread_block().context(|| "cannot block signals".into())?;
+        wait(&payload, &signals)
+    });
     bundle.remove(name)?;
     result
 }

@@ -10,4 +10,5 @@ pub mod scratch;
 pub mod selinux;
 pub mod sources;
 pub mod support;
+pub mod view;
 pub mod volumes;

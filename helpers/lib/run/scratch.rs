@@ -11,21 +11,23 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Context, Result};
 use crate::run::selinux;
-use crate::system::files;
+use crate::system::{files, privacy};
 
 /// Mounts an overlay over `lower` at `target`, with changes kept below `scratch`, and all files with a SELinux label, if
 /// there is one.
 pub fn make(lower: &Path, scratch: &Path, target: &Path, label: Option<&str>) -> Result<()> {
     let what = || format!("cannot make a scratch root file system of {}", lower.display());
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
-    for directory in [&upper, &work] {
-        files::make_directory(directory, 0o700).context(what)?;
+    // The overlay itself cannot keep users of the host from its setuid programs, which are to work in the container:
+    // what is above it does, here and at `target`.
+    for directory in [scratch, &upper, &work] {
+        privacy::make(directory).context(what)?;
     }
     // The root of the overlay has the mode and owner of the upper directory.
     let metadata = fs::metadata(lower).context(what)?;
     std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
     fs::set_permissions(&upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)?;
-    files::make_directory(target, 0o755).context(what)?;
+    privacy::make(target).context(what)?;
     let options = [("lowerdir", lower), ("upperdir", &upper), ("workdir", &work)];
     let options = options.iter().map(|(key, path)| format!("{key}={}", escape(path)));
     let options: Vec<_> = options.chain(label.map(selinux::mount_option)).collect();

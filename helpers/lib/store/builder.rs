@@ -17,6 +17,7 @@ use tar::EntryType;
 use super::archive::{self, Member};
 use super::attributes::Attributes;
 use super::commit;
+use super::host::HostRepository;
 use super::limits;
 use super::merge;
 use super::repository::NEVER;
@@ -37,6 +38,8 @@ const SHARE: u64 = 4;
 /// The tree of a layer, being built.
 pub struct Builder<'a> {
     repo: &'a ostree::Repo,
+    /// The host's repository, whose objects are linked instead of being written again.
+    host: Option<&'a HostRepository>,
     root: MutableTree,
     space: Space,
     /// Checksums of directory metadata objects; only of those without extended attributes, which may be large.
@@ -68,9 +71,10 @@ pub struct BuiltTree {
 
 impl<'a> Builder<'a> {
     /// Begins with an empty tree.
-    pub fn new(repo: &'a ostree::Repo) -> Result<Self> {
+    pub fn new(repo: &'a ostree::Repo, host: Option<&'a HostRepository>) -> Result<Self> {
         let mut builder = Builder {
             repo,
+            host,
             root: MutableTree::new(),
             space: Space::of(repo)?,
             directories: HashMap::new(),
@@ -192,7 +196,7 @@ impl<'a> Builder<'a> {
     /// libostree would write the file before it checks whether the object exists.
     fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
         let checksum = digest::hex(&Sha256::digest(&object));
-        if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? {
+        if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? && !self.link(&checksum) {
             let length = object.len() as u64;
             let stream = MemoryInputStream::from_bytes(&Bytes::from_owned(object));
             self.repo.write_content_trusted(&checksum, &stream, length, NEVER)?;
@@ -200,11 +204,18 @@ impl<'a> Builder<'a> {
         Ok(checksum)
     }
 
+    /// Shares an object with the host's repository. Returns whether that worked.
+    fn link(&self, checksum: &str) -> bool {
+        self.host.is_some_and(|host| host.link(checksum))
+    }
+
+    /// Writes a file whose checksum is known at its end only.
     fn write_in_chunks(&self, attributes: &Attributes, content: &mut impl Read, size: u64) -> Result<String> {
         let what = || "cannot write its object".to_string();
         let Attributes { uid, gid, .. } = *attributes;
         let (mode, xattrs) = (attributes.file_mode(), attributes.xattrs_variant());
         let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
+        let mut digest = self.host.map(|_| Sha256::new_with_prefix(attributes.file_header()));
         let mut buffer = vec![0; CHUNK];
         let mut done = 0;
         loop {
@@ -215,9 +226,17 @@ impl<'a> Builder<'a> {
             self.space.take(length as u64)?;
             let (_, error) = writer.write_all(&buffer[..length], NEVER).context(what)?;
             error.map_or(Ok(()), Err).context(what)?;
+            if let Some(digest) = &mut digest {
+                digest.update(&buffer[..length]);
+            }
             done += length as u64;
         }
         check_size(done, size)?;
+        let checksum = digest.map(|digest| digest::hex(&digest.finalize()));
+        if let Some(checksum) = checksum.filter(|checksum| self.link(checksum)) {
+            // What was written goes with the writer.
+            return Ok(checksum);
+        }
         Ok(writer.finish(NEVER).context(what)?.to_string())
     }
 
@@ -369,7 +388,7 @@ mod tests {
         let repo = ostree::Repo::new_for_path(dir.path().join("repo"));
         repo.create(RepoMode::BareUserOnly, NEVER).unwrap();
         repo.prepare_transaction(NEVER).unwrap();
-        let mut builder = Builder::new(&repo).unwrap();
+        let mut builder = Builder::new(&repo, None).unwrap();
         let member = |path: &str| Member {
             kind: EntryType::Regular,
             path: path.into(),

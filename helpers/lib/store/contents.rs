@@ -32,13 +32,13 @@ impl Tree for Stored<'_> {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
-        self.store.content(&root, path).context(what)
+        read(&self.store.repo, &root, path).context(what)
     }
 
     fn digest(&self, path: &str) -> Result<Option<Digest>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
-        let Some(stream) = self.store.stream(&root, path).context(what)? else { return Ok(None) };
+        let Some(stream) = stream(&self.store.repo, &root, path).context(what)? else { return Ok(None) };
         Digest::of_reader(stream).context(what).map(Some)
     }
 
@@ -70,33 +70,33 @@ impl Store {
     pub fn tree<'a>(&'a self, image: &'a Image) -> Stored<'a> {
         Stored { store: self, image }
     }
+}
 
-    /// Content of a regular file below the root of a commit; `None` if there is no such file.
-    pub(super) fn content(&self, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
-        let Some(stream) = self.stream(root, path)? else { return Ok(None) };
-        let mut content = Vec::new();
-        let length = stream
-            .take(limits::READ as u64 + 1)
-            .read_to_end(&mut content)
-            .context(|| "cannot read its content".into())?;
-        limits::check_size(length, limits::READ)?;
-        Ok(Some(content))
-    }
+/// Content of a regular file below the root of a commit; `None` if there is no such file.
+pub fn read(repo: &ostree::Repo, root: &gio::File, path: &str) -> Result<Option<Vec<u8>>> {
+    let Some(stream) = stream(repo, root, path)? else { return Ok(None) };
+    let mut content = Vec::new();
+    let length = stream
+        .take(limits::READ as u64 + 1)
+        .read_to_end(&mut content)
+        .context(|| "cannot read its content".into())?;
+    limits::check_size(length, limits::READ)?;
+    Ok(Some(content))
+}
 
-    /// Like [`Store::content`], however large it is.
-    fn stream(&self, root: &gio::File, path: &str) -> Result<Option<impl Read + use<>>> {
-        let file = root.resolve_relative_path(path);
-        let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
-        if !file.query_exists(NEVER) {
-            return Ok(None);
-        }
-        if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
-            return Err(Error::new("it is not a regular file"));
-        }
-        let what = || "cannot read its content".to_string();
-        let (stream, _, _) = self.repo.load_file(&file.checksum(), NEVER).context(what)?;
-        Ok(Some(stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read()))
+/// Like [`read`], however large it is.
+fn stream(repo: &ostree::Repo, root: &gio::File, path: &str) -> Result<Option<impl Read + use<>>> {
+    let file = root.resolve_relative_path(path);
+    let file = file.downcast::<RepoFile>().map_err(|_| Error::new("it is not a file of the store"))?;
+    if !file.query_exists(NEVER) {
+        return Ok(None);
     }
+    if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) != FileType::Regular {
+        return Err(Error::new("it is not a regular file"));
+    }
+    let what = || "cannot read its content".to_string();
+    let (stream, _, _) = repo.load_file(&file.checksum(), NEVER).context(what)?;
+    Ok(Some(stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read()))
 }
 
 fn walk(

@@ -9,6 +9,7 @@ use super::blob::{Bounded, Meter, Observed, decompress};
 use super::builder::{Builder, BuiltTree};
 use super::commit::{self, CommitContent};
 use super::expected::Expected;
+use super::host::HostRepository;
 use super::limits;
 use super::merge::StoredLayer;
 use super::refs;
@@ -46,14 +47,15 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLay
 }
 
 /// Imports a layer as a commit of its own, so that it need not be fetched again if something fails later. `on_read` is
-/// called with the size of every read of the blob.
+/// called with the size of every read of the blob. Objects that the host's repository has are shared with it.
 pub fn import(
     repo: &ostree::Repo,
+    host: Option<&HostRepository>,
     blob: impl Read,
     expected: &Expected,
     on_read: &dyn Fn(u64),
 ) -> Result<Import> {
-    let write = || write(repo, blob, expected, on_read);
+    let write = || write(repo, host, blob, expected, on_read);
     let published = commit::publish(repo, &refs::layer_ref(&expected.digest), write);
     let (commit, tree) = published.context(|| format!("cannot import layer {}", expected.digest))?;
     Ok(Import { layer: StoredLayer { commit, implicit: tree.implicit }, skipped: tree.skipped })
@@ -62,6 +64,7 @@ pub fn import(
 /// Writes the layer's tree, if its blob is what it must be.
 fn write(
     repo: &ostree::Repo,
+    host: Option<&HostRepository>,
     blob: impl Read,
     expected: &Expected,
     on_read: &dyn Fn(u64),
@@ -74,7 +77,7 @@ fn write(
     let refusal = format!("it is larger than {limit} bytes when unpacked, from a blob of {size} bytes");
     let (unpacked, archive) = Meter::new(Bounded::new(archive, limit, refusal));
     let mut archive = Archive::new(archive);
-    let mut builder = Builder::new(repo)?;
+    let mut builder = Builder::new(repo, host)?;
     while let Some(member) = archive.next_member().context(|| "not a readable tar archive".into())? {
         builder.add(&member, &mut archive)?;
     }

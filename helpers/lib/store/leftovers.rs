@@ -9,7 +9,6 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::location;
 use super::outcome::Outcome;
 use super::repository::Store;
 use super::staging;
@@ -59,8 +58,6 @@ fn temporary_files(store: &Store, dry_run: bool, tell: &mut dyn FnMut(&Path, Out
         let path = directory.join(&name);
         if name.starts_with(staging::PREFIX) {
             tell(&path, remove(&path, "a pull was killed while it copied an image", dry_run));
-        } else if location::is_old_probe(&path) {
-            tell(&path, remove(&path, "a program was killed while it looked for the store", dry_run));
         } else if name.starts_with(TRANSACTION) && !name.ends_with(LOCK) {
             tell(&path, transaction(&path, dry_run).unwrap_or_else(Outcome::Failed));
         }

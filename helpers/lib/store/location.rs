@@ -1,89 +1,117 @@
-//! Where the store is.
+//! Where the store is, and who else can enter it.
+//!
+//! The store is always a repository of our own, which only root enters: files in it have the owners and modes that they
+//! have in containers. The host's own repository is open to everybody, so images never live in it.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::paths::{self, Root, STORAGE, TreePath};
-use crate::system::files;
+use crate::system::{files, mounts, privacy};
 
 /// The host's own repository, on OSTree systems.
 const HOST: &str = "/ostree/repo";
 /// Our own repository, below the directory of deployments.
 const OWN: &str = "ostree";
-/// Prefix of the names of probes: files that are linked to find out whether that works.
-const PROBE: &str = ".syscontainers-probe-";
-/// Maximum age of a probe that is in use, which exists for moments only; older ones were left behind.
-const PROBE_AGE: Duration = Duration::from_secs(86_400);
 
-/// Returns the repository to use: the one that was chosen, or our own if it exists, or the host's if its files can be
-/// linked into deployments, or else our own.
-pub fn find(root: &Root, repo: Option<&Path>) -> Result<PathBuf> {
-    if let Some(path) = repo {
-        return Ok(path.to_path_buf());
-    }
-    if let Some(path) = paths::from_env("ATOMIC_OSTREE_REPO") {
-        return Ok(root.join(&TreePath::new(path)));
-    }
-    let deployments = root.join(&paths::deployments());
-    let own = deployments.join(STORAGE).join(OWN);
-    let host = root.join(HOST);
-    let use_host =
-        !own.join("config").exists() && host.join("config").exists() && links_into(&host, &deployments);
-    Ok(if use_host { host } else { own })
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The directory of the repository, as this process sees it.
+    pub path: PathBuf,
+    /// Our own directories above it and it itself, outermost first; none if the user named the store.
+    own: Vec<PathBuf>,
+    /// The host's own repository, whether it exists or not.
+    pub host: PathBuf,
 }
 
-/// Whether files of `repo` can be linked into `deployments`. It is tried, since that depends on mounts and file
-/// systems.
-fn links_into(repo: &Path, deployments: &Path) -> bool {
-    let name = format!("{PROBE}{}", std::process::id());
-    let (from, to) = (repo.join("tmp").join(&name), deployments.join(&name));
-    let linked = fs::create_dir_all(deployments)
-        .and_then(|()| File::create_new(&from))
-        .and_then(|_| fs::hard_link(&from, &to));
-    for path in [from, to] {
-        // The repository may not exist.
-        let _ = fs::remove_file(path);
+impl Location {
+    /// The repository that was named, or else our own.
+    pub fn find(root: &Root, repo: Option<&Path>) -> Result<Location> {
+        let host = files::resolve_inside(root.path(), Path::new(HOST))?;
+        let host = root.join(&TreePath::new(host));
+        let named = repo.map(Path::to_path_buf).or_else(|| paths::from_env("ATOMIC_OSTREE_REPO"));
+        if let Some(path) = named {
+            return Ok(Location { path, own: Vec::new(), host });
+        }
+        let deployments = root.join(&paths::deployments());
+        let storage = deployments.join(STORAGE);
+        let path = storage.join(OWN);
+        // Someone who chooses a directory for deployments may have chosen one that has other things in it.
+        let ours = paths::has_default_deployments().then_some(deployments);
+        let own = ours.into_iter().chain([storage, path.clone()]).collect();
+        Ok(Location { path, own, host })
     }
-    match linked {
-        // A full store has to be found, so that it can be pruned.
-        Err(e) if e.kind() == ErrorKind::StorageFull => is_on_one_device(repo, deployments),
-        result => result.is_ok(),
+
+    /// Creates the directory of the repository.
+    pub fn create(&self) -> Result<()> {
+        self.own.iter().try_for_each(|directory| privacy::make(directory))?;
+        // One that the user named and that exists is the user's to close.
+        if self.path.exists() { Ok(()) } else { privacy::make(&self.path) }
     }
-}
 
-fn is_on_one_device(one: &Path, other: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-    device(one).is_ok_and(|one| device(other).is_ok_and(|other| one == other))
-}
-
-/// Whether a file is such a probe, left behind by a program that was killed.
-pub fn is_old_probe(path: &Path) -> bool {
-    let is_probe = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PROBE));
-    is_probe && files::is_older(path, PROBE_AGE)
+    /// Closes a store of ours to other users; refuses another one that they can enter, or replace, and the host's own
+    /// repository.
+    pub fn secure(&self) -> Result<()> {
+        let what = || format!("cannot use the image store {}", self.path.display());
+        if mounts::is_same(&self.path, &self.host) {
+            let why = "it is the host's own repository, which every user can enter; leave out --repo and ATOMIC_OSTREE_REPO, and what it has is shared with a store of our own";
+            return Err(Error::new(why)).context(what);
+        }
+        if self.own.is_empty() {
+            return privacy::check(&self.path).context(what);
+        }
+        self.own.iter().try_for_each(|directory| privacy::close(directory)).context(what)?;
+        privacy::check_parents(&self.path).context(what)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
-    fn own_store_unless_the_hosts_can_be_linked() {
+    fn the_store_is_our_own_whatever_the_host_has() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let own = dir.path().join("var/lib/containers/atomic/.storage/ostree");
-        assert_eq!(find(&root, None).unwrap(), own);
-        let host = dir.path().join("ostree/repo");
-        fs::create_dir_all(host.join("tmp")).unwrap();
+        let host = dir.path().join("sysroot/ostree/repo");
+        fs::create_dir_all(&host).unwrap();
         fs::write(host.join("config"), "").unwrap();
-        assert_eq!(find(&root, None).unwrap(), host);
-        assert_eq!(fs::read_dir(host.join("tmp")).unwrap().count(), 0);
-        fs::create_dir_all(&own).unwrap();
-        fs::write(own.join("config"), "").unwrap();
-        assert_eq!(find(&root, None).unwrap(), own);
-        assert_eq!(find(&root, Some(Path::new("/x"))).unwrap(), Path::new("/x"));
+        std::os::unix::fs::symlink("/sysroot/ostree", dir.path().join("ostree")).unwrap();
+        let found = Location::find(&root, None).unwrap();
+        assert_eq!(found.path, dir.path().join("var/lib/containers/atomic/.storage/ostree"));
+        assert_eq!(found.host, host);
+        assert_eq!(Location::find(&root, Some(Path::new("/x"))).unwrap().path, Path::new("/x"));
+    }
+
+    #[test]
+    fn ours_is_closed_and_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let own = Location::find(&root, None).unwrap();
+        for open in [0o755, 0o711, 0o777] {
+            own.create().unwrap();
+            let above = own.path.ancestors().take(3);
+            above
+                .clone()
+                .for_each(|path| fs::set_permissions(path, PermissionsExt::from_mode(open)).unwrap());
+            own.secure().unwrap();
+            assert_eq!(above.map(mode).collect::<Vec<_>>(), [0o700; 3], "{open:o}");
+        }
+        let named = Location::find(&root, Some(&dir.path().join("named"))).unwrap();
+        named.create().unwrap();
+        named.secure().unwrap();
+        fs::set_permissions(&named.path, PermissionsExt::from_mode(0o755)).unwrap();
+        let why = named.secure().unwrap_err().to_string();
+        assert!(why.contains("named: other users may enter it (mode 0755)"), "{why}");
+        assert_eq!(mode(&named.path), 0o755);
+        // Even where nobody else can enter it now.
+        fs::create_dir_all(dir.path().join("ostree/repo")).unwrap();
+        fs::set_permissions(dir.path().join("ostree/repo"), PermissionsExt::from_mode(0o700)).unwrap();
+        let host = Location::find(&root, Some(&dir.path().join("ostree/repo"))).unwrap();
+        assert!(host.secure().unwrap_err().to_string().contains("it is the host's own repository"));
     }
 }

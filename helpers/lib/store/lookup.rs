@@ -1,6 +1,8 @@
 //! Finding images in the store by the names that users type.
 
 use super::adopt;
+use super::catalog;
+use super::host::HostRepository;
 use super::image;
 use super::reference::Reference;
 use super::repository::Store;
@@ -12,12 +14,18 @@ impl Store {
     pub fn find(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
-        self.lookup(&name)?.ok_or_else(|| {
-            let place = self.path.display();
-            Error::new(format!(
-                "cannot find image {name} in {place}: pull it with 'syscontainer-pull {image}'"
-            ))
-        })
+        if let Some(found) = self.lookup(&name)? {
+            return Ok(found);
+        }
+        let (place, text) = (self.path.display(), format!("pull it with 'syscontainer-pull {image}'"));
+        let remedy = match &self.host {
+            Some(host) if host.has_image(image)? => format!(
+                "Atomic pulled it into {}, where 'syscontainer-checkout {image}' finds it; or {text}",
+                host.path().display()
+            ),
+            _ => text,
+        };
+        Err(Error::new(format!("cannot find image {name} in {place}: {remedy}")))
     }
 
     /// Finds an image by its name in the store; returns `None` if there is none.
@@ -25,11 +33,28 @@ impl Store {
         image::load(&self.repo, name).context(|| format!("cannot read image {name}"))
     }
 
+    /// Names of the images that Atomic pulled into the host's repository and that the store does not have.
+    pub fn unadopted(&self) -> Result<Vec<String>> {
+        let mut names = self.host.as_ref().map(HostRepository::images).transpose()?.unwrap_or_default();
+        let ours = catalog::names(self)?;
+        names.retain(|name| !ours.contains(name));
+        Ok(names)
+    }
+
     /// Like [`Store::find`], but adopts an image that Atomic pulled.
     pub fn find_or_adopt(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
-        if image::is_foreign(&self.repo, &name)? { adopt::adopt(self, &name) } else { self.find(image) }
+        if image::is_foreign(&self.repo, &name)? {
+            return adopt::adopt(self, &self.repo, &name);
+        }
+        match &self.host {
+            Some(host) if self.lookup(&name)?.is_none() && host.has_image(image)? => {
+                host.allow_links();
+                adopt::adopt(self, &host.repo, &name)
+            }
+            _ => self.find(image),
+        }
     }
 
     /// The reference that an image in the store can be pulled from again.

@@ -186,7 +186,7 @@ mod tests {
         let archive = archive.into_inner().unwrap();
         let digest = Digest::of(&archive);
         let expected = Expected { digest: digest.clone(), diff_id: digest, size: archive.len() as u64 };
-        layer::import(repo, archive.as_slice(), &expected, &|_| {}).unwrap().layer
+        layer::import(repo, None, archive.as_slice(), &expected, &|_| {}).unwrap().layer
     }
 
     /// How many entries are looked at for a file at this depth, and for a marker there in the layer above or in another

@@ -18,6 +18,7 @@ mod docker_archive;
 mod engine;
 mod expected;
 mod failure;
+mod host;
 mod image;
 mod layer;
 pub mod leftovers;

@@ -1,11 +1,10 @@
 //! Pruning the store: refs of images and layers that are not needed, what killed pulls left behind, and then objects.
 //!
-//! The caller decides which images are kept. The repository may be shared with the host's own system: refs of other
+//! The caller decides which images are kept. Refs of other
 //! programs are left alone, and what they lead to is kept. The caller holds [`Store::lock_exclusive`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -56,17 +55,6 @@ pub trait PruneCaller {
     fn judge(&self, image: &Candidate) -> ImageVerdict;
     /// Receives the outcome for something in the store, by its name, digest or path.
     fn tell(&mut self, item: StoreItem, name: &str, outcome: Outcome);
-}
-
-/// Refuses a repository of another user: its owner could no longer use what would be written to it here.
-pub fn check_owner(store: &Store) -> Result<()> {
-    let what = || format!("cannot prune the image store {}", store.path.display());
-    let owner = fs::metadata(&store.path).context(what)?.uid();
-    let user = nix::unistd::geteuid().as_raw();
-    if owner != user {
-        return Err(Error::new(format!("it belongs to user {owner}, and this is user {user}"))).context(what);
-    }
-    Ok(())
 }
 
 /// The commit that the ref of an image names, whichever program wrote it; `None` if there is no such ref.

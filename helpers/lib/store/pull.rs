@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use oci_spec::image::Descriptor;
 
 use super::access::Access;
+use super::adopt;
 use super::expected::{self, Expected};
 use super::image;
 use super::layer::{self, Import};
@@ -62,6 +63,9 @@ pub fn pull(
 ) -> Result<Pulled> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
+    if let Some(host) = &store.host {
+        host.allow_links();
+    }
     Pull::new(store, reference, access, observer, &name).and_then(|pull| pull.run()).context(what)
 }
 
@@ -177,7 +181,7 @@ impl<'a> Pull<'a> {
         let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
-        let present = expected.iter().map(|(_, expected)| layer::find(&self.store.repo, expected));
+        let present = expected.iter().map(|(_, expected)| self.find(expected));
         let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
         let missing = expected.iter().zip(&present).filter(|(_, layer)| layer.is_none());
         let bytes = expected::size(missing.map(|((descriptor, _), _)| *descriptor));
@@ -204,6 +208,19 @@ impl<'a> Pull<'a> {
         self.record_policy(&image)?;
         let reused = layers.len() - fetched.len();
         Ok(Pulled { image, changed: true, fetched: fetched.len(), reused, bytes })
+    }
+
+    /// Finds a layer in the store, or takes it over from the host's repository, where Atomic may have pulled it to.
+    fn find(&self, expected: &Expected) -> Result<Option<StoredLayer>> {
+        let found = layer::find(&self.store.repo, expected)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let taken = adopt::take_layer(self.store, expected);
+        Ok(taken.unwrap_or_else(|e| {
+            self.observer.warning(&format!("{e}; fetching it"));
+            None
+        }))
     }
 
     /// Refuses layers that cannot fit on the disk, and returns how much can be written to it.
@@ -237,9 +254,10 @@ impl<'a> Pull<'a> {
         expected: &Expected,
     ) -> Result<StoredLayer> {
         let Import { layer, skipped } = self.with_retries(|| {
-            let (repo, expected) = (self.store.repo.clone(), expected.clone());
+            let (repo, host, expected) = (self.store.repo.clone(), self.store.host.clone(), expected.clone());
             let on_read = self.observer.fetching(descriptor);
-            source.blob(descriptor, move |blob| layer::import(&repo, blob, &expected, &on_read))
+            source
+                .blob(descriptor, move |blob| layer::import(&repo, host.as_ref(), blob, &expected, &on_read))
         })?;
         self.observer.fetched(descriptor);
         if skipped > 0 {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use ostree::RepoMode;
 use ostree::gio::Cancellable;
 
-use super::location;
+use super::host::HostRepository;
+use super::location::Location;
 use crate::error::{Context, Error, Result};
 use crate::paths::Root;
-use crate::system::files;
 use crate::system::lock::{self, Lock};
 
 /// Operations on the store are never cancelled: they end, or the process does.
@@ -23,36 +23,47 @@ pub struct Store {
     pub(super) repo: ostree::Repo,
     /// The repository's directory, as this process sees it.
     pub(super) path: PathBuf,
+    /// The host's own repository, if there is one.
+    pub(super) host: Option<HostRepository>,
 }
 
 impl Store {
     /// Opens the store of a tree, or the one in `repo`. It is an error if there is none.
     pub fn open(root: &Root, repo: Option<&Path>) -> Result<Store> {
-        let path = location::find(root, repo)?;
-        if !exists(&path)? {
-            return Err(Error::new(format!(
-                "cannot open the image store {}: there is none yet; pull an image with 'syscontainer-pull IMAGE'",
-                path.display()
-            )));
+        let location = Location::find(root, repo)?;
+        if exists(&location.path)? {
+            return Store::at(&location);
         }
-        Store::at(path)
+        let what = || format!("cannot open the image store {}: there is none yet", location.path.display());
+        let host = HostRepository::open(&location).map(|host| host.images()).transpose()?.unwrap_or_default();
+        let hint = match host.first() {
+            None => String::new(),
+            Some(image) => format!(
+                "; or install one that Atomic pulled into {}, with 'syscontainer-checkout {image}' for example",
+                location.host.display()
+            ),
+        };
+        Err(Error::new(format!("{}; pull an image with 'syscontainer-pull IMAGE'{hint}", what())))
     }
 
     /// Like [`Store::open`], but returns `None` if there is no store.
     pub fn open_existing(root: &Root, repo: Option<&Path>) -> Result<Option<Store>> {
-        let path = location::find(root, repo)?;
-        if exists(&path)? { Store::at(path).map(Some) } else { Ok(None) }
+        let location = Location::find(root, repo)?;
+        if exists(&location.path)? { Store::at(&location).map(Some) } else { Ok(None) }
     }
 
     /// Like [`Store::open`], but creates the store if there is none.
     pub fn open_or_create(root: &Root, repo: Option<&Path>) -> Result<Store> {
-        let path = location::find(root, repo)?;
-        if !exists(&path)? {
-            let what = || format!("cannot create the image store {}", path.display());
-            // Files in it have the owners and modes that they have in containers, including setuid.
-            files::make_directory(path.parent().unwrap_or(&path), 0o700).context(what)?;
-            files::make_directory(&path, 0o700).context(what)?;
-            ostree::Repo::new_for_path(&path).create(RepoMode::Bare, NEVER).context(what)?;
+        let location = Location::find(root, repo)?;
+        let path = &location.path;
+        let what = || format!("cannot create the image store {}", path.display());
+        let is_new = !exists(path)?;
+        if is_new {
+            location.create().context(what)?;
+        }
+        location.secure()?;
+        if is_new {
+            ostree::Repo::new_for_path(path).create(RepoMode::Bare, NEVER).context(what)?;
         }
         // libostree writes the configuration first: a program that was killed here may have left nothing else.
         for directory in DIRECTORIES {
@@ -60,18 +71,31 @@ impl Store {
             std::fs::create_dir_all(&directory)
                 .context(|| format!("cannot create {}", directory.display()))?;
         }
-        Store::at(path)
+        Store::at(&location)
     }
 
-    fn at(path: PathBuf) -> Result<Store> {
-        let what = || format!("cannot open the image store {}", path.display());
+    /// Like [`Store::open`], but where Atomic pulled an image into the host's repository, a store is created for it.
+    pub fn open_for(root: &Root, repo: Option<&Path>, image: &str) -> Result<Store> {
+        let location = Location::find(root, repo)?;
+        let host = if exists(&location.path)? { None } else { HostRepository::open(&location) };
+        match host {
+            Some(host) if host.has_image(image)? => Store::open_or_create(root, repo),
+            _ => Store::open(root, repo),
+        }
+    }
+
+    fn at(location: &Location) -> Result<Store> {
+        location.secure()?;
+        let path = location.path.clone();
+        let what = || format!("cannot open the image store {}", location.path.display());
         let repo = ostree::Repo::new_for_path(&path);
         repo.open(NEVER).context(what)?;
         if repo.mode() != RepoMode::Bare {
             let why = "the mode of the repository is not bare, so its files cannot be hard-linked with their owners";
             return Err(Error::new(why)).context(what);
         }
-        Ok(Store { repo, path })
+        let host = HostRepository::open(location);
+        Ok(Store { repo, path, host })
     }
 
     /// The directory of the repository.

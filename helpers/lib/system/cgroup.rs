@@ -26,6 +26,16 @@ pub fn make_room() -> Result<PathBuf> {
     Ok(unit.join(PAYLOAD))
 }
 
+/// Whether this process is in the cgroup of a unit.
+pub fn is_in(unit: &str) -> bool {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    text.lines().any(|line| is_of(line, unit))
+}
+
+fn is_of(line: &str, unit: &str) -> bool {
+    line.splitn(3, ':').nth(2).is_some_and(|path| path.split('/').any(|name| name == unit))
+}
+
 fn directory(cgroup: &Path) -> PathBuf {
     Path::new(MOUNT).join(cgroup.strip_prefix("/").unwrap_or(cgroup))
 }
@@ -66,6 +76,18 @@ fn unified(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_whose_cgroup_it_is() {
+        assert!(
+            is_of("0::/system.slice/x.service", "x.service")
+                && is_of("1:name=systemd:/x.service/a", "x.service")
+        );
+        for line in ["0::/system.slice/x.service.d", "0::/ax.service", "0:x.service:/y", "x.service", ""] {
+            assert!(!is_of(line, "x.service"), "{line}");
+        }
+        assert!(!is_in("none.service"));
+    }
 
     #[test]
     fn finds_the_version_2_line() {

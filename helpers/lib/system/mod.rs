@@ -11,6 +11,8 @@ pub mod kill_point;
 pub mod lock;
 pub mod mounts;
 pub mod notify;
+pub mod plain_paths;
+pub mod privacy;
 pub mod process;
 pub mod record;
 pub mod removal;

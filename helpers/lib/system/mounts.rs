@@ -1,23 +1,101 @@
 //! Mount points as this process sees them: `mountinfo` in proc(5).
 //!
-//! Removing a directory must not remove the files of another file system that is mounted in it.
+//! Removing a directory must not remove the files of another file system that is mounted in it. And a hard link cannot
+//! cross a mount, not even within one file system; but both names may be visible through another mount of it.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::error::{Context, Error, Result};
 
 const TABLE: &str = "/proc/self/mountinfo";
 
+/// A mount.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    /// Number of the file system's device.
+    device: String,
+    /// The directory of the file system that is mounted.
+    root: PathBuf,
+    /// Where it is mounted.
+    point: PathBuf,
+}
+
 /// Finds a mount point at or below `path`.
 pub fn find(path: &Path) -> Result<Option<PathBuf>> {
     // The paths in the table have no symlinks. Nothing is mounted in a directory that does not exist.
     let Ok(path) = fs::canonicalize(path) else { return Ok(None) };
+    Ok(table()?.into_iter().map(|mount| mount.point).find(|point| point.starts_with(&path)))
+}
+
+/// Returns paths of the same two directories that are on one mount, so that files can be linked from one to the other;
+/// `None` if there is no such mount.
+pub fn common_paths(one: &Path, other: &Path) -> Option<(PathBuf, PathBuf)> {
+    let (one, other) = (fs::canonicalize(one).ok()?, fs::canonicalize(other).ok()?);
+    let mounts = table().ok()?;
+    let (of_one, of_other) = (mount_of(&mounts, &one)?, mount_of(&mounts, &other)?);
+    if std::ptr::eq(of_one, of_other) {
+        return Some((one, other));
+    }
+    if of_one.device != of_other.device {
+        return None;
+    }
+    let inside = |mount: &Mount, path: &Path| Some(mount.root.join(path.strip_prefix(&mount.point).ok()?));
+    let (inside_one, inside_other) = (inside(of_one, &one)?, inside(of_other, &other)?);
+    let is_seen = |path: &Path, mount: &Mount, original: &Path| {
+        mount_of(&mounts, path).is_some_and(|found| std::ptr::eq(found, mount)) && is_same(path, original)
+    };
+    mounts.iter().filter(|mount| mount.device == of_one.device).find_map(|mount| {
+        let seen = |inside: &Path| Some(mount.point.join(inside.strip_prefix(&mount.root).ok()?));
+        let paths = (seen(&inside_one)?, seen(&inside_other)?);
+        (is_seen(&paths.0, mount, &one) && is_seen(&paths.1, mount, &other)).then_some(paths)
+    })
+}
+
+/// Gives this thread, and those and the programs that it starts, a mount namespace of its own. Mounts of the host still
+/// appear in it, but not the other way round.
+pub fn unshare() -> nix::Result<()> {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
+}
+
+/// Lets this thread, and those that it starts, write to the file system at `path` if it is mounted read-only there.
+/// Nobody else can.
+pub fn make_writable(path: &Path) -> Result<()> {
+    let what = || format!("cannot make {} writable", path.display());
+    if !statvfs(path).context(what)?.flags().contains(FsFlags::ST_RDONLY) {
+        return Ok(());
+    }
+    let mounts = table()?;
+    let path = fs::canonicalize(path).context(what)?;
+    let found = mount_of(&mounts, &path).ok_or_else(|| Error::new("it is on no mount")).context(what)?;
+    unshare().context(what)?;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    mount(None::<&str>, &found.point, None::<&str>, flags, None::<&str>).context(what)
+}
+
+/// Whether two paths lead to the same file.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let inode = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    inode(one).is_some() && inode(one) == inode(other)
+}
+
+/// The mount that a path without symlinks is on: of those with the longest mount point, the last one.
+fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    above.max_by_key(|mount| mount.point.components().count())
+}
+
+fn table() -> Result<Vec<Mount>> {
     let table = fs::read(TABLE).context(|| format!("cannot read {TABLE}"))?;
-    let points = table.split(|byte| *byte == b'\n').filter_map(mount_point);
-    Ok(points.into_iter().find(|point| point.starts_with(&path)))
+    Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 
 /// Fails if anything is mounted at or below `path`.
@@ -28,9 +106,15 @@ pub fn refuse(path: &Path) -> Result<()> {
     }
 }
 
-/// The fifth field of a line. Blanks, newlines and backslashes are written as octal escapes.
-fn mount_point(line: &[u8]) -> Option<PathBuf> {
-    let field = line.split(|byte| *byte == b' ').nth(4)?;
+/// A line of the table: ID, ID of the parent, device, root, mount point, and what does not matter here.
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ').skip(2);
+    let device = String::from_utf8_lossy(fields.next()?).into_owned();
+    Some(Mount { device, root: unescape(fields.next()?), point: unescape(fields.next()?) })
+}
+
+/// Blanks, newlines and backslashes are written as octal escapes.
+fn unescape(field: &[u8]) -> PathBuf {
     let (mut path, mut rest) = (Vec::new(), field);
     while let Some((first, after)) = rest.split_first() {
         let octal = if *first == b'\\' { after.get(..3) } else { None };
@@ -39,7 +123,7 @@ fn mount_point(line: &[u8]) -> Option<PathBuf> {
         path.push(escaped.unwrap_or(*first));
         rest = if escaped.is_some() { &after[3..] } else { after };
     }
-    Some(PathBuf::from(OsString::from_vec(path)))
+    PathBuf::from(OsString::from_vec(path))
 }
 
 #[cfg(test)]
@@ -48,7 +132,7 @@ mod tests {
 
     #[test]
     fn finds_mount_points() {
-        let point = |line: &str| mount_point(line.as_bytes());
+        let point = |line: &str| parse(line.as_bytes()).map(|mount| mount.point);
         assert_eq!(point("22 1 0:4 / /proc rw,nosuid - proc proc rw"), Some("/proc".into()));
         assert_eq!(point(r"22 1 0:4 / /a\040b\134\011 rw - x x rw"), Some("/a b\\\t".into()));
         assert_eq!(point(r"22 1 0:4 / /a\0 rw - x x rw"), Some(r"/a\0".into()));
@@ -58,5 +142,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(find(dir.path()).unwrap(), None);
         assert_eq!(find(&dir.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn the_mount_of_a_path_is_the_innermost_and_last_one() {
+        let mounts: Vec<Mount> =
+            ["1 0 8:1 / / rw", "2 1 8:2 / /a rw", "3 1 8:3 /x /a/b rw", "4 1 8:4 / /a rw"]
+                .iter()
+                .filter_map(|line| parse(line.as_bytes()))
+                .collect();
+        let device = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.clone();
+        assert_eq!(["/ab", "/a", "/a/c", "/a/b/c"].map(device), ["8:1", "8:4", "8:4", "8:3"]);
+        assert_eq!(mounts[2].root, Path::new("/x"));
+    }
+
+    #[test]
+    fn directories_of_one_mount_have_common_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        fs::create_dir(&one).unwrap();
+        assert_eq!(common_paths(&one, &other), None);
+        std::os::unix::fs::symlink(&one, &other).unwrap();
+        let one = one.canonicalize().unwrap();
+        assert_eq!(common_paths(&one, &other), Some((one.clone(), one.clone())));
+        assert_eq!(common_paths(&one, Path::new("/proc")), None);
     }
 }

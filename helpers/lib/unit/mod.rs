@@ -4,3 +4,4 @@ pub mod escape;
 mod lines;
 pub mod syntax;
 pub mod tmpfiles;
+pub mod user;

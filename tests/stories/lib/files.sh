@@ -76,11 +76,12 @@ is_said() {
     done
 }
 
-# leave_nothing: what every story ends with. After a removal of all containers and a prune nothing of theirs is there that was
+# leave_nothing: what every story ends with. Nothing of any container was for users of the host; and after a removal of all containers and a prune nothing of theirs is there that was
 # not before, but what they said they leave.
 leave_nothing() {
     local name left=''
     [ ! -e /run/again ] && [ -e "$WORK/.ours" ] || return 0
+    host_users_get_nothing
     syscontainer-list --quiet 2>/dev/null >"$WORK/.names" || true
     while read -r name; do
         syscontainer-remove --force "$name" </dev/null 2>&1 || true

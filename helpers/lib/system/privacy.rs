@@ -1,0 +1,184 @@
+//! Directories of ours that nobody but their owner may enter or replace, since files of images in them have the owners
+//! and modes that they have in containers, setuid programs included.
+
+use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result};
+use crate::program::log;
+
+/// Mode of a directory that only its owner enters.
+pub const PRIVATE: u32 = 0o700;
+/// What others, and groups, may not have.
+const OTHERS: u32 = 0o077;
+/// Permission to make, remove and rename entries.
+const WRITE: u32 = 0o022;
+/// In directories with this bit, entries of others cannot be renamed.
+const STICKY: u32 = 0o1000;
+
+/// Creates a directory that only this user can enter, with its parents. One that exists is closed to others.
+pub fn make(path: &Path) -> Result<()> {
+    let what = || format!("cannot create directory {}", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).context(what)?;
+    }
+    match DirBuilder::new().mode(PRIVATE).create(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => close(path),
+        Err(e) => Err(e).context(what),
+    }
+}
+
+/// Closes a directory that is ours by its name to everybody else, if it exists.
+pub fn close(path: &Path) -> Result<()> {
+    let what = || format!("cannot keep other users out of {}", path.display());
+    let metadata = match fs::metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.context(what)?,
+    };
+    check_owner(path, &metadata).context(what)?;
+    if metadata.mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(PRIVATE)).context(what)?;
+    let mode = metadata.mode() & 0o7777;
+    log::warning(&format!(
+        "other users could enter {} until now (mode {mode:04o}); closed it",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// Refuses a directory that another user owns, may enter, or could replace.
+pub fn check(path: &Path) -> Result<()> {
+    let what = || format!("cannot look at {}", path.display());
+    let metadata = fs::metadata(path).context(what)?;
+    check_owner(path, &metadata)?;
+    if metadata.mode() & OTHERS != 0 {
+        return Err(Error::new(format!(
+            "other users may enter it (mode {:04o}), and would find setuid programs of images in it; close it with 'chmod 0700 {}'",
+            metadata.mode() & 0o7777,
+            path.display()
+        )));
+    }
+    check_parents(path)
+}
+
+/// Refuses a path that another user could make lead elsewhere: each directory above it, and above what symlinks in it
+/// lead to, has to be one that only root, or this user, changes.
+pub fn check_parents(path: &Path) -> Result<()> {
+    let what = || format!("cannot look at {}", path.display());
+    let absolute = std::path::absolute(path).context(what)?;
+    let mut above: Vec<PathBuf> = absolute.ancestors().skip(1).map(Path::to_path_buf).collect();
+    if let Ok(resolved) = absolute.canonicalize() {
+        above.extend(resolved.ancestors().skip(1).map(Path::to_path_buf));
+    }
+    for directory in above {
+        // What does not exist is made by this user.
+        let Ok(metadata) = fs::metadata(&directory) else { continue };
+        if is_changed_by_others(&metadata) {
+            return Err(Error::new(format!(
+                "other users could replace it, since they may write to {} (owner {}, mode {:04o})",
+                directory.display(),
+                metadata.uid(),
+                metadata.mode() & 0o7777
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_changed_by_others(metadata: &Metadata) -> bool {
+    let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let is_own_group = metadata.gid() == 0 || metadata.gid() == group;
+    let writable = metadata.mode() & WRITE & if is_own_group { !0o020 } else { !0 };
+    let is_open = writable != 0 && metadata.mode() & STICKY == 0;
+    is_open || !(metadata.uid() == 0 || metadata.uid() == user)
+}
+
+/// Whoever owns a directory can open it to others, and change what is in it.
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<()> {
+    let (owner, user) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    if owner == user {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "it belongs to user {owner}, and this is user {user}; give it away with 'chown -R {user} {}', if what is in it can be trusted",
+        path.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_directory_of_ours_is_closed_whatever_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        make(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        for before in [0o777, 0o755, 0o711, 0o750, 0o1701] {
+            set(&path, before);
+            make(&path).unwrap();
+            assert_eq!(mode(&path), 0o700, "{before:o}");
+        }
+        // Its owner's business.
+        set(&path, 0o500);
+        close(&path).unwrap();
+        assert_eq!(mode(&path), 0o500);
+        close(&dir.path().join("none")).unwrap();
+    }
+
+    #[test]
+    fn what_others_may_enter_or_replace_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("parent/store");
+        fs::create_dir_all(&path).unwrap();
+        let why = |path: &Path| check(path).err().map(|e| e.to_string()).unwrap_or_default();
+        for open in [0o755, 0o711, 0o750, 0o704, 0o701] {
+            set(&path, open);
+            let said = format!("(mode 0{open:o})");
+            assert!(why(&path).contains(&said) && why(&path).contains("chmod 0700"), "{}", why(&path));
+        }
+        set(&path, 0o700);
+        assert_eq!(why(&path), "");
+        let parent = path.parent().unwrap();
+        set(parent, 0o777);
+        assert!(why(&path).contains("may write to") && why(&path).contains("/parent"), "{}", why(&path));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(why(&link).contains("/parent"), "{}", why(&link));
+        set(parent, 0o1777);
+        assert_eq!(why(&path) + &why(&link), "");
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (parent, path) = (dir.path().join("parent"), dir.path().join("parent/store"));
+        make(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(1000), None).unwrap();
+        for refused in [check(&path), close(&path), make(&path)] {
+            let why = refused.unwrap_err().to_string();
+            assert!(why.contains("it belongs to user 1000") && why.contains("chown -R 0"), "{why}");
+        }
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        std::os::unix::fs::chown(&parent, Some(1000), None).unwrap();
+        assert!(check(&path).unwrap_err().to_string().contains("(owner 1000"));
+    }
+}
