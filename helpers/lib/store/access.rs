@@ -44,7 +44,7 @@ impl Access {
 
     /// `skopeo`, with the options that come before its command.
     fn command(&self) -> Command {
-        let mut command = Command::new(SKOPEO);
+        let mut command = command::program(SKOPEO);
         end_with_parent(&mut command);
         if let Some(policy) = &self.policy {
             command.arg("--policy").arg(policy);
