@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::container::execution::Execution;
-use crate::container::info::Values;
-use crate::container::info::{Info, Origin, Ours, RecordedFiles};
+use crate::container::info::{self, Info, Origin, Ours, RecordedFiles, Values};
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
@@ -218,6 +217,7 @@ impl Planner<'_> {
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
+            version: info::VERSION,
             digest: self.image.digest.clone(),
             user_values: self.user_values(),
             user_notify: self.user_notify(),
