@@ -9,6 +9,7 @@ use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::image::Image;
 use syscontainers::image::variables;
+use syscontainers::install::acceptance::Wish;
 use syscontainers::install::installer::{Installer, default_name};
 use syscontainers::install::plan::{Options, Planner, Previous};
 use syscontainers::install::site::Site;
@@ -41,6 +42,8 @@ const PROGRAM: Program = Program {
             .completes(Completes::Directory),
         Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
         Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
+        Opt::flag("plain", "ignore what the image has in /exports, and in its labels, now and in updates"),
+        Opt::flag("accept-exports", "with --update: let the image bring /exports to a container without"),
         Opt::flag("stage", "with --update: make the deployment, but do not make it current"),
         Opt::flag("force", "with --stage: even if the image failed before with these values"),
         Opt::flag("dry-run", "print everything that would be written and done, but change nothing"),
@@ -50,7 +53,7 @@ const PROGRAM: Program = Program {
         Opt::repo("use the image store in DIR"),
     ],
     operands: Completes::Image,
-    statuses: &[0, 1, 2, 3],
+    statuses: &[0, 1, 2, 3, 6],
 };
 
 struct Args {
@@ -76,7 +79,7 @@ enum How {
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
     let (mut update, mut name, mut rebase, mut operand) = (false, None, None, None);
-    let (mut stage, mut force) = (false, false);
+    let (mut stage, mut force, mut plain, mut accept) = (false, false, false, false);
     for argument in arguments {
         match argument {
             Flag("update") => update = true,
@@ -90,6 +93,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Valued("runtime", value) => options.runtime = Some(value.into()),
             Valued("notify", value) => options.notify = Some(value.parse()?),
             Valued("rootfs", value) => options.rootfs = Some(value.into()),
+            Flag("plain") => plain = true,
+            Flag("accept-exports") => accept = true,
             Flag("stage") => stage = true,
             Flag("force") => force = true,
             Flag("dry-run") => dry_run = true,
@@ -104,6 +109,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     if (stage && !update) || (force && !stage) {
         return Err("--stage is for --update, and --force for --stage".into());
     }
+    options.exports = parse_wish(plain, accept, update)?;
+    options.rebase = rebase.is_some();
     let action = if update {
         if name.is_some() || options.no_enable {
             return Err("--name and --no-enable are for the first installation, not for --update".into());
@@ -117,6 +124,18 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         Action::Install { image: operand.ok_or("missing IMAGE")?, name }
     };
     Ok(Args { action, root, repo, dry_run, options })
+}
+
+fn parse_wish(plain: bool, accept: bool, update: bool) -> Result<Wish, lexopt::Error> {
+    match (plain, accept) {
+        (true, true) => Err("--plain and --accept-exports exclude each other".into()),
+        (_, true) if !update => {
+            Err("--accept-exports is for --update; an installation accepts what there is".into())
+        }
+        (_, true) => Ok(Wish::Accept),
+        (true, _) => Ok(Wish::Ignore),
+        _ => Ok(Wish::AsBefore),
+    }
 }
 
 fn run(args: Args) -> Result<()> {

@@ -18,6 +18,7 @@ use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
 use syscontainers::container::state::{Before, Failure, State, Switch};
 use syscontainers::container::volume::Volume;
+use syscontainers::provenance::Provenance;
 use syscontainers::system::journal::Event;
 
 /// The keys of a structure, as it tells them to what it is read from; none where another structure is flattened into it.
@@ -185,7 +186,11 @@ fn registration() {
 #[test]
 fn info() {
     // What is below `execution` is in the page of registrations.
-    let below = [("", fields::<RecordedFiles>()), ("syscontainers.", fields::<Ours>())];
+    let below = [
+        ("", fields::<RecordedFiles>()),
+        ("syscontainers.", fields::<Ours>()),
+        ("syscontainers.provenance.", fields::<Provenance>()),
+    ];
     compare::<Info>("helpers/syscontainers-info.5", &below, true);
 }
 

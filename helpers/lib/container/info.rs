@@ -15,6 +15,7 @@ use crate::container::readiness::UserNotify;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::paths::TreePath;
+use crate::provenance::Provenance;
 
 /// Values of variables by their names.
 pub type Values = BTreeMap<String, String>;
@@ -142,6 +143,12 @@ pub struct Ours {
     pub version: u32,
     /// Digest of the image's manifest.
     pub digest: Digest,
+    /// Where the image comes from, which is where updates come from.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
+    /// What became of the image's `/exports`.
+    #[serde(default)]
+    pub exports: ExportsUse,
     /// The values that the user set, which are the only ones that an update keeps.
     pub user_values: Values,
     /// The argument of `--notify=`, if it was given.
@@ -154,6 +161,19 @@ pub struct Ours {
     pub mount_points: Vec<PathBuf>,
     /// How the payload is run.
     pub execution: Execution,
+}
+
+/// What an installation does with the `/exports` of images, which may do anything to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportsUse {
+    /// The image has none. An image with some needs to be accepted by hand.
+    #[default]
+    None,
+    /// They are used, and so are those of later images.
+    Accepted,
+    /// They are ignored, and so are those of later images: `--plain`.
+    Ignored,
 }
 
 impl Info {
@@ -276,5 +296,16 @@ mod tests {
         let mut without = ours(VERSION);
         without["syscontainers"].as_object_mut().unwrap().remove("version");
         assert!(read(&without).unwrap_err().to_string().contains("missing field `version`"));
+    }
+
+    #[test]
+    fn a_container_is_plain_unless_it_is_recorded_otherwise() {
+        let info = read(&ours(VERSION)).unwrap();
+        assert_eq!(info.ours().unwrap().exports, ExportsUse::None);
+        let mut accepted = ours(VERSION);
+        accepted["syscontainers"]["exports"] = "accepted".into();
+        assert_eq!(read(&accepted).unwrap().ours().unwrap().exports, ExportsUse::Accepted);
+        accepted["syscontainers"]["exports"] = "whatever".into();
+        assert!(read(&accepted).is_err());
     }
 }

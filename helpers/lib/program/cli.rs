@@ -17,6 +17,8 @@ pub enum Outcome {
     Findings,
     /// An update is available; the user only asked whether there is one: 5.
     UpdateAvailable,
+    /// An update is available, but brings what the user has to accept first: 6.
+    UpdateUnaccepted,
 }
 
 impl From<()> for Outcome {
@@ -63,6 +65,7 @@ impl Outcome {
             Outcome::Success => 0,
             Outcome::Findings => 1,
             Outcome::UpdateAvailable => 5,
+            Outcome::UpdateUnaccepted => 6,
         }
     }
 }
@@ -73,6 +76,7 @@ fn status(kind: Kind) -> u8 {
         Kind::Usage => 2,
         Kind::NotFound => 3,
         Kind::Reverted => 4,
+        Kind::Unaccepted => 6,
     }
 }
 

@@ -8,11 +8,13 @@ use ostree::glib::VariantDict;
 use super::expected;
 use super::image;
 use super::layer;
+use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::provenance::host_architecture;
 
 /// Name of the file in the commit of a configuration.
 const CONTENT: &str = "content";
@@ -39,7 +41,11 @@ fn write(store: &Store, name: &str) -> Result<Image> {
         let missing = || Error::new(format!("layer {} is missing", descriptor.digest()));
         layers.push(layer::find(&store.repo, &expected)?.ok_or_else(missing)?);
     }
-    image::write(store, name, &image::metadata(&digest, &manifest, &config, ""), &layers)
+    // Atomic did not record where images came from; by their names, it was a registry.
+    let provenance = name.parse::<Reference>()?.provenance(host_architecture(), None)?;
+    let (digest, manifest, config) = (&digest, manifest.as_str(), config.as_str());
+    let description = image::Description { digest, manifest, config, provenance: &provenance, title: name };
+    image::write(store, name, &description, &layers)
 }
 
 fn config(store: &Store, digest: &oci_spec::image::Digest) -> Result<String> {

@@ -1,6 +1,7 @@
 //! Finding images in the store by the names that users type.
 
 use super::adopt;
+use super::catalog;
 use super::image;
 use super::reference::Reference;
 use super::repository::Store;
@@ -8,16 +9,31 @@ use crate::error::{Context, Error, Result};
 use crate::image::Image;
 
 impl Store {
-    /// Finds an image by the reference that it was pulled by, or by its name in the store.
+    /// Finds an image by its name in the store, which is the reference that it was pulled by. One that was pulled from
+    /// elsewhere is never taken for it, whatever that calls itself.
     pub fn find(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
-        self.lookup(&name)?.ok_or_else(|| {
-            let place = self.path.display();
-            Error::new(format!(
-                "cannot find image {name} in {place}: pull it with 'syscontainer-pull {image}'"
-            ))
-        })
+        self.lookup(&name)?.ok_or_else(|| self.not_found(&name, &reference))
+    }
+
+    fn not_found(&self, name: &str, reference: &Reference) -> Error {
+        let place = self.path.display();
+        let others = self.called(reference.location());
+        let others = match others.is_empty() {
+            true => String::new(),
+            false => format!("; {} calls itself that, but is from elsewhere", others.join(", ")),
+        };
+        Error::new(format!(
+            "cannot find image {name} in {place}: pull it with 'syscontainer-pull {name}'{others}"
+        ))
+    }
+
+    /// Names of images that call themselves so, and came from elsewhere.
+    fn called(&self, title: &str) -> Vec<String> {
+        let names = catalog::names(self).unwrap_or_default().into_iter();
+        let images = names.filter_map(|name| image::load(&self.repo, &name).ok().flatten());
+        images.filter(|image| image.title == title && image.name != title).map(|image| image.name).collect()
     }
 
     /// Finds an image by its name in the store; returns `None` if there is none.
@@ -30,14 +46,5 @@ impl Store {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
         if image::is_foreign(&self.repo, &name)? { adopt::adopt(self, &name) } else { self.find(image) }
-    }
-
-    /// The reference that an image in the store can be pulled from again.
-    pub fn source(&self, name: &str) -> Result<Reference> {
-        let source = match self.lookup(name)? {
-            Some(image) => image::source(&self.repo, &image)?,
-            None => None,
-        };
-        source.as_deref().unwrap_or(name).parse()
     }
 }

@@ -19,6 +19,7 @@ use super::source::{self, FetchedManifest, ImageSource};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::provenance::Provenance;
 
 /// Receives the progress of a pull.
 pub trait PullObserver {
@@ -59,7 +60,27 @@ pub fn pull(
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
     let _lock = store.lock_shared().context(what)?;
-    Pull::new(store, reference, access, observer, &name).run().context(what)
+    Pull::new(store, reference, access, observer, &name).and_then(|pull| pull.run()).context(what)
+}
+
+/// Fetches an image as [`pull`] does and examines it, without making it the one of its name. What was fetched is there
+/// for the next pull.
+pub fn look_at<T>(
+    store: &Store,
+    reference: &Reference,
+    access: &Access,
+    observer: &dyn PullObserver,
+    examine: impl FnOnce(&Image) -> Result<T>,
+) -> Result<T> {
+    let name = reference.name()?;
+    let what = || format!("cannot look at {name}");
+    let _lock = store.lock_shared().context(what)?;
+    let pull = Pull::new(store, reference, access, observer, &name).context(what)?;
+    let (source, manifest) = pull.open().context(what)?;
+    let image = pull.import(&source, &manifest, image::write_nameless).context(what)?.image;
+    let examined = examine(&image);
+    image::forget(store, &image);
+    examined
 }
 
 /// Fetches the digest that an image has at its source now. Nothing but its manifest is fetched.
@@ -76,10 +97,16 @@ struct Pull<'a> {
     observer: &'a dyn PullObserver,
     /// The image's name in the store.
     name: &'a str,
+    /// What it is called.
+    title: String,
+    provenance: Provenance,
     policy: SignaturePolicy,
     /// Fingerprint of the policy.
     fingerprint: String,
 }
+
+/// Writes an image of merged layers.
+type Write = fn(&Store, &str, &image::Description, &[StoredLayer]) -> Result<Image>;
 
 impl<'a> Pull<'a> {
     fn new(
@@ -88,15 +115,18 @@ impl<'a> Pull<'a> {
         access: &'a Access,
         observer: &'a dyn PullObserver,
         name: &'a str,
-    ) -> Pull<'a> {
+    ) -> Result<Pull<'a>> {
         let policy = SignaturePolicy::find(access);
         let fingerprint = policy.fingerprint().unwrap_or_default();
-        Pull { store, reference, access, observer, name, policy, fingerprint }
+        let title = reference.title()?;
+        let provenance = reference.provenance(access.architecture(), Some(policy.scope(reference)))?;
+        Ok(Pull { store, reference, access, observer, name, title, provenance, policy, fingerprint })
     }
 
     fn run(&self) -> Result<Pulled> {
         // An image that cannot be read is replaced.
         let existing = image::load(&self.store.repo, self.name).ok().flatten();
+        let existing = existing.filter(|image| image.provenance.is_same(&self.provenance));
         if let Some(image) = &existing {
             if self.is_known_to_be_current(image)? {
                 return self.unchanged(image.clone());
@@ -108,7 +138,7 @@ impl<'a> Pull<'a> {
                 self.record_policy(&image)?;
                 self.unchanged(image)
             }
-            None => self.import(&source, &manifest),
+            None => self.import(&source, &manifest, image::write),
         }
     }
 
@@ -139,7 +169,7 @@ impl<'a> Pull<'a> {
         })
     }
 
-    fn import(&self, source: &ImageSource, manifest: &FetchedManifest) -> Result<Pulled> {
+    fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {
         let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
@@ -159,9 +189,14 @@ impl<'a> Pull<'a> {
                 None => self.fetch(source, descriptor, expected)?,
             });
         }
-        let origin = self.reference.absolute().to_skopeo();
-        let metadata = image::metadata(&manifest.digest, &text, &config, &origin);
-        let image = image::write(self.store, self.name, &metadata, &layers)?;
+        let description = image::Description {
+            digest: &manifest.digest,
+            manifest: &text,
+            config: &config,
+            provenance: &self.provenance,
+            title: &self.title,
+        };
+        let image = write(self.store, self.name, &description, &layers)?;
         self.record_policy(&image)?;
         Ok(Pulled { image, changed: true, fetched: layers.len() - reused, reused, bytes })
     }
@@ -209,8 +244,10 @@ impl<'a> Pull<'a> {
     }
 
     fn record_policy(&self, image: &Image) -> Result<()> {
-        let signer = self.policy.signer(self.reference);
-        image::set_policy(&self.store.repo, image, &self.fingerprint, signer.as_deref())
+        let (signer, scope) = (self.policy.signer(self.reference), self.policy.scope(self.reference));
+        let judgement =
+            image::Judgement { policy: &self.fingerprint, scope: &scope, signer: signer.as_deref() };
+        image::set_policy(&self.store.repo, image, &judgement)
     }
 
     fn with_retries<T>(&self, attempt: impl FnMut() -> Result<T>) -> Result<T> {
