@@ -10,6 +10,7 @@ use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::image::Image;
 use syscontainers::image::variables;
+use syscontainers::install::acceptance::Wish;
 use syscontainers::install::installer::{Installer, default_name};
 use syscontainers::install::plan::{Options, Planner, Previous};
 use syscontainers::install::site::Site;
@@ -54,6 +55,8 @@ const PROGRAM: Program = Program {
             .completes(Completes::Directory),
         Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
         Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
+        Opt::flag("plain", "ignore what the image has in /exports, and in its labels, now and in updates"),
+        Opt::flag("accept-exports", "with --update: let the image bring /exports to a container without"),
         Opt::flag("stage", "with --update: make the deployment, but do not make it current"),
         Opt::flag("force", "with --stage: even if the image failed before with these values"),
         Opt::flag("dry-run", "print everything that would be written and done, but change nothing"),
@@ -63,7 +66,7 @@ const PROGRAM: Program = Program {
         Opt::repo("use the image store in DIR"),
     ],
     operands: Completes::Image,
-    statuses: &[0, 1, 2, 3],
+    statuses: &[0, 1, 2, 3, 6],
 };
 
 struct Args {
@@ -91,7 +94,8 @@ enum How {
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
     let (mut update, mut name, mut rebase, mut operand) = (false, None, None, None);
-    let (mut stage, mut force, mut files) = (false, false, Vec::new());
+    let (mut stage, mut force, mut plain, mut accept) = (false, false, false, false);
+    let mut files = Vec::new();
     for argument in arguments {
         match argument {
             Flag("update") => update = true,
@@ -110,6 +114,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Valued("runtime", value) => options.runtime = Some(value.into()),
             Valued("notify", value) => options.notify = Some(value.parse()?),
             Valued("rootfs", value) => options.rootfs = Some(value.into()),
+            Flag("plain") => plain = true,
+            Flag("accept-exports") => accept = true,
             Flag("stage") => stage = true,
             Flag("force") => force = true,
             Flag("dry-run") => dry_run = true,
@@ -124,6 +130,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     if (stage && !update) || (force && !stage) {
         return Err("--stage is for --update, and --force for --stage".into());
     }
+    options.exports = parse_wish(plain, accept, update)?;
+    options.rebase = rebase.is_some();
     let action = if update {
         if name.is_some() || options.no_enable {
             return Err("--name and --no-enable are for the first installation, not for --update".into());
@@ -138,6 +146,18 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     };
     check_files(&files, &options)?;
     Ok(Args { action, root, repo, dry_run, options, files })
+}
+
+fn parse_wish(plain: bool, accept: bool, update: bool) -> Result<Wish, lexopt::Error> {
+    match (plain, accept) {
+        (true, true) => Err("--plain and --accept-exports exclude each other".into()),
+        (_, true) if !update => {
+            Err("--accept-exports is for --update; an installation accepts what there is".into())
+        }
+        (_, true) => Ok(Wish::Accept),
+        (true, _) => Ok(Wish::Ignore),
+        _ => Ok(Wish::AsBefore),
+    }
 }
 
 /// Refuses values that are given twice, and two of which would come from standard input.

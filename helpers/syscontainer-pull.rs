@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use serde_json::json;
 use syscontainers::container::deployment::Deployments;
-use syscontainers::error::{Context, Result};
+use syscontainers::digest::Digest;
+use syscontainers::error::Result;
+use syscontainers::list::prospect;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
@@ -23,7 +25,7 @@ use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
 use syscontainers::store::transports::{self, Transport};
 use syscontainers::system::journal::{self, Event, Subject};
-use syscontainers::update::availability::Updates;
+use syscontainers::update::availability::{Prospect, Updates};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-pull",
@@ -39,7 +41,8 @@ const PROGRAM: Program = Program {
             .operands(Completes::Nothing),
         Opt::flag(
             "check",
-            "pull nothing, only print whether there is a different image; the exit status is 5 if so",
+            "pull nothing, only print whether there is a different image; the exit status is 5 if so, and 6 if \
+             it has to be accepted",
         ),
         Access::ARCH,
         Access::AUTHFILE,
@@ -52,7 +55,7 @@ const PROGRAM: Program = Program {
         Opt::flag("quiet", "show no progress").short('q'),
     ],
     operands: Completes::Listed(|| transports::ALL.map(Transport::prefix).to_vec()),
-    statuses: &[0, 1, 2, 3, 5],
+    statuses: &[0, 1, 2, 3, 5, 6],
 };
 
 struct Args {
@@ -91,8 +94,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         }
     }
     let what = what.ok_or("missing IMAGE")?;
-    if check && json {
-        return Err("--check cannot be combined with --json".into());
+    if access.arch.is_some() && matches!(what, What::Container(_)) {
+        return Err("--container pulls for the architecture that was chosen before, leave out --arch".into());
     }
     Ok(Args { what, check, access, root, repo, json, quiet })
 }
@@ -100,7 +103,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn run(args: Args) -> Result<cli::Outcome> {
     match &args.what {
         What::Image(reference) if args.check => check_image(&args, reference),
-        What::Image(reference) => pull(&args, reference),
+        What::Image(reference) => pull(&args, reference, &args.access),
         What::Container(name) => update(&args, name),
     }
 }
@@ -112,16 +115,27 @@ fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
         log::info(&format!("{name} is held, leaving it alone"));
         return Ok(cli::Outcome::Success);
     }
-    let store = Store::open(&args.root, args.repo.as_deref())?;
-    let reference =
-        store.source(&updates.image).context(|| format!("cannot find out where {name} came from"))?;
+    let (reference, access) = prospect::source(name, &updates, &args.access)?;
     if !args.check {
-        return pull(args, &reference);
+        return pull(args, &reference, &access);
     }
-    let digest = pull::peek(&reference, &args.access, &Progress::new(args.quiet))?;
-    let prospect = updates.prospect(&digest);
-    cli::print(&format!("{name}: {} has {digest}: {prospect}\n", updates.image))?;
-    Ok(if prospect.is_change() { cli::Outcome::UpdateAvailable } else { cli::Outcome::Success })
+    let store = || Store::open_or_create(&args.root, args.repo.as_deref());
+    let observer = Progress::new(args.quiet);
+    let (digest, prospect) = prospect::find(name, &updates, (&reference, &access), store, &observer)?;
+    let image = &updates.image;
+    print_prospect(args, image, &digest, &prospect, &format!("{name}: {image} has {digest}: {prospect}\n"))?;
+    Ok(match prospect {
+        Prospect::Unaccepted(_) => cli::Outcome::UpdateUnaccepted,
+        other if other.is_change() => cli::Outcome::UpdateAvailable,
+        _ => cli::Outcome::Success,
+    })
+}
+
+fn print_prospect(args: &Args, image: &str, digest: &Digest, prospect: &Prospect, text: &str) -> Result<()> {
+    if !args.json {
+        return cli::print(text);
+    }
+    cli::print(&format!("{:#}\n", prospect::to_json(image, digest, prospect)))
 }
 
 fn check_image(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
@@ -130,14 +144,15 @@ fn check_image(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
     let store = Store::open_existing(&args.root, args.repo.as_deref())?;
     let image = store.map(|store| store.lookup(&name)).transpose()?.flatten();
     let is_there = image.is_some_and(|image| image.digest == digest);
-    cli::print(&format!("{name} has {digest}: {}\n", if is_there { "up to date" } else { "newer" }))?;
+    let prospect = if is_there { Prospect::Current } else { Prospect::Newer };
+    print_prospect(args, &name, &digest, &prospect, &format!("{name} has {digest}: {prospect}\n"))?;
     Ok(if is_there { cli::Outcome::Success } else { cli::Outcome::UpdateAvailable })
 }
 
-fn pull(args: &Args, reference: &Reference) -> Result<cli::Outcome> {
+fn pull(args: &Args, reference: &Reference, access: &Access) -> Result<cli::Outcome> {
     let begin = Instant::now();
     let store = Store::open_or_create(&args.root, args.repo.as_deref())?;
-    let outcome = pull::pull(&store, reference, &args.access, &Progress::new(args.quiet))?;
+    let outcome = pull::pull(&store, reference, access, &Progress::new(args.quiet))?;
     let image = &outcome.image;
     if outcome.changed {
         // Not on stderr, since the printed result says the same.

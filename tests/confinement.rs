@@ -26,6 +26,7 @@ use syscontainers::image::tree::Directory;
 use syscontainers::oci::config::{Config, Normalised};
 use syscontainers::oci::{resources, seccomp};
 use syscontainers::paths::Root;
+use syscontainers::provenance::Provenance;
 
 /// What is compared: podman's, ours, and the properties of our unit.
 struct Case {
@@ -87,6 +88,13 @@ fn ours(user: &str) -> Normalised {
     let config = json!({"Cmd": ["sh"], "User": user});
     let image = Image {
         name: "r/web:1".into(),
+        title: "r/web:1".into(),
+        provenance: Provenance {
+            transport: "docker".into(),
+            source: "docker://r/web:1".into(),
+            architecture: "amd64".into(),
+            policy_scope: None,
+        },
         commit: String::new(),
         digest: Digest::of(b""),
         manifest: String::new(),

@@ -20,6 +20,7 @@ use syscontainers::container::runtime::Runtime;
 use syscontainers::container::state::{Before, Failure, State, Switch};
 use syscontainers::container::volume::Volume;
 use syscontainers::image::limits;
+use syscontainers::provenance::Provenance;
 use syscontainers::system::journal::Event;
 use syscontainers::unit::syntax;
 
@@ -188,7 +189,11 @@ fn registration() {
 #[test]
 fn info() {
     // What is below `execution` is in the page of registrations.
-    let below = [("", fields::<RecordedFiles>()), ("syscontainers.", fields::<Ours>())];
+    let below = [
+        ("", fields::<RecordedFiles>()),
+        ("syscontainers.", fields::<Ours>()),
+        ("syscontainers.provenance.", fields::<Provenance>()),
+    ];
     compare::<Info>("helpers/syscontainers-info.5", &below, true);
 }
 

@@ -74,7 +74,7 @@ impl Host {
     fn describe(&self, deployment: &Deployment, files: serde_json::Value, sums: serde_json::Value) {
         let directory = self.deployments.path_of(deployment);
         fs::create_dir_all(&directory).unwrap();
-        let ours = json!({"digest": Digest::of(b""), "user-values": {}, "enabled": true, "execution": {"notify": "created"}});
+        let ours = json!({"digest": Digest::of(b""), "version": 1, "user-values": {}, "enabled": true, "execution": {"notify": "created"}});
         let info = json!({"installed-files": files, "installed-files-checksum": sums, "syscontainers": ours});
         fs::write(directory.join("info"), info.to_string()).unwrap();
     }

@@ -11,6 +11,7 @@ mod host;
 mod layout;
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -36,10 +37,15 @@ fn names(report: &Value, list: &str, kind: &str) -> Vec<String> {
     names.collect()
 }
 
+/// The ref of an image.
+fn reference(host: &Host, name: &str) -> PathBuf {
+    let encoded = name.replace('_', "_5F").replace('/', "_2F").replace(':', "_3A");
+    host.repo().join("refs/heads/ociimage").join(encoded)
+}
+
 fn set_age(host: &Host, name: &str, days: u64) {
-    let path = host.repo().join(format!("refs/heads/ociimage/{name}_3Alatest"));
     let time = SystemTime::now() - Duration::from_secs(days * 86_400);
-    File::open(path).unwrap().set_modified(time).unwrap();
+    File::open(reference(host, name)).unwrap().set_modified(time).unwrap();
 }
 
 #[test]
@@ -50,8 +56,8 @@ fn a_prune_says_what_it_takes_and_leaves() {
     let two = host.write("two", &Layout::new([base, Layer::of(&[file("two", "2")])]));
     host.pull(&one);
     host.pull(&two);
-    set_age(&host, "one", 8);
-    set_age(&host, "two", 6);
+    set_age(&host, &one, 8);
+    set_age(&host, &two, 6);
     let (status, dry) = prune(&host, &["--dry-run"]);
     assert_eq!((status, &dry["dry-run"], &dry["failed"]), (Some(0), &true.into(), &Value::Array(vec![])));
     let (status, report) = prune(&host, &[]);
@@ -60,9 +66,9 @@ fn a_prune_says_what_it_takes_and_leaves() {
         assert_eq!(dry[key], report[key], "{key}");
     }
     assert!(report["objects"].as_u64().unwrap() > 3 && report["bytes"].as_u64().unwrap() > 300);
-    assert_eq!(names(&report, "removed", "image"), ["one:latest"]);
+    assert_eq!(names(&report, "removed", "image"), [one]);
     assert_eq!(names(&report, "removed", "layer").len(), 1);
-    assert_eq!(names(&report, "kept", "image"), ["two:latest"]);
+    assert_eq!(names(&report, "kept", "image"), std::slice::from_ref(&two));
     assert_eq!(names(&report, "kept", "layer").len(), 2);
     host.fsck();
     assert_eq!(contents(&host.checkout(&two)), "base=b two=2");
@@ -71,7 +77,7 @@ fn a_prune_says_what_it_takes_and_leaves() {
     let (_, report) = prune(&host, &["--keep-for=5d"]);
     assert_eq!((&report["objects"], &report["bytes"]), (&0.into(), &0.into()));
     // Layers that no image has are those of a pull that was cut.
-    fs::remove_file(host.repo().join("refs/heads/ociimage/two_3Alatest")).unwrap();
+    fs::remove_file(reference(&host, &two)).unwrap();
     let (_, report) = prune(&host, &[]);
     assert_eq!(names(&report, "removed", "layer").len(), 2);
     assert_eq!(prune(&host, &["two"]).0, Some(3));

@@ -25,11 +25,11 @@ fn what_is_there_is_not_fetched_again() {
     let image = host.write("first", &first);
     let outcome = host.pull(&image);
     assert_eq!(outcome.stderr.matches("fetching layer").count(), 2, "{outcome:?}");
-    assert!(outcome.stdout.starts_with("first:latest sha256:"), "{outcome:?}");
+    assert!(outcome.stdout.starts_with(&format!("{image} sha256:")), "{outcome:?}");
     // Unchanged: it says so, and nothing in the repository is another than before.
     let before = host.inside();
     let outcome = host.pull(&image);
-    assert_eq!(outcome.stderr, "syscontainer-pull: first:latest is unchanged\n");
+    assert_eq!(outcome.stderr, format!("syscontainer-pull: {image} is unchanged\n"));
     assert_eq!(host.inside(), before);
     // Its layers, and one of its own, even if nobody can read the shared one any more.
     let second = Layout::new([Layer::of(&[base]).but_missing(), Layer::of(&[two])]);
@@ -112,7 +112,7 @@ fn docker_archives_are_images() {
     skopeo_copy(&layout, &format!("docker-archive:{nameless}"));
     let packed = path("packed.tar.gz");
     std::fs::write(&packed, gzip(&std::fs::read(Path::new(&named)).unwrap())).unwrap();
-    for (image, name) in [
+    for (image, title) in [
         (format!("docker-archive:{named}"), "example.org/team/app:1.0"),
         (format!("docker-archive:{named}:example.org/team/app:1.0"), "example.org/team/app:1.0"),
         (format!("docker-archive:{nameless}"), "nameless:latest"),
@@ -125,7 +125,11 @@ fn docker_archives_are_images() {
             continue;
         }
         let outcome = host.pull(&image);
-        assert!(outcome.stdout.starts_with(&format!("{name} sha256:")), "{image}: {outcome:?}");
+        assert!(outcome.stdout.starts_with(&format!("{image} sha256:")), "{image}: {outcome:?}");
+        assert_eq!(host.store().find(&image).unwrap().title, title);
+        // What an archive says of itself is no name: somebody else has that.
+        let error = host.store().find(title).unwrap_err().to_string();
+        assert!(error.contains("calls itself that, but is from elsewhere"), "{error}");
         assert_eq!(contents(&host.checkout(&image)), "b=1 c=2", "{image}");
     }
     let odd = path("odd.tar");

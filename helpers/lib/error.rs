@@ -30,6 +30,8 @@ pub enum Kind {
     NotFound,
     /// A new deployment failed, and the switch was reverted: 4.
     Reverted,
+    /// An update brings what the user has to accept first: 6.
+    Unaccepted,
 }
 
 impl Error {
@@ -51,6 +53,11 @@ impl Error {
     /// A new deployment failed, and the switch was reverted.
     pub fn reverted(what: impl Into<String>) -> Self {
         Error { what: what.into(), cause: None, kind: Kind::Reverted }
+    }
+
+    /// An error of a kind that has no constructor of its own.
+    pub fn of_kind(kind: Kind, what: impl Into<String>) -> Self {
+        Error { what: what.into(), cause: None, kind }
     }
 
     /// The kind of the failure.

@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -197,6 +198,15 @@ pub fn helper(program: &str) -> String {
 /// The runtime bundle of one container: `/run/syscontainers/NAME`.
 pub fn bundle(name: &Name) -> TreePath {
     TreePath::from(RUN).join(name.as_str())
+}
+
+/// Path of a program of this host, in the first directory of [`search_path`] that has it.
+pub fn find_program(name: &str) -> PathBuf {
+    let is_program =
+        |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0);
+    let directories = search_path();
+    let mut candidates = std::env::split_paths(&directories).map(|directory| directory.join(name));
+    candidates.find(is_program).unwrap_or_else(|| Path::new("/usr/bin").join(name))
 }
 
 /// `PATH` for the programs that helpers run, since the caller's is not trusted.

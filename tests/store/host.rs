@@ -113,7 +113,7 @@ impl Host {
     pub fn name(&self, name: &str) -> String {
         match &self.registry {
             Some(registry) => format!("{}/{}/{name}:latest", registry.address, registry.namespace),
-            None => format!("{name}:latest"),
+            None => format!("oci:{}", self.path(name).display()),
         }
     }
 

@@ -25,8 +25,8 @@ bad 2 'invalid image reference .*tag and a digest' syscontainer-pull "$base:1@$D
 bad 2 'invalid image reference .*unknown transport "ftp"' syscontainer-pull ftp://x/y
 bad 2 'missing IMAGE' syscontainer-pull
 bad 2 'unexpected argument "b"' syscontainer-pull a b
-bad 1 'cannot pull x:latest: .*/nonexistent/x' syscontainer-pull oci:/nonexistent/x
-bad 1 'cannot read /nonexistent.tar: No such file' syscontainer-pull docker-archive:/nonexistent.tar
+bad 1 'cannot pull oci:/nonexistent/x: .*/nonexistent/x' syscontainer-pull oci:/nonexistent/x
+bad 1 'cannot pull docker-archive:/nonexistent.tar: cannot read /nonexistent.tar: No such file' syscontainer-pull docker-archive:/nonexistent.tar
 bad 1 'cannot create the image store /proc/store' syscontainer-pull --repo=/proc/store "$base"
 # shellcheck disable=SC2016 # for the inner shell
 bad 1 'cannot run skopeo: .*install' unshare --mount bash -c '

@@ -45,11 +45,12 @@ expect_like 'distribution.manifest.v2' \
 
 say 'other sources'
 "$TESTS/build-image" "$WORK/layout:1.0" "$TESTS/hello-world" >"$WORK/digest"
-expect_pulled layout:1.0 "$(cat "$WORK/digest")" "oci:$WORK/layout:1.0"
+expect_pulled "oci:$WORK/layout:1.0" "$(cat "$WORK/digest")" "oci:$WORK/layout:1.0"
 skopeo copy --quiet "docker://$REGISTRY/other" "docker-archive:$WORK/other.tar:example.com/x/other:2"
-expect_like '^example.com/x/other:2 sha256:' quietly syscontainer-pull "docker-archive:$WORK/other.tar"
+expect_like "^docker-archive:$WORK/other.tar sha256:" quietly syscontainer-pull "docker-archive:$WORK/other.tar"
 skopeo copy --quiet "docker://$REGISTRY/other" "docker-archive:$WORK/three.tar:example.com/x/other:3"
-expect_like '^example.com/x/other:3 sha256:' quietly syscontainer-pull "docker-archive:$WORK/three.tar:example.com/x/other:3"
+expect_like "^docker-archive:$WORK/three.tar:example.com/x/other:3 sha256:" \
+    quietly syscontainer-pull "docker-archive:$WORK/three.tar:example.com/x/other:3"
 expect layout-1-0 quietly syscontainer-checkout "oci:$WORK/layout:1.0"
 expect other-2 quietly syscontainer-checkout "docker-archive:$WORK/other.tar"
 expect loaded unit_property other-2 LoadState

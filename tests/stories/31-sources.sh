@@ -38,37 +38,36 @@ pulls() {
 }
 name=$REGISTRY/thing
 for prefix in '' docker:// docker-daemon: docker: containers-storage:; do
-    pulls "$name:latest" "$prefix$name"
-    pulls "$name:1" "$prefix$name:1"
+    # The name is that of the source: docker: is another word for docker-daemon:.
+    case $prefix in docker://) called='' ;; docker:) called=docker-daemon: ;; *) called=$prefix ;; esac
+    pulls "$called$name:latest" "$prefix$name"
+    pulls "$called$name:1" "$prefix$name:1"
 done
 pulls "$name@$digest" "$name@$digest"
 pulls "$name@$digest" "docker://$name@$digest"
 stored=$(podman image inspect --format='{{.Digest}}' "$name:1")
-pulls "$name@$stored" "containers-storage:$name@$stored"
+pulls "containers-storage:$name@$stored" "containers-storage:$name@$stored"
 id=$(podman image inspect --format='{{.Id}}' "$name:1")
-pulls "sha256:$id" "docker-daemon:sha256:$id"
-pulls "sha256:$id" "docker:sha256:$id"
-pulls "$name@$stored" "docker-daemon:$name@$stored"
-pulls "$name@$stored" "docker:$name@$stored"
+for prefix in docker-daemon: docker:; do
+    pulls "docker-daemon:sha256:$id" "${prefix}sha256:$id"
+    pulls "docker-daemon:$name@$stored" "$prefix$name@$stored"
+done
 run_fails 1 "cannot ask the engine at .* for image $name@sha256:0*: " \
     syscontainer-pull --quiet "docker:$name@sha256:$(printf '%064d' 0)"
-pulls layout:latest "oci:$WORK/layout:latest"
-pulls layout:1 "oci:$WORK/layout:1"
-pulls layout:latest "oci-archive:$WORK/layout.tar"
-pulls layout:1 "oci-archive:$WORK/layout.tar:1"
-pulls "$name:1" "docker-archive:$WORK/thing.tar"
-pulls "$name:1" "docker-archive:$WORK/thing.tar:$name:1"
-pulls "$name:1" "dockertar:$WORK/thing.tar"
-pulls "$name:1" "dockertar:/$WORK/thing.tar"
-pulls directory:latest "dir:$WORK/directory"
+for source in oci:$WORK/layout:latest oci:$WORK/layout:1 oci-archive:$WORK/layout.tar oci-archive:$WORK/layout.tar:1 \
+    docker-archive:$WORK/thing.tar "docker-archive:$WORK/thing.tar:$name:1" dir:$WORK/directory; do
+    pulls "$source" "$source"
+done
+pulls "docker-archive:$WORK/thing.tar" "dockertar:$WORK/thing.tar"
+pulls "docker-archive:$WORK/thing.tar" "dockertar:/$WORK/thing.tar"
 cd "$WORK"
-pulls "$name:1" dockertar:thing.tar
+pulls "docker-archive:$WORK/thing.tar" dockertar:thing.tar
 cd /
 
 say 'digests are those that the sources have'
 expect "$name:1 $digest" syscontainer-pull --quiet "$name:1"
-expect "layout:1 $digest" syscontainer-pull --quiet "oci:$WORK/layout:1"
-expect "directory:latest $digest" syscontainer-pull --quiet "dir:$WORK/directory"
+expect "oci:$WORK/layout:1 $digest" syscontainer-pull --quiet "oci:$WORK/layout:1"
+expect "dir:$WORK/directory $digest" syscontainer-pull --quiet "dir:$WORK/directory"
 
 say 'several architectures'
 # other DIGEST FILE: makes FILE the same image for another machine.
@@ -112,10 +111,10 @@ say 'compressions'
 for format in zstd gzip; do
     skopeo copy --quiet --dest-compress-format=$format --format=oci "dir:$WORK/directory" "oci:$WORK/$format:1"
     expect_like "tar[+]$format" skopeo inspect --raw "oci:$WORK/$format:1"
-    pulls "$format:1" "oci:$WORK/$format:1"
+    pulls "oci:$WORK/$format:1" "oci:$WORK/$format:1"
 done
 skopeo copy --quiet --dest-decompress "docker://$REGISTRY/thing:1" "dir:$WORK/plain"
-pulls plain:latest "dir:$WORK/plain"
+pulls "dir:$WORK/plain" "dir:$WORK/plain"
 
 say 'results'
 syscontainer-pull --quiet --json --repo="$WORK/json" "$REGISTRY/thing:1" >"$WORK/result"

@@ -23,7 +23,7 @@ policy '{"type": "reject"}'
 run_fails 1 'rejected by policy.*transports.docker\["127.0.0.1:5000"\]: reject in /etc/containers/policy.json' \
     syscontainer-pull --quiet "$image"
 refuse 'nothing of it is in the store' ostree --repo=$STORE rev-parse ociimage/127.0.0.1_3A5000_2Fthing_3Alatest
-expect_like '^layout:1 ' syscontainer-pull --quiet "oci:$WORK/layout:1"
+expect_like "^oci:$WORK/layout:1 " syscontainer-pull --quiet "oci:$WORK/layout:1"
 printf '{"default": [{"type": "reject"}]}' >"$WORK/policy.json"
 run_fails 1 "rejected by policy.*default: reject in $WORK/policy.json" \
     syscontainer-pull --quiet --policy="$WORK/policy.json" "oci:$WORK/layout:1"

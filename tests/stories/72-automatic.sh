@@ -143,7 +143,7 @@ expect_like 'there is no container nothing' journal_of syscontainer-update@nothi
 cp -r "$WORK/web" "$WORK/local"
 "$TESTS/build-image" "$WORK/layout:1" "$WORK/local" >/dev/null
 (cd "$WORK" && syscontainer-pull --quiet oci:layout:1 >/dev/null)
-checkout --name=local layout:1
+checkout --name=local "oci:$WORK/layout:1"
 echo changed >"$WORK/local/version"
 rm -r "$WORK/layout"
 "$TESTS/build-image" "$WORK/layout:1" "$WORK/local" >/dev/null

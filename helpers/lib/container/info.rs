@@ -8,19 +8,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::container::execution::Execution;
 use crate::container::readiness::UserNotify;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::paths::TreePath;
+use crate::provenance::Provenance;
 
 /// Values of variables by their names.
 pub type Values = BTreeMap<String, String>;
 
 /// Name of the file in a deployment.
 pub const FILE: &str = "info";
+
+/// The format of what is below [`OURS`], which this version writes. A key that confines payloads raises it, since older
+/// programs ignore keys that they do not know.
+pub const VERSION: u32 = 1;
 
 /// The key of [`Ours`].
 const OURS: &str = "syscontainers";
@@ -129,8 +134,16 @@ impl From<Origin> for Option<Ours> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Ours {
+    /// Format of these keys: [`VERSION`].
+    pub version: u32,
     /// Digest of the image's manifest.
     pub digest: Digest,
+    /// Where the image comes from, which is where updates come from.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
+    /// What became of the image's `/exports`.
+    #[serde(default)]
+    pub exports: ExportsUse,
     /// The values that the user set, which are the only ones that an update keeps.
     pub user_values: Values,
     /// The variables whose values are secret, as the user said.
@@ -148,20 +161,41 @@ pub struct Ours {
     pub execution: Execution,
 }
 
+/// What an installation does with the `/exports` of images, which may do anything to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportsUse {
+    /// The image has none. An image with some needs to be accepted by hand.
+    #[default]
+    None,
+    /// They are used, and so are those of later images.
+    Accepted,
+    /// They are ignored, and so are those of later images: `--plain`.
+    Ignored,
+}
+
 impl Info {
     /// Reads the `info` of the deployment in `directory`.
     pub fn read(directory: &Path) -> Result<Info> {
         let path = directory.join(FILE);
         let what = || format!("cannot read {}", path.display());
         let remedy = "restore it, or remove the container with syscontainer-remove";
-        let mut value: Value = serde_json::from_slice(&fs::read(&path).context(what)?)
+        let value: Value = serde_json::from_slice(&fs::read(&path).context(what)?)
             .context(|| format!("it is not valid JSON; {remedy}"))
             .context(what)?;
-        match value.as_object_mut() {
-            Some(info) => gather_ours(info),
-            None => return Err(Error::new(format!("it is not a JSON object; {remedy}"))).context(what),
+        if !value.is_object() {
+            return Err(Error::new(format!("it is not a JSON object; {remedy}"))).context(what);
         }
-        serde_json::from_value(value).context(what)
+        // Before the rest is parsed, which may mean something else by then.
+        match value.get(OURS).and_then(|ours| ours.get("version")).and_then(Value::as_u64) {
+            Some(version) if version > u64::from(VERSION) => Err(Error::new(format!(
+                "a newer version of syscontainers made it (format {version}, and this one knows {VERSION}), and may confine the payload in ways that this one does not know; install that version again, or remove the container"
+            )))
+            .context(what),
+            _ => serde_json::from_value(value)
+                .context(|| format!("it is damaged; {remedy}"))
+                .context(what),
+        }
     }
 
     /// What Atomic did not record; `None` if Atomic made the deployment.
@@ -224,63 +258,57 @@ pub fn values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Values, D::E
     };
     raw.into_iter().map(|(key, value)| text(&key, value).map(|text| (key, text))).collect()
 }
-/// Deployments that were made before our keys had a place of their own have them beside Atomic's, and a digest.
-fn gather_ours(info: &mut Map<String, Value>) {
-    let has_digest = info.get("digest").and_then(Value::as_str).is_some_and(|digest| !digest.is_empty());
-    if info.contains_key(OURS) || !has_digest {
-        return;
-    }
-    let pid_file = info.get("values").and_then(|values| values.get("PIDFILE")).cloned();
-    let mut take = |key: &str| info.remove(key).unwrap_or_default();
-    let execution = json!({
-        "runtime": take("runtime-kind"),
-        "notify": take("notify"),
-        "pid-file": if take("uses-pid-file") == true { pid_file } else { None },
-        "exec-variables": take("placed"),
-        "rootfs": take("rootfs"),
-        "run-once": take("run-once"),
-        "volumes": take("volumes"),
-    });
-    let ours = json!({
-        "digest": take("digest"),
-        "user-values": take("user-values"),
-        "user-notify": take("user-notify"),
-        "enabled": take("enabled"),
-        "mount-points": take("mount-points"),
-        "execution": execution,
-    });
-    info.insert(OURS.into(), ours);
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::readiness::Notify;
+    use serde_json::json;
+
+    fn read(info: &Value) -> Result<Info> {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), info.to_string()).unwrap();
+        Info::read(directory.path())
+    }
+
+    fn ours(version: u32) -> Value {
+        json!({"image": "web", "syscontainers": {
+            "version": version, "digest": Digest::of(b""), "user-values": {}, "enabled": true,
+            "execution": {"notify": "created"},
+        }})
+    }
 
     #[test]
-    fn deployments_whose_keys_are_beside_those_of_atomic_are_ours() {
-        let directory = tempfile::tempdir().unwrap();
-        let digest = format!("sha256:{:064}", 7);
-        let flat = json!({
-            "image": "registry.example/web:1", "revision": &digest[7..], "values": {"PIDFILE": "/run/web.pid"},
-            "has-container-service": true, "runtime": "/usr/bin/crun", "user-values": {"A": "1"}, "digest": digest,
-            "runtime-kind": {"path": "/usr/bin/crun", "kind": "crun"}, "enabled": false, "notify": "ready",
-            "placed": ["EXEC_START"], "uses-pid-file": true, "mount-points": ["/proc"], "rootfs": null,
-            "volumes": [{"destination": "/data", "owner": [1, 2]}],
-            "user-notify": "ready", "run-once": false,
-        });
-        fs::write(directory.path().join(FILE), flat.to_string()).unwrap();
-        let info = Info::read(directory.path()).unwrap();
-        let ours = info.ours().unwrap();
-        assert_eq!((ours.digest.to_string(), ours.enabled), (digest, false));
-        assert_eq!((ours.user_values["A"].as_str(), ours.user_notify), ("1", Some(UserNotify::Ready)));
-        assert_eq!(ours.mount_points, [PathBuf::from("/proc")]);
-        let execution = &ours.execution;
-        assert_eq!((execution.notify, execution.run_once), (Notify::Ready, false));
-        assert_eq!(execution.pid_file, Some(TreePath::from("/run/web.pid")));
-        assert!(execution.uses("EXEC_START") && execution.runtime.is_some() && execution.volumes.len() == 1);
-        // What Atomic made has no digest.
-        fs::write(directory.path().join(FILE), r#"{"image": "web", "user-values": {}}"#).unwrap();
-        assert!(Info::read(directory.path()).unwrap().is_from_atomic());
+    fn the_format_of_a_newer_version_is_refused() {
+        assert!(read(&ours(VERSION)).unwrap().ours().is_some());
+        let error = read(&ours(VERSION + 1)).unwrap_err().to_string();
+        assert!(
+            error.contains("a newer version of syscontainers made it (format 2, and this one knows 1)"),
+            "{error}"
+        );
+        assert!(error.contains("install that version again, or remove the container"), "{error}");
+        // Whatever else is in it, and however high the number is.
+        for version in [json!(VERSION + 1), json!(u64::MAX)] {
+            let newer = json!({"image": [], "syscontainers": {"version": version, "execution": "other"}});
+            assert!(read(&newer).unwrap_err().to_string().contains("a newer version"));
+        }
+        for version in [json!("1"), json!(-1), json!(null)] {
+            let mut odd = ours(VERSION);
+            odd["syscontainers"]["version"] = version;
+            assert!(read(&odd).is_err(), "{odd}");
+        }
+        let mut without = ours(VERSION);
+        without["syscontainers"].as_object_mut().unwrap().remove("version");
+        assert!(read(&without).unwrap_err().to_string().contains("missing field `version`"));
+    }
+
+    #[test]
+    fn a_container_is_plain_unless_it_is_recorded_otherwise() {
+        let info = read(&ours(VERSION)).unwrap();
+        assert_eq!(info.ours().unwrap().exports, ExportsUse::None);
+        let mut accepted = ours(VERSION);
+        accepted["syscontainers"]["exports"] = "accepted".into();
+        assert_eq!(read(&accepted).unwrap().ours().unwrap().exports, ExportsUse::Accepted);
+        accepted["syscontainers"]["exports"] = "whatever".into();
+        assert!(read(&accepted).is_err());
     }
 }

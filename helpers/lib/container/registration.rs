@@ -128,8 +128,11 @@ pub fn parse(text: &[u8], name: &Name, origin: &TreePath) -> Result<Registration
 }
 
 /// Returns the registration, and the keys at any depth that this version does not know. A generator that ignored one
-/// might run a payload with less confinement than it was registered with. The `info` of a deployment has no such
-/// readers: older programs ignore keys that they do not know there.
+/// might run a payload with less confinement than it was registered with. In the `info` of a deployment, older programs
+/// ignore keys that they do not know; one that confines raises [`info::VERSION`], so that they derive no registration
+/// without it.
+///
+/// [`info::VERSION`]: crate::container::info::VERSION
 fn deserialize(text: &[u8]) -> serde_json::Result<(Registration, Vec<String>)> {
     let (mut json, mut unknown) = (serde_json::Deserializer::from_slice(text), Vec::new());
     // `?` stands for an optional value in a path.

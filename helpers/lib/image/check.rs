@@ -207,6 +207,7 @@ mod tests {
     use crate::image::render;
     use crate::image::tree::Directory;
     use crate::oci::config::Config;
+    use crate::provenance::Provenance;
     use serde_json::{Value, json};
 
     fn normalised(config: Value) -> Normalised {
@@ -224,6 +225,13 @@ mod tests {
         let tree = Directory(dir.path().to_path_buf());
         let image = Image {
             name: "r/web:1".into(),
+            title: "r/web:1".into(),
+            provenance: Provenance {
+                transport: "docker".into(),
+                source: concat!("docker://", "r/web:1").into(),
+                architecture: "amd64".into(),
+                policy_scope: None,
+            },
             commit: String::new(),
             digest: Digest::of(b""),
             manifest: String::new(),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::container::info::Values;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
-use crate::image::layout::{Layout, Substitution};
+use crate::image::layout::{HOSTFS, Layout, Substitution};
 use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
 use crate::image::template;
@@ -113,6 +113,11 @@ impl Exports {
         Ok(Exports::new(texts, manifest.unwrap_or_default(), is_run_once(image)?))
     }
 
+    /// Those of an image that is run as its OCI configuration says, whatever it has in `/exports` and in its labels.
+    pub fn none() -> Exports {
+        Exports::new(ExportedTexts::default(), Manifest::default(), false)
+    }
+
     /// Takes exports that are read already.
     pub fn new(texts: ExportedTexts, manifest: Manifest, run_once: bool) -> Exports {
         Exports { manifest, texts, run_once }
@@ -188,6 +193,23 @@ impl Exports {
         Ok(found)
     }
 }
+
+/// What `/exports` of an image holds, by the paths that count; nothing if it is an empty directory, or a link.
+pub fn brought(tree: &dyn Tree) -> Result<Vec<&'static str>> {
+    let mut found = Vec::new();
+    for path in [SERVICE_TEMPLATE, CONFIG, CONFIG_TEMPLATE, TMPFILES_TEMPLATE, manifest::FILE] {
+        if tree.read(path)?.is_some() {
+            found.push(path);
+        }
+    }
+    if !tree.walk(HOSTFS)?.is_empty() {
+        found.push(HOSTFS);
+    }
+    Ok(found)
+}
+
+/// The label that [`is_run_once`] looks for.
+pub const RUN_ONCE_LABEL: &str = "atomic.run=once";
 
 /// Returns whether an image says that its containers run once.
 pub fn is_run_once(image: &Image) -> Result<bool> {

@@ -6,12 +6,18 @@ use oci_spec::image::ImageConfiguration;
 
 use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::provenance::Provenance;
 
 /// An image: its names, and the JSON documents that came with it.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Name in the store, as `registry/name:tag`.
+    /// Name in the store: the reference that it is pulled by, without `docker://`.
     pub name: String,
+    /// What it is called without its source: `registry/name:tag`. An archive decides that itself, so nothing is found
+    /// by it.
+    pub title: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
     /// OSTree commit of the merged tree.
     pub commit: String,
     /// Digest of the manifest as the source served it.

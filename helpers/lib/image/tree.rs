@@ -115,6 +115,52 @@ impl Tree for Directory {
     }
 }
 
+/// The files of an image for a container that is to stay plain: nothing in `/exports` is found, though it is checked
+/// out with the rest.
+pub struct WithoutExports<T>(pub T);
+
+impl<T> WithoutExports<T> {
+    fn hides(path: &str) -> bool {
+        Path::new(path).starts_with("exports") || Path::new(path).starts_with("/exports")
+    }
+}
+
+impl<T: Tree> Tree for WithoutExports<T> {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        if Self::hides(path) { Ok(None) } else { self.0.read(path) }
+    }
+
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        if Self::hides(path) { Ok(None) } else { self.0.digest(path) }
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        if Self::hides(path) { Ok(Vec::new()) } else { self.0.walk(path) }
+    }
+
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        self.0.checkout(destination)
+    }
+}
+
+impl<T: Tree + ?Sized> Tree for Box<T> {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        (**self).read(path)
+    }
+
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        (**self).digest(path)
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        (**self).walk(path)
+    }
+
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        (**self).checkout(destination)
+    }
+}
+
 /// Lists what is in a directory, and below it; `below` is its own path.
 fn list(
     root: &PlainPaths,

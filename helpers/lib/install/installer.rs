@@ -4,6 +4,7 @@ use crate::container::info::Info;
 use crate::container::stale;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::install::acceptance::Wish;
 use crate::install::draft::Draft;
 use crate::install::plan::Planner;
 use crate::install::{preview, recovery, register, same};
@@ -26,7 +27,7 @@ impl Installer<'_> {
         let planned = self.planner.plan(&draft)?;
         planned.warn_of_host_files();
         let tree = self.planner.tree(planned.info.rootfs());
-        draft.make(&*tree, &planned.content, planned.info)?;
+        draft.make(&*tree, &planned.content, planned.info.clone())?;
         if let Err(e) = self.commit(&draft.deployment) {
             self.undo().context(|| format!("{e}; then it failed to remove what was made"))?;
             return Err(e);
@@ -38,6 +39,7 @@ impl Installer<'_> {
         let subject = Subject::of(&draft.deployment, Some((&image.name, Some(image.digest.clone()))));
         let message = format!("installed {name} from {}{start}", journal::shown(&image.name, &image.digest));
         journal::tell(site.root(), Event::Installed, &subject, &message);
+        planned.tell_of_exports();
         Ok(())
     }
 
@@ -55,6 +57,7 @@ impl Installer<'_> {
         }
         let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
         let planned = self.planner.plan(&draft)?;
+        planned.tell_of_exports();
         preview::show(&self.planner, &self.planner.masked(&draft, planned)?, !options.no_enable, &[])
     }
 
@@ -103,6 +106,8 @@ impl Installer<'_> {
             user_notify: options.notify,
             remote: options.rootfs.as_deref(),
             runtime: options.runtime.as_deref(),
+            provenance: Some(&image.provenance),
+            plain: options.exports == Wish::Ignore,
         };
         if same::is_same(info, &wanted) {
             return Ok(());
@@ -114,11 +119,11 @@ impl Installer<'_> {
     }
 }
 
-/// The default name of a container: the last part of the image's name, with the tag unless that is `latest`. Where this
+/// The default name of a container: the last part of the image's title, with the tag unless that is `latest`. Where this
 /// has the form of a deployment's name, as `etcd-3.5` has, dots in the tag become dashes.
 pub fn default_name(image: &Image) -> Result<Name> {
     let what = || format!("cannot name a container after image {}, use --name=NAME", image.name);
-    let base = image.name.rsplit('/').next().unwrap_or_default();
+    let base = image.title.rsplit('/').next().unwrap_or_default();
     let base = base.split('@').next().unwrap_or_default();
     let (base, tag) = base.split_once(':').unwrap_or((base, "latest"));
     if tag == "latest" {

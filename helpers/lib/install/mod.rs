@@ -1,5 +1,6 @@
 //! Installing an image as a container, and removing it again.
 
+pub mod acceptance;
 pub mod atomic;
 pub mod draft;
 pub mod installer;

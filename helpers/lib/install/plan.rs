@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::container::execution::Execution;
-use crate::container::info::Values;
-use crate::container::info::{Info, Origin, Ours, RecordedFiles};
+use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles, Values};
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
@@ -17,13 +16,13 @@ use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
 use crate::image::check::{self, Checked};
-use crate::image::exports::Exports;
 use crate::image::installation::Installation;
 use crate::image::manifest;
 use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
 use crate::image::variables;
+use crate::install::acceptance::{self, Accepted, Granted, Wish};
 use crate::install::atomic;
 use crate::install::draft::{self, Content, Draft};
 use crate::install::register::{self, Claim, Parts};
@@ -32,6 +31,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::{mountpoints, resources};
 use crate::paths::TreePath;
 use crate::program::log;
+use crate::provenance::Provenance;
 
 /// The user's choices.
 #[derive(Default)]
@@ -52,6 +52,10 @@ pub struct Options {
     pub replace_unit: bool,
     /// For an update: variables to be reset to their defaults.
     pub unset: BTreeSet<String>,
+    /// Whether the image may bring what the container did not have.
+    pub exports: Wish,
+    /// For an update: whether the image may come from elsewhere than before.
+    pub rebase: bool,
 }
 
 /// A planned deployment: rendered and checked, but not written.
@@ -64,9 +68,16 @@ pub struct Planned {
     pub info: Info,
     /// The deployment's registration.
     pub registration: Registration,
+    /// What the user is told about `/exports`.
+    notice: Option<String>,
 }
 
 impl Planned {
+    /// Tells what the container gets from `/exports` that it did not have.
+    pub fn tell_of_exports(&self) {
+        self.notice.iter().for_each(|notice| log::info(notice));
+    }
+
     /// Warns of files that exist on the host already, and are left alone.
     pub fn warn_of_host_files(&self) {
         for path in &self.content.host_files.left {
@@ -101,6 +112,8 @@ pub struct Previous {
     pub enabled: bool,
     /// The `info` with the user's latest choices: that of the staged deployment, or else of the current one.
     wanted: Info,
+    /// What the image was allowed to bring, according to that.
+    granted: Granted,
     /// The values that the user set.
     user_values: Values,
     /// The variables that the user marked as secret.
@@ -131,7 +144,15 @@ impl Previous {
             }
         };
         let user_secrets = wanted.ours().map(|ours| ours.user_secrets.clone()).unwrap_or_default();
-        Ok(Previous { deployment: deployment.clone(), info, enabled, wanted, user_values, user_secrets })
+        let granted = Granted::of(deployments, deployment, &wanted);
+        let deployment = deployment.clone();
+        Ok(Previous { deployment, info, enabled, wanted, granted, user_values, user_secrets })
+    }
+
+    /// Where the container's image comes from, according to the user's latest choices; `None` if Atomic, which did not
+    /// record that, made the deployment.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.wanted.ours()?.provenance.as_ref()
     }
 }
 
@@ -154,17 +175,21 @@ impl Planner<'_> {
     }
 
     fn plan_with(&self, draft: &Draft, user_values: &Values, warn: &dyn Fn(&str)) -> Result<Planned> {
+        let before = self.previous.and_then(Previous::provenance);
+        acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
+        let granted = self.previous.map(|previous| previous.granted);
         let tree = self.tree(rootfs.as_ref());
-        let exports = Exports::read(&*tree, self.image)?;
+        let Accepted { tree, exports, usage, notice } =
+            acceptance::decide(self.name, tree, self.image, granted, self.options.exports)?;
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
         let (directory, user_secrets) = (self.site.deployments.directory(), self.user_secrets());
         let installation = Installation {
             name: self.name,
-            image: &self.image.name,
+            image: &self.image.title,
             digest: &self.image.digest,
             root,
             link: directory.join(self.name.as_str()),
@@ -180,15 +205,21 @@ impl Planner<'_> {
         variables::check_secrets(&user_secrets, &exports.manifest().secret_values)?;
         let values = variables::complete(&installation, &exports.manifest().default_values)?;
         let rendered = render::render(&exports, &*tree, &installation, &values, None);
-        let rendered = check::check(rendered, &exports, &*tree, self.image, &installation, &values)?;
+        let checked = check::check(rendered, &exports, &*tree, self.image, &installation, &values);
+        let rendered = match usage {
+            ExportsUse::Ignored => {
+                checked.context(|| format!("cannot run {} without its /exports", self.image.name))?
+            }
+            ExportsUse::None | ExportsUse::Accepted => checked?,
+        };
         self.warn_of_values(&rendered, warn);
         let values = variables::with_destdir(&values, &installation.deployment);
-        let mut info = self.info(&rendered, user_values, values, runtime, rootfs);
+        let mut info = self.info(&rendered, user_values, values, runtime, rootfs, usage);
         info.installed_files_template = exports.manifest().installed_files_template.clone();
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        self.check(draft, rendered, info, warn)
+        Ok(Planned { notice, ..self.check(draft, rendered, info, warn)? })
     }
 
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
@@ -233,6 +264,7 @@ impl Planner<'_> {
         values: Values,
         runtime: Option<Runtime>,
         rootfs: Option<TreePath>,
+        exports: ExportsUse,
     ) -> Info {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
@@ -250,7 +282,10 @@ impl Planner<'_> {
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
+            version: info::VERSION,
             digest: self.image.digest.clone(),
+            provenance: Some(self.image.provenance.clone()),
+            exports,
             user_values: user_values.clone(),
             user_secrets: self.user_secrets(),
             user_notify: self.user_notify(),
@@ -332,7 +367,8 @@ impl Planner<'_> {
             }
         };
         let deployment = draft.deployment.clone();
-        Ok(Planned { deployment, content: Content { rendered, host_files }, info, registration })
+        let content = Content { rendered, host_files };
+        Ok(Planned { deployment, content, info, registration, notice: None })
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::container::info::{Info, Values};
+use crate::container::info::{ExportsUse, Info, Values};
 use crate::container::readiness::UserNotify;
 use crate::digest::Digest;
+use crate::provenance::Provenance;
 
 /// The deployment that an installation or update is to make.
 pub struct Wanted<'a> {
@@ -23,6 +24,10 @@ pub struct Wanted<'a> {
     pub remote: Option<&'a Path>,
     /// The runtime's path; `None` for any.
     pub runtime: Option<&'a Path>,
+    /// Where the image comes from; `None` for anywhere.
+    pub provenance: Option<&'a Provenance>,
+    /// Whether `/exports` are ignored.
+    pub plain: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -37,6 +42,8 @@ impl<'a> Wanted<'a> {
             user_notify: ours.user_notify,
             remote: info.remote.as_deref(),
             runtime: info.runtime.as_deref(),
+            provenance: ours.provenance.as_ref(),
+            plain: ours.exports == ExportsUse::Ignored,
         })
     }
 }
@@ -51,5 +58,11 @@ pub fn is_same(info: &Info, wanted: &Wanted) -> bool {
             && ours.user_notify == wanted.user_notify
             && info.remote.as_deref() == wanted.remote
             && wanted.runtime.is_none_or(|runtime| info.runtime.as_deref() == Some(runtime))
+            && is_from(ours.provenance.as_ref(), wanted.provenance)
+            && (ours.exports == ExportsUse::Ignored) == wanted.plain
     })
+}
+
+fn is_from(recorded: Option<&Provenance>, wanted: Option<&Provenance>) -> bool {
+    wanted.is_none_or(|wanted| recorded.is_some_and(|recorded| recorded.is_same(wanted)))
 }

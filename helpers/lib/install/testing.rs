@@ -17,6 +17,7 @@ use crate::install::plan::{Options, Planner};
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
 use crate::paths::{Root, TreePath};
+use crate::provenance::Provenance;
 use crate::system::lock;
 use crate::system::systemd::fake::{Fake, Fate};
 use crate::system::systemd::manager::Manager;
@@ -99,6 +100,13 @@ impl TestHost {
             "rootfs": {"type": "layers", "diff_ids": []}});
         let image = Image {
             name: "registry.example/web:1".into(),
+            title: "registry.example/web:1".into(),
+            provenance: Provenance {
+                transport: "docker".into(),
+                source: concat!("docker://", "registry.example/web:1").into(),
+                architecture: "amd64".into(),
+                policy_scope: None,
+            },
             commit: format!("{number:064}"),
             digest: Digest::of(&number.to_be_bytes()),
             manifest: "{}".into(),
@@ -118,18 +126,28 @@ impl TestHost {
         (files, image)
     }
 
+    /// Like [`TestHost::image`], for an image without `/exports`. The files in `extra` are added, with their contents.
+    pub fn plain_image(&self, number: u32, extra: &[(&str, &str)]) -> (Directory, Image) {
+        let (files, mut image) = self.image(number);
+        fs::remove_dir_all(&files.0).unwrap();
+        fs::create_dir_all(files.0.join("usr")).unwrap();
+        for (path, content) in extra {
+            let path = files.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        image.config = image.config.replace(r#""config":{}"#, r#""config":{"Cmd":["/bin/true"]}"#);
+        (files, image)
+    }
+
     /// Installs version `number` as syscontainer-checkout does.
     pub fn install(&self, number: u32) -> Result<()> {
-        let (tree, image) = self.image(number);
-        let options = Options::default();
-        let planner = Planner {
-            site: &self.site,
-            tree: &tree,
-            image: &image,
-            name: &self.name,
-            options: &options,
-            previous: None,
-        };
+        self.install_image(&self.image(number), &Options::default())
+    }
+
+    /// Installs an image as syscontainer-checkout does.
+    pub fn install_image(&self, (tree, image): &(Directory, Image), options: &Options) -> Result<()> {
+        let planner = Planner { site: &self.site, tree, image, name: &self.name, options, previous: None };
         let _lock = lock::container(self.site.root(), &self.name)?;
         let _host_files = lock::host_files(self.site.root())?;
         let installer = Installer { planner };

@@ -33,7 +33,7 @@ impl ImaginaryHost {
     pub fn new(target: &Target) -> Result<ImaginaryHost> {
         let name = target.name()?;
         let (image, digest) = match target.image() {
-            Some(image) => (image.name.clone(), image.digest.clone()),
+            Some(image) => (image.title.clone(), image.digest.clone()),
             None => (name.to_string(), Digest::of(b"")),
         };
         Ok(ImaginaryHost {

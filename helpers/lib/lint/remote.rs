@@ -12,16 +12,16 @@ use crate::store::access::Access;
 use crate::store::progress::Progress;
 use crate::store::pull;
 use crate::store::reference::Reference;
+use crate::store::transports;
 use crate::system::files;
 
-/// Checks an image in the store. An image that is not in the store is pulled to a temporary one first.
+/// Checks an image. A name means the image in the store, or the one in a registry if the store has none. A reference with
+/// a transport means the image as it is at its source now. What is not in the store is pulled to a temporary one.
 pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<LintReport> {
     let reference: Reference = text.parse()?;
-    let name = reference.name()?;
-    if let Some(store) = Store::open_existing(root, repo)? {
-        let _lock = store.lock_shared()?;
-        if let Some(image) = store.lookup(&name)? {
-            return check(&Target::Image(&store.tree(&image), &image));
+    if transports::of(text).is_none() {
+        if let Some(report) = check_stored(&reference.name()?, root, repo)? {
+            return Ok(report);
         }
     }
     // Layers may be large, and /tmp is memory on many hosts.
@@ -30,4 +30,12 @@ pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Ac
     let store = Store::open_or_create(root, Some(&temporary.path().join("store")))?;
     let image = pull::pull(&store, &reference, access, &Progress::new(true))?.image;
     check(&Target::Image(&store.tree(&image), &image))
+}
+
+/// Checks an image in the store; returns `None` if there is none.
+fn check_stored(name: &str, root: &Root, repo: Option<&Path>) -> Result<Option<LintReport>> {
+    let Some(store) = Store::open_existing(root, repo)? else { return Ok(None) };
+    let _lock = store.lock_shared()?;
+    let Some(image) = store.lookup(name)? else { return Ok(None) };
+    check(&Target::Image(&store.tree(&image), &image)).map(Some)
 }

@@ -9,7 +9,7 @@ use super::rules;
 use crate::container::deployment::Deployments;
 use crate::container::derived;
 use crate::container::execution::Execution;
-use crate::container::info::Ours;
+use crate::container::info::{self, ExportsUse, Ours};
 use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::units;
@@ -155,6 +155,9 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
     let (installation, exports) = (inspection.installation, inspection.exports);
     let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: RuntimeKind::Crun };
     let ours = Ours {
+        version: info::VERSION,
+        provenance: None,
+        exports: ExportsUse::default(),
         digest: installation.digest.clone(),
         user_values: installation.user_values.clone(),
         user_secrets: installation.user_secrets.clone(),

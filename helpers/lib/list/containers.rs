@@ -10,6 +10,8 @@ use crate::container::info::Info;
 use crate::container::state::State;
 use crate::container::{derived, registration, stale};
 use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::install::acceptance::Granted;
 use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
@@ -154,8 +156,18 @@ fn describe(
     info: &Info,
 ) {
     let digest = info.digest();
-    let in_store = store.and_then(|store| store.find(&info.image).ok()).map(|image| image.digest);
-    row.pending = in_store.filter(|found| Some(found) != digest.as_ref()).map(|found| found.to_string());
+    // One that was pulled from elsewhere, or for another architecture, is nothing to this container.
+    let is_same = |image: &Image| {
+        let provenance = info.ours().and_then(|ours| ours.provenance.as_ref());
+        provenance.is_none_or(|provenance| provenance.is_same(&image.provenance))
+    };
+    let in_store = store.and_then(|store| Some((store, store.find(&info.image).ok()?)));
+    let pending = in_store.filter(|(_, image)| is_same(image) && Some(&image.digest) != digest.as_ref());
+    if let Some((store, image)) = pending {
+        row.pending = Some(image.digest.to_string());
+        let granted = Granted::of(deployments, current, info);
+        row.problems.extend(problem_of_pending(granted, store, &image));
+    }
     if !info.has_container_service {
         row.state = "no service".into();
     }
@@ -164,6 +176,13 @@ fn describe(
     }
     row.image = Some(info.image.clone());
     row.digest = digest.map(|digest| digest.to_string());
+}
+
+/// What somebody has to accept before the container gets an image.
+fn problem_of_pending(granted: Granted, store: &Store, image: &Image) -> Option<String> {
+    let added = granted.added_by(&store.tree(image), image).unwrap_or_default();
+    let accept = "see --accept-exports in syscontainer-checkout(8)";
+    (!added.is_empty()).then(|| format!("the pending image brings {}; {accept}", added.join(", ")))
 }
 
 fn problem_of_registration(deployments: &Deployments, current: &Deployment) -> Option<String> {

@@ -18,7 +18,8 @@ pub fn to_json(entry: &CatalogEntry, users: &Users) -> Value {
     json!({
         "image": entry.image.name, "name": name, "tag": tag, "digest": entry.image.digest, "commit": entry.image.commit,
         "created": entry.created, "size": entry.size, "unique-size": entry.unique, "signer": entry.signer,
-        "used-by": users.of_commit(&entry.image.commit),
+        "used-by": users.of_commit(&entry.image.commit), "title": entry.image.title,
+        "provenance": entry.image.provenance,
     })
 }
 
@@ -56,6 +57,9 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
         let _ = writeln!(out, "{key:<9} {}", log::printable(value));
     };
     line("Image", &entry.image.name);
+    line("Title", &entry.image.title);
+    line("Source", &entry.image.provenance.to_string());
+    line("Policy", entry.image.provenance.policy_scope.as_deref().unwrap_or("-"));
     line("Digest", entry.image.digest.as_ref());
     line("Commit", &entry.image.commit);
     line("Created", entry.created.as_deref().unwrap_or("-"));
@@ -77,9 +81,11 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
     Ok(out)
 }
 
-/// Splits a name in the store into name and tag, or name and digest.
+/// Splits a name in the store into name and tag, or name and digest. A path has neither.
 fn split(image: &str) -> (&str, &str) {
-    image.split_once('@').or_else(|| image.rsplit_once(':')).unwrap_or((image, ""))
+    let is_last = |(_, last): &(&str, &str)| !last.contains('/');
+    let by_tag = || image.rsplit_once(':').filter(is_last);
+    image.split_once('@').filter(is_last).or_else(by_tag).unwrap_or((image, ""))
 }
 
 #[cfg(test)]
@@ -90,5 +96,7 @@ mod tests {
     fn names_have_a_tag_or_a_digest() {
         assert_eq!(split("r.io:5000/a/b:1"), ("r.io:5000/a/b", "1"));
         assert_eq!(split("r.io/a@sha256:12"), ("r.io/a", "sha256:12"));
+        assert_eq!(split("oci:/a/b:1"), ("oci:/a/b", "1"));
+        assert_eq!(split("dir:/a@b/c"), ("dir:/a@b/c", ""));
     }
 }

@@ -19,6 +19,8 @@ pub enum Outcome {
     Findings,
     /// An update is available; the user only asked whether there is one: 5.
     UpdateAvailable,
+    /// An update is available, but brings what the user has to accept first: 6.
+    UpdateUnaccepted,
 }
 
 impl From<()> for Outcome {
@@ -68,6 +70,7 @@ impl Outcome {
             Outcome::Success => 0,
             Outcome::Findings => 1,
             Outcome::UpdateAvailable => 5,
+            Outcome::UpdateUnaccepted => 6,
         }
     }
 }
@@ -78,6 +81,7 @@ fn status(kind: Kind) -> u8 {
         Kind::Usage => 2,
         Kind::NotFound => 3,
         Kind::Reverted => 4,
+        Kind::Unaccepted => 6,
     }
 }
 

@@ -9,8 +9,9 @@ use containers_image_proxy::ImageProxyConfig;
 use super::failure::SKOPEO;
 use super::pace::Patience;
 use super::skopeo::{self, Process};
-use crate::paths;
 use crate::program::options::{Completes, Opt};
+use crate::provenance::host_architecture;
+use crate::system::command;
 
 /// Names of architectures in images.
 const ARCHITECTURES: Completes =
@@ -49,16 +50,21 @@ impl Access {
         Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
             .completes(Completes::Words(&["true", "false"]));
 
+    /// The architecture to choose from an image index.
+    pub fn architecture(&self) -> &str {
+        self.arch.as_deref().unwrap_or(host_architecture())
+    }
+
     /// `skopeo`, with the options that come before its command.
     fn command(&self) -> Command {
-        let mut command = Command::new(SKOPEO);
-        command.env("PATH", paths::search_path());
+        let mut command = command::program(SKOPEO);
         skopeo::prepare(&mut command);
         if let Some(policy) = &self.policy {
             command.arg("--policy").arg(policy);
         }
-        if let Some(arch) = &self.arch {
-            command.arg("--override-arch").arg(arch);
+        // skopeo chooses among variants of this machine's architecture itself.
+        if self.architecture() != host_architecture() {
+            command.arg("--override-arch").arg(self.architecture());
         }
         command
     }

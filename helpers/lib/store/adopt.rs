@@ -16,11 +16,13 @@ use super::host::HostRepository;
 use super::image;
 use super::layer;
 use super::merge::StoredLayer;
+use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::provenance::host_architecture;
 
 /// Name of the file in the commit of a configuration.
 const CONTENT: &str = "content";
@@ -51,7 +53,11 @@ fn write(store: &Store, from: &ostree::Repo, name: &str) -> Result<Image> {
         };
         layers.push(found.ok_or_else(missing)?);
     }
-    image::write(store, name, &image::metadata(&digest, &manifest, &config, ""), &layers)
+    // Atomic did not record where images came from; by their names, it was a registry.
+    let provenance = name.parse::<Reference>()?.provenance(host_architecture(), None)?;
+    let (digest, manifest, config) = (&digest, manifest.as_str(), config.as_str());
+    let description = image::Description { digest, manifest, config, provenance: &provenance, title: name };
+    image::write(store, name, &description, &layers)
 }
 
 fn config(from: &ostree::Repo, digest: &oci_spec::image::Digest) -> Result<String> {

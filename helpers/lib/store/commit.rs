@@ -32,9 +32,28 @@ pub fn publish<T>(
     reference: &str,
     write: impl FnOnce() -> Result<CommitContent<T>>,
 ) -> Result<(String, T)> {
-    let what = || "cannot write the commit".to_string();
     // A prune between the transaction and the ref would remove the trees, which nothing refers to yet.
-    let _lock = SharedLock::take(repo).context(what)?;
+    let _lock = SharedLock::take(repo).context(|| "cannot write the commit".into())?;
+    let (commit, result) = write_object(repo, write)?;
+    let set = repo.set_ref_immediate(None, reference, Some(&commit), NEVER);
+    set.context(|| format!("cannot set {reference}"))?;
+    Ok((commit, result))
+}
+
+/// Commits what `write` writes, and sets no ref.
+pub fn write<T>(
+    repo: &ostree::Repo,
+    write: impl FnOnce() -> Result<CommitContent<T>>,
+) -> Result<(String, T)> {
+    let _lock = SharedLock::take(repo).context(|| "cannot write the commit".into())?;
+    write_object(repo, write)
+}
+
+fn write_object<T>(
+    repo: &ostree::Repo,
+    write: impl FnOnce() -> Result<CommitContent<T>>,
+) -> Result<(String, T)> {
+    let what = || "cannot write the commit".to_string();
     let transaction = repo.auto_transaction(NEVER).context(what)?;
     let CommitContent { root, metadata, result } = write()?;
     transaction.commit(NEVER).context(what)?;
@@ -42,7 +61,6 @@ pub fn publish<T>(
     // if it were killed, a later transaction would take up the rest of it, when the trees may have been pruned.
     let commit = repo.write_commit(None, None, None, Some(&metadata), &root, NEVER).context(what)?;
     sync(repo, &commit).context(what)?;
-    repo.set_ref_immediate(None, reference, Some(&commit), NEVER).context(what)?;
     Ok((commit.to_string(), result))
 }
 

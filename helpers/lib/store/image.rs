@@ -4,23 +4,32 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use ostree::ObjectType;
 use ostree::glib::{Variant, VariantDict};
 
 use super::commit::{self, CommitContent};
 use super::merge::{self, StoredLayer};
+use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::provenance::{Provenance, host_architecture};
 
 /// Marks commits as images of ours, and says what their metadata means.
 const VERSION_KEY: &str = "syscontainers.version";
 const VERSION: u32 = 1;
 const CONFIG: &str = "syscontainers.config";
 const SOURCE: &str = "syscontainers.source";
+const TITLE: &str = "syscontainers.title";
+const ARCHITECTURE: &str = "syscontainers.architecture";
+/// Of commits that no ref leads to, so that none of them is the commit of an image with a name.
+const NAMELESS: &str = "syscontainers.nameless";
 /// The policy that allowed the image. Detached from the commit, since it may change.
 const POLICY: &str = "syscontainers.policy";
+/// The scope of that policy that applied. Detached as well.
+const SCOPE: &str = "syscontainers.policy-scope";
 /// Who had to sign the image. Detached as well.
 const SIGNER: &str = "syscontainers.signer";
 /// How precise the time of the last pull is.
@@ -36,8 +45,14 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
     let Some(commit) = repo.resolve_rev(&reference, true).context(|| format!("ref {reference}"))? else {
         return Ok(None);
     };
-    let (variant, _) = repo.load_commit(&commit).context(|| format!("commit {commit}"))?;
+    read(repo, name, &commit).map(Some)
+}
+
+/// Reads the image that is in a commit.
+fn read(repo: &ostree::Repo, name: &str, commit: &str) -> Result<Image> {
+    let (variant, _) = repo.load_commit(commit).context(|| format!("commit {commit}"))?;
     let metadata = VariantDict::new(Some(&variant.child_value(0)));
+    let optional = |key: &str| metadata.lookup::<String>(key).ok().flatten().filter(|text| !text.is_empty());
     let text = |key: &str| {
         let value = metadata.lookup::<String>(key).ok().flatten();
         value.ok_or_else(|| Error::new(format!("its commit {commit} has no {key}; pull it again")))
@@ -49,13 +64,21 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
         }
         None => return Err(Error::new("it was pulled by another program; pull it again")),
     }
-    Ok(Some(Image {
+    let source: Reference = optional(SOURCE).as_deref().unwrap_or(name).parse()?;
+    Ok(Image {
         name: name.to_owned(),
+        title: optional(TITLE).unwrap_or_else(|| name.to_owned()),
+        provenance: Provenance {
+            transport: source.transport().name.to_owned(),
+            source: source.to_skopeo(),
+            architecture: optional(ARCHITECTURE).unwrap_or_else(|| host_architecture().to_owned()),
+            policy_scope: detached(repo, commit)?.lookup(SCOPE).ok().flatten(),
+        },
         commit: commit.to_string(),
         digest: text(DIGEST)?.parse().context(|| "cannot read its digest; pull it again".into())?,
         manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
-    }))
+    })
 }
 
 /// Whether the image called `name` was written by another program.
@@ -69,36 +92,42 @@ pub fn is_foreign(repo: &ostree::Repo, name: &str) -> Result<bool> {
     Ok(!metadata.contains(VERSION_KEY) && metadata.contains(MANIFEST))
 }
 
-/// The reference that an image was pulled by, as skopeo takes it; `None` if that is not known.
-pub fn source(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
-    let what = || format!("cannot read commit {}", image.commit);
-    let (variant, _) = repo.load_commit(&image.commit).context(what)?;
-    let metadata = VariantDict::new(Some(&variant.child_value(0)));
-    Ok(metadata.lookup::<String>(SOURCE).ok().flatten().filter(|source| !source.is_empty()))
-}
-
 /// The fingerprint of the policy that allowed an image, according to [`set_policy`].
 pub fn policy(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
-    Ok(detached(repo, image)?.lookup(POLICY).ok().flatten())
+    Ok(detached(repo, &image.commit)?.lookup(POLICY).ok().flatten())
 }
 
 /// Who had to sign an image, according to [`set_policy`].
 pub fn signer(repo: &ostree::Repo, image: &Image) -> Result<Option<String>> {
-    Ok(detached(repo, image)?.lookup(SIGNER).ok().flatten())
+    Ok(detached(repo, &image.commit)?.lookup(SIGNER).ok().flatten())
 }
 
-/// Records the policy that allowed an image, by its fingerprint.
-pub fn set_policy(repo: &ostree::Repo, image: &Image, policy: &str, signer: Option<&str>) -> Result<()> {
-    let metadata = detached(repo, image)?;
+/// How a policy judged an image.
+#[derive(Default)]
+pub struct Judgement<'a> {
+    /// Fingerprint of the policy.
+    pub policy: &'a str,
+    /// The scope of it that applied.
+    pub scope: &'a str,
+    /// Who had to sign the image; `None` if no signature was required.
+    pub signer: Option<&'a str>,
+}
+
+/// Records the policy that allowed an image.
+pub fn set_policy(repo: &ostree::Repo, image: &Image, judgement: &Judgement) -> Result<()> {
+    let metadata = detached(repo, &image.commit)?;
+    let wanted =
+        [(POLICY, Some(judgement.policy)), (SCOPE, Some(judgement.scope)), (SIGNER, judgement.signer)];
     let is = |key, value: Option<&str>| metadata.lookup::<String>(key).ok().flatten().as_deref() == value;
-    if is(POLICY, Some(policy)) && is(SIGNER, signer) {
+    if wanted.iter().all(|(key, value)| is(key, *value)) {
         return Ok(());
     }
-    metadata.insert(POLICY, policy);
-    match signer {
-        Some(signer) => metadata.insert(SIGNER, signer),
-        None => {
-            metadata.remove(SIGNER);
+    for (key, value) in wanted {
+        match value {
+            Some(value) => metadata.insert(key, value),
+            None => {
+                metadata.remove(key);
+            }
         }
     }
     let what = || format!("cannot record the policy of commit {}", image.commit);
@@ -133,30 +162,71 @@ pub fn manifest(repo: &ostree::Repo, commit: &str) -> Result<String> {
     manifest.ok_or_else(|| Error::new(format!("its commit {commit} has no {MANIFEST}")))
 }
 
-fn detached(repo: &ostree::Repo, image: &Image) -> Result<VariantDict> {
-    let what = || format!("cannot read the detached metadata of commit {}", image.commit);
-    let metadata = repo.read_commit_detached_metadata(&image.commit, NEVER).context(what)?;
+fn detached(repo: &ostree::Repo, commit: &str) -> Result<VariantDict> {
+    let what = || format!("cannot read the detached metadata of commit {commit}");
+    let metadata = repo.read_commit_detached_metadata(commit, NEVER).context(what)?;
     Ok(VariantDict::new(metadata.as_ref()))
 }
 
 /// Merges layers, and makes the result the image called `name`.
-pub fn write(store: &Store, name: &str, metadata: &Variant, layers: &[StoredLayer]) -> Result<Image> {
-    let write = || {
-        let root = commit::write_tree(&store.repo, &merge::merge(&store.repo, layers)?)?;
-        Ok(CommitContent { root, metadata: metadata.clone(), result: () })
-    };
-    let published = commit::publish(&store.repo, &refs::image_ref(name), write);
+pub fn write(store: &Store, name: &str, description: &Description, layers: &[StoredLayer]) -> Result<Image> {
+    let metadata = description.metadata().end();
+    let published = commit::publish(&store.repo, &refs::image_ref(name), || merged(store, &metadata, layers));
     published.context(|| "cannot write the image".into())?;
     load(&store.repo, name)?.ok_or_else(|| Error::new("it was removed again"))
 }
 
-/// The metadata of an image's commit.
-pub fn metadata(digest: &Digest, manifest: &str, config: &str, source: &str) -> Variant {
-    let metadata = VariantDict::new(None);
-    metadata.insert(VERSION_KEY, VERSION);
-    metadata.insert(DIGEST, digest.to_string());
-    metadata.insert(MANIFEST, manifest);
-    metadata.insert(CONFIG, config);
-    metadata.insert(SOURCE, source);
-    metadata.end()
+/// Like [`write`], but no ref leads to the image, which [`forget`] or the next prune removes.
+pub fn write_nameless(
+    store: &Store,
+    name: &str,
+    description: &Description,
+    layers: &[StoredLayer],
+) -> Result<Image> {
+    let metadata = description.metadata();
+    metadata.insert(NAMELESS, true);
+    let metadata = metadata.end();
+    let commit = commit::write(&store.repo, || merged(store, &metadata, layers));
+    let (commit, ()) = commit.context(|| "cannot write the image".into())?;
+    read(&store.repo, name, &commit)
+}
+
+/// Removes the commit of an image that no ref leads to. Its files are left to the next pull, or to a prune.
+pub fn forget(store: &Store, nameless: &Image) {
+    // A prune removes it, if this does not.
+    let _ = store.repo.delete_object(ObjectType::Commit, &nameless.commit, NEVER);
+}
+
+fn merged(store: &Store, metadata: &Variant, layers: &[StoredLayer]) -> Result<CommitContent<()>> {
+    let root = commit::write_tree(&store.repo, &merge::merge(&store.repo, layers)?)?;
+    Ok(CommitContent { root, metadata: metadata.clone(), result: () })
+}
+
+/// What is known of an image before it is written.
+pub struct Description<'a> {
+    /// Digest of the manifest.
+    pub digest: &'a Digest,
+    /// The manifest, raw JSON.
+    pub manifest: &'a str,
+    /// The configuration, raw JSON.
+    pub config: &'a str,
+    /// Where it comes from.
+    pub provenance: &'a Provenance,
+    /// What it is called.
+    pub title: &'a str,
+}
+
+impl Description<'_> {
+    /// The metadata of the image's commit.
+    fn metadata(&self) -> VariantDict {
+        let metadata = VariantDict::new(None);
+        metadata.insert(VERSION_KEY, VERSION);
+        metadata.insert(DIGEST, self.digest.to_string());
+        metadata.insert(MANIFEST, self.manifest);
+        metadata.insert(CONFIG, self.config);
+        metadata.insert(SOURCE, self.provenance.source.as_str());
+        metadata.insert(ARCHITECTURE, self.provenance.architecture.as_str());
+        metadata.insert(TITLE, self.title);
+        metadata
+    }
 }

@@ -10,22 +10,41 @@ use crate::error::{Context, Error, Result};
 use crate::image::Image;
 
 impl Store {
-    /// Finds an image by the reference that it was pulled by, or by its name in the store.
+    /// Finds an image by its name in the store, which is the reference that it was pulled by. One that was pulled from
+    /// elsewhere is never taken for it, whatever that calls itself.
     pub fn find(&self, image: &str) -> Result<Image> {
         let reference: Reference = image.parse()?;
         let name = reference.name()?;
         if let Some(found) = self.lookup(&name)? {
             return Ok(found);
         }
-        let (place, text) = (self.path.display(), format!("pull it with 'syscontainer-pull {image}'"));
-        let remedy = match &self.host {
-            Some(host) if host.has_image(image)? => format!(
-                "Atomic pulled it into {}, where 'syscontainer-checkout {image}' finds it; or {text}",
+        match &self.host {
+            Some(host) if host.has_image(image)? => Err(Error::new(format!(
+                "cannot find image {name} in {}: Atomic pulled it into {}, where 'syscontainer-checkout {image}' finds it; or pull it with 'syscontainer-pull {image}'",
+                self.path.display(),
                 host.path().display()
-            ),
-            _ => text,
+            ))),
+            _ => Err(self.not_found(&name, &reference)),
+        }
+    }
+
+    fn not_found(&self, name: &str, reference: &Reference) -> Error {
+        let place = self.path.display();
+        let others = self.called(reference.location());
+        let others = match others.is_empty() {
+            true => String::new(),
+            false => format!("; {} calls itself that, but is from elsewhere", others.join(", ")),
         };
-        Err(Error::new(format!("cannot find image {name} in {place}: {remedy}")))
+        Error::new(format!(
+            "cannot find image {name} in {place}: pull it with 'syscontainer-pull {name}'{others}"
+        ))
+    }
+
+    /// Names of images that call themselves so, and came from elsewhere.
+    fn called(&self, title: &str) -> Vec<String> {
+        let names = catalog::names(self).unwrap_or_default().into_iter();
+        let images = names.filter_map(|name| image::load(&self.repo, &name).ok().flatten());
+        images.filter(|image| image.title == title && image.name != title).map(|image| image.name).collect()
     }
 
     /// Finds an image by its name in the store; returns `None` if there is none.
@@ -55,14 +74,5 @@ impl Store {
             }
             _ => self.find(image),
         }
-    }
-
-    /// The reference that an image in the store can be pulled from again.
-    pub fn source(&self, name: &str) -> Result<Reference> {
-        let source = match self.lookup(name)? {
-            Some(image) => image::source(&self.repo, &image)?,
-            None => None,
-        };
-        source.as_deref().unwrap_or(name).parse()
     }
 }

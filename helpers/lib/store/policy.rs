@@ -67,12 +67,8 @@ impl SignaturePolicy {
 
     /// Who had to sign an image, by the keys of the rule that applies; `None` if no signature was required.
     pub fn signer(&self, reference: &Reference) -> Option<String> {
-        let content = self.content.as_ref()?;
-        let scopes = content.get("transports").and_then(|t| t.get(reference.transport().name));
-        let rule =
-            scopes_of(reference).into_iter().find_map(|scope| scopes.and_then(|scopes| scopes.get(&scope)));
-        let rule = rule.or_else(|| content.get("default"))?;
-        let signed = rule.as_array()?.iter().filter(|r| r.get("type").is_some_and(|t| t != ANYTHING));
+        let (_, rule) = self.applicable(reference);
+        let signed = rule?.as_array()?.iter().filter(|r| r.get("type").is_some_and(|t| t != ANYTHING));
         let key = |requirement: &Value| {
             let kind = requirement.get("type").and_then(Value::as_str).unwrap_or_default();
             format!("{kind} {}", named_files(requirement).join(" ")).trim_end().to_owned()
@@ -81,17 +77,28 @@ impl SignaturePolicy {
         (!keys.is_empty()).then(|| keys.join(", "))
     }
 
+    /// The scope whose rule applies to an image, as a path into the file.
+    pub fn scope(&self, reference: &Reference) -> String {
+        self.applicable(reference).0
+    }
+
     /// The rule that applies to an image, as a path into the file.
     pub fn rule(&self, reference: &Reference) -> String {
-        let scopes = self.content.as_ref().and_then(|content| content.get("transports"));
-        let scopes = scopes.and_then(|transports| transports.get(reference.transport().name));
+        let (scope, rule) = self.applicable(reference);
+        format!("{scope}: {}", rule.map(types).unwrap_or_default())
+    }
+
+    /// The rule that applies to an image, and its path in the file.
+    fn applicable(&self, reference: &Reference) -> (String, Option<&Value>) {
+        let transport = reference.transport().name;
+        let content = self.content.as_ref();
+        let scopes = content.and_then(|content| content.get("transports")).and_then(|t| t.get(transport));
         for scope in scopes_of(reference) {
             if let Some(rule) = scopes.and_then(|scopes| scopes.get(&scope)) {
-                return format!("transports.{}[{scope:?}]: {}", reference.transport().name, types(rule));
+                return (format!("transports.{transport}[{scope:?}]"), Some(rule));
             }
         }
-        let default = self.content.as_ref().and_then(|content| content.get("default"));
-        format!("default: {}", default.map(types).unwrap_or_default())
+        ("default".into(), content.and_then(|content| content.get("default")))
     }
 }
 
@@ -200,7 +207,9 @@ mod tests {
             ("r.io/z", "default: reject"),
             ("oci:/a/b", "transports.oci[\"\"]: insecureAcceptAnything"),
         ] {
-            assert_eq!(policy(content.clone()).rule(&reference.parse().unwrap()), rule);
+            let (policy, reference) = (policy(content.clone()), reference.parse().unwrap());
+            assert_eq!(policy.rule(&reference), rule);
+            assert_eq!(policy.scope(&reference), rule.rsplit_once(": ").unwrap().0);
         }
         let signed = json!({"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}], "transports": {"oci": {"": [{"type": ANYTHING}]}}});
         assert_eq!(policy(signed.clone()).signer(&"r.io/x".parse().unwrap()).as_deref(), Some("signedBy /k"));

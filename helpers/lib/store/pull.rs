@@ -22,6 +22,7 @@ use super::space::Space;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::provenance::Provenance;
 
 /// Receives the progress of a pull.
 pub trait PullObserver {
@@ -63,10 +64,29 @@ pub fn pull(
 ) -> Result<Pulled> {
     let name = reference.name()?;
     let what = || format!("cannot pull {name}");
-    if let Some(host) = &store.host {
-        host.allow_links();
-    }
     Pull::new(store, reference, access, observer, &name).and_then(|pull| pull.run()).context(what)
+}
+
+/// Fetches an image as [`pull`] does and examines it, without making it the one of its name. What was fetched is there
+/// for the next pull.
+pub fn look_at<T>(
+    store: &Store,
+    reference: &Reference,
+    access: &Access,
+    observer: &dyn PullObserver,
+    examine: impl FnOnce(&Image) -> Result<T>,
+) -> Result<T> {
+    let name = reference.name()?;
+    let what = || format!("cannot look at {name}");
+    let pull = Pull::new(store, reference, access, observer, &name).context(what)?;
+    let prospect = pull.prospect().context(what)?;
+    let _lock = store.lock_shared().context(what)?;
+    pull.check_prospect(prospect.as_ref()).context(what)?;
+    let (source, manifest) = pull.open(prospect.as_ref()).context(what)?;
+    let image = pull.import(&source, &manifest, image::write_nameless).context(what)?.image;
+    let examined = examine(&image);
+    image::forget(store, &image);
+    examined
 }
 
 /// Fetches the digest that an image has at its source now. Nothing but its manifest is fetched.
@@ -84,12 +104,18 @@ struct Pull<'a> {
     observer: &'a dyn PullObserver,
     /// The image's name in the store.
     name: &'a str,
+    /// What it is called.
+    title: String,
+    provenance: Provenance,
     policy: SignaturePolicy,
     /// Fingerprint of the policy.
     fingerprint: String,
     space: Space,
     retries: Retries,
 }
+
+/// Writes an image of merged layers.
+type Write = fn(&Store, &str, &image::Description, &[StoredLayer]) -> Result<Image>;
 
 impl<'a> Pull<'a> {
     fn new(
@@ -101,8 +127,25 @@ impl<'a> Pull<'a> {
     ) -> Result<Pull<'a>> {
         let policy = SignaturePolicy::find(access);
         let fingerprint = policy.fingerprint().unwrap_or_default();
+        let title = reference.title()?;
+        let provenance = reference.provenance(access.architecture(), Some(policy.scope(reference)))?;
         let (space, retries) = (Space::of(&store.repo)?, Retries::default());
-        Ok(Pull { store, reference, access, observer, name, policy, fingerprint, space, retries })
+        if let Some(host) = &store.host {
+            host.allow_links();
+        }
+        Ok(Pull {
+            store,
+            reference,
+            access,
+            observer,
+            name,
+            title,
+            provenance,
+            policy,
+            fingerprint,
+            space,
+            retries,
+        })
     }
 
     fn run(&self) -> Result<Pulled> {
@@ -113,15 +156,13 @@ impl<'a> Pull<'a> {
         let _lock = self.store.lock_shared()?;
         // An image that cannot be read is replaced.
         let existing = image::load(&self.store.repo, self.name).ok().flatten();
+        let existing = existing.filter(|image| image.provenance.is_same(&self.provenance));
         if let (Some(image), Some(prospect)) = (&existing, &prospect) {
             if self.is_known_to_be_current(image, prospect)? {
                 return self.unchanged(image.clone());
             }
         }
-        if let Some(manifest) = prospect.as_ref().and_then(|prospect| prospect.manifest.as_ref()) {
-            expected::check_manifest(manifest)?;
-            self.check_space(expected::size(manifest.layers()))?;
-        }
+        self.check_prospect(prospect.as_ref())?;
         let (source, manifest) = match opened {
             Some(opened) => opened,
             None => self.open(prospect.as_ref())?,
@@ -131,7 +172,7 @@ impl<'a> Pull<'a> {
                 self.record_policy(&image)?;
                 self.unchanged(image)
             }
-            None => self.import(&source, &manifest),
+            None => self.import(&source, &manifest, image::write),
         }
     }
 
@@ -146,6 +187,15 @@ impl<'a> Pull<'a> {
             return Ok(None);
         }
         self.with_retries(|| source::peek(self.reference, self.access)).map(Some)
+    }
+
+    /// Refuses what is too large before a copy of it is made.
+    fn check_prospect(&self, prospect: Option<&Prospect>) -> Result<()> {
+        if let Some(manifest) = prospect.and_then(|prospect| prospect.manifest.as_ref()) {
+            expected::check_manifest(manifest)?;
+            self.check_space(expected::size(manifest.layers()))?;
+        }
+        Ok(())
     }
 
     /// Whether an image is the same as at its source, and was allowed by the same policy. This is only checked to avoid
@@ -176,7 +226,7 @@ impl<'a> Pull<'a> {
         })
     }
 
-    fn import(&self, source: &ImageSource, manifest: &FetchedManifest) -> Result<Pulled> {
+    fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {
         expected::check_manifest(&manifest.oci)?;
         let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
@@ -202,9 +252,14 @@ impl<'a> Pull<'a> {
                 }
             });
         }
-        let origin = self.reference.absolute().to_skopeo();
-        let metadata = image::metadata(&manifest.digest, &text, &config, &origin);
-        let image = image::write(self.store, self.name, &metadata, &layers)?;
+        let description = image::Description {
+            digest: &manifest.digest,
+            manifest: &text,
+            config: &config,
+            provenance: &self.provenance,
+            title: &self.title,
+        };
+        let image = write(self.store, self.name, &description, &layers)?;
         self.record_policy(&image)?;
         let reused = layers.len() - fetched.len();
         Ok(Pulled { image, changed: true, fetched: fetched.len(), reused, bytes })
@@ -270,8 +325,10 @@ impl<'a> Pull<'a> {
     }
 
     fn record_policy(&self, image: &Image) -> Result<()> {
-        let signer = self.policy.signer(self.reference);
-        image::set_policy(&self.store.repo, image, &self.fingerprint, signer.as_deref())
+        let (signer, scope) = (self.policy.signer(self.reference), self.policy.scope(self.reference));
+        let judgement =
+            image::Judgement { policy: &self.fingerprint, scope: &scope, signer: signer.as_deref() };
+        image::set_policy(&self.store.repo, image, &judgement)
     }
 
     fn with_retries<T>(&self, attempt: impl FnMut() -> Result<T>) -> Result<T> {

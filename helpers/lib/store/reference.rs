@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::docker_archive;
+use super::refs;
 use super::transports::{self, DAEMON, DIRECTORY, Digests, Location, REGISTRY, Selector, Transport};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::program::credentials;
+use crate::provenance::Provenance;
 
 /// Suffixes of archives, which are not part of an image's name.
 const SUFFIXES: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
@@ -89,13 +91,28 @@ impl Reference {
         &self.location
     }
 
-    /// The name in the store. If only an archive itself has the name of its image, it is opened.
+    /// The name in the store: the absolute reference, so that images of different sources have different names. Only
+    /// `docker://` is left out, unless that would make it another one. It can be parsed again.
     pub fn name(&self) -> Result<String> {
+        let absolute = self.absolute()?;
+        // The host of a registry may be called like another transport.
+        let is_plain = self.transport == &REGISTRY && transports::of(&self.location).is_none();
+        let name = if is_plain { absolute.location } else { absolute.to_skopeo() };
+        if refs::is_too_long(&name) {
+            return Err(Error::usage(format!(
+                "the reference {name} is too long for a name in the image store; shorten its path"
+            )));
+        }
+        Ok(name)
+    }
+
+    /// What the image is called without its source. If only an archive itself has the name of its image, it is opened.
+    pub fn title(&self) -> Result<String> {
         match self.transport.location {
             Location::Name => Ok(self.location.clone()),
             Location::Directory(selector) | Location::Archive(selector) => match (selector, &self.image) {
                 (Selector::Name, Some(name)) => Ok(name.clone()),
-                (Selector::Name, None) => self.name_in_archive(),
+                (Selector::Name, None) => self.title_in_archive(),
                 (Selector::None | Selector::Tag, tag) => {
                     Ok(format!("{}:{}", self.stem(), tag.as_deref().unwrap_or("latest")))
                 }
@@ -103,7 +120,7 @@ impl Reference {
         }
     }
 
-    fn name_in_archive(&self) -> Result<String> {
+    fn title_in_archive(&self) -> Result<String> {
         let what = || format!("cannot read {}", self.location);
         let Some(tag) = docker_archive::first_tag(Path::new(&self.location)).context(what)? else {
             return Ok(format!("{}:latest", self.stem()));
@@ -132,15 +149,31 @@ impl Reference {
         format!("{}{}{image}", self.transport.prefix(), self.location)
     }
 
+    /// Where an image comes from that is pulled by this reference.
+    pub fn provenance(&self, architecture: &str, policy_scope: Option<String>) -> Result<Provenance> {
+        let (transport, source) = (self.transport.name.to_owned(), self.absolute()?.to_skopeo());
+        Ok(Provenance { transport, source, architecture: architecture.to_owned(), policy_scope })
+    }
+
     /// The same image, independent of the working directory.
-    pub fn absolute(&self) -> Reference {
-        let mut reference = self.clone();
-        if !self.transport.has_names() {
-            let absolute = std::path::absolute(Path::new(&self.location)).ok();
-            let location = absolute.and_then(|path| path.into_os_string().into_string().ok());
-            reference.location = location.unwrap_or(reference.location);
+    pub fn absolute(&self) -> Result<Reference> {
+        if self.transport.has_names() {
+            return Ok(self.clone());
         }
-        reference
+        let what = || format!("cannot use {}", self.to_skopeo());
+        let path = std::path::absolute(Path::new(&self.location)).context(what)?;
+        // Without slashes that mean nothing.
+        let path: PathBuf = path.components().collect();
+        let location = path.to_str().map(str::to_owned);
+        let absolute = location.map(|location| Reference { location, ..self.clone() });
+        // The working directory may contain what no reference can.
+        absolute.filter(|absolute| parse(&absolute.to_skopeo()).as_ref() == Ok(absolute)).ok_or_else(|| {
+            let path = path.display();
+            Error::new(format!(
+                "{}: its path {path} cannot be part of an image reference; use a path without colons, blanks and control characters",
+                what()
+            ))
+        })
     }
 
     /// The same image by the digest of its manifest, if its source supports that.
@@ -230,8 +263,8 @@ mod tests {
     const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn names_and_sources() {
-        for (text, name, skopeo) in [
+    fn titles_and_sources() {
+        for (text, title, skopeo) in [
             ("docker://r.io/x/y:1", "r.io/x/y:1", "docker://r.io/x/y:1"),
             ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "docker://127.0.0.1:5000/x:latest"),
             ("busybox", "busybox:latest", "docker://busybox:latest"),
@@ -249,12 +282,47 @@ mod tests {
             ("dockertar:/a/b.tar:x:1", "x:1", "docker-archive:/a/b.tar:x:1"),
         ] {
             let reference: Reference = text.parse().unwrap();
-            assert_eq!((reference.name().unwrap().as_str(), reference.to_skopeo().as_str()), (name, skopeo));
+            assert_eq!(
+                (reference.title().unwrap().as_str(), reference.to_skopeo().as_str()),
+                (title, skopeo)
+            );
         }
-        for transport in ["", "docker://", "containers-storage:"] {
-            let name = format!("r.io/x@sha256:{HEX}");
-            assert_eq!(format!("{transport}{name}").parse::<Reference>().unwrap().name().unwrap(), name);
+    }
+
+    #[test]
+    fn names_in_the_store_are_references_of_one_source_each() {
+        let here = std::env::current_dir().unwrap();
+        let relative = format!("oci-archive:{}/b.tgz", here.display());
+        let digest = format!("r.io/x@sha256:{HEX}");
+        let mut names = std::collections::BTreeSet::new();
+        for (text, name) in [
+            ("docker://r.io/x/y:1", "r.io/x/y:1"),
+            ("busybox", "busybox:latest"),
+            (&digest, &digest),
+            ("docker:r.io/x/y:1", "docker-daemon:r.io/x/y:1"),
+            ("docker://docker-daemon:5000/x:1", "docker://docker-daemon:5000/x:1"),
+            ("docker-daemon:5000/x:1", "docker-daemon:5000/x:1"),
+            ("docker://oci:5000/x", "docker://oci:5000/x:latest"),
+            ("docker-daemon:sha256:12ab", "docker-daemon:sha256:12ab"),
+            ("containers-storage:r.io/x/y:1", "containers-storage:r.io/x/y:1"),
+            ("docker-archive:/a/b.tar:r.io/x/y:1", "docker-archive:/a/b.tar:r.io/x/y:1"),
+            ("dockertar://a//b.tar", "docker-archive:/a/b.tar"),
+            ("oci:/a/b", "oci:/a/b"),
+            ("oci:/a/b:latest", "oci:/a/b:latest"),
+            ("oci-archive:b.tgz", &relative),
+            ("dir:/a/./b.d/", "dir:/a/b.d"),
+            ("dir:/a:b", "dir:/a:b"),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.name().unwrap(), name);
+            let again: Reference = name.parse().unwrap();
+            assert_eq!(again.name().unwrap(), name);
+            assert_eq!(again, reference.absolute().unwrap());
+            assert!(names.insert(name.to_owned()), "{name} is that of another source");
+            assert_eq!(refs::image_name(&refs::image_ref(name)).as_deref(), Some(name));
         }
+        let error = format!("oci:/{}", "x".repeat(300)).parse::<Reference>().unwrap().name().unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("too long"), "{error}");
     }
 
     #[test]

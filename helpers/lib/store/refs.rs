@@ -4,6 +4,8 @@ use crate::digest::Digest;
 
 /// Prefix of the refs of images and layers.
 const PREFIX: &str = "ociimage/";
+/// Maximum length of a file's name in bytes.
+const FILE_NAME_MAX: usize = 255;
 /// Directory of these refs in a repository.
 pub const DIRECTORY: &str = "refs/heads/ociimage";
 
@@ -18,6 +20,11 @@ pub fn image_ref(name: &str) -> String {
         }
     }
     encoded
+}
+
+/// Whether the name of an image is too long for a ref, which is a file.
+pub fn is_too_long(name: &str) -> bool {
+    image_ref(name).len() - PREFIX.len() > FILE_NAME_MAX
 }
 
 /// The name of the image that a ref belongs to; `None` if it is not the ref of an image.

@@ -6,6 +6,14 @@ use std::process::{Command, Output, Stdio};
 use crate::error::{Context, Error, Result};
 use crate::paths;
 
+/// A command that runs a program of this host, found by its name in the directories of [`paths::search_path`] and nowhere
+/// else: the caller's `PATH` may be that of somebody else, as with sudo. One that is not there cannot be run.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(paths::find_program(name));
+    command.env("PATH", paths::search_path());
+    command
+}
+
 /// Runs a program. If it fails, the cause of the error is the last line that it wrote to stderr.
 pub fn run(command: &mut Command) -> Result<()> {
     output(command).map(|_| ())
@@ -71,6 +79,19 @@ mod tests {
         assert!(shell("exit 3").unwrap_err().to_string().ends_with("': exit status: 3"));
         assert!(finish(&mut Command::new("/nowhere")).is_err());
         assert_eq!(collect(&mut Command::new("/nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn programs_have_an_absolute_path() {
+        let shell = program("sh");
+        let path = std::path::Path::new(shell.get_program());
+        assert!(
+            path.is_absolute() && std::env::split_paths(&paths::search_path()).any(|d| path.starts_with(d))
+        );
+        assert_eq!(output(program("sh").args(["-c", "echo $PATH"])).unwrap().trim_ascii_end(), {
+            paths::search_path().into_encoded_bytes()
+        });
+        assert_eq!(collect(&mut program("no-such-program")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Event {
     RolledBack,
     /// An image was not used, since it failed before.
     Skipped,
+    /// An image was not used, since it brings what nobody accepted.
+    Unaccepted,
     /// The settings for updates of a container were changed.
     Configured,
     /// A container was removed.
@@ -41,7 +43,7 @@ pub enum Event {
 
 impl Event {
     /// All kinds, in the order of the catalog.
-    pub const ALL: [Event; 12] = [
+    pub const ALL: [Event; 13] = [
         Event::Pulled,
         Event::Installed,
         Event::Staged,
@@ -50,6 +52,7 @@ impl Event {
         Event::Reverted,
         Event::RolledBack,
         Event::Skipped,
+        Event::Unaccepted,
         Event::Configured,
         Event::Removed,
         Event::Pruned,
@@ -67,6 +70,7 @@ impl Event {
             Event::Reverted => "090a3a8f3ef8499d8c36d375beac169f",
             Event::RolledBack => "5963245170684ae3918f07d055ee58f8",
             Event::Skipped => "07c2fde1f1c147beb7f531675de7558a",
+            Event::Unaccepted => "f1ae83f7c31d4aceb1a0fe501037831d",
             Event::Configured => "9efb373ecc724a2e8d3ab474970858b2",
             Event::Removed => "e62de78e708f4942a37c30799322a8d6",
             Event::Pruned => "97b68ec3d8274340a9b01d6b85049ce6",
@@ -77,7 +81,7 @@ impl Event {
     fn priority(self) -> Priority {
         match self {
             Event::Reverted => Priority::Error,
-            Event::Skipped | Event::Repaired => Priority::Warning,
+            Event::Skipped | Event::Unaccepted | Event::Repaired => Priority::Warning,
             _ => Priority::Notice,
         }
     }

@@ -7,12 +7,22 @@ use crate::container::info::{Info, Values};
 use crate::container::state::State;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::image::Image;
+use crate::image::tree::Tree;
+use crate::install::acceptance::Granted;
 use crate::name::{Deployment, Name};
+use crate::provenance::Provenance;
 
 /// What decides about updates of a container.
 pub struct Updates {
     /// Name of the container's image in the store.
     pub image: String,
+    /// Where that came from; `None` if Atomic, which did not record it, made the deployment.
+    pub provenance: Option<Provenance>,
+    /// What the image was allowed to bring.
+    granted: Granted,
+    /// Whether its files are the deployment's own.
+    has_own_files: bool,
     /// Digest of the current deployment's image; `None` if Atomic recorded none, or if the next deployment will differ from
     /// the current one in any case.
     digest: Option<Digest>,
@@ -36,12 +46,15 @@ pub enum Prospect {
     Staged(Deployment),
     /// Pull the image, stage a deployment and switch to it.
     Newer,
+    /// Nothing: the image brings this, which the user has to accept first.
+    Unaccepted(Vec<&'static str>),
 }
 
 impl Updates {
     /// Reads the state of a container.
     pub fn of(deployments: &Deployments, name: &Name) -> Result<Updates> {
-        let info = deployments.info(&deployments.installed(name)?)?;
+        let current = deployments.installed(name)?;
+        let info = deployments.info(&current)?;
         let state = State::load(deployments, name)?;
         let staged = state.staged(deployments).map(|staged| {
             let digest = deployments.info(staged).ok().and_then(|info| info.digest());
@@ -50,9 +63,30 @@ impl Updates {
         let wanted = state.wanted(deployments, &info);
         let values_of = |info: &Info| info.ours().map(|ours| ours.user_values.clone()).unwrap_or_default();
         let user_values = values_of(&wanted);
-        let is_as_wanted = info.image == wanted.image && values_of(&info) == user_values;
+        let granted = Granted::of(deployments, &current, &wanted);
+        let is_as_wanted = info.image == wanted.image
+            && values_of(&info) == user_values
+            && Granted::of(deployments, &current, &info) == granted;
         let digest = if is_as_wanted { info.digest() } else { None };
-        Ok(Updates { image: wanted.image, digest, user_values, staged, state })
+        let provenance = wanted.ours().and_then(|ours| ours.provenance.clone());
+        let has_own_files = wanted.remote.is_none();
+        let image = wanted.image;
+        Ok(Updates { image, provenance, granted, has_own_files, digest, user_values, staged, state })
+    }
+
+    /// Like [`Updates::prospect`], of an image whose files are there.
+    pub fn prospect_of(&self, image: &Image, tree: &dyn Tree) -> Result<Prospect> {
+        let prospect = self.prospect(&image.digest);
+        let added = match &prospect {
+            Prospect::Newer => self.granted.added_by(tree, image)?,
+            _ => Vec::new(),
+        };
+        Ok(if added.is_empty() { prospect } else { Prospect::Unaccepted(added) })
+    }
+
+    /// Whether an image may bring what the user has to accept first.
+    pub fn is_choosy(&self) -> bool {
+        self.has_own_files && self.granted.is_choosy()
     }
 
     /// Whether updates of the container are held.
@@ -80,6 +114,18 @@ impl Updates {
 }
 
 impl Prospect {
+    /// The prospect in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Prospect::Current => "current",
+            Prospect::Held => "held",
+            Prospect::Failed(_) => "skipped",
+            Prospect::Staged(_) => "staged",
+            Prospect::Newer => "newer",
+            Prospect::Unaccepted(_) => "unaccepted",
+        }
+    }
+
     /// Whether an update would change anything.
     pub fn is_change(&self) -> bool {
         matches!(self, Prospect::Staged(_) | Prospect::Newer)
@@ -94,6 +140,9 @@ impl fmt::Display for Prospect {
             Prospect::Failed(reason) => write!(f, "skipped, it failed before: {reason}"),
             Prospect::Staged(staged) => write!(f, "staged as {staged}"),
             Prospect::Newer => f.write_str("newer"),
+            Prospect::Unaccepted(added) => {
+                write!(f, "unaccepted, it brings {}, see --accept-exports", added.join(", "))
+            }
         }
     }
 }

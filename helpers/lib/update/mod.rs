@@ -4,3 +4,6 @@ pub mod availability;
 pub mod retention;
 pub mod switcher;
 pub mod updater;
+
+#[cfg(test)]
+mod tests;

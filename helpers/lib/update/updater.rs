@@ -6,7 +6,8 @@ use crate::container::info::Info;
 use crate::container::registration::Registration;
 use crate::container::state::State;
 use crate::container::{derived, units};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
+use crate::install::acceptance::with_remedy;
 use crate::install::draft::Draft;
 use crate::install::plan::{Planned, Planner, Previous};
 use crate::install::same::{self, Wanted};
@@ -33,7 +34,7 @@ impl Updater<'_> {
     pub fn update(&self) -> Result<()> {
         let Planner { site, name, image, .. } = self.planner;
         let draft = self.draft()?;
-        let planned = self.planner.plan(&draft)?;
+        let planned = self.plan(&draft, "")?;
         let shown = journal::shown(&image.name, &image.digest);
         if self.is_same(&planned) {
             self.complete()?;
@@ -53,6 +54,7 @@ impl Updater<'_> {
         };
         let message = format!("switched {name} to {}: {shown}{restart}", planned.deployment);
         self.tell(Event::Switched, &planned, None, &message);
+        self.tell_of_news(&planned);
         Ok(())
     }
 
@@ -60,7 +62,7 @@ impl Updater<'_> {
     pub fn stage(&self, force: bool) -> Result<()> {
         let Planner { site, name, .. } = self.planner;
         let draft = self.draft()?;
-        let planned = self.planner.plan(&draft)?;
+        let planned = self.plan(&draft, " --stage")?;
         let mut state = State::load(&site.deployments, name)?;
         let outlook = self.outlook(&planned, &state, force)?;
         let message = outlook.describe(&planned, name);
@@ -99,13 +101,49 @@ impl Updater<'_> {
         }
         retention::collect(site, name)?;
         self.tell(Event::Staged, &planned, None, &format!("{message}; 'syscontainer-switch {name}' runs it"));
+        self.tell_of_news(&planned);
         Ok(())
+    }
+
+    /// Plans an update that is made with these options. One that the user has to accept first is recorded.
+    fn plan(&self, draft: &Draft, options: &str) -> Result<Planned> {
+        let Planner { site, name, image, .. } = self.planner;
+        self.planner.plan(draft).map_err(|e| {
+            let e = with_remedy(e, name, options);
+            if e.kind() == Kind::Unaccepted {
+                let subject = Subject {
+                    reason: Some(e.to_string()),
+                    ..Subject::of(&self.previous.deployment, Some((&image.name, Some(image.digest.clone()))))
+                };
+                // The caller reports it on stderr.
+                let message = format!("nothing was changed: {e}");
+                journal::record(site.root(), Event::Unaccepted, &subject, &message);
+            }
+            e
+        })
+    }
+
+    /// Tells what the container did not have before: `/exports`, and another source.
+    fn tell_of_news(&self, planned: &Planned) {
+        planned.tell_of_exports();
+        let (name, image) = (self.planner.name, self.planner.image);
+        let Some(before) = self.previous.provenance() else { return };
+        if !before.is_same(&image.provenance) {
+            log::info(&format!("{name} comes from {} from now on, instead of {before}", image.provenance));
+        }
+        match (&before.policy_scope, &image.provenance.policy_scope) {
+            (Some(before), Some(now)) if before != now => log::info(&format!(
+                "the rule of the signature policy that applied to {} is {now}, and was {before} before",
+                image.name
+            )),
+            _ => {}
+        }
     }
 
     /// Everything that [`Updater::stage`], and then [`Switcher::switch`], would write and do, as text.
     pub fn preview_stage(&self, force: bool) -> Result<String> {
         let Planner { site, name, .. } = self.planner;
-        let planned = self.planner.plan(&self.draft()?)?;
+        let planned = self.planner.plan(&self.draft()?).map_err(|e| with_remedy(e, name, " --stage"))?;
         let outlook = self.outlook(&planned, &State::load(&site.deployments, name)?, force)?;
         let text = outlook.describe(&planned, name);
         if outlook != Outlook::New {
@@ -164,7 +202,7 @@ impl Updater<'_> {
     pub fn preview(&self) -> Result<String> {
         let Planner { site, name, .. } = self.planner;
         let draft = self.draft()?;
-        let planned = self.planner.plan(&draft)?;
+        let planned = self.planner.plan(&draft).map_err(|e| with_remedy(e, name, ""))?;
         if self.is_same(&planned) {
             let last = preview::LastSteps {
                 enable: false,
@@ -175,6 +213,7 @@ impl Updater<'_> {
         }
         let outdated = self.outdated(&planned.deployment, planned.registration.unit.is_some())?;
         let is_enabled_anew = self.is_enabled_anew(&planned);
+        self.tell_of_news(&planned);
         let masked = self.planner.masked(&draft, planned)?;
         preview::show(&self.planner, &masked, is_enabled_anew, &outdated)
     }

@@ -1,0 +1,92 @@
+//! What an update of a container would do, asked of the source of its image: `syscontainer-pull --check`.
+
+use serde_json::{Value, json};
+
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+use crate::image::Image;
+use crate::name::Name;
+use crate::program::log;
+use crate::store::Store;
+use crate::store::access::Access;
+use crate::store::pull::{self, PullObserver};
+use crate::store::reference::Reference;
+use crate::update::availability::{Prospect, Updates};
+
+/// Where the image of a container is pulled from again: the source that was recorded, for the same architecture. Atomic
+/// recorded neither, and took images from registries.
+pub fn source(name: &Name, updates: &Updates, access: &Access) -> Result<(Reference, Access)> {
+    let (source, arch) = match &updates.provenance {
+        None => (&updates.image, access.arch.clone()),
+        Some(provenance) => (&provenance.source, Some(provenance.architecture.clone())),
+    };
+    let reference = source.parse().context(|| format!("cannot find out where {name} came from"))?;
+    Ok((reference, Access { arch, ..access.clone() }))
+}
+
+/// The digest of the image at its source, and what an update to it would do. Whether a new image has `/exports` is in
+/// its layers: where that matters, they are fetched into the store.
+pub fn find(
+    name: &Name,
+    updates: &Updates,
+    (reference, access): (&Reference, &Access),
+    store: impl FnOnce() -> Result<Store>,
+    observer: &dyn PullObserver,
+) -> Result<(Digest, Prospect)> {
+    let digest = pull::peek(reference, access, observer)?;
+    let prospect = updates.prospect(&digest);
+    if prospect != Prospect::Newer || !updates.is_choosy() {
+        return Ok((digest, prospect));
+    }
+    let look = || {
+        let store = store()?;
+        let examine = |image: &Image| updates.prospect_of(image, &store.tree(image));
+        {
+            let _lock = store.lock_shared()?;
+            let stored = store.lookup(&reference.name()?).ok().flatten();
+            if let Some(image) = stored.filter(|image| image.digest == digest) {
+                return examine(&image);
+            }
+        }
+        pull::look_at(&store, reference, access, observer, examine)
+    };
+    let found = look().unwrap_or_else(|e| {
+        log::warning(&format!("cannot find out whether the image needs to be accepted for {name}: {e}"));
+        prospect
+    });
+    Ok((digest, found))
+}
+
+/// The result of a check as JSON, see syscontainer-pull(8).
+pub fn to_json(image: &str, digest: &Digest, prospect: &Prospect) -> Value {
+    let mut value = json!({"image": image, "digest": digest, "update": prospect.word()});
+    match prospect {
+        Prospect::Staged(deployment) => value["deployment"] = json!(deployment),
+        Prospect::Failed(reason) => value["reason"] = json!(reason),
+        Prospect::Unaccepted(added) => value["brings"] = json!(added),
+        Prospect::Current | Prospect::Held | Prospect::Newer => {}
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_prospect_has_a_word_and_what_belongs_to_it() {
+        let digest = Digest::of(b"");
+        for (prospect, expected) in [
+            (Prospect::Current, r#"{"update":"current"}"#),
+            (Prospect::Held, r#"{"update":"held"}"#),
+            (Prospect::Newer, r#"{"update":"newer"}"#),
+            (Prospect::Failed("x".into()), r#"{"update":"skipped","reason":"x"}"#),
+            (Prospect::Staged("x.1".parse().unwrap()), r#"{"update":"staged","deployment":"x.1"}"#),
+            (Prospect::Unaccepted(vec!["a"]), r#"{"update":"unaccepted","brings":["a"]}"#),
+        ] {
+            let mut expected: Value = serde_json::from_str(expected).unwrap();
+            (expected["image"], expected["digest"]) = (json!("r/x:1"), json!(digest));
+            assert_eq!(to_json("r/x:1", &digest, &prospect), expected);
+        }
+    }
+}
