@@ -9,6 +9,7 @@ pub mod preview;
 pub mod recovery;
 pub mod register;
 pub mod remover;
+pub mod rootfs;
 pub mod same;
 pub mod site;
 pub mod state_directories;

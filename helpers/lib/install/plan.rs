@@ -1,7 +1,7 @@
 //! Planning a deployment: everything that it will contain is rendered and checked before any of it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::container::execution::Execution;
@@ -11,7 +11,7 @@ use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::state::State;
 use crate::container::{derived, units};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
@@ -24,11 +24,12 @@ use crate::image::tree::{Directory, Tree};
 use crate::image::variables;
 use crate::install::acceptance::{self, Accepted, Granted, Wish};
 use crate::install::atomic;
-use crate::install::draft::{self, Content, Draft};
+use crate::install::draft::{Content, Draft};
 use crate::install::register::{self, Claim, Parts};
+use crate::install::rootfs;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
-use crate::oci::{mountpoints, resources};
+use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
 use crate::provenance::Provenance;
@@ -178,7 +179,7 @@ impl Planner<'_> {
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
-        let rootfs = remote.as_deref().map(find_rootfs).transpose()?;
+        let rootfs = remote.as_deref().map(rootfs::find).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
         let granted = self.previous.map(|previous| previous.granted);
         let tree = self.tree(rootfs.as_ref());
@@ -356,7 +357,7 @@ impl Planner<'_> {
             }
         }
         if let Some(rootfs) = info.rootfs() {
-            check_mount_points(&site.root().join(rootfs), &rendered, warn).context(what)?;
+            rootfs::check_mount_points(&site.root().join(rootfs), &rendered, warn).context(what)?;
         }
         let host_files = match rendered.layout.files() {
             [] => Plan::default(),
@@ -370,43 +371,4 @@ impl Planner<'_> {
         let content = Content { rendered, host_files };
         Ok(Planned { deployment, content, info, registration, notice: None })
     }
-}
-
-/// The root file system in the directory that `--rootfs=` names: the directory itself, or `rootfs` in it.
-fn find_rootfs(directory: &Path) -> Result<PathBuf> {
-    let what = || format!("cannot use the root file system {}", directory.display());
-    let directory = directory.canonicalize().context(what)?;
-    let inner = directory.join("rootfs");
-    if inner.is_dir() {
-        let resolved = inner.canonicalize().context(what)?;
-        if !resolved.starts_with(&directory) {
-            let why = format!(
-                "rootfs in it is a symlink to {}; name that directory, if it is meant",
-                resolved.display()
-            );
-            return Err(Error::new(why)).context(what);
-        }
-        return Ok(resolved);
-    }
-    if directory.join("usr").is_dir() {
-        return Ok(directory);
-    }
-    Err(Error::new("there is neither a directory rootfs nor a directory usr in it")).context(what)
-}
-
-/// Checks a root file system that is not ours. Nothing is written to it here; the runtime creates missing mount points,
-/// if it can.
-fn check_mount_points(rootfs: &Path, rendered: &Checked, warn: &dyn Fn(&str)) -> Result<()> {
-    let Some((_, config)) = &rendered.config else { return Ok(()) };
-    let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
-    if missing.is_empty() || rendered.run_once {
-        return Ok(());
-    }
-    let list = missing.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let what = format!("the root file system {} lacks the mount points {list}", rootfs.display());
-    match nix::unistd::access(rootfs, nix::unistd::AccessFlags::W_OK) {
-        Ok(()) => warn(&format!("{what}; the runtime will make them")),
-        Err(_) => return Err(Error::new(format!("{what}, and it is read-only; make them there"))),
-    }
-    Ok(())
 }
