@@ -287,15 +287,23 @@ for spec in mkdirat:{1..6} fchown:{1..5} fchmod:{1..4} syncfs:{1..3} renameat:{1
     expect 'data data-sub missing' in_volume killed
     [ -z "$(find $VOLUMES/killed -name '.*')" ] || fail "$spec: something is left"
 done
+half=''
 for n in 1 2 3 5; do
     must 'it is prepared' /usr/libexec/syscontainers/syscontainer-prepare killed
     strace -f -qq -o /dev/null -e trace=unlinkat -e inject="unlinkat:signal=SIGKILL:when=$n" \
         syscontainer-remove --purge killed >/dev/null 2>&1 && fail "it is not killed at $n" || true
     [ ! -d $VOLUMES/killed ] || [ "$(in_volume killed)" = 'data data-sub missing' ] || fail "unlinkat $n: some are gone"
+    if [ -d $VOLUMES/.killed.old ]; then
+        half=yes
+        must 'a prune completes it' syscontainer-prune
+        [ ! -e $VOLUMES/.killed.old ] || fail "unlinkat $n: a prune leaves some"
+    fi
     must "after unlinkat $n" syscontainer-remove --purge killed
     expect '' bash -c "find $VOLUMES -mindepth 1 -name '*killed*'"
     checkout "$REGISTRY/killed"
 done
+
+check 'a purge was killed half-way' [ "$half" ]
 
 say 'a purge follows nothing'
 volumes_image purge '/a /a/b/srv/precious' "$(until_stopped 'rm -rf /a/c; ln -s /srv/victim /a/c; ln -s / /a/d; mkdir -p /a/e; ln -s ../../../../../../srv /a/e/f; ln -sfn /srv/victim /a/b/g; touch /a/done')"

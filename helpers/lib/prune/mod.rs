@@ -6,6 +6,7 @@
 mod deployments;
 mod images;
 mod report;
+mod volumes;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
         if changed {
             site.manager.reload()?;
         }
+        volumes::prune(site.root(), &mut report);
     }
     let root = site.root();
     let store = match &options.repo {

@@ -5,7 +5,7 @@
 //! at any time, the next start begins anew.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
@@ -231,9 +231,9 @@ pub fn purge(root: &Root, name: &Name) -> Result<()> {
     let home = volume::home(name);
     let what = || format!("cannot purge {home}");
     let Some(all) = open_all(root).context(what)? else { return Ok(()) };
-    let doomed = doomed(name);
     // Left by one that was killed.
-    removal::remove(&all, doomed.as_ref()).context(what)?;
+    finish_purge(root, name)?;
+    let doomed = doomed(name);
     if all.stat_of(name.as_str().as_ref()).context(what)?.is_none() {
         return Ok(());
     }
@@ -241,6 +241,26 @@ pub fn purge(root: &Root, name: &Name) -> Result<()> {
     kill_point::pass();
     removal::remove(&all, doomed.as_ref()).context(what)?;
     all.sync().context(what)
+}
+
+/// Containers of whose volumes a killed [`purge`] has left something.
+pub fn half_purged(root: &Root) -> Result<Vec<Name>> {
+    let Some(all) = open_all(root)? else { return Ok(Vec::new()) };
+    let names = all.names(usize::MAX).context(|| format!("cannot read {}", all.path().display()))?;
+    let doomed = names.iter().filter_map(|name| name.to_str()?.strip_prefix('.')?.strip_suffix(".old"));
+    Ok(doomed.filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Completes a [`purge`] that was killed. Volumes that the container has by now stay.
+pub fn finish_purge(root: &Root, name: &Name) -> Result<()> {
+    let what = || format!("cannot purge {}", volume::home(name));
+    let Some(all) = open_all(root).context(what)? else { return Ok(()) };
+    removal::remove(&all, doomed(name).as_ref()).context(what).map(|_| ())
+}
+
+/// Where the volumes of a container are while a purge removes them.
+pub fn doomed_path(root: &Root, name: &Name) -> PathBuf {
+    root.join(&volume::home(name)).with_file_name(doomed(name))
 }
 
 fn doomed(name: &Name) -> String {
