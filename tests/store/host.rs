@@ -19,7 +19,7 @@ use super::layout::Layout;
 
 const PULL: &str = env!("CARGO_BIN_EXE_syscontainer-pull");
 /// Nothing here takes that long unless it hangs.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// What one run did.
 #[derive(Debug)]
