@@ -5,9 +5,9 @@
 CASES=$WORK/cases
 mkdir -p "$CASES"
 
-# plain NAME USER COMMANDS [VOLUMES]: an image of a shell that does them and sleeps, with some users, in the registry and the
+# with_users NAME USER COMMANDS [VOLUMES]: an image of a shell that does them and sleeps, with some users, in the registry and the
 # store. VOLUMES are members of a JSON object.
-plain() {
+with_users() {
     mkdir -p "$WORK/$1/etc"
     cat >"$WORK/$1/etc/passwd" <<-'END'
 		root:x:0:0:root:/root:/bin/sh
@@ -36,7 +36,7 @@ his() {
 say 'what podman makes of the same images'
 names=()
 while read -r name user; do
-    plain "$name" "$user" 'echo begins' '"/data": {}'
+    with_users "$name" "$user" 'echo begins' '"/data": {}'
     his "$name" >"$CASES/$name.podman.json"
     checkout --name="$name" "$REGISTRY/$name"
     systemctl start "$name"
@@ -85,7 +85,7 @@ grep -E '^(Seccomp|NoNewPrivs|CapEff|CapBnd|Groups):' /proc/self/status
 echo looked
 END
 )
-plain inside '' "$look"
+with_users inside '' "$look"
 for runtime in crun runc; do
     checkout --name="$runtime" --runtime=/usr/bin/$runtime "$REGISTRY/inside"
     systemctl start "$runtime"
@@ -130,7 +130,7 @@ guarded_again() {
 }
 host=/usr/share/containers/seccomp.json
 mv "$host" "$WORK/seccomp.json"
-plain guarded '' 'mkdir /tmp/x && echo made; echo tried'
+with_users guarded '' 'mkdir /tmp/x && echo made; echo tried'
 checkout --name=guarded "$REGISTRY/guarded"
 guarded_again 1
 ruled >"$WORK/built-in"

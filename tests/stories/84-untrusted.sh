@@ -30,8 +30,8 @@ printf '# /etc/forged: removed\n%s%s%s%s\n' "$esc" "$csi" "$rlo" "$tag" >"$host/
 echo '{"installedFilesTemplate": ["/etc/nasty/conf"]}' >"$WORK/nasty/exports/manifest.json"
 build_image nasty --label="title=a $rlo$csi b" --label='lines=a\nLabel     forged=1' "$WORK/nasty"
 pull_image nasty
-dry() { syscontainer-checkout --dry-run "$@" "$REGISTRY/nasty"; }
-shows dry
+preview_nasty() { syscontainer-checkout --dry-run "$@" "$REGISTRY/nasty"; }
+shows preview_nasty
 cp "$WORK/shown" "$WORK/preview"
 expect_no '^# (/etc/(passwd|shadow|x|forged)|systemctl enable sshd|/x)' cat "$WORK/preview"
 expect_like '^    # /etc/shadow: removed\\r# /etc/x: stays as it is$' cat "$WORK/preview"

@@ -2,8 +2,6 @@
 # Secret values are in no process list, in no file that other users of the host can read, and not in the unit.
 . "$(dirname "$0")/lib.sh"
 
-# as_nobody COMMAND…
-as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 # kept_from_others NAME: nobody can read the secret: not in a file, not in the unit, not in a process list.
 kept_from_others() {
     local found
