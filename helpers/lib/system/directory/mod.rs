@@ -1,9 +1,12 @@
-//! Open directories: what is below one is named by single components, and no symlink on the way is followed.
+//! Open directories: what is below one is found from it, by single names, of which none is followed, or by paths, where
+//! [`Links`] says which symlinks are.
 //!
-//! A payload, or a user of the host, may replace any directory that they can write to by a symlink, at any time. So
-//! whatever crosses one is opened component by component from a directory that only root can change.
+//! A payload, a user of the host, or whoever made an image may replace any directory that they can write to by a
+//! symlink, at any time. So whatever crosses one is found from a directory that only somebody who is trusted can change.
+//! Nothing that is waited for is opened, and no device.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,6 +22,55 @@ use crate::paths::{self, Root, TreePath};
 /// How often a path is resolved anew while something is renamed under it.
 const ATTEMPTS: usize = 64;
 
+/// Which symlinks are followed in the path of a file below a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// None.
+    Refused,
+    /// Those on the way to the file that stay below the directory; the file itself is not followed.
+    OnTheWay,
+    /// Those that stay below the directory.
+    Below,
+    /// All, as programs see them for which the directory is `/`: none leads out of it.
+    Inside,
+}
+
+impl Links {
+    fn flags(self) -> (OFlags, ResolveFlags) {
+        let below = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match self {
+            Links::Refused => (OFlags::NOFOLLOW, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS),
+            Links::OnTheWay => (OFlags::NOFOLLOW, below),
+            Links::Below => (OFlags::empty(), below),
+            Links::Inside => (OFlags::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS),
+        }
+    }
+}
+
+/// Why a file is not opened: it is a directory, a symlink, or what may be waited for.
+#[derive(Debug)]
+pub struct Irregular;
+
+impl fmt::Display for Irregular {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is not a regular file")
+    }
+}
+
+impl std::error::Error for Irregular {}
+
+impl Irregular {
+    /// Whether that is why something failed.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|why| why.is::<Irregular>())
+    }
+
+    fn refuse(file: impl AsFd) -> io::Result<()> {
+        let is_regular = kind(&fs::fstat(file)?) == FileType::RegularFile;
+        if is_regular { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, Irregular)) }
+    }
+}
+
 /// A directory that is open.
 #[derive(Debug)]
 pub struct Directory {
@@ -28,7 +80,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory by its path. Symlinks are followed, so that nobody but root may be able to change the path.
+    /// Opens a directory by its path. Symlinks are followed, so that only somebody who is trusted may be able to change
+    /// the path.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let fd = fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Directory { fd, path: path.to_path_buf() })
@@ -42,12 +95,6 @@ impl Directory {
     /// Like [`Directory::child`]; fails with `EXDEV` if something is mounted there.
     pub fn child_of_same_mount(&self, name: &OsStr) -> io::Result<Directory> {
         self.component(name, ResolveFlags::NO_XDEV)
-    }
-
-    /// Opens the directory at `path` as programs see it for which this directory is `/`: symlinks on the way are
-    /// followed, but never lead out of it.
-    pub fn inside(&self, path: &Path) -> io::Result<Directory> {
-        self.resolve(path, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
     /// Opens a directory in this one; `None` if there is nothing of that name. What else there may be is an error that
@@ -67,29 +114,56 @@ impl Directory {
         }
     }
 
-    /// Opens the directory at a relative path, in which symlinks may be followed as long as they stay in this one.
-    pub fn beneath(&self, path: &Path) -> io::Result<Directory> {
-        self.resolve(path, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
-    }
-
-    fn component(&self, name: &OsStr, flags: ResolveFlags) -> io::Result<Directory> {
-        if name.as_bytes().contains(&b'/') {
+    fn component(&self, name: &OsStr, more: ResolveFlags) -> io::Result<Directory> {
+        if name.is_empty() || name.as_bytes().contains(&b'/') {
             return Err(Errno::INVAL.into());
         }
-        self.resolve(Path::new(name), flags | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+        self.opened(Path::new(name), Links::Refused, more)
     }
 
-    fn resolve(&self, path: &Path, flags: ResolveFlags) -> io::Result<Directory> {
-        let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Where links are followed, the last one is, too.
-        let open = if flags.contains(ResolveFlags::NO_SYMLINKS) { open } else { open - OFlags::NOFOLLOW };
+    /// Opens a directory below this one.
+    pub fn directory(&self, path: &Path, links: Links) -> io::Result<Directory> {
+        self.opened(path, links, ResolveFlags::empty())
+    }
+
+    fn opened(&self, path: &Path, links: Links, more: ResolveFlags) -> io::Result<Directory> {
+        let fd = self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY, links, more)?;
+        Ok(Directory { fd, path: self.path.join(path.strip_prefix("/").unwrap_or(path)) })
+    }
+
+    /// Like [`Directory::directory`]; `None` if there is none, or if a link in its path is refused.
+    pub fn find_directory(&self, path: &Path, links: Links) -> io::Result<Option<Directory>> {
+        if_there(self.directory(path, links), links)
+    }
+
+    /// What is known of a file below this directory, which may be a symlink where [`Links`] does not follow the file
+    /// itself; `None` as in [`Directory::find_directory`].
+    pub fn find(&self, path: &Path, links: Links) -> io::Result<Option<Stat>> {
+        let found = if_there(self.resolve(path, OFlags::PATH, links, ResolveFlags::empty()), links)?;
+        Ok(found.map(fs::fstat).transpose()?)
+    }
+
+    /// Opens a regular file below this directory for reading; `None` as in [`Directory::find_directory`]. Anything else
+    /// is the error [`Irregular`], and this has no effect on it.
+    pub fn file(&self, path: &Path, links: Links) -> io::Result<Option<File>> {
+        let open = |flags| if_there(self.resolve(path, flags, links, ResolveFlags::empty()), links);
+        // What it is has to be known before it is opened.
+        let Some(found) = open(OFlags::PATH)? else { return Ok(None) };
+        Irregular::refuse(&found)?;
+        // If it is replaced by a FIFO in the meantime, nothing is waited for.
+        let Some(file) = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)? else { return Ok(None) };
+        Irregular::refuse(&file)?;
+        Ok(Some(File::from(file)))
+    }
+
+    fn resolve(&self, path: &Path, open: OFlags, links: Links, more: ResolveFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let (nofollow, resolve) = links.flags();
+        let open = open | nofollow | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
-            match fs::openat2(&self.fd, path, open, Mode::empty(), flags) {
+            match fs::openat2(&self.fd, path, open, Mode::empty(), resolve | more) {
                 Err(Errno::AGAIN) => {}
-                opened => {
-                    let below = path.strip_prefix("/").unwrap_or(path);
-                    return Ok(Directory { fd: opened?, path: self.path.join(below) });
-                }
+                opened => return Ok(opened?),
             }
         }
         Err(Errno::AGAIN.into())
@@ -155,16 +229,15 @@ impl Directory {
         Ok(fs::syncfs(&self.fd)?)
     }
 
-    /// Opens a regular file in this directory for reading; `None` if it is anything else, which has no effect on that.
-    pub fn file(&self, name: &OsStr) -> io::Result<Option<File>> {
-        if !self.stat_of(name)?.is_some_and(|stat| kind(&stat) == FileType::RegularFile) {
-            return Ok(None);
-        }
-        // If it is replaced by a FIFO in the meantime, nothing is waited for.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = fs::openat(&self.fd, name, flags, Mode::empty())?;
-        let is_regular = kind(&fs::fstat(&fd)?) == FileType::RegularFile;
-        Ok(is_regular.then(|| File::from(fd)))
+    /// Target of a symlink in this directory.
+    pub fn link_target(&self, name: &OsStr) -> io::Result<PathBuf> {
+        let target = fs::readlinkat(&self.fd, name, Vec::new())?;
+        Ok(PathBuf::from(OsStr::from_bytes(target.to_bytes())))
+    }
+
+    /// Makes a hard link at `target` to a file in this directory, which may be a symlink.
+    pub fn hard_link(&self, name: &OsStr, target: &Path) -> io::Result<()> {
+        Ok(fs::linkat(&self.fd, name, fs::CWD, target, AtFlags::empty())?)
     }
 
     /// Path of a file in this directory, for messages.
@@ -199,6 +272,15 @@ pub fn parent(root: &Root, path: &TreePath) -> Result<Option<(Directory, OsStrin
         }
     }
     Ok(Some((directory, last.to_os_string())))
+}
+
+/// `None` for what is not there; where links are refused, that is whatever is behind one.
+fn if_there<T>(found: io::Result<T>, links: Links) -> io::Result<Option<T>> {
+    match found.as_ref().map_err(Errno::from_io_error) {
+        Err(Some(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+        Err(Some(Errno::LOOP)) if links == Links::Refused => Ok(None),
+        _ => found.map(Some),
+    }
 }
 
 /// The type of a file.

@@ -1,5 +1,6 @@
 //! What is found below a directory, and what is not.
 
+use std::io::Read;
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -29,13 +30,14 @@ fn links_lead_nowhere_but_inside() {
     symlink("../../../../..", dir.path().join("up")).unwrap();
     symlink("loop", dir.path().join("loop")).unwrap();
     let root = Directory::open(dir.path()).unwrap();
+    let inside = |path: &str| root.directory(Path::new(path), Links::Inside);
     let inode = |directory: Directory| directory.stat().unwrap().st_ino;
-    let app = inode(root.inside(Path::new("/run/app")).unwrap());
-    assert_eq!(inode(root.inside(Path::new("/var/run/app")).unwrap()), app);
-    assert_eq!(inode(root.inside(Path::new("/up/run/app")).unwrap()), app);
-    assert_eq!(inode(root.inside(Path::new("/up")).unwrap()), inode(root.inside(Path::new("/")).unwrap()));
-    assert!(root.inside(Path::new("/up/etc")).is_err());
-    assert!(root.inside(Path::new("/loop")).is_err());
+    let app = inode(inside("/run/app").unwrap());
+    assert_eq!(inode(inside("/var/run/app").unwrap()), app);
+    assert_eq!(inode(inside("/up/run/app").unwrap()), app);
+    assert_eq!(inode(inside("/up").unwrap()), inode(inside("/").unwrap()));
+    assert!(inside("/up/etc").is_err());
+    assert!(inside("/loop").is_err());
 }
 
 #[test]
@@ -46,9 +48,10 @@ fn only_regular_files_are_opened() {
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
     let directory = Directory::open(dir.path()).unwrap();
-    assert!(directory.file("file".as_ref()).unwrap().is_some());
-    for name in ["link", "fifo", "socket", "none"] {
-        assert!(directory.file(name.as_ref()).unwrap().is_none(), "{name}");
+    let file = |name: &str| directory.file(name.as_ref(), Links::Refused);
+    assert!(file("file").unwrap().is_some() && file("none").unwrap().is_none());
+    for name in ["link", "fifo", "socket"] {
+        assert!(Irregular::is(&file(name).unwrap_err()), "{name}");
     }
     assert_eq!(directory.names(2).unwrap().len(), 2);
     assert_eq!(directory.names(100).unwrap().len(), 4);
@@ -75,4 +78,113 @@ fn the_way_to_a_file_has_no_links() {
         );
     }
     assert!(parent("/").is_err() && parent("/var/../etc").is_err());
+}
+
+/// The content of a file, or why it is not read.
+fn read(directory: &Directory, path: &str, links: Links) -> Result<Option<String>, String> {
+    let file = directory.file(Path::new(path), links).map_err(|e| e.to_string())?;
+    Ok(file.map(|mut file| {
+        let mut content = String::new();
+        file.read_to_string(&mut content).unwrap();
+        content
+    }))
+}
+
+#[test]
+fn where_links_are_refused_nothing_else_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    std::fs::create_dir_all(base.join("a/b")).unwrap();
+    std::fs::create_dir_all(dir.path().join("out/b")).unwrap();
+    for path in [base.join("a/b/file"), dir.path().join("out/file"), dir.path().join("out/b/file")] {
+        std::fs::write(path, "x").unwrap();
+    }
+    for (link, to) in [
+        ("to-out", "../out"),
+        ("to-root", "/"),
+        ("near", "a"),
+        ("loop", "loop"),
+        ("a/file", "b/file"),
+        ("proc", "/proc/self/root"),
+    ] {
+        symlink(to, base.join(link)).unwrap();
+    }
+    nix::unistd::mkfifo(&base.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let directory = Directory::open(&base).unwrap();
+    let read = |path: &str| read(&directory, path, Links::Refused);
+    let find = |path: &str| directory.find_directory(Path::new(path), Links::Refused);
+    assert_eq!(read("a/b/file"), Ok(Some("x".into())));
+    for path in
+        ["to-out/file", "to-out/b/file", "to-root/etc/passwd", "near/b/file", "loop/x", "proc/etc/passwd"]
+    {
+        assert_eq!(read(path), Ok(None), "{path}");
+        assert!(find(Path::new(path).parent().unwrap().to_str().unwrap()).unwrap().is_none(), "{path}");
+        assert!(directory.find(Path::new(path), Links::Refused).unwrap().is_none(), "{path}");
+    }
+    for path in ["fifo", "to-root", "near", "a", "a/file"] {
+        assert_eq!(read(path), Err("it is not a regular file".into()), "{path}");
+        assert!(directory.find(Path::new(path), Links::Refused).unwrap().is_some(), "{path}");
+    }
+    for path in ["../out/file", "a/../../out/file"] {
+        assert!(read(path).is_err(), "{path}");
+    }
+    assert!(find("near/b").unwrap().is_none());
+    let a = find("a").unwrap().unwrap();
+    let mut names = a.names(usize::MAX).unwrap();
+    names.sort();
+    assert_eq!(names, ["b", "file"]);
+    assert_eq!(a.link_target("file".as_ref()).unwrap(), Path::new("b/file"));
+    a.hard_link("file".as_ref(), &dir.path().join("linked")).unwrap();
+    assert_eq!(std::fs::read_link(dir.path().join("linked")).unwrap(), Path::new("b/file"));
+}
+
+#[test]
+fn where_links_stay_below_nothing_else_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let below = dir.path().join("below");
+    std::fs::create_dir_all(below.join("a/b")).unwrap();
+    std::fs::write(below.join("a/b/file"), "x").unwrap();
+    std::fs::write(dir.path().join("file"), "out").unwrap();
+    for (link, target) in [
+        ("root", "/"),
+        ("up", ".."),
+        ("near", "a/b"),
+        ("around", "a/../../file"),
+        ("absolute", "/etc/passwd"),
+        ("loop", "loop"),
+        ("magic", "/proc/self/root"),
+        ("to-file", "a/b/file"),
+    ] {
+        symlink(target, below.join(link)).unwrap();
+    }
+    nix::unistd::mkfifo(&below.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(below.join("socket")).unwrap();
+    let directory = Directory::open(&below).unwrap();
+    let read = |path: &str, links| read(&directory, path, links);
+    for path in ["a/b/file", "near/file"] {
+        assert_eq!(read(path, Links::OnTheWay), Ok(Some("x".into())), "{path}");
+    }
+    assert_eq!(read("to-file", Links::Below), Ok(Some("x".into())));
+    assert_eq!(read("none/file", Links::Below), Ok(None));
+    for (path, why) in [
+        ("root/etc/passwd", "cross-device"),
+        ("up/file", "cross-device"),
+        ("around", "cross-device"),
+        ("absolute", "cross-device"),
+        ("../file", "cross-device"),
+        ("/etc/passwd", "cross-device"),
+        ("loop", "symbolic links"),
+        ("magic/etc/passwd", ""),
+        ("fifo", "not a regular file"),
+        ("socket", "not a regular file"),
+        ("a", "not a regular file"),
+    ] {
+        let error = read(path, Links::Below).unwrap_err();
+        assert!(error.contains(why), "{path}: {error}");
+    }
+    assert!(read("to-file", Links::OnTheWay).unwrap_err().contains("not a regular file"));
+    let find = |path: &str| directory.find_directory(Path::new(path), Links::OnTheWay);
+    assert!(find("near").unwrap().is_none());
+    assert!(find("root/etc").is_err());
+    assert!(find("near/..").unwrap().is_some());
 }
