@@ -5,22 +5,22 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::sys::stat::SFlag;
+use rustix::fs::FileType;
 
 use crate::error::{Context, Result};
 use crate::host_files::changes::Facts;
 use crate::host_files::record::{self, DIRECTORY};
 use crate::image::layout::{HostFile, Layout};
 use crate::image::tree::{FileKind, Tree};
+use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
-use crate::system::plain_paths::{self, PlainPaths};
 
 /// Lays files out in the deployment `directory` as they will be on the host; `rootfs` is the checked out image.
 pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
     if layout.files().is_empty() {
         return Ok(());
     }
-    let rootfs = PlainPaths::below(rootfs).context(|| format!("cannot read {}", rootfs.display()))?;
+    let rootfs = Directory::open(rootfs).context(|| format!("cannot read {}", rootfs.display()))?;
     for file in layout.files() {
         let target = record::staged(directory, &file.path);
         let what = || format!("cannot create {}", target.display());
@@ -44,17 +44,20 @@ pub fn stage(layout: &Layout, rootfs: &Path, directory: &Path) -> Result<()> {
 
 /// Makes a hard link, or a copy where the image is on another file system, as with `--rootfs=`. Returns whether it is a
 /// link.
-fn link(rootfs: &PlainPaths, source: &Path, target: &Path) -> io::Result<bool> {
-    match rootfs.link(source, target) {
+fn link(rootfs: &Directory, source: &Path, target: &Path) -> io::Result<bool> {
+    let above = source.parent().unwrap_or(Path::new(""));
+    let above = rootfs.find_directory(above, Links::Refused)?.ok_or(ErrorKind::NotFound)?;
+    let name = source.file_name().unwrap_or_default();
+    match above.hard_link(name, target) {
         Ok(()) => return Ok(true),
         Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
         Err(e) => return Err(e),
     }
-    let found = rootfs.find(source)?.ok_or(ErrorKind::NotFound)?;
-    if plain_paths::kind(&found) == SFlag::S_IFLNK {
-        std::os::unix::fs::symlink(rootfs.read_link(source)?, target)?;
+    let found = above.stat_of(name)?.ok_or(ErrorKind::NotFound)?;
+    if directory::kind(&found) == FileType::Symlink {
+        std::os::unix::fs::symlink(above.link_target(name)?, target)?;
     } else {
-        let mut content = rootfs.open(source)?.ok_or(ErrorKind::NotFound)?;
+        let mut content = above.file(name.as_ref(), Links::Refused)?.ok_or(ErrorKind::NotFound)?;
         io::copy(&mut content, &mut fs::File::create_new(target)?)?;
     }
     Ok(false)
@@ -84,7 +87,7 @@ mod tests {
     use crate::container::info::Values;
     use crate::image::layout::Substitution;
     use crate::image::manifest;
-    use crate::image::tree::Directory;
+    use crate::image::tree;
 
     #[test]
     fn what_is_recorded_is_what_is_staged() {
@@ -95,7 +98,7 @@ mod tests {
         fs::write(etc.join("plain"), "$NAME").unwrap();
         fs::write(etc.join("template"), "$NAME").unwrap();
         std::os::unix::fs::symlink("plain", etc.join("link")).unwrap();
-        let tree = Directory(rootfs.clone());
+        let tree = tree::Directory(rootfs.clone());
         let manifest = manifest::parse(r#"{"installedFilesTemplate": ["/etc/template"]}"#).unwrap();
         let values = Values::from([("NAME".into(), "web".into())]);
         let substitution = Substitution { values: &values, secrets: &Default::default() };

@@ -2,16 +2,17 @@
 //!
 //! A walk finds no more than [`crate::image::limits`] allow.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::SFlag;
+use rustix::fs::FileType;
 
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::image::limits::{self, WalkBudget};
-use crate::system::plain_paths::{self, PlainPaths};
+use crate::system::directory::{self, Links};
 
 /// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
@@ -77,8 +78,8 @@ pub struct TreeEntry {
 pub struct Directory(pub PathBuf);
 
 impl Directory {
-    fn open(&self) -> std::io::Result<Option<PlainPaths>> {
-        match PlainPaths::below(&self.0) {
+    fn open(&self) -> io::Result<Option<directory::Directory>> {
+        match directory::Directory::open(&self.0) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             root => root.map(Some),
         }
@@ -89,13 +90,14 @@ impl Tree for Directory {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let what = || format!("cannot read {}", self.0.join(path).display());
         let Some(root) = self.open().context(what)? else { return Ok(None) };
-        root.read(Path::new(path), limits::READ as u64).context(what)
+        let Some(file) = root.file(Path::new(path), Links::Refused).context(what)? else { return Ok(None) };
+        content(file, limits::READ as u64).context(what).map(Some)
     }
 
     fn digest(&self, path: &str) -> Result<Option<Digest>> {
         let what = || format!("cannot read {}", self.0.join(path).display());
         let Some(root) = self.open().context(what)? else { return Ok(None) };
-        let Some(file) = root.open(Path::new(path)).context(what)? else { return Ok(None) };
+        let Some(file) = root.file(Path::new(path), Links::Refused).context(what)? else { return Ok(None) };
         Digest::of_reader(file).context(what).map(Some)
     }
 
@@ -103,7 +105,7 @@ impl Tree for Directory {
         let what = || format!("cannot read {}", self.0.join(path).display());
         let mut entries = Vec::new();
         let Some(root) = self.open().context(what)? else { return Ok(entries) };
-        if let Some(directory) = root.directory(Path::new(path)).context(what)? {
+        if let Some(directory) = root.find_directory(Path::new(path), Links::Refused).context(what)? {
             list(&directory, Path::new(""), &mut entries, &mut WalkBudget::default()).context(what)?;
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -161,24 +163,35 @@ impl<T: Tree + ?Sized> Tree for Box<T> {
     }
 }
 
+/// Reads a file of at most `limit` bytes.
+fn content(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    if file.take(limit + 1).read_to_end(&mut content)? as u64 > limit {
+        return Err(io::Error::new(ErrorKind::InvalidData, format!("it is larger than {limit} bytes")));
+    }
+    Ok(content)
+}
+
 /// Lists what is in a directory, and below it; `below` is its own path.
 fn list(
-    root: &PlainPaths,
+    root: &directory::Directory,
     below: &Path,
     entries: &mut Vec<TreeEntry>,
     budget: &mut WalkBudget,
 ) -> Result<()> {
     let what = || format!("directory {}", below.display());
     // It may have been replaced meanwhile.
-    let Some(directory) = root.directory(below).context(what)? else { return Ok(()) };
-    for name in directory.names().context(what)? {
-        let Some(found) = directory.find(Path::new(&name)).context(what)? else { continue };
+    let Some(opened) = root.find_directory(below, Links::Refused).context(what)? else { return Ok(()) };
+    let mut names = opened.names(limits::HOST_FILES + 1).context(what)?;
+    names.sort();
+    for name in names {
+        let Some(found) = opened.stat_of(&name).context(what)? else { continue };
         let path = below.join(&name);
         budget.take(&path)?;
-        let kind = match plain_paths::kind(&found) {
-            SFlag::S_IFDIR => FileKind::Directory,
-            SFlag::S_IFREG => FileKind::Regular,
-            SFlag::S_IFLNK => FileKind::Symlink(directory.read_link(Path::new(&name)).context(what)?.into()),
+        let kind = match directory::kind(&found) {
+            FileType::Directory => FileKind::Directory,
+            FileType::RegularFile => FileKind::Regular,
+            FileType::Symlink => FileKind::Symlink(opened.link_target(&name).context(what)?),
             _ => FileKind::Special,
         };
         let is_directory = kind == FileKind::Directory;
@@ -229,6 +242,16 @@ mod tests {
         let link = dir.path().join("link");
         image.checkout(&link).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), dir.path());
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        fs::write(&path, "xx").unwrap();
+        let read = |limit| content(File::open(&path).unwrap(), limit);
+        assert_eq!(read(2).unwrap(), b"xx");
+        assert_eq!(read(1).unwrap_err().to_string(), "it is larger than 1 bytes");
     }
 
     #[test]

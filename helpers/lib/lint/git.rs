@@ -13,9 +13,10 @@ use sha1::{Digest, Sha1};
 use super::finding::{LintReport, Place};
 use super::git_index::{IndexEntry, read};
 use super::rules;
+use super::source_tree::{self, explained};
 use super::target::Sources;
 use crate::error::{Error, Result};
-use crate::system::beneath::{Beneath, LastLink};
+use crate::system::directory::{Directory, Links, kind};
 
 /// Maximum size of an index in bytes.
 const INDEX_MAX: usize = 64 << 20;
@@ -44,7 +45,7 @@ pub fn check(source: &Sources, report: &mut LintReport) {
 
 /// A repository that sources are in.
 struct Repository {
-    directory: Beneath,
+    directory: Directory,
     /// Where the sources are in it.
     below: PathBuf,
 }
@@ -54,10 +55,12 @@ impl Repository {
     fn find(sources: &Path) -> Option<Repository> {
         let path = sources.canonicalize().ok()?;
         path.ancestors().find_map(|above| {
-            let directory = Beneath::open(above).ok()?;
-            let found = directory.find(Path::new(".git")).ok()??;
-            let is_one = match found.kind {
-                FileType::Directory => directory.find(Path::new(".git/HEAD")).ok()?.is_some(),
+            let directory = Directory::open(above).ok()?;
+            let found = directory.find(Path::new(".git"), Links::OnTheWay).ok()??;
+            let is_one = match kind(&found) {
+                FileType::Directory => {
+                    directory.find(Path::new(".git/HEAD"), Links::OnTheWay).ok()?.is_some()
+                }
                 // Of a worktree or a submodule.
                 FileType::RegularFile => true,
                 _ => false,
@@ -68,12 +71,13 @@ impl Repository {
     }
 
     fn index(&self) -> Result<Vec<IndexEntry>> {
-        let is_directory = |path: &str| self.directory.directory(Path::new(path)).is_ok_and(|d| d.is_some());
-        if !is_directory(".git") {
+        let directory = self.directory.find_directory(Path::new(".git"), Links::OnTheWay);
+        if !directory.is_ok_and(|directory| directory.is_some()) {
             // It may name any place.
             return Err(Error::new("the repository's .git is a file, which is not followed"));
         }
-        match self.directory.read(Path::new(".git/index"), INDEX_MAX, LastLink::NotFollowed)? {
+        let path = Path::new(".git/index");
+        match source_tree::read(&self.directory, path, INDEX_MAX, Links::OnTheWay)? {
             Some(content) => read(&content),
             None => Ok(Vec::new()),
         }
@@ -90,29 +94,28 @@ impl Repository {
             None => Err(Error::new("there are too many files, or too large ones")),
         };
         spend(BYTES_PER_FILE)?;
-        let Some(found) = self.directory.find(path)? else { return Ok(true) };
-        if FileType::from_raw_mode(entry.mode) != found.kind {
+        let found = explained(self.directory.find(path, Links::OnTheWay), &self.directory, path)?;
+        let Some(found) = found else { return Ok(true) };
+        if FileType::from_raw_mode(entry.mode) != kind(&found) {
             return Ok(true);
         }
-        let (size, seconds) = (found.stat.st_size as u64, found.stat.st_mtime as u64);
+        let (size, seconds) = (found.st_size as u64, found.st_mtime as u64);
         if size as u32 != entry.size {
             return Ok(true);
         }
-        let nanoseconds = found.stat.st_mtime_nsec as u32;
+        let nanoseconds = found.st_mtime_nsec as u32;
         let is_as_staged =
             seconds as u32 == entry.seconds && (entry.nanoseconds == 0 || nanoseconds == entry.nanoseconds);
         if is_as_staged {
             return Ok(false);
         }
         spend(size as usize)?;
-        let content = match found.kind {
+        let content = match kind(&found) {
             FileType::RegularFile => {
-                self.directory.read(path, FILE_MAX, LastLink::NotFollowed)?.unwrap_or_default()
+                source_tree::read(&self.directory, path, FILE_MAX, Links::OnTheWay)?.unwrap_or_default()
             }
             FileType::Symlink => {
-                let above = self.directory.directory(path.parent().unwrap_or(Path::new("")))?;
-                let target =
-                    above.map(|above| above.link(path.file_name().unwrap_or_default())).transpose()?;
+                let target = source_tree::link_target(&self.directory, path)?;
                 target.unwrap_or_default().as_os_str().as_bytes().to_vec()
             }
             _ => return Ok(false),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::source_tree::ExportsDirectory;
+use super::source_tree::{self, ExportsDirectory, explained};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
@@ -14,7 +14,7 @@ use crate::image::manifest;
 use crate::image::tree::Tree;
 use crate::install::installer;
 use crate::name::Name;
-use crate::system::beneath::{Beneath, LastLink};
+use crate::system::directory::{Directory, Links, kind};
 
 /// The files that an installation looks for in an image.
 pub const FILES: [&str; 6] =
@@ -33,7 +33,7 @@ pub struct Dockerfile {
 /// A directory with the sources of an image.
 pub struct Sources {
     path: PathBuf,
-    directory: Beneath,
+    directory: Directory,
     /// Where files for /exports are in the directory: `exports`, or empty for the directory itself.
     below: &'static str,
     dockerfile: Option<Dockerfile>,
@@ -45,7 +45,7 @@ impl Sources {
     /// Looks for a Dockerfile and files for /exports; it is an error if there is neither.
     pub fn open(path: &Path) -> Result<Sources> {
         let what = || format!("cannot check {}", path.display());
-        let directory = Beneath::open(path).context(what)?;
+        let directory = Directory::open(path).context(what)?;
         let mut sources = Sources {
             path: path.to_path_buf(),
             directory,
@@ -56,12 +56,14 @@ impl Sources {
         if sources.files().is_empty() {
             sources.below = "";
         }
-        if let Err(error) = sources.directory.find(Path::new("exports/.")) {
+        let exports = Path::new("exports/.");
+        let found = sources.directory.find(exports, Links::OnTheWay);
+        if let Err(error) = explained(found, &sources.directory, exports) {
             sources.problems.push((path.join("exports").display().to_string(), error));
         }
         for name in DOCKERFILES {
             let file = path.join(name).display().to_string();
-            match sources.directory.read(Path::new(name), limits::TEXT, LastLink::Followed) {
+            match source_tree::read(&sources.directory, Path::new(name), limits::TEXT, Links::Below) {
                 Ok(Some(content)) => {
                     let text = String::from_utf8_lossy(&content).into_owned();
                     sources.dockerfile = Some(Dockerfile { file, text });
@@ -84,7 +86,7 @@ impl Sources {
     }
 
     /// The directory.
-    pub fn directory(&self) -> &Beneath {
+    pub fn directory(&self) -> &Directory {
         &self.directory
     }
 
@@ -114,12 +116,12 @@ impl Sources {
 
     /// Whether a file is a directory.
     pub fn is_directory(&self, name: &str) -> bool {
-        let found = self.directory.find(Path::new(name));
-        found.is_ok_and(|found| found.is_some_and(|found| found.kind == FileType::Directory))
+        let found = self.directory.find(Path::new(name), Links::OnTheWay);
+        found.is_ok_and(|found| found.is_some_and(|found| kind(&found) == FileType::Directory))
     }
 
     fn is_there(&self, name: &str) -> bool {
-        self.directory.find(Path::new(name)).is_ok_and(|found| found.is_some())
+        self.directory.find(Path::new(name), Links::OnTheWay).is_ok_and(|found| found.is_some())
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
-use crate::system::directory::Directory;
+use crate::system::directory::{Directory, Links};
 use crate::system::files;
 
 /// Where no volume may be, since programs believe what they read there; runc refuses that, too.
@@ -41,7 +41,8 @@ pub fn check(home: &Directory, places: &BTreeMap<PathBuf, &Volume>) -> Result<()
         let outer = place.ancestors().skip(1).find_map(|above| Some((above, places.get(above)?)));
         let Some((above, outer)) = outer else { continue };
         let (name, below) = (outer.file_name(), place.strip_prefix(above).unwrap_or(place));
-        let opened = home.child(name.as_ref()).and_then(|directory| directory.beneath(below));
+        let outer_directory = home.child(name.as_ref());
+        let opened = outer_directory.and_then(|directory| directory.directory(below, Links::Below));
         match opened {
             // The runtime makes what is missing.
             Err(e) if e.kind() == ErrorKind::NotFound => {}

@@ -16,7 +16,7 @@ use crate::paths::{Root, TreePath, VOLUMES};
 use crate::program::log;
 use crate::run::places;
 use crate::system::copy::{self, Budget, Limits};
-use crate::system::directory::{self, Directory};
+use crate::system::directory::{self, Directory, Links};
 use crate::system::{files, kill_point, mounts, removal};
 
 /// What an image may have in all of its volumes that are made at one start: far more than any has.
@@ -114,14 +114,8 @@ pub fn settle(volumes: &mut [Volume], rootfs: &Path) -> Result<()> {
 /// The image's directory, found as the payload would find it; `None` if there is none any more.
 fn find_source(volume: &Volume, rootfs: &Path) -> Result<Option<Directory>> {
     let image = Directory::open(rootfs).context(|| format!("cannot open {}", rootfs.display()))?;
-    match image.inside(&volume.destination) {
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        found => {
-            found.map(Some).context(|| format!("cannot open {} in the image", volume.destination.display()))
-        }
-    }
+    let found = image.find_directory(&volume.destination, Links::Inside);
+    found.context(|| format!("cannot open {} in the image", volume.destination.display()))
 }
 
 /// Removes what killed programs left beside the volumes.
@@ -193,7 +187,7 @@ fn open_above(root: &Root) -> Result<Option<Directory>> {
     let (above, _) = above();
     let what = || format!("cannot open {}", root.join(&above).display());
     let tree = Directory::open(root.path()).context(what)?;
-    match tree.inside(above.as_path()) {
+    match tree.directory(above.as_path(), Links::Inside) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some).context(what),
     }

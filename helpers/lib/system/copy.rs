@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 use crate::program::bytes;
-use crate::system::directory::{Directory, kind};
+use crate::system::directory::{Directory, Irregular, Links, kind};
 use crate::system::kill_point;
 
 /// Extended attributes that are copied: others say what the file is to the host that it was made on.
@@ -112,7 +112,13 @@ impl Copy<'_> {
     }
 
     fn file(&mut self, source: &Directory, target: &Directory, name: &OsStr) -> Result<()> {
-        let Some(from) = source.file(name).context(|| "cannot open it".into())? else { return Ok(()) };
+        let from = match source.file(name.as_ref(), Links::Refused) {
+            // Something else has taken its place.
+            Ok(None) => return Ok(()),
+            Err(e) if Irregular::is(&e) => return Ok(()),
+            Ok(Some(from)) => from,
+            Err(e) => return Err(e).context(|| "cannot open it".into()),
+        };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = fs::openat(target, name, flags, Mode::from_raw_mode(0o600));
         let to = File::from(to.context(|| "cannot create the copy".into())?);

@@ -1,6 +1,5 @@
 //! The host: files, locks, processes, the journal and systemd.
 
-pub mod beneath;
 pub mod cgroup;
 pub mod command;
 pub mod copy;
@@ -11,7 +10,6 @@ pub mod kill_point;
 pub mod lock;
 pub mod mounts;
 pub mod notify;
-pub mod plain_paths;
 pub mod privacy;
 pub mod process;
 pub mod record;
