@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::name::Name;
 use crate::paths::{ATTACHED, DROP_IN, GENERATED, Root, STUBS, TMPFILES, TreePath};
 use crate::system::files;
@@ -60,7 +60,8 @@ pub fn is_tmpfiles(path: &Path, name: &Name) -> Result<bool> {
 }
 
 fn has_line(path: &Path, mark: &str) -> Result<bool> {
-    let text = files::read_bounded(path, MAX_SIZE)?.unwrap_or_default();
+    let text = files::read_bounded(path, MAX_SIZE).context(|| format!("cannot read {}", path.display()))?;
+    let text = text.unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).lines().any(|line| line.trim() == mark.trim()))
 }
 

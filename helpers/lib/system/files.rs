@@ -198,18 +198,18 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Reads a regular file of at most `limit` bytes; `None` if it does not exist. Nothing else that may be there is waited
-/// for.
+/// for. Errors do not name the file.
 pub fn read_bounded(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
-    let what = || format!("cannot read {}", path.display());
+    let what = || "cannot open it".to_string();
     match fs::metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         // Opening a device may have effects.
-        Ok(metadata) => refuse_irregular(&metadata).context(what)?,
+        Ok(metadata) => refuse_irregular(&metadata)?,
         Err(e) => return Err(e).context(what),
     }
     // Another file may have taken its place.
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).context(what)?;
-    read_opened(file, limit).context(what).map(Some)
+    read_opened(file, limit).map(Some)
 }
 
 /// Reads an open file, if it is a regular one of at most `limit` bytes.
