@@ -58,7 +58,7 @@ done
 expect_like '^Label +lines=a\\nLabel +forged=1$' syscontainer-images "$REGISTRY/nasty"
 expect_like 'Description=nasty \\u202e$' systemctl show --property=Description nasty
 # The value is the same.
-json_label() { syscontainer-images --json "$REGISTRY/nasty" | sed -n 's/.*"title": \("[^"]*"\).*/\1/p'; }
+json_label() { syscontainer-images --json "$REGISTRY/nasty" | sed -n '/"labels"/,/}/ s/.*"title": \("[^"]*"\).*/\1/p'; }
 expect '"a \u202e\u009b b"' json_label
 
 say 'a unit of thousands of lines'

@@ -23,7 +23,6 @@ check 'an image is pulled' syscontainer-pull --quiet $hostile/app
 checkout --no-enable $hostile/app
 ends 0 syscontainer-pull --check --container=app
 expect ok http 5085/as/app/other
-ends 5 syscontainer-pull --check --container=app
 
 say 'it goes quiet in the middle of a layer'
 behave app quiet

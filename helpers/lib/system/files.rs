@@ -216,8 +216,9 @@ pub fn read_bounded(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 pub fn read_opened(mut file: File, limit: usize) -> Result<Vec<u8>> {
     let metadata = file.metadata().context(|| "its type is unknown".into())?;
     refuse_irregular(&metadata)?;
-    let mut content = Vec::new();
     if metadata.len() <= limit as u64 {
+        // With a byte for the end, one read suffices.
+        let mut content = Vec::with_capacity(metadata.len() as usize + 1);
         let mut bounded = (&mut file).take(limit as u64 + 1);
         bounded.read_to_end(&mut content).context(|| "its content cannot be read".into())?;
         if content.len() <= limit {
