@@ -6,6 +6,7 @@ use std::time::Duration;
 use syscontainers::container::deployment::Deployments;
 use syscontainers::container::state::{Purpose, State};
 use syscontainers::error::{Context, Error, Result};
+use syscontainers::install::acceptance;
 use syscontainers::install::site::Site;
 use syscontainers::name::{Deployment, Name};
 use syscontainers::paths::Root;
@@ -119,6 +120,12 @@ fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Resul
             info.image
         )));
     };
+    if acceptance::is_overruled(&state, &info) {
+        let name = &args.name;
+        return Err(Error::new(format!(
+            "{target} uses the /exports of its image, which {name} ignores since --plain; accept them with 'syscontainer-checkout --update --accept-exports {name}'"
+        )));
+    }
     if let (true, Some(failure)) = (args.if_failed, state.failed_before(&ours.digest, &ours.user_values)) {
         return Err(Error::new(format!("{target} failed before, too: {}", failure.reason)));
     }

@@ -99,7 +99,7 @@ bad_config() {
 }
 bad_config writable 's/"readonly": true/"readonly": false/' 'root.readonly must be true'
 bad_config noroot 's/"root": .*/"x": 1,/' 'root.readonly must be true'
-bad_config elsewhere 's/"path": "rootfs"/"path": "\/"/' 'root.path must be "rootfs", not "/"'
+bad_config elsewhere 's/"path": "rootfs"/"path": "\/"/' 'root.path must be "rootfs"'
 bad_config nothing 's/"args": \[.*\], "cwd"/"args": [], "cwd"/' 'process.args is empty'
 bad_config types 's/"cwd": "\/"/"cwd": 5/' 'not an OCI runtime configuration'
 bad_config broken '1s/{/[/' 'invalid JSON in exports/config.json'

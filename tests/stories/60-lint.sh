@@ -90,7 +90,7 @@ finds_in_config() {
 }
 finds_in_config no-args 's/"args": [^]]*\]/"args": []/' ':3:25: error: process.args is empty: there is nothing to run [config-invalid]'
 finds_in_config bad-type 's/"cwd": "\/"/"cwd": 7/' \
-    ': error: not an OCI runtime configuration: invalid type: integer `7`, expected path string [config-invalid]'
+    ': error: not an OCI runtime configuration: process.cwd: expected path string [config-invalid]'
 finds_in_config bad-json 's/"cwd": "\/"/"cwd": /' ':3:53: error: invalid JSON: expected value, after substitution [config-syntax]'
 finds_in_config relative-cwd 's/"cwd": "\/"/"cwd": "srv"/' \
     ':3:53: error: the working directory "srv" is relative, and must be absolute [relative-path]'

@@ -77,7 +77,7 @@ pub struct Info {
     #[serde(default)]
     pub runtime: Option<PathBuf>,
     /// Who made the deployment.
-    #[serde(rename = "syscontainers", default = "atomic")]
+    #[serde(rename = "syscontainers", default = "atomic", skip_serializing_if = "Origin::is_atomic")]
     pub origin: Origin,
 }
 
@@ -115,6 +115,12 @@ pub enum Origin {
     Ours(Box<Ours>),
 }
 
+impl Origin {
+    fn is_atomic(&self) -> bool {
+        *self == Origin::Atomic
+    }
+}
+
 impl From<Option<Ours>> for Origin {
     fn from(ours: Option<Ours>) -> Origin {
         ours.map_or(Origin::Atomic, |ours| Origin::Ours(Box::new(ours)))
@@ -149,6 +155,9 @@ pub struct Ours {
     /// The variables whose values are secret, as the user said.
     #[serde(default)]
     pub user_secrets: BTreeSet<String>,
+    /// The variables with a value of the user's that the manifest of this image, or of one before, marked as secret.
+    #[serde(default)]
+    pub image_secrets: BTreeSet<String>,
     /// The argument of `--notify=`, if it was given.
     #[serde(default)]
     pub user_notify: Option<UserNotify>,
@@ -185,6 +194,10 @@ impl Info {
             .context(what)?;
         if !value.is_object() {
             return Err(Error::new(format!("it is not a JSON object; {remedy}"))).context(what);
+        }
+        if value.get(OURS).is_some_and(Value::is_null) {
+            // Absent, it would say that Atomic made the deployment.
+            return Err(Error::new(format!("it is damaged: {OURS} is null; {remedy}"))).context(what);
         }
         // Before the rest is parsed, which may mean something else by then.
         match value.get(OURS).and_then(|ours| ours.get("version")).and_then(Value::as_u64) {
@@ -299,6 +312,15 @@ mod tests {
         let mut without = ours(VERSION);
         without["syscontainers"].as_object_mut().unwrap().remove("version");
         assert!(read(&without).unwrap_err().to_string().contains("missing field `version`"));
+    }
+
+    #[test]
+    fn null_is_damaged_and_absent_is_atomic() {
+        let null = read(&json!({"image": "web", "syscontainers": null})).unwrap_err().to_string();
+        assert!(null.contains("it is damaged: syscontainers is null"), "{null}");
+        let info = read(&json!({"image": "web"})).unwrap();
+        assert!(info.is_from_atomic());
+        assert!(read(&serde_json::to_value(info).unwrap()).unwrap().is_from_atomic());
     }
 
     #[test]

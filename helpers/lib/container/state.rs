@@ -40,6 +40,9 @@ pub struct State {
     /// Whether updates are held.
     #[serde(default)]
     pub hold: bool,
+    /// Whether `/exports` of images are ignored, whatever earlier deployments have of them.
+    #[serde(default)]
+    pub ignores_exports: bool,
     /// How many deployments are kept, if not [`KEEP`].
     #[serde(default)]
     pub keep: Option<usize>,
@@ -142,6 +145,7 @@ impl State {
             previous: None,
             staged: None,
             hold: false,
+            ignores_exports: false,
             keep: None,
             soak: None,
             enabled: None,
@@ -152,7 +156,7 @@ impl State {
 
     /// Reads the state file; without one, the state is empty.
     pub fn load(deployments: &Deployments, name: &Name) -> Result<State> {
-        let remedy = "remove it to continue, which forgets what is held and staged";
+        let remedy = "remove it to continue, which forgets what is held, staged and ignored";
         Ok(record::load(&path(deployments, name), remedy)?.unwrap_or_else(State::empty))
     }
 

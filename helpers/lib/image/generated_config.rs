@@ -12,6 +12,7 @@ use crate::container::volume::Volume;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::installation::Installation;
+use crate::image::limits;
 use crate::image::tree::Tree;
 use crate::image::user::User;
 use crate::name::Name;
@@ -145,6 +146,7 @@ fn working_directory(directory: Option<&str>) -> Result<&str> {
 
 /// Returns the volumes at `paths` of the container, outer ones first; those that the image does not have are `user`'s.
 fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
+    limits::check_mount_count(paths.len())?;
     let mut destinations = BTreeSet::new();
     for path in paths {
         let parts = paths::components(Path::new(path)).filter(|parts| !parts.is_empty());
@@ -220,5 +222,8 @@ mod tests {
         for bad in ["data", "/", "", "/a/../b", "/..", "/.", "/proc", "//proc/sys/"] {
             assert!(volumes(&[bad.to_owned()], &user).is_err(), "{bad}");
         }
+        // Before any of them is looked at.
+        let many = volumes(&vec!["".to_owned(); limits::MOUNTS + 1], &user).err().unwrap().to_string();
+        assert!(many.contains("more than 1000 mounts"), "{many}");
     }
 }

@@ -75,7 +75,7 @@ impl Layout {
             if templates.contains(file.path.as_path()) {
                 let template = read_template(tree, file)?;
                 let variables = template::variables(&template.text);
-                if secrets::is_readable(file.mode) {
+                if secrets::is_readable(file.mode, file.gid) {
                     readable.extend(variables.iter().cloned());
                     problems.extend(secrets::uses(&template.name, &template.text, substitution.secrets));
                 }

@@ -52,15 +52,21 @@ pub fn check_path(path: &Path) -> Result<()> {
 
 /// Fails for a configuration with too many mounts, or with one that is too far down.
 pub fn check_mounts(config: &Normalised) -> Result<()> {
-    if config.mounts().nth(MOUNTS).is_some() {
-        return Err(Error::new(format!(
-            "it has more than {MOUNTS} mounts, the most that is allowed; see Limits in syscontainers(7)"
-        )));
-    }
+    check_mount_count(config.mounts().take(MOUNTS + 1).count())?;
     config
         .mounts()
         .filter_map(|mount| mount.destination())
         .try_for_each(|destination| check_path(&destination))
+}
+
+/// Fails for too many mounts.
+pub fn check_mount_count(count: usize) -> Result<()> {
+    if count <= MOUNTS {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "it has more than {MOUNTS} mounts, the most that is allowed; see Limits in syscontainers(7)"
+    )))
 }
 
 /// Counts what a walk over an image's files finds, and ends one that finds too much.

@@ -15,6 +15,7 @@
 //! What an image may decide the size of has its bounds in [`limits`]. An image is described by [`Image`].
 
 pub mod check;
+pub mod config_secrets;
 pub mod exports;
 pub mod generated_config;
 pub mod installation;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::container::info::Values;
 use crate::error::{Error, Result};
+use crate::image::config_secrets;
 use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
 use crate::image::installation::Installation;
 use crate::image::layout::{self, Layout};
@@ -63,16 +64,11 @@ pub fn render(
     };
     let unit = exports.service().map(|text| fill(SERVICE_TEMPLATE, text, Format::Unit));
     let tmpfiles = tmpfiles.map(|text| fill(TMPFILES_TEMPLATE, text, Format::Tmpfiles));
-    Rendered {
-        unit,
-        tmpfiles,
-        config: config(exports, installation, values, stand_in),
-        layout,
-        layout_problems,
-        used,
-        readable,
-        secrets,
+    let mut config = config(exports, installation, values, stand_in);
+    if let (Some(config), Some(text)) = (&mut config, exports.config_template()) {
+        config.problems.extend(config_secrets::misplaced(text, values, &secrets, stand_in));
     }
+    Rendered { unit, tmpfiles, config, layout, layout_problems, used, readable, secrets }
 }
 
 /// Renders only the configuration; `None` if it is not a template.

@@ -34,6 +34,8 @@ pub enum PlaceholderFault {
     Unescapable { name: String, why: &'static str },
     /// The value of this variable is secret, and users of the host could read it.
     Secret(String),
+    /// The value of this variable is secret, and what the configuration has at this place leaves it.
+    SecretPlace { name: String, place: String },
     /// The dollar sign does not begin a placeholder.
     Invalid,
     /// Here, the text gets larger than [`limits::RENDERED`], and ends.
@@ -49,7 +51,11 @@ impl fmt::Display for PlaceholderFault {
             }
             PlaceholderFault::Secret(name) => write!(
                 f,
-                "{name} is a secret, and every user of the host could read it here; use it in config.json.template, or in a host file of mode 0600"
+                "{name} is a secret, and every user of the host could read it here; use it in process.env of config.json.template, or in a host file of mode 0600"
+            ),
+            PlaceholderFault::SecretPlace { name, place } => write!(
+                f,
+                "{name} is a secret, and other users of the host could see it in {place}; use it in process.env, or in a host file of mode 0600"
             ),
             PlaceholderFault::TooLarge => {
                 let limit = limits::RENDERED >> 10;

@@ -6,6 +6,7 @@
 
 use crate::container::deployment::Deployments;
 use crate::container::info::{ExportsUse, Info};
+use crate::container::state::State;
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
 use crate::image::exports::{self, Exports, RUN_ONCE_LABEL};
@@ -47,6 +48,11 @@ impl Granted {
             || rootfs.is_dir() && exports::brought(&Directory(rootfs)).is_ok_and(|it| it.is_empty());
         let exports = if !has_files && is_plain() { ExportsUse::None } else { ExportsUse::Accepted };
         Granted { exports, run_once: false }
+    }
+
+    /// The same of a container, whose state says what was decided last.
+    pub fn now(self, state: &State) -> Granted {
+        if state.ignores_exports { Granted { exports: ExportsUse::Ignored, ..self } } else { self }
     }
 
     /// Whether an image can bring anything that needs the user's word.
@@ -143,6 +149,18 @@ fn unaccepted(name: &Name, image: &Image, added: &[&str]) -> Error {
             added.join(", ")
         ),
     )
+}
+
+/// Remembers what became of the `/exports` of an update. It stays, whichever deployment is current later.
+pub fn remember(state: &mut State, update: &Info) {
+    if let Some(ours) = update.ours() {
+        state.ignores_exports = ours.exports == ExportsUse::Ignored;
+    }
+}
+
+/// Whether a deployment uses `/exports` that the container ignores by now.
+pub fn is_overruled(state: &State, deployment: &Info) -> bool {
+    state.ignores_exports && deployment.ours().is_some_and(|ours| ours.exports == ExportsUse::Accepted)
 }
 
 /// Refuses an image of another source, or for another architecture, than what a container was made from `before`.

@@ -11,7 +11,7 @@ use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::state::State;
 use crate::container::{derived, units};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
@@ -119,6 +119,8 @@ pub struct Previous {
     user_values: Values,
     /// The variables that the user marked as secret.
     user_secrets: BTreeSet<String>,
+    /// The variables that their image marked as secret when the user had set them.
+    image_secrets: BTreeSet<String>,
 }
 
 impl Previous {
@@ -127,7 +129,13 @@ impl Previous {
     pub fn read(site: &Site, deployment: &Deployment, image: &dyn Tree) -> Result<Previous> {
         let (deployments, name) = (&site.deployments, deployment.name());
         let info = deployments.info(deployment)?;
-        let wanted = State::load(deployments, name)?.wanted(deployments, &info);
+        let state = State::load(deployments, name)?;
+        let wanted = state.wanted(deployments, &info);
+        if info.is_from_atomic() && register::describes(site.root(), deployment) {
+            return Err(Error::new(format!(
+                "the info of {deployment} is damaged: it lacks what is recorded about containers of syscontainers; restore it, or remove the container with syscontainer-remove"
+            )));
+        }
         let enabled = match info.ours() {
             Some(ours) => ours.enabled,
             None => site.manager.is_enabled(name)?,
@@ -145,9 +153,10 @@ impl Previous {
             }
         };
         let user_secrets = wanted.ours().map(|ours| ours.user_secrets.clone()).unwrap_or_default();
-        let granted = Granted::of(deployments, deployment, &wanted);
+        let image_secrets = wanted.ours().map(|ours| ours.image_secrets.clone()).unwrap_or_default();
+        let granted = Granted::of(deployments, deployment, &wanted).now(&state);
         let deployment = deployment.clone();
-        Ok(Previous { deployment, info, enabled, wanted, granted, user_values, user_secrets })
+        Ok(Previous { deployment, info, enabled, wanted, granted, user_values, user_secrets, image_secrets })
     }
 
     /// Where the container's image comes from, according to the user's latest choices; `None` if Atomic, which did not
@@ -187,7 +196,7 @@ impl Planner<'_> {
             acceptance::decide(self.name, tree, self.image, granted, self.options.exports)?;
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
-        let (directory, user_secrets) = (self.site.deployments.directory(), self.user_secrets());
+        let (directory, user_secrets) = (self.site.deployments.directory(), self.kept_secrets());
         let installation = Installation {
             name: self.name,
             image: &self.image.title,
@@ -258,6 +267,14 @@ impl Planner<'_> {
         secrets
     }
 
+    /// What the user marked, and what images marked as secret that were used before: no update takes that back.
+    fn kept_secrets(&self) -> BTreeSet<String> {
+        let before = self.previous.map(|previous| previous.image_secrets.clone()).unwrap_or_default();
+        let mut kept: BTreeSet<String> = before.difference(&self.options.unset).cloned().collect();
+        kept.extend(self.user_secrets());
+        kept
+    }
+
     fn info(
         &self,
         rendered: &Checked,
@@ -289,6 +306,12 @@ impl Planner<'_> {
             exports,
             user_values: user_values.clone(),
             user_secrets: self.user_secrets(),
+            image_secrets: rendered
+                .secrets
+                .iter()
+                .filter(|name| user_values.contains_key(*name))
+                .cloned()
+                .collect(),
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),

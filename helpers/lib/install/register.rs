@@ -253,6 +253,13 @@ pub fn load(site: &Site, name: &Name) -> Result<()> {
     Ok(())
 }
 
+/// Whether the registration that there is was made from a deployment.
+pub fn describes(root: &Root, deployment: &Deployment) -> bool {
+    let name = deployment.name();
+    let registration = registration::read(root, name, &derived::registration(name));
+    registration.is_ok_and(|found| found.is_some_and(|found| found.deployment == *deployment))
+}
+
 /// Whether everything seems to exist and to be that of the current deployment, judging only by names and times.
 pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
     let root = deployments.root();

@@ -34,7 +34,7 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) {
             PlaceholderFault::Unescapable { .. } => {
                 report.add(&rules::UNESCAPABLE, place, problem.fault.to_string());
             }
-            PlaceholderFault::Secret(_) => {
+            PlaceholderFault::Secret(_) | PlaceholderFault::SecretPlace { .. } => {
                 report.add(&rules::READABLE_SECRET, place, problem.fault.to_string());
             }
             PlaceholderFault::TooLarge => report.add(&rules::TOO_LARGE, place, problem.fault.to_string()),

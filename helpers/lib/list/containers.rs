@@ -166,6 +166,7 @@ fn describe(
     if let Some((store, image)) = pending {
         row.pending = Some(image.digest.to_string());
         let granted = Granted::of(deployments, current, info);
+        let granted = State::load(deployments, current.name()).map_or(granted, |state| granted.now(&state));
         row.problems.extend(problem_of_pending(granted, store, &image));
     }
     if !info.has_container_service {

@@ -10,6 +10,7 @@ use oci_spec::runtime::Spec;
 use serde_json::{Map, Value};
 
 use crate::error::{Context, Result};
+use crate::oci::mismatch::{self, Mismatch};
 use crate::oci::mount::Mount;
 use crate::oci::normalise;
 use crate::oci::signal;
@@ -33,10 +34,10 @@ pub struct Config(Value);
 pub enum InvalidConfig {
     /// `root.readonly` is not true.
     WritableRoot,
-    /// `root.path` is this, or missing.
+    /// `root.path` is this, or missing. It is not shown, as values of users may be part of it.
     RootPath(Option<Value>),
     /// Something is missing or has the wrong type.
-    Malformed(serde_json::Error),
+    Malformed(Mismatch),
     /// `process.args` is missing or empty.
     NoArgs,
 }
@@ -47,9 +48,9 @@ impl fmt::Display for InvalidConfig {
             InvalidConfig::WritableRoot => f.write_str(
                 "root.readonly must be true: the files of a container are shared with the image store",
             ),
-            InvalidConfig::RootPath(Some(path)) => write!(f, "root.path must be \"rootfs\", not {path}"),
+            InvalidConfig::RootPath(Some(_)) => f.write_str("root.path must be \"rootfs\""),
             InvalidConfig::RootPath(None) => f.write_str("root.path is missing; it must be \"rootfs\""),
-            InvalidConfig::Malformed(error) => write!(f, "not an OCI runtime configuration: {error}"),
+            InvalidConfig::Malformed(mismatch) => write!(f, "not an OCI runtime configuration: {mismatch}"),
             InvalidConfig::NoArgs => f.write_str("process.args is empty: there is nothing to run"),
         }
     }
@@ -91,7 +92,7 @@ impl Config {
             return Err(invalid);
         }
         let normalised = self.normalised();
-        let spec: Spec = serde_json::from_value(normalised.0.clone()).map_err(InvalidConfig::Malformed)?;
+        let spec: Spec = mismatch::read(&normalised.0).map_err(InvalidConfig::Malformed)?;
         match spec.process().as_ref().and_then(|process| process.args().as_ref()) {
             Some(args) if !args.is_empty() => Ok(normalised),
             _ => Err(InvalidConfig::NoArgs),
@@ -195,7 +196,7 @@ mod tests {
         for (pointer, value, reason) in [
             ("/root/readonly", json!(false), "root.readonly must be true"),
             ("/root/readonly", Value::Null, "root.readonly must be true"),
-            ("/root/path", json!("/"), "root.path must be \"rootfs\", not \"/\""),
+            ("/root/path", json!("/"), "root.path must be \"rootfs\""),
             ("/root/path", Value::Null, "root.path must be"),
             ("/process/args", json!([]), "process.args is empty"),
             ("/process/args", json!("x"), "not an OCI runtime configuration"),

@@ -3,6 +3,7 @@
 
 pub mod capabilities;
 pub mod config;
+pub mod mismatch;
 pub mod mount;
 pub mod mountpoints;
 pub mod nesting;

@@ -63,7 +63,7 @@ impl Updates {
         let wanted = state.wanted(deployments, &info);
         let values_of = |info: &Info| info.ours().map(|ours| ours.user_values.clone()).unwrap_or_default();
         let user_values = values_of(&wanted);
-        let granted = Granted::of(deployments, &current, &wanted);
+        let granted = Granted::of(deployments, &current, &wanted).now(&state);
         let is_as_wanted = info.image == wanted.image
             && values_of(&info) == user_values
             && Granted::of(deployments, &current, &info) == granted;

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::availability::{Prospect, Updates};
 use super::updater::Updater;
-use crate::container::info::ExportsUse;
+use crate::container::info::{ExportsUse, Values};
 use crate::container::registration;
 use crate::container::state::State;
 use crate::container::{derived, info};
@@ -12,7 +12,7 @@ use crate::error::{Kind, Result};
 use crate::image::Image;
 use crate::image::exports::RUN_ONCE_LABEL;
 use crate::image::tree::Directory;
-use crate::install::acceptance::Wish;
+use crate::install::acceptance::{self, Wish};
 use crate::install::plan::{Options, Planner, Previous};
 use crate::install::testing::TestHost;
 use crate::system::lock;
@@ -208,6 +208,66 @@ fn exports_can_be_ignored_from_the_first_installation_on() {
     // Some images are nothing without.
     let error = update(&host, &host.image(6), Wish::AsBefore).unwrap_err().to_string();
     assert!(error.starts_with("cannot run registry.example/web:1 without its /exports: "), "{error}");
+}
+
+#[test]
+fn what_is_ignored_stays_ignored_whatever_is_current() {
+    let host = TestHost::new();
+    let image = |number| host.plain_image(number, &[(BROUGHT[5].0, BROUGHT[5].1)]);
+    let state = || State::load(&host.site.deployments, &host.name).unwrap();
+    host.install_image(&image(1), &Options::default()).unwrap();
+    let accepted = host.site.deployments.installed(&host.name).unwrap();
+    update(&host, &image(1), Wish::Ignore).unwrap();
+    assert!(state().ignores_exports && usage(&host) == ExportsUse::Ignored);
+    let info = |deployment| host.site.deployments.info(deployment).unwrap();
+    assert!(acceptance::is_overruled(&state(), &info(&accepted)));
+    // As a revert does.
+    host.site.deployments.switch(&accepted).unwrap();
+    update(&host, &image(2), Wish::AsBefore).unwrap();
+    assert_eq!((usage(&host), has_host_file(&host)), (ExportsUse::Ignored, false));
+    stage(&host, &image(3), Wish::Accept).unwrap();
+    assert!(!state().ignores_exports);
+    stage(&host, &image(4), Wish::Ignore).unwrap();
+    assert!(state().ignores_exports);
+    // What is current is as wanted, and only the decision is new.
+    host.site.deployments.switch(&accepted).unwrap();
+    update(&host, &image(1), Wish::Accept).unwrap();
+    assert!(!state().ignores_exports);
+    assert_eq!(host.site.deployments.installed(&host.name).unwrap(), accepted);
+}
+
+#[test]
+fn marks_of_images_stay() {
+    let host = TestHost::new();
+    let image = |number, manifest| host.plain_image(number, &[("exports/manifest.json", manifest)]);
+    let marked = |host: &TestHost| {
+        let current = host.site.deployments.installed(&host.name).unwrap();
+        host.site.deployments.info(&current).unwrap().ours().unwrap().image_secrets.clone()
+    };
+    let user_values = Values::from([("TOKEN".to_owned(), "x".to_owned())]);
+    let options = Options { user_values: user_values.clone(), ..Options::default() };
+    let first = image(1, r#"{"secretValues": ["TOKEN", "OTHER"]}"#);
+    host.install_image(&first, &options).unwrap();
+    // The same command again completes it.
+    host.install_image(&first, &options).unwrap();
+    update(&host, &image(2, "{}"), Wish::AsBefore).unwrap();
+    assert_eq!(marked(&host), ["TOKEN".to_owned()].into());
+    let unset = Options { unset: ["TOKEN".to_owned()].into(), user_values, ..Options::default() };
+    with_updater(&host, &image(3, "{}"), &unset, |updater| updater.update()).unwrap();
+    assert!(marked(&host).is_empty());
+}
+
+#[test]
+fn an_info_without_our_keys_is_damaged_where_we_registered_it() {
+    let host = plain();
+    let path =
+        host.site.deployments.path_of(&host.site.deployments.installed(&host.name).unwrap()).join(info::FILE);
+    let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    value.as_object_mut().unwrap().remove("syscontainers");
+    fs::write(&path, value.to_string()).unwrap();
+    let error = update(&host, &host.image(2), Wish::AsBefore).unwrap_err().to_string();
+    assert!(error.contains("is damaged"), "{error}");
+    assert!(!has_host_file(&host));
 }
 
 #[test]

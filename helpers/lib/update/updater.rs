@@ -7,7 +7,7 @@ use crate::container::registration::Registration;
 use crate::container::state::State;
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Kind, Result};
-use crate::install::acceptance::with_remedy;
+use crate::install::acceptance::{self, Wish, with_remedy};
 use crate::install::draft::Draft;
 use crate::install::plan::{Planned, Planner, Previous};
 use crate::install::same::{self, Wanted};
@@ -37,7 +37,7 @@ impl Updater<'_> {
         let planned = self.plan(&draft, "")?;
         let shown = journal::shown(&image.name, &image.digest);
         if self.is_same(&planned) {
-            self.complete()?;
+            self.complete(&planned)?;
             log::info(&format!("{name} is up to date: {shown}"));
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl Updater<'_> {
                 return Ok(());
             }
             Outlook::Same => {
-                self.unstage(&mut state)?;
+                self.settle(&mut state, &planned)?;
                 log::info(&message);
                 return Ok(());
             }
@@ -87,6 +87,7 @@ impl Updater<'_> {
         // First, so that a complete deployment is never taken for one to roll back to.
         let before = state.clone();
         state.staged = Some(draft.deployment.clone());
+        acceptance::remember(&mut state, &planned.info);
         if let Some(ours) = planned.info.ours() {
             state.forgive(&ours.digest, &ours.user_values);
         }
@@ -178,10 +179,15 @@ impl Updater<'_> {
         Ok(staged.filter(is_it).map_or(Outlook::New, |staged| Outlook::Staged(staged.clone())))
     }
 
-    /// Removes the staged deployment, which is not wanted any more.
-    fn unstage(&self, state: &mut State) -> Result<()> {
-        let Planner { site, name, .. } = self.planner;
-        if state.staged.take().is_some() {
+    /// Removes the staged deployment, which is not wanted any more, and remembers what was decided on `/exports`.
+    fn settle(&self, state: &mut State, planned: &Planned) -> Result<()> {
+        let Planner { site, name, options, .. } = self.planner;
+        let before = state.clone();
+        state.staged = None;
+        if options.exports != Wish::AsBefore {
+            acceptance::remember(state, &planned.info);
+        }
+        if *state != before {
             state.save(&site.deployments, name)?;
             retention::collect(site, name)?;
         }
@@ -245,13 +251,13 @@ impl Updater<'_> {
     }
 
     /// Does what an update that was killed near its end left undone.
-    fn complete(&self) -> Result<()> {
+    fn complete(&self, planned: &Planned) -> Result<()> {
         let Planner { site, name, .. } = self.planner;
         if manager::needs_reload(site.manager(), name)? {
             register::load(site, name)?;
         }
         let mut state = State::load(&site.deployments, name)?;
-        self.unstage(&mut state)?;
+        self.settle(&mut state, planned)?;
         retention::collect(site, name)
     }
 }

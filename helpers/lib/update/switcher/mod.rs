@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::container::state::{Phase, Purpose, State, Switch};
 use crate::error::{Context, Error, Kind, Result};
+use crate::install::acceptance;
 use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::system::journal::{self, Event};
@@ -57,7 +58,8 @@ impl Switcher<'_> {
         let mut state = self.state()?;
         let soak = soak.unwrap_or(state.soak());
         // The running deployment is known to work, whatever was made current since it was started.
-        let from = self.running()?.filter(|running| running != to).unwrap_or_else(|| from.clone());
+        let is_wanted = |running: &Deployment| running != to && !self.is_overruled(&state, running);
+        let from = self.running()?.filter(is_wanted).unwrap_or_else(|| from.clone());
         let switch = self.note(&from, to, purpose)?;
         let committed = {
             let _host_files = lock::host_files(self.site.root())?;
@@ -166,9 +168,10 @@ impl Switcher<'_> {
     fn try_replace(&self, from: &Deployment, to: &Deployment) -> Result<()> {
         let mut state = self.state()?;
         let switch = Switch { watched: false, ..self.note(from, to, Purpose::Update)? };
-        let staged = state.staged.take();
+        let (staged, ignored) = (state.staged.take(), state.ignores_exports);
+        self.info(to).iter().for_each(|info| acceptance::remember(&mut state, info));
         if let Err(e) = self.commit(&mut state, switch) {
-            state.staged = staged;
+            (state.staged, state.ignores_exports) = (staged, ignored);
             self.undo(&mut state).context(|| format!("{e}; then it failed to revert the switch"))?;
             return Err(e);
         }

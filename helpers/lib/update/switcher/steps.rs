@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::host_files;
 use crate::host_files::record::DeploymentFiles;
 use crate::install::site::Site;
-use crate::install::{recovery, register, remover};
+use crate::install::{acceptance, recovery, register, remover};
 use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::run::bundle::Bundle;
@@ -290,6 +290,11 @@ impl Switcher<'_> {
         if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
             state.forgive(&ours.digest, &ours.user_values);
         }
+    }
+
+    /// Whether a deployment uses `/exports` that the container ignores by now.
+    pub(super) fn is_overruled(&self, state: &State, deployment: &Deployment) -> bool {
+        self.info(deployment).is_some_and(|info| acceptance::is_overruled(state, &info))
     }
 
     /// The `info` of a deployment; `None` if it cannot be read.
