@@ -24,7 +24,7 @@ pub fn resolve<'a>(volumes: &'a [Volume], rootfs: &Path) -> Result<BTreeMap<Path
     for volume in volumes {
         let shown = &volume.destination;
         let place = files::resolve_inside(rootfs, &volume.destination)?;
-        for path in KERNEL.into_iter().filter(|path| place.starts_with(path)) {
+        if let Some(path) = KERNEL.iter().find(|path| place.starts_with(path)) {
             return Err(Error::new(format!(
                 "its volume {shown:?} would be in {path}, which is the kernel's"
             )));
@@ -33,7 +33,8 @@ pub fn resolve<'a>(volumes: &'a [Volume], rootfs: &Path) -> Result<BTreeMap<Path
             return Err(Error::new(format!("its volume {shown:?} would be its whole root file system")));
         }
         // They may be links in the image, and what is above them is theirs, too.
-        for (path, link) in kernel.iter().filter(|(_, at)| place.starts_with(at) || at.starts_with(&place)) {
+        let is_meant = |at: &Path| place.starts_with(at) || at.starts_with(&place);
+        if let Some((path, link)) = kernel.iter().find(|(_, at)| is_meant(at)) {
             let link = link.display();
             return Err(Error::new(format!(
                 "its volume {shown:?} would be where its link {path} leads, {link}, which is the kernel's"
