@@ -18,6 +18,7 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
+use syscontainers::run::mount_check::Expected;
 use syscontainers::run::sources::Sources;
 use syscontainers::run::support::Host;
 use syscontainers::run::{runtime, scratch, selinux, view, volumes};
@@ -91,6 +92,9 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
     }
+    // Who has configured mounts knows what they lead through.
+    let expected = |()| Expected::of(&config, name, &root.join(&registration.rootfs()));
+    let mounts = registration.execution.confined.then_some(()).map(expected).transpose()?;
     let launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
@@ -100,6 +104,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         scratch: needs_scratch.then(|| registration.scratch()),
         shown_rootfs,
         notify_socket,
+        mounts,
     };
     let volumes = &registration.execution.volumes;
     volumes::make(&root, name, volumes, &root.join(&registration.rootfs()))?;

@@ -107,6 +107,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
     bundle.create(name, launch)?;
     let payload = bundle.record_payload()?;
+    launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
     if let Some(path) = &launch.pid_file {
         files::replace_volatile(
             &Root::default().join(path),

@@ -45,6 +45,12 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 6] =
     ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// Directories that the kernel fills, in which there are no volumes.
+const KERNEL: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Many images of systemd declare a volume there. The payload has the cgroup file system in its place, to read.
+const CGROUP: [&str; 3] = ["sys", "fs", "cgroup"];
+
 /// Bounds of the directories that a payload writes to in memory. Together they are what the kernel gives to a single
 /// one, half of the memory, and no number of empty files takes more.
 const RUN: &str = "size=10%,nr_inodes=100k";
@@ -153,9 +159,14 @@ fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
         let parts = parts.ok_or_else(|| {
             Error::new(format!("its volume {path:?} is not an absolute path of a directory"))
         })?;
-        if parts[0] == "proc" {
+        if parts == CGROUP {
+            continue;
+        }
+        if let Some(place) = KERNEL.iter().find(|place| parts[0] == **place) {
             // As at an installation, where links in the image are known, too.
-            return Err(Error::new(format!("its volume {path:?} would be in /proc, which is the kernel's")));
+            return Err(Error::new(format!(
+                "its volume {path:?} would be in /{place}, which is the kernel's"
+            )));
         }
         destinations.insert(Path::new("/").join(parts.iter().collect::<PathBuf>()));
     }
@@ -206,7 +217,7 @@ mod tests {
         assert_eq!(env(None, &own, Some("/h")), ["HOME=/mine", PATH]);
         assert_eq!(env(None, &Values::new(), None), [PATH]);
         let user = User { uid: 7, ..User::default() };
-        let paths = ["/a/b", "/a-b", "/var/lib/x/", "/a", "/a/."].map(str::to_owned);
+        let paths = ["/a/b", "/a-b", "/var/lib/x/", "/a", "/a/.", "/sys/fs/cgroup/"].map(str::to_owned);
         let found = volumes(&paths, &user).unwrap();
         let destinations: Vec<_> = found.iter().map(|v| v.destination.to_str().unwrap()).collect();
         // An outer one is mounted first, and none twice.
@@ -219,7 +230,20 @@ mod tests {
         let expected =
             ["var-lib-x", "a\\x2db", "a-b", "a"].map(|file| format!("/var/lib/syscontainers/web/{file}"));
         assert_eq!(sources, expected);
-        for bad in ["data", "/", "", "/a/../b", "/..", "/.", "/proc", "//proc/sys/"] {
+        for bad in [
+            "data",
+            "/",
+            "",
+            "/a/../b",
+            "/..",
+            "/.",
+            "/proc",
+            "//proc/sys/",
+            "/dev",
+            "/dev/shm",
+            "/sys",
+            "/sys/fs",
+        ] {
             assert!(volumes(&[bad.to_owned()], &user).is_err(), "{bad}");
         }
         // Before any of them is looked at.

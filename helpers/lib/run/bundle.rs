@@ -17,6 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
+use crate::run::mount_check::Expected;
 use crate::run::{runtime, scratch, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
@@ -26,6 +27,9 @@ use crate::system::{files, record};
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
 /// Where a payload finds its notification socket, as in containers of systemd-nspawn.
 pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
+
+/// And where the payload of a plain image does: what it can write to is in no way that leads there.
+const PLAIN_NOTIFY: &str = "/dev/notify";
 
 /// What start and stop need to know; the fields are the JSON keys of `launch.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,9 @@ pub struct Launch {
     /// Path of the socket that the payload notifies, if it is passed on.
     #[serde(default)]
     pub notify_socket: Option<TreePath>,
+    /// What is to be mounted in the container, if that is known.
+    #[serde(default)]
+    pub mounts: Option<Expected>,
 }
 
 /// The runtime bundle of one container.
@@ -201,12 +208,12 @@ pub fn assemble(
             linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
         }
     }
+    let place = if registration.execution.confined { PLAIN_NOTIFY } else { PAYLOAD_NOTIFY };
+    let place = (!sees_host_run).then_some(place);
     match registration.execution.notify {
         Notify::Created => drop_notify_socket(&mut config),
-        Notify::Ready => {
-            add_notify_socket(&mut config, bundle.notify(sees_host_run).as_path(), sees_host_run)?;
-        }
-        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), sees_host_run)?,
+        Notify::Ready => add_notify_socket(&mut config, bundle.notify(sees_host_run).as_path(), place)?,
+        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), place)?,
     }
     Ok(config)
 }
@@ -273,18 +280,17 @@ pub fn mounts_notify_socket(config: &Normalised, notify: Notify) -> bool {
     notify != Notify::Created && !sees_host_run(config)
 }
 
-fn add_notify_socket(config: &mut Value, socket: &Path, sees_host_run: bool) -> Result<()> {
-    let place = if sees_host_run {
-        socket.to_string_lossy().into_owned()
-    } else {
+/// Mounts the socket at `place`, unless the payload sees it where it is.
+fn add_notify_socket(config: &mut Value, socket: &Path, place: Option<&str>) -> Result<()> {
+    if let Some(place) = place {
         let mount = json!({
-            "destination": PAYLOAD_NOTIFY, "type": "bind", "source": socket.to_string_lossy(),
+            "destination": place, "type": "bind", "source": socket.to_string_lossy(),
             "options": ["bind", "nosuid", "nodev", "noexec"],
         });
         let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
         mounts.ok_or_else(|| Error::new("mounts is not an array"))?.push(mount);
-        PAYLOAD_NOTIFY.to_owned()
-    };
+    }
+    let place = place.map_or_else(|| socket.to_string_lossy(), Into::into);
     drop_notify_socket(config);
     let process = config.get_mut("process").and_then(Value::as_object_mut);
     let process = process.ok_or_else(|| Error::new("process is not an object"))?;

@@ -27,6 +27,7 @@ pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
     let signals: SigSet = PASSED_ON.into_iter().collect();
     let result = bundle.create(name, launch).and_then(|()| {
         let payload = bundle.record_payload()?;
+        launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
         // Not before, since the runtime and so the payload would inherit the mask.
         succeed(&mut runtime::start(&launch.runtime, name))?;
         signals.thread_block().context(|| "cannot block signals".into())?;

@@ -13,22 +13,32 @@ use crate::error::{Context, Error, Result};
 use crate::system::directory::{Directory, Links};
 use crate::system::files;
 
-/// Where no volume may be, since programs believe what they read there; runc refuses that, too.
-const KERNEL: &str = "/proc";
+/// Where no volume may be: programs believe what they read there, and runtimes use the devices that they find there.
+const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The places of volumes in the image's files, without symlinks. Fails if one is where none may be.
 pub fn resolve<'a>(volumes: &'a [Volume], rootfs: &Path) -> Result<BTreeMap<PathBuf, &'a Volume>> {
     let mut places = BTreeMap::new();
+    let kernel = KERNEL.map(|path| Ok((path, files::resolve_inside(rootfs, path.as_ref())?)));
+    let kernel = kernel.into_iter().collect::<Result<Vec<_>>>()?;
     for volume in volumes {
         let shown = &volume.destination;
         let place = files::resolve_inside(rootfs, &volume.destination)?;
-        if place.starts_with(KERNEL) {
+        if let Some(path) = KERNEL.iter().find(|path| place.starts_with(path)) {
             return Err(Error::new(format!(
-                "its volume {shown:?} would be in {KERNEL}, which is the kernel's"
+                "its volume {shown:?} would be in {path}, which is the kernel's"
             )));
         }
         if place == Path::new("/") {
             return Err(Error::new(format!("its volume {shown:?} would be its whole root file system")));
+        }
+        // They may be links in the image, and what is above them is theirs, too.
+        let is_meant = |at: &Path| place.starts_with(at) || at.starts_with(&place);
+        if let Some((path, link)) = kernel.iter().find(|(_, at)| is_meant(at)) {
+            let link = link.display();
+            return Err(Error::new(format!(
+                "its volume {shown:?} would be where its link {path} leads, {link}, which is the kernel's"
+            )));
         }
         places.insert(place, volume);
     }
@@ -81,16 +91,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         symlink("/", dir.path().join("l")).unwrap();
         symlink("../../proc", dir.path().join("p")).unwrap();
-        for bad in ["/proc", "/proc/sys", "/l/proc/self", "/p/x", "/l", "/l/l"] {
+        symlink("/dev", dir.path().join("d")).unwrap();
+        for bad in [
+            "/proc",
+            "/proc/sys",
+            "/l/proc/self",
+            "/p/x",
+            "/l",
+            "/l/l",
+            "/dev",
+            "/d",
+            "/d/shm",
+            "/l/sys",
+            "/sys/fs/cgroup",
+        ] {
             let error = resolve(&volumes(&[bad]), dir.path()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("its volume {bad:?} would be ")), "{error}");
         }
-        let good = volumes(&["/l/data", "/process", "/sys/fs/cgroup"]);
+        let good = volumes(&["/l/data", "/process", "/system/fs"]);
         let places = resolve(&good, dir.path()).unwrap();
         assert_eq!(
             places.keys().map(|place| place.to_str().unwrap()).collect::<Vec<_>>(),
-            ["/data", "/process", "/sys/fs/cgroup"]
+            ["/data", "/process", "/system/fs"]
         );
+    }
+
+    #[test]
+    fn places_of_the_kernels_may_be_links_of_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/x/dev", dir.path().join("dev")).unwrap();
+        for bad in ["/x", "/x/dev", "/x/dev/shm"] {
+            let error = resolve(&volumes(&[bad]), dir.path()).unwrap_err().to_string();
+            let expected = format!(
+                "its volume {bad:?} would be where its link /dev leads, /x/dev, which is the kernel's"
+            );
+            assert_eq!(error, expected);
+        }
+        assert!(resolve(&volumes(&["/x/deva", "/y"]), dir.path()).is_ok());
     }
 
     #[test]

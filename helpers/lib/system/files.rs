@@ -153,6 +153,12 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 /// Resolves the symlinks of a path inside the tree below `root`; components that do not exist stay as they are. Links
 /// are followed as programs inside the tree see them, and never lead out of it.
 pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
+    resolve_outside(root, path, &[])
+}
+
+/// Like [`resolve_inside`], where other files than those of the tree are in the directories `covered`, and nothing in
+/// these is a symlink.
+pub fn resolve_outside(root: &Path, path: &Path, covered: &[&Path]) -> Result<PathBuf> {
     let mut done = PathBuf::from("/");
     let mut rest: Vec<_> = path.components().rev().map(own).collect();
     let (mut followed, mut looked_at) = (0, 0);
@@ -169,8 +175,10 @@ pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
             }
             _ => {
                 let next = done.join(&component);
-                match fs::read_link(root.join(next.strip_prefix("/").unwrap_or(&next))) {
-                    Ok(target) => {
+                let link = || fs::read_link(root.join(next.strip_prefix("/").unwrap_or(&next)));
+                let is_covered = covered.iter().any(|above| done.starts_with(above));
+                match (!is_covered).then(link) {
+                    Some(Ok(target)) => {
                         followed += 1;
                         if followed > MAX_SYMLINKS {
                             return Err(Error::new(format!("too many symlinks in {}", path.display())));
@@ -180,7 +188,7 @@ pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
                         }
                         rest.extend(target.components().rev().map(own));
                     }
-                    Err(_) => done = next,
+                    _ => done = next,
                 }
             }
         }

@@ -19,13 +19,17 @@ const TABLE: &str = "/proc/self/mountinfo";
 
 /// A mount.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount {
+pub struct Mount {
     /// Number of the file system's device.
     device: String,
     /// The directory of the file system that is mounted.
     root: PathBuf,
     /// Where it is mounted.
-    point: PathBuf,
+    pub point: PathBuf,
+    /// Type of the file system, as in `/proc/filesystems`.
+    pub kind: String,
+    /// Whether nothing can be written to it through this mount.
+    pub read_only: bool,
 }
 
 /// Finds a mount point at or below `path`.
@@ -94,8 +98,12 @@ fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 }
 
 fn table() -> Result<Vec<Mount>> {
-    let table = fs::read(TABLE).context(|| format!("cannot read {TABLE}"))?;
-    Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
+    Ok(parse_all(&fs::read(TABLE).context(|| format!("cannot read {TABLE}"))?))
+}
+
+/// The mounts of a table, in its order.
+pub fn parse_all(table: &[u8]) -> Vec<Mount> {
+    table.split(|byte| *byte == b'\n').filter_map(parse).collect()
 }
 
 /// Fails if anything is mounted at or below `path`.
@@ -106,11 +114,18 @@ pub fn refuse(path: &Path) -> Result<()> {
     }
 }
 
-/// A line of the table: ID, ID of the parent, device, root, mount point, and what does not matter here.
+/// A line of the table: ID, ID of the parent, device, root, mount point, options of the mount, fields of which there is
+/// any number, `-`, type, source, and options of the file system.
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ').skip(2);
     let device = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mount { device, root: unescape(fields.next()?), point: unescape(fields.next()?) })
+    let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
+    let is_read_only = |options: &[u8]| options.split(|byte| *byte == b',').any(|option| option == b"ro");
+    let read_only = is_read_only(fields.next()?);
+    fields.find(|field| field == b"-")?;
+    let kind = String::from_utf8_lossy(fields.next()?).into_owned();
+    let read_only = read_only || fields.nth(1).is_some_and(is_read_only);
+    Some(Mount { device, root, point, kind, read_only })
 }
 
 /// Blanks, newlines and backslashes are written as octal escapes.
@@ -145,11 +160,20 @@ mod tests {
     }
 
     #[test]
+    fn types_and_what_is_read_only() {
+        let table = "1 0 0:4 / /a rw,ro-x shared:1 master:2 - tmpfs  rw,size=1k\n2 0 0:4 /x /b ro - ext4 /dev/x rw\n\
+            3 0 0:4 / /c rw - proc proc ro,x\n4 0 0:4 / /d rw\n";
+        let found = parse_all(table.as_bytes());
+        let found: Vec<_> = found.iter().map(|mount| (mount.kind.as_str(), mount.read_only)).collect();
+        assert_eq!(found, [("tmpfs", false), ("ext4", true), ("proc", true)]);
+    }
+
+    #[test]
     fn the_mount_of_a_path_is_the_innermost_and_last_one() {
         let mounts: Vec<Mount> =
             ["1 0 8:1 / / rw", "2 1 8:2 / /a rw", "3 1 8:3 /x /a/b rw", "4 1 8:4 / /a rw"]
                 .iter()
-                .filter_map(|line| parse(line.as_bytes()))
+                .filter_map(|line| parse(format!("{line} - x x rw").as_bytes()))
                 .collect();
         let device = |path: &str| mount_of(&mounts, Path::new(path)).unwrap().device.clone();
         assert_eq!(["/ab", "/a", "/a/c", "/a/b/c"].map(device), ["8:1", "8:4", "8:4", "8:3"]);
