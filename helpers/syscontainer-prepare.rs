@@ -19,7 +19,7 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::mount_check::Expected;
-use syscontainers::run::sources::Sources;
+use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
 use syscontainers::run::{runtime, scratch, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
@@ -82,9 +82,11 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     runtime::delete(runtime, name)?;
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
+    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
     let stop_signal = config.stop_signal();
-    let sources = Sources::of(&root, &registration, &config)?;
+    sources::check(&root, &registration, &config)?;
+    let sources = Sources::of(&config)?;
+    sources.redirect(&mut config);
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
@@ -92,6 +94,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
     }
+    volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
+    sources.make(&root)?;
     // Who has configured mounts knows what they lead through.
     let expected = |()| Expected::of(&config, name, &root.join(&registration.rootfs()));
     let mounts = registration.execution.confined.then_some(()).map(expected).transpose()?;
@@ -103,12 +107,11 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         stop_signal,
         scratch: needs_scratch.then(|| registration.scratch()),
         shown_rootfs,
+        sources: sources.into_nested(),
         notify_socket,
         mounts,
     };
     let volumes = &registration.execution.volumes;
-    volumes::make(&root, name, volumes, &root.join(&registration.rootfs()))?;
-    sources.make(&root)?;
     if let Some(label) = &label {
         volumes
             .iter()
@@ -133,6 +136,7 @@ fn make_directories(root: &Root, bundle: &Bundle) -> Result<()> {
     files::make_directory(&root.join(RUN), 0o711)?;
     files::make_directory(&root.join(NOTIFY), 0o711)?;
     files::make_directory(&root.join(view::ROOTFS), 0o755)?;
+    files::make_directory(&root.join(sources::SOURCES), 0o755)?;
     privacy::make(bundle.directory())
 }
 

@@ -253,6 +253,11 @@ impl Body<'_> {
             // Our commands are not in it.
             self.raw("RootDirectoryStartOnly", "yes")?;
         }
+        let own_root = self.unit.last("Service", "RootDirectory").map(|value| self.root_directory(value));
+        if own_root.is_some_and(|path| Path::new(&path).starts_with(self.registration.path().as_path())) {
+            // Users of the container own files there, which are shared with the store.
+            self.raw("ReadOnlyPaths", "+/")?;
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::container::readiness::{Notify, UserNotify};
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::binds;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 use crate::image::generated_config::{self, GeneratedConfig};
 use crate::image::installation::Installation;
@@ -21,7 +22,7 @@ use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
-use crate::oci::nesting::nested_sources;
+use crate::oci::nesting::{self, nested_sources};
 use crate::paths::{Root, TreePath, VOLUMES};
 use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
@@ -86,10 +87,12 @@ pub fn check(
         .context(what)?;
     check_users(&parsed, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
+    let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
     let config = match config {
         Some((origin, text)) => {
             let normalised = config::parse(&text, origin, run_once).context(what)?;
             limits::check_mounts(&normalised)
+                .and_then(|()| binds::check(&normalised, installation, pid_file))
                 .context(|| format!("invalid configuration in {origin}"))
                 .context(what)?;
             Some((text, normalised))
@@ -99,10 +102,7 @@ pub fn check(
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
-        None => {
-            let state = values.get("STATE_DIRECTORY").map_or("/var/lib", String::as_str);
-            normalised.map(|config| missing_sources(installation.root, config, &layout, Path::new(state)))
-        }
+        None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
     Ok(Checked {
@@ -170,12 +170,12 @@ fn readiness(config: Option<&Normalised>) -> Notify {
 /// payload's user can enter. A directory that exists keeps its mode and owner. What the image itself brings for the
 /// host is left out, and so are volumes and what is in a directory that the payload writes to: systemd-tmpfiles follows
 /// symlinks, so prepare makes these.
-fn missing_sources(root: &Root, config: &Normalised, layout: &Layout, state: &Path) -> String {
+fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
     let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
     let brought: HashSet<&Path> = layout.files().iter().map(|file| file.path.as_path()).collect();
-    let nested = nested_sources(config, state);
+    let nested = nested_sources(config);
     let is_wanted = |source: &PathBuf| {
-        if source.starts_with(VOLUMES) || nested.contains_key(source) {
+        if source.starts_with(VOLUMES) || nested.contains_key(&nesting::plain(source)) {
             return false;
         }
         let there = root.join(&TreePath::new(source));
@@ -356,11 +356,10 @@ mod tests {
             {"type": "bind", "source": "/var/lib/syscontainers/web/data", "destination": "/data"},
             {"type": "bind", "source": "/var/lib/x y%/in/it", "destination": "/e"},
         ]}));
-        let lines =
-            missing_sources(&Root::new(dir.path()), &config, &Layout::default(), Path::new("/var/lib"));
+        let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
         assert_eq!(lines, "d /run/there :0700 :7 :8 - -\nd /var/lib/x\" \"y%% :0700 :7 :8 - -\n");
         let none = normalised(json!({}));
-        let lines = missing_sources(&Root::new(dir.path()), &none, &Layout::default(), Path::new("/var/lib"));
+        let lines = missing_sources(&Root::new(dir.path()), &none, &Layout::default());
         assert_eq!(lines, "");
     }
 

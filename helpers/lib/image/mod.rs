@@ -14,6 +14,7 @@
 //!
 //! What an image may decide the size of has its bounds in [`limits`]. An image is described by [`Image`].
 
+pub mod binds;
 pub mod check;
 pub mod config_secrets;
 pub mod exports;

@@ -9,9 +9,10 @@ use super::config::{LintedConfig, with_values};
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
-use crate::image::limits;
+use crate::image::{binds, limits};
 use crate::oci::capabilities;
 use crate::oci::config::{self, InvalidConfig};
+use crate::oci::nesting;
 use crate::oci::normalise::is_released;
 
 /// Applies the rules for runtime configurations.
@@ -23,6 +24,7 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintRe
     capabilities(config, report);
     relative_paths(config, report);
     mount_types(config, report);
+    writable_files(config, inspection, report);
     if !run_once {
         stop_signal(config, report);
     }
@@ -155,6 +157,15 @@ fn mount_types(config: &LintedConfig, report: &mut LintReport) {
             _ => continue,
         };
         report.add(&rules::MOUNT_TYPE, config.place(&format!("/mounts/{index}/type")), message);
+    }
+}
+
+/// Looks for mounts through which the payload would write to deployments.
+fn writable_files(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
+    let directories = binds::directories(inspection.installation);
+    for (index, source) in nesting::writes_to(config.written.mounts(), &directories) {
+        let message = format!("{} is shared with other containers; {}", source.display(), binds::REMEDY);
+        report.add(&rules::WRITABLE_FILES, config.place(&format!("/mounts/{index}/source")), message);
     }
 }
 

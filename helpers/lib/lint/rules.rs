@@ -105,6 +105,8 @@ rules! {
     "A mount has the type rbind, which does not exist, or no type. Use the type bind with the option rbind."
     STATE_DIRECTORY Warning "state-directory"
     "A bind source is below /var/lib. Write ${STATE_DIRECTORY}, so that users can move it."
+    WRITABLE_FILES Error "writable-files"
+    "A bind source is in the deployment or the image store, and the mount is not read-only. Containers share these files, so an installation refuses it. Add the option ro, or use a directory below ${STATE_DIRECTORY}."
     RUN_DIRECTORY Warning "run-directory"
     "A bind source is below /run. Write ${RUN_DIRECTORY}, so that users can move it."
     CAPABILITY Error "capability"

@@ -4,7 +4,7 @@
 //! runtimes accept, and what all code that acts on a configuration reads.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use serde_json::{Map, Value};
@@ -167,6 +167,16 @@ impl Normalised {
             if let Some(source) = mount.get("source").and_then(Value::as_str) {
                 // Joining leaves an absolute source as it is.
                 mount["source"] = directory.join(source).to_string_lossy().into();
+            }
+        }
+    }
+
+    /// Replaces the absolute bind sources that `place` has another path for.
+    pub fn replace_bind_sources(&mut self, place: impl Fn(&Path) -> Option<PathBuf>) {
+        let mounts = self.0.get_mut("mounts").and_then(Value::as_array_mut);
+        for mount in mounts.into_iter().flatten() {
+            if let Some(path) = Mount::new(mount).bind_source().and_then(&place) {
+                mount["source"] = path.to_string_lossy().into();
             }
         }
     }

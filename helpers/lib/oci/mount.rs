@@ -30,8 +30,12 @@ impl<'a> Mount<'a> {
 
     /// Absolute path on the host that is bound; `None` unless this is a bind mount with such a source.
     pub fn bind_source(&self) -> Option<&'a Path> {
-        let source = Path::new(self.text("source")?);
-        (self.is_bind() && source.is_absolute()).then_some(source)
+        self.source().filter(|source| source.is_absolute())
+    }
+
+    /// Path that is bound, as it is written; `None` unless this is a bind mount.
+    pub fn source(&self) -> Option<&'a Path> {
+        if self.is_bind() { self.text("source").map(Path::new) } else { None }
     }
 
     /// Returns whether runtimes make it a bind mount: they only look at the options, whatever the type says.

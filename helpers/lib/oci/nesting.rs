@@ -1,53 +1,145 @@
-//! Bind sources that lie in other ones, which payloads write to: on the way to these there may be anything.
+//! Bind sources that payloads write to: on the way to what is in these there may be anything.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::oci::config::Normalised;
+use crate::oci::mount::Mount;
 
-/// Returns the bind sources below `state` that lie in another one that is writable, each with the outermost of those.
-///
-/// Where a payload writes to more than its own state, as with a source such as `/run`, it may change the host anyway.
-pub fn nested_sources(config: &Normalised, state: &Path) -> BTreeMap<PathBuf, PathBuf> {
-    let sources = config.mounts().filter_map(|mount| {
-        let source: PathBuf = mount.bind_source()?.components().collect();
-        Some((source, mount.is_read_only()))
-    });
-    let sources: BTreeMap<PathBuf, bool> =
-        sources.fold(BTreeMap::new(), |mut all, (source, is_read_only)| {
-            *all.entry(source).or_insert(true) &= is_read_only;
-            all
-        });
-    let is_outer =
-        |path: &Path| path != state && path.starts_with(state) && sources.get(path) == Some(&false);
+/// Directories that the host's programs share, without what is in them. Who writes to one as a whole may change the host
+/// anyway, and links in them, such as `/var/run`, are the host's.
+const SHARED: [&str; 28] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/run/lock",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/sysroot",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/lib/containers",
+    "/var/log",
+    "/var/tmp",
+];
+
+/// A path as it is compared with others: `/var/run` and `/var/lock` are links on every host.
+pub fn plain(path: &Path) -> PathBuf {
+    for (link, target) in [("/var/run", "/run"), ("/var/lock", "/run/lock")] {
+        if let Ok(below) = path.strip_prefix(link) {
+            return Path::new(target).join(below).components().collect();
+        }
+    }
+    path.components().collect()
+}
+
+/// The directory of the host that is the payload's to write to as `path` is: the outermost bind source that `path` is at
+/// or below and that is writable.
+pub fn writable_above(config: &Normalised, path: &Path) -> Option<PathBuf> {
+    let sources = sources(config);
+    plain(path).ancestors().filter(|above| is_outer(&sources, above)).last().map(Path::to_path_buf)
+}
+
+/// Returns the bind sources that lie in another one that is writable, each with the outermost of those.
+pub fn nested_sources(config: &Normalised) -> BTreeMap<PathBuf, PathBuf> {
+    let sources = sources(config);
     let nested = sources.keys().filter_map(|source| {
         // The last one is the outermost.
-        let outer = source.ancestors().skip(1).filter(|above| is_outer(above)).last()?;
+        let outer = source.ancestors().skip(1).filter(|above| is_outer(&sources, above)).last()?;
         Some((source.clone(), outer.to_path_buf()))
     });
     nested.collect()
+}
+
+fn is_outer(sources: &BTreeMap<PathBuf, bool>, path: &Path) -> bool {
+    sources.get(path) == Some(&false) && !SHARED.iter().any(|shared| path == Path::new(shared))
+}
+
+/// All bind sources, and whether each is read-only wherever it is mounted.
+fn sources(config: &Normalised) -> BTreeMap<PathBuf, bool> {
+    let mut all = BTreeMap::new();
+    for mount in config.mounts() {
+        if let Some(source) = mount.bind_source() {
+            *all.entry(plain(source)).or_insert(true) &= mount.is_read_only();
+        }
+    }
+    all
+}
+
+/// The mounts, by their index, through which a payload would write to deployments or to the store, and their sources.
+/// `directories` are where these are. Relative sources are in the deployment.
+pub fn writes_to<'a>(
+    mounts: impl Iterator<Item = Mount<'a>>,
+    directories: &[PathBuf],
+) -> Vec<(usize, &'a Path)> {
+    let is_in = |source: &Path| {
+        !source.is_absolute() || directories.iter().any(|directory| plain(source).starts_with(directory))
+    };
+    let found = mounts.enumerate().filter(|(_, mount)| !mount.is_read_only());
+    found.filter_map(|(index, mount)| Some((index, mount.source().filter(|source| is_in(source))?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oci::config::Config;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn bind(source: &str, options: &[&str]) -> Value {
+        json!({"type": "bind", "source": source, "destination": "/x", "options": options})
+    }
 
     #[test]
     fn finds_sources_in_writable_ones() {
-        let bind = |source: &str, options: &[&str]| json!({"type": "bind", "source": source, "destination": "/x", "options": options});
         let config = Config::new(json!({"mounts": [
             bind("/var/lib/x", &["rw"]), bind("/var/lib/x/a", &["ro"]), bind("/var/lib/x/a/b/", &[]),
             bind("/var/lib/y", &["rbind", "ro"]), bind("/var/lib/y/a", &[]), bind("/var/lib", &[]), bind("/var/lib/xy", &[]),
             bind("/run", &[]), bind("/run/log", &[]), {"type": "tmpfs", "source": "/var/lib/x/t", "destination": "/t"},
+            bind("/srv/app", &[]), bind("/srv/app/a/srv/victim", &[]), bind("/var/run/app", &[]), bind("/run/app/a/b", &[]),
         ]}))
         .normalised();
-        let found = nested_sources(&config, Path::new("/var/lib"));
-        let outer = PathBuf::from("/var/lib/x");
+        let found: Vec<_> = nested_sources(&config).into_iter().collect();
+        let pair = |source: &str, outer: &str| (PathBuf::from(source), PathBuf::from(outer));
         assert_eq!(
-            found.into_iter().collect::<Vec<_>>(),
-            [("/var/lib/x/a".into(), outer.clone()), ("/var/lib/x/a/b".into(), outer)]
+            found,
+            [
+                pair("/run/app/a/b", "/run/app"),
+                pair("/srv/app/a/srv/victim", "/srv/app"),
+                pair("/var/lib/x/a", "/var/lib/x"),
+                pair("/var/lib/x/a/b", "/var/lib/x"),
+            ]
         );
+        let above = |path: &str| writable_above(&config, Path::new(path));
+        assert_eq!(above("/var/run/app/pid"), Some("/run/app".into()));
+        assert_eq!([above("/run/x.pid"), above("/var/lib/y/pid"), above("/srv/pid")], [None, None, None]);
+    }
+
+    #[test]
+    fn finds_what_writes_to_deployments() {
+        let config = Config::new(json!({"mounts": [
+            bind("rootfs/srv", &["bind", "rw"]), bind("rootfs/etc", &["bind", "ro"]), bind("/d/x/rootfs", &[]),
+            bind("/d", &[]), bind("/", &[]), bind("/d2", &[]), bind("/d/.storage", &["ro", "rw"]),
+            {"type": "tmpfs", "source": "tmpfs", "destination": "/t"},
+        ]}));
+        let found = writes_to(config.mounts(), &["/d".into()]);
+        let indices: Vec<_> = found.iter().map(|(index, _)| *index).collect();
+        assert_eq!(indices, [0, 2, 3, 6]);
+        assert_eq!(found[0].1, Path::new("rootfs/srv"));
     }
 }

@@ -18,6 +18,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::run::mount_check::Expected;
+use crate::run::sources::Source;
 use crate::run::{runtime, scratch, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
@@ -52,6 +53,9 @@ pub struct Launch {
     /// The root file system, if the runtime has to be shown it as [`crate::run::view`] does.
     #[serde(default)]
     pub shown_rootfs: Option<TreePath>,
+    /// The bind sources that lie in others, which the runtime is shown in the same way.
+    #[serde(default)]
+    pub sources: Vec<Source>,
     /// Path of the socket that the payload notifies, if it is passed on.
     #[serde(default)]
     pub notify_socket: Option<TreePath>,
@@ -131,7 +135,7 @@ impl Bundle {
     /// Has the runtime create the container.
     pub fn create(&self, name: &Name, launch: &Launch) -> Result<()> {
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
-        view::with(launch.shown_rootfs.as_ref(), || succeed(&mut create))
+        view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
     }
 
     /// Opens the process of the payload that the runtime just created, and records it for [`Bundle::payload`].

@@ -1,71 +1,122 @@
-//! Bind sources that lie in others: what the payload writes to in the outer one must not lead a mount elsewhere.
+//! Bind sources that lie in others, and those that are the image's own files: what the payload writes to must not lead a
+//! mount elsewhere, and nobody writes to what containers share.
 //!
 //! A payload can replace a directory on the way to the inner source by a symlink, and the next start would bind whatever
 //! that leads to on the host. So before every start, the way is opened component by component; what is missing is made
-//! there, and not by systemd-tmpfiles, which follows symlinks.
+//! there, and not by systemd-tmpfiles, which follows symlinks. It is opened so again when the runtime is started, which
+//! gets what was opened and not its path: see [`crate::run::view`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::container::info::Info;
+use serde::{Deserialize, Serialize};
+
 use crate::container::registration::Registration;
 use crate::error::{Context, Error, Result};
 use crate::oci::config::Normalised;
-use crate::oci::nesting::nested_sources;
-use crate::paths::{Root, TreePath};
+use crate::oci::nesting::{self, nested_sources};
+use crate::paths::{DEPLOYMENTS, PREINSTALLED, Root, TreePath};
 use crate::system::directory::{self, Directory};
 
 /// Mode of a source that is missing, as where systemd-tmpfiles makes it.
 const MODE: u32 = 0o700;
+/// Where the bind sources are that are in others, by their numbers. Not a valid name of a container.
+pub const SOURCES: &str = "/run/syscontainers/.sources";
+
+/// Where the runtime is shown a bind source that is in another one.
+pub fn place(number: usize) -> PathBuf {
+    Path::new(SOURCES).join(number.to_string())
+}
+
+/// A bind source that lies in another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its path.
+    pub path: TreePath,
+    /// The outer one, which the payload writes to.
+    pub outer: TreePath,
+}
+
+impl Source {
+    fn failure(&self) -> String {
+        format!("cannot bind {}, which is in {}, where its payload can put anything", self.path, self.outer)
+    }
+
+    /// The components of its path that are below the outer one: directories, and the last one.
+    fn below(&self) -> Option<(impl Iterator<Item = &std::ffi::OsStr>, &std::ffi::OsStr)> {
+        let below = self.path.as_path().strip_prefix(self.outer.as_path()).ok()?;
+        Some((below.parent()?.iter(), below.file_name()?))
+    }
+
+    /// Opens it, whatever it is, without following a symlink on the way from the outer one.
+    pub fn open(&self, root: &Root) -> Result<OwnedFd> {
+        self.try_open(root).context(|| self.failure())
+    }
+
+    fn try_open(&self, root: &Root) -> Result<OwnedFd> {
+        let not_a_path = || Error::new("it is not the path of a file");
+        let mut directory = Directory::open(&root.join(&self.outer)).context(|| self.outer.to_string())?;
+        let (names, last) = self.below().ok_or_else(not_a_path)?;
+        for name in names {
+            let missing = || Error::new(format!("{} is missing", directory.path_of(name).display()));
+            directory = directory.enter(name)?.ok_or_else(missing)?;
+        }
+        directory.place(last).context(|| directory.path_of(last).display().to_string())
+    }
+}
 
 /// The bind sources of a container that lie in others.
 pub struct Sources {
-    nested: BTreeMap<PathBuf, PathBuf>,
+    nested: Vec<Source>,
     /// Who is to own what is missing.
     owner: (u32, u32),
 }
 
 impl Sources {
     /// Finds them in the configuration of a deployment.
-    pub fn of(root: &Root, registration: &Registration, config: &Normalised) -> Result<Sources> {
+    pub fn of(config: &Normalised) -> Result<Sources> {
         let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
         let id = |id: u64| u32::try_from(id).context(|| format!("cannot use {id} as the ID of a user"));
         let owner = (id(uid)?, id(gid)?);
-        // Most containers have none, and need not read anything for that.
-        let mut nested = nested_sources(config, Path::new("/"));
-        if !nested.is_empty() {
-            let info = Info::read(&root.join(&registration.path()))?;
-            nested = nested_sources(config, Path::new(info.state_directory()));
-        }
-        Ok(Sources { nested, owner })
+        let nested = nested_sources(config);
+        let nested = nested
+            .into_iter()
+            .map(|(path, outer)| Source { path: TreePath::new(path), outer: TreePath::new(outer) });
+        Ok(Sources { nested: nested.collect(), owner })
+    }
+
+    /// Has the configuration bind them from where the runtime is shown them.
+    pub fn redirect(&self, config: &mut Normalised) {
+        let numbers: BTreeMap<&Path, usize> =
+            self.nested.iter().enumerate().map(|(number, source)| (source.path.as_path(), number)).collect();
+        config.replace_bind_sources(|path| {
+            numbers.get(nesting::plain(path).as_path()).map(|number| place(*number))
+        });
+    }
+
+    /// What the runtime is to be shown.
+    pub fn into_nested(self) -> Vec<Source> {
+        self.nested
     }
 
     /// Makes those that are missing. Fails if one cannot be reached without following a symlink.
     pub fn make(&self, root: &Root) -> Result<()> {
-        for (source, outer) in &self.nested {
-            self.make_one(root, source, outer).context(|| {
-                format!(
-                    "cannot bind {}, which is in {}, where its payload can put anything",
-                    source.display(),
-                    outer.display()
-                )
-            })?;
-        }
-        Ok(())
+        self.nested.iter().try_for_each(|source| self.make_one(root, source).context(|| source.failure()))
     }
 
-    fn make_one(&self, root: &Root, source: &Path, outer: &Path) -> Result<()> {
-        let path = root.join(&TreePath::new(outer));
+    fn make_one(&self, root: &Root, source: &Source) -> Result<()> {
         // A missing one is reported by the runtime.
-        let Ok(mut directory) = Directory::open(&path) else { return Ok(()) };
-        let below = source.strip_prefix(outer).unwrap_or(source);
-        for name in below.parent().into_iter().flat_map(Path::iter) {
+        let Ok(mut directory) = Directory::open(&root.join(&source.outer)) else { return Ok(()) };
+        let Some((names, name)) = source.below() else { return Ok(()) };
+        for name in names {
             directory = match directory.enter(name)? {
                 Some(child) => child,
                 None => self.make_directory(&directory, name)?,
             };
         }
-        let Some(name) = below.file_name() else { return Ok(()) };
         let stat = directory.stat_of(name).context(|| "cannot look at it".into())?;
         match stat.as_ref().map(directory::kind_name) {
             None => self.make_directory(&directory, name).map(|_| ()),
@@ -82,17 +133,44 @@ impl Sources {
     }
 }
 
+/// Fails if the payload would write to deployments or to the store, by whatever path: files of these are shared.
+pub fn check(root: &Root, registration: &Registration, config: &Normalised) -> Result<()> {
+    let own = registration.link().parent().map(|path| root.join(&path));
+    let all = own.into_iter().chain([DEPLOYMENTS, PREINSTALLED].map(|path| root.join(path)));
+    check_writable(root, &all.collect::<Vec<_>>(), config)
+}
+
+fn check_writable(root: &Root, directories: &[PathBuf], config: &Normalised) -> Result<()> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let shared: BTreeSet<_> = directories.iter().filter_map(|path| identity(path)).collect();
+    let refused = config.mounts().filter(|mount| !mount.is_read_only()).find_map(|mount| {
+        let source = mount.source()?;
+        // What does not exist is in nothing.
+        let real = root.join(&TreePath::new(source)).canonicalize().ok();
+        let mut above = real.iter().flat_map(|real| real.ancestors()).filter_map(identity);
+        (!source.is_absolute() || above.any(|id| shared.contains(&id))).then_some(source)
+    });
+    match refused {
+        None => Ok(()),
+        Some(source) => Err(Error::new(format!(
+            "the bind source {} is in a deployment or the image store, whose files containers share, and it is writable; only an image that has it read-only can be started",
+            source.display()
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use crate::oci::config::Config;
+    use serde_json::json;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn make(root: &Root, sources: &[&str]) -> Result<()> {
         let nested =
-            sources.iter().map(|source| (PathBuf::from(source), PathBuf::from("/var/lib/x"))).collect();
+            sources.iter().map(|path| Source { path: TreePath::new(path), outer: "/var/lib/x".into() });
         let own = fs::metadata(root.path()).unwrap();
-        Sources { nested, owner: (own.uid(), own.gid()) }.make(root)
+        Sources { nested: nested.collect(), owner: (own.uid(), own.gid()) }.make(root)
     }
 
     #[test]
@@ -115,5 +193,30 @@ mod tests {
             assert!(error.starts_with(&expected) && error.contains("it is a symlink"), "{error}");
         }
         assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+        let open = |path: &str| Source { path: TreePath::new(path), outer: "/var/lib/x".into() }.open(&root);
+        open("/var/lib/x/a/b").unwrap();
+        open("/var/lib/x/file").unwrap();
+        for path in ["/var/lib/x/link", "/var/lib/x/link/victim", "/var/lib/x/none", "/var/lib/x/../y"] {
+            let error = open(path).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("cannot bind {path}, which is in /var/lib/x")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_shared_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(dir.path().join("d/x.0/rootfs")).unwrap();
+        fs::create_dir_all(dir.path().join("srv")).unwrap();
+        symlink(dir.path().join("d/x.0"), dir.path().join("srv/link")).unwrap();
+        let check = |source: &str, options: &[&str]| {
+            let mount = json!({"type": "bind", "source": source, "destination": "/x", "options": options});
+            let config = Config::new(json!({"mounts": [mount]})).normalised();
+            check_writable(&root, &[dir.path().join("d")], &config).is_ok()
+        };
+        for source in ["/d", "/d/x.0", "/srv/link/rootfs", "/srv/../d", "rootfs"] {
+            assert!(!check(source, &["bind", "rw"]) && check(source, &["bind", "ro"]), "{source}");
+        }
+        assert!(check("/", &[]) && check("/srv", &[]) && check("/none", &[]));
     }
 }

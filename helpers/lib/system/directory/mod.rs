@@ -156,6 +156,13 @@ impl Directory {
         Ok(Some(File::from(file)))
     }
 
+    /// Opens whatever has a name in this directory, only to find it again: this has no effect on it. Fails for a symlink.
+    pub fn place(&self, name: &OsStr) -> io::Result<OwnedFd> {
+        let fd = self.resolve(Path::new(name), OFlags::PATH, Links::Refused, ResolveFlags::empty())?;
+        // With these flags, a symlink is opened itself.
+        if kind(&fs::fstat(&fd)?) == FileType::Symlink { Err(Errno::LOOP.into()) } else { Ok(fd) }
+    }
+
     fn resolve(&self, path: &Path, open: OFlags, links: Links, more: ResolveFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let (nofollow, resolve) = links.flags();
