@@ -23,6 +23,7 @@ use syscontainers::store::pace::Patience;
 use syscontainers::store::progress::Progress;
 use syscontainers::store::pull::{self, Pulled};
 use syscontainers::store::reference::Reference;
+use syscontainers::store::source_files;
 use syscontainers::store::transports::{self, Transport};
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::update::availability::{Prospect, Updates};
@@ -103,7 +104,12 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn run(args: Args) -> Result<cli::Outcome> {
     match &args.what {
         What::Image(reference) if args.check => check_image(&args, reference),
-        What::Image(reference) => pull(&args, reference, &args.access),
+        What::Image(reference) => {
+            if let Err(why) = source_files::check_owner(reference) {
+                log::warning(&format!("{why}, so containers are not updated from there"));
+            }
+            pull(&args, reference, &args.access)
+        }
         What::Container(name) => update(&args, name),
     }
 }

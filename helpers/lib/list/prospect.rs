@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::name::Name;
 use crate::program::log;
@@ -11,16 +11,24 @@ use crate::store::Store;
 use crate::store::access::Access;
 use crate::store::pull::{self, PullObserver};
 use crate::store::reference::Reference;
+use crate::store::source_files;
 use crate::update::availability::{Prospect, Updates};
 
 /// Where the image of a container is pulled from again: the source that was recorded, for the same architecture. Atomic
-/// recorded neither, and took images from registries.
+/// recorded neither, and took images from registries. A path that others can change is refused.
 pub fn source(name: &Name, updates: &Updates, access: &Access) -> Result<(Reference, Access)> {
     let (source, arch) = match &updates.provenance {
         None => (&updates.image, access.arch.clone()),
         Some(provenance) => (&provenance.source, Some(provenance.architecture.clone())),
     };
     let reference = source.parse().context(|| format!("cannot find out where {name} came from"))?;
+    // Nobody looks at what is there now before it runs.
+    source_files::check_owner(&reference).map_err(|e| {
+        Error::new(format!(
+            "cannot update {name} from {}: {e}; move it to a directory that only root may write to, pull it from there, and run 'syscontainer-checkout --update --rebase=IMAGE {name}'",
+            reference.to_skopeo()
+        ))
+    })?;
     Ok((reference, Access { arch, ..access.clone() }))
 }
 

@@ -55,10 +55,18 @@ impl Access {
         self.arch.as_deref().unwrap_or(host_architecture())
     }
 
-    /// `skopeo`, with the options that come before its command.
-    fn command(&self) -> Command {
+    /// `skopeo`, with the options that come before its command. Its temporary files are in `temporary`.
+    fn command(&self, temporary: Option<&Path>) -> Command {
         let mut command = command::program(SKOPEO);
         skopeo::prepare(&mut command);
+        if let Some(temporary) = temporary {
+            // What the one does not apply to, in some version, the other one does.
+            command.env("TMPDIR", temporary).arg("--tmpdir").arg(temporary);
+        }
+        // Its configuration is found by the same directory whether this was started by hand or by a unit.
+        if let Some(home) = skopeo::home() {
+            command.env("HOME", home);
+        }
         if let Some(policy) = &self.policy {
             command.arg("--policy").arg(policy);
         }
@@ -70,8 +78,8 @@ impl Access {
     }
 
     /// `skopeo VERB`, with the options for reaching sources, whose names have this prefix.
-    pub fn verb(&self, verb: &str, prefix: &str) -> Command {
-        let mut command = self.command();
+    pub fn verb(&self, verb: &str, prefix: &str, temporary: Option<&Path>) -> Command {
+        let mut command = self.command(temporary);
         command.arg(verb);
         if let Some(authfile) = &self.authfile {
             command.arg(format!("--{prefix}authfile")).arg(authfile);
@@ -87,10 +95,7 @@ impl Access {
         let mut config = ImageProxyConfig::default();
         config.authfile.clone_from(&self.authfile);
         config.insecure_skip_tls_verification = self.tls_verify.map(|verify| !verify);
-        let mut command = self.command();
-        if let Some(temporary) = temporary {
-            command.env("TMPDIR", temporary);
-        }
+        let mut command = self.command(temporary);
         let process = Process::started_by(&mut command)?;
         config.skopeo_cmd = Some(command);
         Ok((config, process))

@@ -11,8 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::access::Access;
 use super::reference::{self, Reference};
+use super::skopeo;
 use super::transports::{Scopes, Transport};
 use crate::digest;
+use crate::error::{Context, Error, Result};
 
 /// The type of a requirement that every image meets.
 const ANYTHING: &str = "insecureAcceptAnything";
@@ -31,8 +33,7 @@ pub struct SignaturePolicy {
 impl SignaturePolicy {
     /// Reads the policy that skopeo uses: the one that was chosen, or the user's, or else the system's.
     pub fn find(access: &Access) -> SignaturePolicy {
-        let own =
-            std::env::var_os("HOME").map(|home| Path::new(&home).join(OWN)).filter(|path| path.exists());
+        let own = skopeo::home().map(|home| home.join(OWN)).filter(|path| path.exists());
         let path = access.policy.clone().or(own).unwrap_or_else(|| PathBuf::from(SYSTEM));
         let text = std::fs::read_to_string(&path).ok();
         SignaturePolicy { path, content: text.and_then(|text| serde_json::from_str(&text).ok()) }
@@ -86,6 +87,21 @@ impl SignaturePolicy {
     pub fn rule(&self, reference: &Reference) -> String {
         let (scope, rule) = self.applicable(reference);
         format!("{scope}: {}", rule.map(types).unwrap_or_default())
+    }
+
+    /// Refuses an image that is not accepted without a signature, which there cannot be in its archive. The path is
+    /// the one that has no links in it.
+    pub fn check_unsigned(&self, reference: &Reference) -> Result<()> {
+        let (_, rule) = self.applicable(reference);
+        if rule.is_some_and(is_anything) {
+            return Ok(());
+        }
+        let (rule, path, shown) = (self.rule(reference), self.path.display(), reference.to_skopeo());
+        let why = match self.content {
+            None => format!("the signature policy {path} cannot be read"),
+            Some(_) => format!("Running image {shown} is rejected by policy; the rule is {rule} in {path}"),
+        };
+        Err(Error::new(why)).context(|| format!("cannot unpack {shown}"))
     }
 
     /// The rule that applies to an image, and its path in the file.
@@ -180,6 +196,28 @@ mod tests {
             assert_eq!(policy(content.clone()).demands(&REGISTRY), demands, "{content}");
         }
         assert!(SignaturePolicy { path: "/p".into(), content: None }.demands(&REGISTRY));
+    }
+
+    #[test]
+    fn archives_have_no_signatures() {
+        let content = json!({
+            "default": [{"type": "reject"}],
+            "transports": {"oci-archive": {"/a": [{"type": ANYTHING}], "/a/b": [{"type": "signedBy"}]}},
+        });
+        let said = |policy: &SignaturePolicy, reference: &str| {
+            let result = policy.check_unsigned(&reference.parse().unwrap());
+            result.err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        let some = policy(content);
+        assert_eq!(said(&some, "oci-archive:/a/x.tar:1"), "");
+        let why = said(&some, "oci-archive:/a/b/x.tar");
+        assert!(
+            why.contains(r#"rejected by policy; the rule is transports.oci-archive["/a/b"]: signedBy in /p"#),
+            "{why}"
+        );
+        assert!(said(&some, "oci-archive:/x.tar").contains("default: reject in /p"));
+        let none = SignaturePolicy { path: "/p".into(), content: None };
+        assert!(said(&none, "oci-archive:/x.tar").contains("/p cannot be read"));
     }
 
     #[test]

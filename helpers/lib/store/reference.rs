@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use super::docker_archive;
 use super::refs;
-use super::transports::{self, DAEMON, DIRECTORY, Digests, Location, REGISTRY, Selector, Transport};
+use super::transports::{
+    self, DAEMON, DIRECTORY, Digests, LAYOUT, LAYOUT_ARCHIVE, Location, REGISTRY, Selector, Transport,
+};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::program::credentials;
@@ -122,7 +124,7 @@ impl Reference {
 
     fn title_in_archive(&self) -> Result<String> {
         let what = || format!("cannot read {}", self.location);
-        let Some(tag) = docker_archive::first_tag(Path::new(&self.location)).context(what)? else {
+        let Some(tag) = docker_archive::first_tag(Path::new(&self.location))? else {
             return Ok(format!("{}:latest", self.stem()));
         };
         // The name is printed, and may become that of a container.
@@ -194,6 +196,21 @@ impl Reference {
     /// An image of the local engine, by its ID.
     pub fn of_engine(id: &Digest) -> Reference {
         Reference { transport: &DAEMON, location: id.to_string(), image: None }
+    }
+
+    /// Whether it is a layout in an archive, which skopeo must not unpack.
+    pub(super) fn is_layout_archive(&self) -> bool {
+        self.transport == &LAYOUT_ARCHIVE
+    }
+
+    /// The same image in a layout that was made of its archive.
+    pub(super) fn unpacked(&self, path: &Path) -> Reference {
+        Reference { transport: &LAYOUT, ..self.at(path) }
+    }
+
+    /// The same image at another path.
+    pub(super) fn at(&self, path: &Path) -> Reference {
+        Reference { location: path.to_string_lossy().into_owned(), ..self.clone() }
     }
 
     /// The files of one image in a directory.

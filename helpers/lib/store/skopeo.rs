@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getpid, pipe2, read, write};
+use nix::unistd::{Pid, User, getpid, getuid, pipe2, read, write};
 use walkdir::WalkDir;
 
 use super::failure::{Failure, SKOPEO};
@@ -185,6 +185,12 @@ fn is_child(pid: Pid) -> bool {
     let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).unwrap_or_default();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
     parent.is_some_and(|parent| parent.trim() == getpid().to_string())
+}
+
+/// The home directory of this user. Units have no `HOME`: then it is the one in the user database, as for skopeo.
+pub fn home() -> Option<PathBuf> {
+    let from_database = || User::from_uid(getuid()).ok().flatten().map(|user| user.dir);
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(from_database)
 }
 
 #[cfg(test)]

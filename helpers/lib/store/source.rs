@@ -23,6 +23,7 @@ use super::pace::Pace;
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::skopeo::{self, Process, TICK, Watch};
+use super::source_files;
 use super::space::Space;
 use super::staging::Staging;
 use super::stream::{Stream, Verdict};
@@ -89,7 +90,11 @@ impl ImageSource {
         prospect: Option<&Prospect>,
     ) -> Result<ImageSource> {
         let reference = &resolve(reference)?;
+        source_files::check(reference)?;
         let staging = || Staging::new(means.temporary, means.space.clone());
+        if reference.is_layout_archive() {
+            return ImageSource::unpacked(reference, means.access, means.policy, staging()?, means.tell);
+        }
         if !needs_copy(reference, means.policy) {
             let staging = if is_unpacked_by_skopeo(reference) { Some(staging()?) } else { None };
             return ImageSource::connect(reference, means.access, staging);
@@ -102,9 +107,23 @@ impl ImageSource {
         let limit = if is_unpacked_by_skopeo(reference) { u64::MAX } else { limit };
         staging.copy(reference, means.access, means.policy, limit, means.tell)?;
         let copy = staging.reference();
-        // The policy applied to the original, and may not allow copies.
-        let access = Access { patience: means.access.patience, ..Access::default() };
+        let access = staging.access(means.access)?;
         let source = ImageSource::connect(&copy, &access, Some(staging))?;
+        Ok(ImageSource { original: Some(reference.clone()), ..source })
+    }
+
+    /// Opens an image in a layout that is unpacked for it.
+    fn unpacked(
+        reference: &Reference,
+        access: &Access,
+        policy: &SignaturePolicy,
+        staging: Staging,
+        tell: &dyn Fn(u64),
+    ) -> Result<ImageSource> {
+        let layout = staging.unpack(reference, policy, tell)?;
+        let access = staging.access(access)?;
+        let source = ImageSource::connect(&layout, &access, Some(staging));
+        let source = source.context(|| format!("cannot use {}", reference.to_skopeo()))?;
         Ok(ImageSource { original: Some(reference.clone()), ..source })
     }
 
@@ -268,15 +287,20 @@ fn resolve(reference: &Reference) -> Result<Reference> {
 
 /// Whether skopeo has to copy an image before any of it is used.
 pub fn needs_copy(reference: &Reference, policy: &SignaturePolicy) -> bool {
+    if reference.is_layout_archive() {
+        return false;
+    }
     match reference.transport().layers {
         Layers::Original => policy.demands(reference.transport()),
         Layers::Unpacked => true,
     }
 }
 
-/// Fetches an image's manifest. The policy does not apply, since nothing else of the image is used.
+/// Fetches an image's manifest. The policy does not apply, since nothing else of the image is used, unless it is in an
+/// archive that has to be unpacked for it.
 pub fn peek(reference: &Reference, access: &Access) -> Result<Prospect> {
     let reference = &resolve(reference)?;
+    source_files::check(reference)?;
     let staging = if is_unpacked_by_skopeo(reference) {
         let parent = paths::from_env("TMPDIR").unwrap_or_else(|| PathBuf::from("/var/tmp"));
         let space = Space::at(&parent)?;
@@ -286,7 +310,14 @@ pub fn peek(reference: &Reference, access: &Access) -> Result<Prospect> {
     };
     match reference.transport().layers {
         Layers::Original => {
-            let manifest = ImageSource::connect(reference, access, staging)?.manifest()?;
+            let source = match staging {
+                Some(staging) if reference.is_layout_archive() => {
+                    let policy = SignaturePolicy::find(access);
+                    ImageSource::unpacked(reference, access, &policy, staging, &|_| {})?
+                }
+                staging => ImageSource::connect(reference, access, staging)?,
+            };
+            let manifest = source.manifest()?;
             Ok(Prospect { digest: manifest.digest, manifest: Some(manifest.oci) })
         }
         Layers::Unpacked => {
@@ -298,11 +329,9 @@ pub fn peek(reference: &Reference, access: &Access) -> Result<Prospect> {
 
 /// Fetches the manifest as it is at its source.
 fn inspect(reference: &Reference, access: &Access, staging: Option<&Staging>) -> Result<Vec<u8>> {
-    let mut command = access.verb("inspect", "");
+    let temporary = staging.map(Staging::temporary);
+    let mut command = access.verb("inspect", "", temporary.as_deref());
     command.arg("--raw").arg(reference.to_skopeo());
-    if let Some(staging) = staging {
-        command.env("TMPDIR", staging.temporary());
-    }
     let growth = staging.map(|staging| staging.growth(u64::MAX, &|_| {}));
     let what = || format!("cannot inspect {}", reference.to_skopeo());
     let text = skopeo::output(&mut command, Watch::new(access.patience, growth)).context(what)?;

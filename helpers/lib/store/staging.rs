@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::access::Access;
+use super::archive_file;
 use super::failure::Reason;
+use super::layout_archive;
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::skopeo::{self, Growth, Watch};
@@ -21,6 +23,9 @@ pub const PREFIX: &str = "syscontainers-";
 /// Names in such a directory.
 const COPY: &str = "image";
 const TEMPORARY: &str = "tmp";
+const POLICY: &str = "policy.json";
+/// The policy for what is here.
+const ACCEPT: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
 
 /// A directory for one source, which is removed when this is dropped. If a killed pull leaves one behind, a prune
 /// removes it.
@@ -53,6 +58,35 @@ impl Staging {
         Growth { directory: self.directory.path(), limit, space: &self.space, tell }
     }
 
+    /// Access to what is here, of an image that the policy was applied to: it may not allow copies.
+    pub fn access(&self, access: &Access) -> Result<Access> {
+        let path = self.directory.path().join(POLICY);
+        files::replace_volatile(&path, ACCEPT.as_bytes(), 0o600)?;
+        Ok(Access {
+            policy: Some(path),
+            patience: access.patience,
+            arch: access.arch.clone(),
+            ..Access::default()
+        })
+    }
+
+    /// Unpacks a layout here, if the policy allows it, before any of its archive is read.
+    pub fn unpack(
+        &self,
+        reference: &Reference,
+        policy: &SignaturePolicy,
+        tell: &dyn Fn(u64),
+    ) -> Result<Reference> {
+        let what = || format!("cannot read {}", reference.location());
+        let path = Path::new(reference.location()).canonicalize().context(what)?;
+        policy.check_unsigned(&reference.at(&path))?;
+        let layout = self.directory.path().join(COPY);
+        files::make_directory(&layout, 0o700)?;
+        let content = archive_file::open_resolved(&path).context(what)?;
+        layout_archive::unpack(content, &layout, &self.space, tell).context(what)?;
+        Ok(reference.unpacked(&layout))
+    }
+
     /// Copies an image here, if the policy allows it. There may be `limit` bytes of it; `tell` is called with how many
     /// there are, again and again.
     pub fn copy(
@@ -63,8 +97,7 @@ impl Staging {
         limit: u64,
         tell: &dyn Fn(u64),
     ) -> Result<()> {
-        let mut command = access.verb("copy", "src-");
-        command.env("TMPDIR", self.temporary());
+        let mut command = access.verb("copy", "src-", Some(&self.temporary()));
         command.args(["--quiet", "--remove-signatures"]);
         match reference.transport().layers {
             Layers::Original => {

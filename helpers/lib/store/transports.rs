@@ -106,7 +106,7 @@ static STORAGE: Transport = Transport {
 };
 
 /// An OCI layout: `oci:DIRECTORY[:TAG]`.
-static LAYOUT: Transport = Transport {
+pub static LAYOUT: Transport = Transport {
     name: "oci",
     prefixes: &["oci:"],
     location: Location::Directory(Selector::Tag),
@@ -116,7 +116,7 @@ static LAYOUT: Transport = Transport {
 };
 
 /// An OCI layout in a tar archive: `oci-archive:FILE[:TAG]`.
-static LAYOUT_ARCHIVE: Transport = Transport {
+pub static LAYOUT_ARCHIVE: Transport = Transport {
     name: "oci-archive",
     prefixes: &["oci-archive:"],
     location: Location::Archive(Selector::Tag),

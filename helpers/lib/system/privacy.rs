@@ -17,6 +17,8 @@ const OTHERS: u32 = 0o077;
 const WRITE: u32 = 0o022;
 /// In directories with this bit, entries of others cannot be renamed.
 const STICKY: u32 = 0o1000;
+/// Symlinks in a path, the same as the kernel's limit.
+const LINKS: u32 = 40;
 
 /// Creates a directory that only this user can enter, with its parents. One that exists is closed to others.
 pub fn make(path: &Path) -> Result<()> {
@@ -88,6 +90,56 @@ pub fn check_parents(path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a path that others could make lead elsewhere now or later: it, each directory on the way, and what symlinks on
+/// the way lead to, are root's or this user's, and nobody else may write to them. A sticky bit makes no difference.
+pub fn check_path(path: &Path) -> Result<()> {
+    let what = || format!("cannot look at {}", path.display());
+    let absolute = std::path::absolute(path).context(what)?;
+    let mut rest: Vec<PathBuf> = parts(&absolute);
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    while let Some(part) = rest.pop() {
+        if part == Path::new("..") {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        let metadata = match fs::symlink_metadata(&next) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            metadata => metadata.context(what)?,
+        };
+        if metadata.is_symlink() {
+            links += 1;
+            if links > LINKS {
+                return Err(Error::new("too many symlinks")).context(what);
+            }
+            rest.extend(parts(&fs::read_link(&next).context(what)?));
+            continue;
+        }
+        if !is_fixed(metadata.uid(), metadata.mode()) {
+            return Err(Error::new(format!(
+                "other users may change {} (owner {}, mode {:04o})",
+                next.display(),
+                metadata.uid(),
+                metadata.mode() & 0o7777
+            )));
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+/// The parts of a path, last one first. The root is one, too.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    let mut parts: Vec<PathBuf> = path.components().map(|part| PathBuf::from(part.as_os_str())).collect();
+    parts.reverse();
+    parts
+}
+
+/// Whether only root and this user may write to a file with this owner and mode.
+pub fn is_fixed(owner: u32, mode: u32) -> bool {
+    mode & WRITE == 0 && (owner == 0 || owner == nix::unistd::geteuid().as_raw())
 }
 
 fn is_changed_by_others(metadata: &Metadata) -> bool {

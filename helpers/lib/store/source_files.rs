@@ -1,0 +1,162 @@
+//! The files that an image is at, if its source is a path: what they are, and who can change them.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use rustix::fs::{FileType, Stat};
+
+use super::limits;
+use super::reference::Reference;
+use super::transports::{Location, Selector};
+use crate::error::{Context, Error, Result};
+use crate::system::directory::{Directory, kind, kind_name};
+use crate::system::privacy;
+
+/// How many files of a directory are looked at.
+const FILES: usize = 100_000;
+/// The files of an OCI layout.
+const LAYOUT: [&str; 3] = ["index.json", "oci-layout", "blobs"];
+
+/// Refuses an archive that is no regular file, and a directory that has links, devices or FIFOs where skopeo would read
+/// files, without any limit.
+pub fn check(reference: &Reference) -> Result<()> {
+    let path = Path::new(reference.location());
+    let what = || format!("cannot use {}", reference.to_skopeo());
+    // Of what cannot be opened, skopeo says why.
+    match reference.transport().location {
+        Location::Archive(_) if path.metadata().is_ok_and(|file| !file.is_file()) => {
+            return Err(Error::new("it is not a regular file")).context(what);
+        }
+        Location::Directory(_) if Directory::open(path).is_ok() => {}
+        Location::Name | Location::Archive(_) | Location::Directory(_) => return Ok(()),
+    }
+    let judge = |name: &OsStr, stat: &Stat| match kind(stat) {
+        FileType::Directory => Ok(()),
+        FileType::RegularFile if name == "index.json" && stat.st_size as u64 > limits::DOCUMENT => {
+            Err(Error::new(format!("it is larger than {} MiB", limits::DOCUMENT >> 20)))
+        }
+        FileType::RegularFile => Ok(()),
+        _ => Err(Error::new(format!("it is {}, and not a regular file", kind_name(stat)))),
+    };
+    walk(reference, &judge).context(what)
+}
+
+/// Refuses a path that anybody else but root, and this user, can change, or what it leads to. A directory in which
+/// everybody makes files does not become safe by its sticky bit: the file may be gone one day, and be another user's then.
+pub fn check_owner(reference: &Reference) -> Result<()> {
+    if reference.transport().has_names() {
+        return Ok(());
+    }
+    privacy::check_path(Path::new(reference.location()))?;
+    let is_directory = matches!(reference.transport().location, Location::Directory(_));
+    if !is_directory || Directory::open(Path::new(reference.location())).is_err() {
+        return Ok(());
+    }
+    // Links are not followed in there.
+    let is_fixed =
+        |stat: &Stat| kind(stat) == FileType::Symlink || privacy::is_fixed(stat.st_uid, stat.st_mode);
+    let judge = |_: &OsStr, stat: &Stat| match is_fixed(stat) {
+        true => Ok(()),
+        false => Err(Error::new(format!(
+            "other users may change it (owner {}, mode {:04o})",
+            stat.st_uid,
+            stat.st_mode & 0o7777
+        ))),
+    };
+    walk(reference, &judge)
+}
+
+/// Has each file of a layout judged, and the directories that they are in.
+fn walk(reference: &Reference, judge: &dyn Fn(&OsStr, &Stat) -> Result<()>) -> Result<()> {
+    let path = Path::new(reference.location());
+    let what = || format!("cannot look at {}", path.display());
+    let top = Directory::open(path).context(what)?;
+    match reference.transport().location {
+        Location::Directory(Selector::Tag) => LAYOUT.iter().try_for_each(|name| {
+            let depth = if *name == "blobs" { 2 } else { 0 };
+            visit(&top, name.as_ref(), depth, judge)
+        }),
+        _ => {
+            let names = top.names(FILES).context(what)?;
+            names.iter().try_for_each(|name| visit(&top, name, 0, judge))
+        }
+    }
+}
+
+/// Judges a file, and what is in it down to a depth.
+fn visit(
+    parent: &Directory,
+    name: &OsStr,
+    depth: u32,
+    judge: &dyn Fn(&OsStr, &Stat) -> Result<()>,
+) -> Result<()> {
+    let what = || parent.path_of(name).display().to_string();
+    let Some(stat) = parent.stat_of(name).context(what)? else { return Ok(()) };
+    judge(name, &stat).context(what)?;
+    if depth == 0 || kind(&stat) != FileType::Directory {
+        return Ok(());
+    }
+    let directory = parent.child(name).context(what)?;
+    let names = directory.names(FILES + 1).context(what)?;
+    if names.len() > FILES {
+        return Err(Error::new(format!("there are more than {FILES} files in it"))).context(what);
+    }
+    names.iter().try_for_each(|name| visit(&directory, name, depth - 1, judge))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn layout(path: &Path) -> Reference {
+        fs::create_dir_all(path.join("blobs/sha256")).unwrap();
+        for name in ["index.json", "oci-layout", "blobs/sha256/00"] {
+            fs::write(path.join(name), "{}").unwrap();
+        }
+        format!("oci:{}", path.display()).parse().unwrap()
+    }
+
+    #[test]
+    fn layouts_have_regular_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layout");
+        let reference = layout(&path);
+        check(&reference).unwrap();
+        for name in ["blobs/sha256/01", "blobs/md5"] {
+            symlink("/dev/zero", path.join(name)).unwrap();
+            let why = check(&reference).unwrap_err().to_string();
+            assert!(why.contains(name) && why.contains("and not a regular file"), "{why}");
+            fs::remove_file(path.join(name)).unwrap();
+        }
+        fs::File::create(path.join("index.json")).unwrap().set_len(1 << 40).unwrap();
+        assert!(check(&reference).unwrap_err().to_string().contains("larger than 4 MiB"));
+        fs::remove_file(path.join("index.json")).unwrap();
+        symlink("/dev/zero", path.join("version")).unwrap();
+        assert!(check(&Reference::directory(&path)).unwrap_err().to_string().contains("version"));
+        check(&Reference::directory(Path::new("/nonexistent/x"))).unwrap();
+    }
+
+    #[test]
+    fn what_others_can_change_is_not_trusted() {
+        // Not below /tmp, where everybody makes files.
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("layout");
+        let reference = layout(&path);
+        check_owner(&reference).unwrap();
+        for name in ["blobs/sha256/00", "blobs/sha256", "blobs", "index.json", "."] {
+            let before = fs::metadata(path.join(name)).unwrap().permissions();
+            fs::set_permissions(path.join(name), Permissions::from_mode(0o1777)).unwrap();
+            let why = check_owner(&reference).unwrap_err().to_string();
+            assert!(why.contains("mode 1777"), "{name}: {why}");
+            fs::set_permissions(path.join(name), before).unwrap();
+        }
+        check_owner(&reference).unwrap();
+        let link = dir.path().join("link");
+        symlink("/tmp/../tmp/x", &link).unwrap();
+        let linked: Reference = format!("docker-archive:{}", link.display()).parse().unwrap();
+        assert!(check_owner(&linked).unwrap_err().to_string().contains("/tmp "));
+        check_owner(&"docker://r.io/x".parse().unwrap()).unwrap();
+    }
+}
