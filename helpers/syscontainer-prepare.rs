@@ -111,11 +111,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         notify_socket,
         mounts,
     };
-    let volumes = &registration.execution.volumes;
     if let Some(label) = &label {
-        volumes
-            .iter()
-            .try_for_each(|volume| selinux::label(&root, &root.join(&volume.directory(name)), label))?;
+        label_volumes(&root, &registration, label)?;
     }
     make_directories(&root, bundle)?;
     record::save_volatile(&bundle.config(), &config)?;
@@ -128,6 +125,12 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {
+    let volumes = registration.execution.volumes.iter();
+    let mut directories = volumes.map(|volume| root.join(&volume.directory(&registration.name)));
+    directories.try_for_each(|directory| selinux::label(root, &directory, label))
 }
 
 /// Makes the directory of the bundle, and those that others may enter, since nothing of a container but a socket is in
