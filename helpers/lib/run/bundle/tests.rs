@@ -1,0 +1,88 @@
+use super::*;
+use crate::oci::config::Config;
+
+fn registration(notify: Notify) -> Registration {
+    let text = json!({
+        "version": 1, "name": "x", "directory": "/var/lib/containers/atomic", "deployment": "x.1",
+        "image": "i", "digest": format!("sha256:{:064}", 0), "execution": {"notify": notify},
+    });
+    crate::container::registration::parse(
+        text.to_string().as_bytes(),
+        &"x".parse().unwrap(),
+        &TreePath::from("/x"),
+    )
+    .unwrap()
+}
+
+fn assembled(config: Value, notify: Notify, kind: RuntimeKind) -> Value {
+    let runtime = Runtime { path: "/usr/bin/x".into(), kind };
+    assemble(
+        Config::new(config).normalised(),
+        &registration(notify),
+        &runtime,
+        &Bundle::new(&Root::default(), &"x".parse().unwrap()),
+    )
+    .unwrap()
+}
+
+fn config() -> Value {
+    json!({
+        "root": {"path": "rootfs", "readonly": true},
+        "process": {"args": ["x"], "env": ["NOTIFY_SOCKET=/x", "A=b"]},
+        "linux": {"resources": {"memory": {"limit": 1}}, "cgroupsPath": "/x"},
+    })
+}
+
+#[test]
+fn resources_are_left_to_the_unit() {
+    let crun = assembled(config(), Notify::Created, RuntimeKind::Crun);
+    assert_eq!(crun["linux"], json!({}));
+    assert_eq!(crun["root"]["path"], "/var/lib/containers/atomic/x.1/rootfs");
+    assert_eq!(crun["process"]["env"], json!(["A=b"]));
+    let runc = assembled(config(), Notify::Created, RuntimeKind::Runc);
+    assert_eq!(runc["linux"], json!({"resources": {"devices": [{"allow": true, "access": "rwm"}]}}));
+}
+
+#[test]
+fn user_namespaces_are_shown_the_root_file_system() {
+    let mut config = config();
+    config["linux"] = json!({"namespaces": [{"type": "pid"}, {"type": "user"}]});
+    config["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"},
+        {"destination": "/b", "type": "bind", "source": "/y"}]);
+    let (registration, bundle) =
+        (registration(Notify::Ready), Bundle::new(&Root::default(), &"x".parse().unwrap()));
+    let (shown, socket) = passages(&Config::new(config.clone()).normalised(), &registration, &bundle);
+    assert_eq!(shown, Some("/var/lib/containers/atomic/x.1/rootfs".into()));
+    assert_eq!(socket, Some("/run/syscontainers/x/notify".into()));
+    let config = assembled(config, Notify::Ready, RuntimeKind::Crun);
+    assert_eq!(config["root"]["path"], view::ROOTFS);
+    // The first one is of /dev.
+    assert_eq!(config["mounts"][1]["source"], "/run/syscontainers/.rootfs/x");
+    assert_eq!(config["mounts"][2]["source"], "/y");
+}
+
+#[test]
+fn relative_sources_are_relative_to_the_deployment() {
+    let mut relative = config();
+    relative["mounts"] = json!([{"destination": "/a", "type": "bind", "source": "rootfs/x"}, {"destination": "/b", "type": "bind", "source": "/y"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}]);
+    let relative = assembled(relative, Notify::Created, RuntimeKind::Crun);
+    assert_eq!(relative["mounts"][0]["source"], "/var/lib/containers/atomic/x.1/rootfs/x");
+    assert_eq!(relative["mounts"][1]["source"], "/y");
+    assert_eq!(relative["mounts"][2]["source"], "tmpfs");
+}
+
+#[test]
+fn notify_sockets() {
+    let own = assembled(config(), Notify::Ready, RuntimeKind::Crun);
+    assert_eq!(own["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/host/notify"]));
+    assert_eq!(own["mounts"][1]["source"], "/run/syscontainers/x/notify");
+    let host = assembled(config(), Notify::Socket, RuntimeKind::Crun);
+    assert_eq!(host["mounts"][1]["source"], "/run/systemd/notify");
+    let mut shared = config();
+    shared["mounts"] =
+        json!([{"destination": "/run/", "type": "bind", "source": "/run", "options": ["rbind", "rshared"]}]);
+    let shared = assembled(shared, Notify::Ready, RuntimeKind::Crun);
+    assert_eq!(shared["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/syscontainers/.notify/x"]));
+    assert_eq!(shared["mounts"].as_array().unwrap().len(), 2);
+}
