@@ -72,7 +72,7 @@ for runtime in crun runc; do
     for kind in plain mapped; do
         name=$kind-$runtime
         options=()
-        [ $kind = plain ] || options=(--namespaces=pid,ipc,mount,user)
+        [ $kind = plain ] || options=('--namespaces=pid,ipc,mount,user')
         exports "$name" "$(until_stopped 'cat /f /t/deep/file >/s/seen; touch /s/done')" "${options[@]}" \
             --mount=/srv/honest:/s:rbind,rw --mount=/srv/honest/a/b:/t:rbind,rslave,ro --mount=/srv/honest/file:/f:bind,ro \
             --mount=/srv/honest/made/here:/m:bind,rw
