@@ -103,8 +103,8 @@ case $BOOT in
         say 'a broken, an unreadable and a stale registration beside three good ones'
         printf '{"version": 1,\n "name": oops}\n' >$ATTACHED/broken.json
         mkdir $ATTACHED/unreadable.json
-        sed 's/"one/"stale/g; s,system.slice/one,stale,' $ATTACHED/one.json >$ATTACHED/stale.json
-        for name in broken unreadable stale; do
+        sed 's/"one/"former/g; s,system.slice/one,former,' $ATTACHED/one.json >$ATTACHED/former.json
+        for name in broken unreadable former; do
             printf '%s\n' '[Unit]' "X-Syscontainer=$name" '[Install]' 'WantedBy=multi-user.target' >$STUBS/$name.service
             systemctl --quiet enable $name
         done
@@ -115,7 +115,7 @@ case $BOOT in
         expect 'active exited success' state dependent
         for case in "broken|broken.json:2: not a registration: expected value" \
             "unreadable|unreadable.json: it is not a regular file" \
-            "stale|stale.json:5: deployment stale.1 is not in $CO"; do
+            "former|former.json:5: deployment former.1 is not in $CO"; do
             name=${case%%|*}
             expect 'failed failed exit-code 78' state "$name"
             # At the top, and in its last messages.

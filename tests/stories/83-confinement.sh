@@ -195,10 +195,10 @@ for runtime in crun runc; do
     expect '' unit_property speaker StatusText
     say "$runtime: its own payload"
     touch /run/tell/own
-    wait_for 'its status comes' unit_has speaker StatusText 'up \x1b[2J\u202edone\r'
+    wait_for 'its status comes' unit_has speaker StatusText $'up \xef\xbf\xbd[2J\xef\xbf\xbddone\xef\xbf\xbd'
     expect activating unit_property speaker ActiveState
     forge env
-    expect 'up \x1b[2J\u202edone\r' unit_property speaker StatusText
+    expect $'up \xef\xbf\xbd[2J\xef\xbf\xbddone\xef\xbf\xbd' unit_property speaker StatusText
     touch /run/tell/ready
     wait_for 'it is ready' unit_has speaker ActiveState active
     expect sh main_process speaker comm

@@ -45,6 +45,12 @@ pub fn printable(text: &str) -> String {
     escaped(text, |c| !is_hidden(c))
 }
 
+/// Text as one line, for readers that interpret backslashes, as systemd does in notifications: what would be escaped is
+/// replaced.
+pub fn replaced(text: &str) -> String {
+    text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Text of several lines, in which tabs are allowed, too.
 pub fn lines(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t') || !is_hidden(c))

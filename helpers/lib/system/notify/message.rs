@@ -3,7 +3,7 @@
 //! Nothing of a message is copied: what is understood is written anew, so that no line of it can be taken for another
 //! one, or do anything to the terminal that it is shown on.
 
-use crate::program::log;
+use crate::program::text;
 
 /// Maximum length of a status in bytes.
 const STATUS: usize = 256;
@@ -52,7 +52,7 @@ fn parse_number(text: &str) -> Option<u64> {
 }
 
 fn clean(text: &str) -> String {
-    let text = log::printable(text);
+    let text = text::replaced(text);
     let mut end = text.len().min(STATUS);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -83,11 +83,11 @@ mod tests {
     #[test]
     fn a_status_is_one_line_of_text() {
         for (written, shown) in [
-            ("a\u{1b}[2Jb", "a\\x1b[2Jb"),
-            ("a\rREADY=1", "a\\rREADY=1"),
-            ("\u{9b}31m\u{7f}\t", "\\u009b31m\\x7f\\t"),
-            ("safe\u{202e}gnp.exe\u{2066}\u{200b}", "safe\\u202egnp.exe\\u2066\\u200b"),
-            ("a\u{2028}b\u{e0041}", "a\\u2028b\\U000e0041"),
+            ("a\u{1b}[2Jb", "a\u{fffd}[2Jb"),
+            ("a\rREADY=1", "a\u{fffd}READY=1"),
+            ("\u{9b}31m\u{7f}\t", "\u{fffd}31m\u{fffd}\u{fffd}"),
+            ("safe\u{202e}gnp.exe\u{2066}\u{200b}", "safe\u{fffd}gnp.exe\u{fffd}\u{fffd}"),
+            ("a\u{2028}b\u{e0041}", "a\u{fffd}b\u{fffd}"),
             ("Zeichen äöü 日本 = ok", "Zeichen äöü 日本 = ok"),
         ] {
             assert_eq!(passed_on(format!("STATUS={written}").as_bytes()), format!("STATUS={shown}"));
