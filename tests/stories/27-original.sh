@@ -21,30 +21,9 @@ sed -i 's,"version","installedFilesTemplate": ["/etc/hello/conf"]\, &,' "$hello/
 "$TESTS/build-image" "$WORK/layout:latest" "$WORK/hello" >/dev/null
 skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "dir:$WORK/dir"
 
-# As containers/image wrote to a repository: refs of layers, of the configuration, and of the image.
 mkdir -p $STORE
 ostree --repo=$STORE init --mode=bare
-commit() { ostree --repo=$STORE commit --orphan --no-xattrs "$@" | tail -n 1; }
-layers=$(tr -d ' \n' <"$WORK/dir/manifest.json" | sed 's/.*"layers"://' | grep -o 'sha256:[0-9a-f]*' | cut -d: -f2)
-for layer in $layers; do
-    mkdir "$WORK/$layer"
-    gzip -dc <"$WORK/dir/$layer" >"$WORK/$layer.tar"
-    tar -C "$WORK/$layer" -xpf "$WORK/$layer.tar"
-    sum=$(sha256sum <"$WORK/$layer.tar")
-    id=$(commit --tree="dir=$WORK/$layer" --add-metadata-string="docker.size=$(stat -c %s "$WORK/dir/$layer")" \
-        --add-metadata-string="docker.uncompressed_size=$(stat -c %s "$WORK/$layer.tar")" \
-        --add-metadata-string="docker.uncompressed_digest=sha256:${sum%% *}")
-    ostree --repo=$STORE refs --create="ociimage/$layer" "$id"
-done
-config=$(tr -d ' \n' <"$WORK/dir/manifest.json" | sed 's/.*"config"://; s/}.*//' | grep -o 'sha256:[0-9a-f]*' | cut -d: -f2)
-mkdir "$WORK/config" "$WORK/manifest"
-cp "$WORK/dir/$config" "$WORK/config/content"
-ostree --repo=$STORE refs --create="ociimage/$config" "$(commit --tree="dir=$WORK/config")"
-cp "$WORK/dir/manifest.json" "$WORK/manifest/"
-digest=$(sha256sum <"$WORK/dir/manifest.json") digest=${digest%% *}
-image=$(commit --tree="dir=$WORK/manifest" --add-metadata-string="docker.manifest=$(cat "$WORK/dir/manifest.json")" \
-    --add-metadata-string="docker.digest=sha256:$digest" --add-metadata-string=signatures=0)
-ostree --repo=$STORE refs --create=ociimage/127.0.0.1_3A5000_2Fhello_3Alatest "$image"
+write_as_atomic $STORE 127.0.0.1_3A5000_2Fhello_3Alatest
 
 # install_original NAME PORT [MEMBERS]: the deployment, by its layout; its config.json has the path of the deployment, its unit
 # runs runc. MEMBERS are more ones of its info.

@@ -4,13 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 say 'one image, everywhere'
-mkdir -p /etc/containers
-cat >/etc/containers/storage.conf <<'END'
-[storage]
-driver = "vfs"
-graphroot = "/var/lib/storage"
-runroot = "/run/storage"
-END
+use_engine_storage
 exports thing '["true"]'
 build_image thing:1 "$WORK/thing"
 digest=$DIGEST

@@ -240,28 +240,7 @@ echo theirs >"$WORK/atomic/srv/theirs"
 chown 1000:1000 "$WORK/atomic/srv/theirs"
 "$TESTS/build-image" --owners "$WORK/layout:latest" "$WORK/atomic" >/dev/null
 skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "dir:$WORK/dir"
-# As containers/image wrote it: refs of layers, of the configuration, and of the image.
-of_atomic() { ostree --repo=$HOST commit --orphan --no-xattrs "$@" | tail -n 1; }
-blobs() { tr -d ' \n' <"$WORK/dir/manifest.json" | sed "$1" | grep -o 'sha256:[0-9a-f]*' | cut -d: -f2; }
-for layer in $(blobs 's/.*"layers"://'); do
-    mkdir "$WORK/$layer"
-    gzip -dc <"$WORK/dir/$layer" >"$WORK/$layer.tar"
-    tar -C "$WORK/$layer" -xpf "$WORK/$layer.tar"
-    sum=$(sha256sum <"$WORK/$layer.tar")
-    id=$(of_atomic --tree="dir=$WORK/$layer" --add-metadata-string="docker.size=$(stat -c %s "$WORK/dir/$layer")" \
-        --add-metadata-string="docker.uncompressed_size=$(stat -c %s "$WORK/$layer.tar")" \
-        --add-metadata-string="docker.uncompressed_digest=sha256:${sum%% *}")
-    ostree --repo=$HOST refs --create="ociimage/$layer" "$id"
-done
-config=$(blobs 's/.*"config"://; s/}.*//')
-mkdir "$WORK/config" "$WORK/manifest"
-cp "$WORK/dir/$config" "$WORK/config/content"
-ostree --repo=$HOST refs --create="ociimage/$config" "$(of_atomic --tree="dir=$WORK/config")"
-cp "$WORK/dir/manifest.json" "$WORK/manifest/"
-digest=$(sha256sum <"$WORK/dir/manifest.json")
-image=$(of_atomic --tree="dir=$WORK/manifest" --add-metadata-string="docker.manifest=$(cat "$WORK/dir/manifest.json")" \
-    --add-metadata-string="docker.digest=sha256:${digest%% *}" --add-metadata-string=signatures=0)
-ostree --repo=$HOST refs --create=ociimage/registry.example_2Fatomic_3Alatest "$image"
+write_as_atomic $HOST registry.example_2Fatomic_3Alatest
 tree_of $HOST >"$WORK/host"
 run_fails 1 "there is none yet; .*install one that Atomic pulled into $HOST, with 'syscontainer-checkout registry.example/atomic:latest'" syscontainer-images
 run_fails 1 'there is none yet' syscontainer-checkout --dry-run registry.example/atomic

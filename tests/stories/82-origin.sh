@@ -244,13 +244,7 @@ expect_like "^Source +docker-archive:$WORK/d2.tar for " syscontainer-images "doc
 expect_like "^Title +$REGISTRY/app:2$" syscontainer-images "docker-archive:$WORK/d2.tar"
 
 say 'nor does the storage of an engine'
-mkdir -p /etc/containers
-cat >/etc/containers/storage.conf <<'END'
-[storage]
-driver = "vfs"
-graphroot = "/var/lib/storage"
-runroot = "/run/storage"
-END
+use_engine_storage
 skopeo copy --quiet "docker://$REGISTRY/evil" "containers-storage:$REGISTRY/app:2"
 before=$(syscontainer-images --json "$REGISTRY/app:2" | sed -n 's/^  "digest": //p')
 expect_like "^containers-storage:$REGISTRY/app:2 " syscontainer-pull --quiet "containers-storage:$REGISTRY/app:2"

@@ -140,3 +140,46 @@ new_version() {
     echo "$version" >"$WORK/$name/exports/hostfs/etc/$name/only-$version"
     printf 'd %s 0700 - - -\n' "/var/lib/$name" "/run/$name-$version" >"$WORK/$name/exports/tmpfiles.template"
 }
+
+# use_engine_storage: images of container engines are in /var/lib/storage, on whatever file system that is.
+use_engine_storage() {
+    mkdir -p /etc/containers
+    cat >/etc/containers/storage.conf <<-'END'
+		[storage]
+		driver = "vfs"
+		graphroot = "/var/lib/storage"
+		runroot = "/run/storage"
+	END
+}
+
+# commit_to REPO OPTION…: as containers/image commits.
+commit_to() { ostree --repo="$1" commit --orphan --no-xattrs "${@:2}" | tail -n 1; }
+
+# _digests_after SCRIPT: those that sed leaves of the manifest in $WORK/dir.
+_digests_after() { tr -d ' \n' <"$WORK/dir/manifest.json" | sed "$1" | grep -o 'sha256:[0-9a-f]*' | cut -d: -f2; }
+
+# write_as_atomic REPO NAME: the image in $WORK/dir, in the layout of 'dir:', as containers/image wrote it: refs of layers, of the
+# configuration, and of the image. Sets $layers, $config, $digest, and $image, its commit.
+write_as_atomic() {
+    local repo=$1 layer sum id
+    layers=$(_digests_after 's/.*"layers"://')
+    for layer in $layers; do
+        mkdir "$WORK/$layer"
+        gzip -dc <"$WORK/dir/$layer" >"$WORK/$layer.tar"
+        tar -C "$WORK/$layer" -xpf "$WORK/$layer.tar"
+        sum=$(sha256sum <"$WORK/$layer.tar")
+        id=$(commit_to "$repo" --tree="dir=$WORK/$layer" --add-metadata-string="docker.size=$(stat -c %s "$WORK/dir/$layer")" \
+            --add-metadata-string="docker.uncompressed_size=$(stat -c %s "$WORK/$layer.tar")" \
+            --add-metadata-string="docker.uncompressed_digest=sha256:${sum%% *}")
+        ostree --repo="$repo" refs --create="ociimage/$layer" "$id"
+    done
+    config=$(_digests_after 's/.*"config"://; s/}.*//')
+    mkdir "$WORK/config" "$WORK/manifest"
+    cp "$WORK/dir/$config" "$WORK/config/content"
+    ostree --repo="$repo" refs --create="ociimage/$config" "$(commit_to "$repo" --tree="dir=$WORK/config")"
+    cp "$WORK/dir/manifest.json" "$WORK/manifest/"
+    digest=$(sha256sum <"$WORK/dir/manifest.json") digest=${digest%% *}
+    image=$(commit_to "$repo" --tree="dir=$WORK/manifest" --add-metadata-string="docker.manifest=$(cat "$WORK/dir/manifest.json")" \
+        --add-metadata-string="docker.digest=sha256:$digest" --add-metadata-string=signatures=0)
+    ostree --repo="$repo" refs --create="ociimage/$2" "$image"
+}
