@@ -13,6 +13,7 @@ use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
+use syscontainers::program::text;
 use syscontainers::store::Store;
 use syscontainers::store::catalog;
 use syscontainers::update::retention::Users;
@@ -64,7 +65,7 @@ fn run(args: Args) -> Result<()> {
         // Without a lock: names are read in one go, and a prune would block the completion of a shell.
         return catalog::names(&store)?
             .iter()
-            .try_for_each(|name| cli::print(&format!("{}\n", log::printable(name))));
+            .try_for_each(|name| cli::print(&format!("{}\n", text::printable(name))));
     }
     let _lock = store.lock_shared()?;
     if args.image.is_none() {

@@ -9,7 +9,7 @@ use syscontainers::list::containers::{self, ContainerRow, Filter};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::options::prelude::*;
-use syscontainers::program::{log, table};
+use syscontainers::program::{log, table, text};
 use syscontainers::store::Store;
 
 const PROGRAM: Program = Program {
@@ -62,7 +62,7 @@ fn run(args: Args) -> Result<()> {
     let mut rows = containers::list(&site, store.as_ref()).context(|| "cannot list containers".into())?;
     rows.retain(|row| args.filters.iter().all(|filter| filter.accepts(row)));
     if args.quiet {
-        return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", log::printable(&row.name))));
+        return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", text::printable(&row.name))));
     }
     if args.json {
         return cli::print_json(&rows);

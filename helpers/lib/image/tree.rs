@@ -119,15 +119,15 @@ impl Tree for Directory {
 
 /// The files of an image for a container that is to stay plain: nothing in `/exports` is found, though it is checked
 /// out with the rest.
-pub struct WithoutExports<T>(pub T);
+pub struct WithoutExports<'a>(pub Box<dyn Tree + 'a>);
 
-impl<T> WithoutExports<T> {
+impl WithoutExports<'_> {
     fn hides(path: &str) -> bool {
         Path::new(path).starts_with("exports") || Path::new(path).starts_with("/exports")
     }
 }
 
-impl<T: Tree> Tree for WithoutExports<T> {
+impl Tree for WithoutExports<'_> {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         if Self::hides(path) { Ok(None) } else { self.0.read(path) }
     }
@@ -142,24 +142,6 @@ impl<T: Tree> Tree for WithoutExports<T> {
 
     fn checkout(&self, destination: &Path) -> Result<()> {
         self.0.checkout(destination)
-    }
-}
-
-impl<T: Tree + ?Sized> Tree for Box<T> {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        (**self).read(path)
-    }
-
-    fn digest(&self, path: &str) -> Result<Option<Digest>> {
-        (**self).digest(path)
-    }
-
-    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
-        (**self).walk(path)
-    }
-
-    fn checkout(&self, destination: &Path) -> Result<()> {
-        (**self).checkout(destination)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::rules::{Rule, Severity};
-use crate::program::log;
+use crate::program::text;
 
 /// The place of a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl fmt::Display for Finding {
         let severity = self.rule.severity.as_str();
         let line = format!("{}{position}: {severity}: {} [{}]", self.place.file, self.message, self.rule.id);
         // Text from an image must not forge further lines.
-        f.write_str(&log::printable(&line))
+        f.write_str(&text::printable(&line))
     }
 }
 

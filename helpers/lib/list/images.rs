@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::image::exports::Variables;
 use crate::program::bytes;
-use crate::program::log;
 use crate::program::table;
+use crate::program::text;
 use crate::store::catalog::{CatalogEntry, LayerBlob};
 use crate::update::retention::Users;
 
@@ -54,7 +54,7 @@ pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
 pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "{key:<9} {}", log::printable(value));
+        let _ = writeln!(out, "{key:<9} {}", text::printable(value));
     };
     line("Image", &entry.image.name);
     line("Title", &entry.image.title);

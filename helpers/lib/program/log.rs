@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::OnceLock;
 
 use crate::program::credentials;
-pub use crate::program::text::printable;
+use crate::program::text::printable;
 
 enum Sink {
     Plain,

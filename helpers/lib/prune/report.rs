@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::program::bytes;
 use crate::program::log;
+use crate::program::text;
 use crate::store::outcome::{Outcome, StoreItem};
 
 /// The kind of something that a prune decided on; shown, also in JSON, as the name of the variant in lower case.
@@ -131,7 +132,7 @@ impl PruneReport {
         let mut text = String::new();
         let mut lines = |verb: &str, items: &[PruneItem]| {
             for PruneItem { kind, name, reason } in items {
-                text.push_str(&log::printable(&format!("{verb} {kind} {name}: {reason}")));
+                text.push_str(&text::printable(&format!("{verb} {kind} {name}: {reason}")));
                 text.push('\n');
             }
         };

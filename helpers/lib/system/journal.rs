@@ -8,7 +8,7 @@ use libsystemd::logging::{self, Priority};
 use crate::digest::Digest;
 use crate::name::{Deployment, Name};
 use crate::paths::Root;
-use crate::program::{credentials, log};
+use crate::program::{credentials, log, text};
 
 /// The kinds of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +156,10 @@ pub fn record(root: &Root, event: Event, subject: &Subject, message: &str) -> bo
         ("SYSCONTAINER_REASON", subject.reason.as_deref().map(credentials::concealed)),
     ];
     let fields =
-        fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, log::printable(&value))));
+        fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, text::printable(&value))));
     // Without a journal, there is nothing to record it in.
-    logging::journal_send(event.priority(), &log::printable(&credentials::concealed(message)), fields).is_ok()
+    logging::journal_send(event.priority(), &text::printable(&credentials::concealed(message)), fields)
+        .is_ok()
 }
 
 /// An image as it is shown in messages.

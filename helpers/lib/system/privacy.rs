@@ -1,6 +1,7 @@
 //! Directories of ours that nobody but their owner may enter or replace, since files of images in them have the owners
 //! and modes that they have in containers, setuid programs included.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -117,14 +118,7 @@ pub fn check_path(path: &Path) -> Result<()> {
             rest.extend(parts(&fs::read_link(&next).context(what)?));
             continue;
         }
-        if !is_fixed(metadata.uid(), metadata.mode()) {
-            return Err(Error::new(format!(
-                "other users may change {} (owner {}, mode {:04o})",
-                next.display(),
-                metadata.uid(),
-                metadata.mode() & 0o7777
-            )));
-        }
+        check_fixed(&next.display(), metadata.uid(), metadata.mode())?;
         at = next;
     }
     Ok(())
@@ -137,9 +131,13 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     parts
 }
 
-/// Whether only root and this user may write to a file with this owner and mode.
-pub fn is_fixed(owner: u32, mode: u32) -> bool {
-    mode & WRITE == 0 && (owner == 0 || owner == nix::unistd::geteuid().as_raw())
+/// Refuses a file with this owner and mode, unless only root and this user may write to it.
+pub fn check_fixed(shown: &dyn fmt::Display, owner: u32, mode: u32) -> Result<()> {
+    if mode & WRITE == 0 && (owner == 0 || owner == nix::unistd::geteuid().as_raw()) {
+        return Ok(());
+    }
+    let mode = mode & 0o7777;
+    Err(Error::new(format!("other users may change {shown} (owner {owner}, mode {mode:04o})")))
 }
 
 fn is_changed_by_others(metadata: &Metadata) -> bool {
