@@ -12,7 +12,8 @@ use syscontainers::image::Image;
 use syscontainers::image::variables;
 use syscontainers::install::acceptance::Wish;
 use syscontainers::install::installer::{Installer, default_name};
-use syscontainers::install::plan::{Options, Planner, Previous};
+use syscontainers::install::plan::{Options, Planner};
+use syscontainers::install::previous::Previous;
 use syscontainers::install::site::Site;
 use syscontainers::install::value_file;
 use syscontainers::name::Name;
@@ -48,6 +49,7 @@ const PROGRAM: Program = Program {
             "NAME",
             "keep the value of a variable from other users of the host; may be repeated",
         ),
+        Opt::valued("option", "KEY=VALUE", "set an option of the container; may be repeated").short('o'),
         Opt::valued("runtime", "PATH", "use this OCI runtime, crun or runc").completes(Completes::File),
         Opt::valued("notify", "WHAT", "how the payload notifies systemd: no, ready or full")
             .completes(Completes::Words(&["no", "ready", "full"])),
@@ -110,6 +112,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
                 files.push((name, PathBuf::from(path)));
             }
             Valued("secret", value) => options.user_secrets.extend([value.string()?]),
+            Valued("option", value) => options.settings.push(value.parse()?),
             Valued("unset", value) => options.unset.extend([value.string()?]),
             Valued("runtime", value) => options.runtime = Some(value.into()),
             Valued("notify", value) => options.notify = Some(value.parse()?),

@@ -118,6 +118,7 @@ fn ours(user: &str) -> Normalised {
         uuid: None,
         user_values: &none,
         user_secrets: &Default::default(),
+        settings: &Default::default(),
         user_notify: None,
     };
     let tree = Directory(dir.path().to_path_buf());

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::container::execution::Execution;
 use crate::container::readiness::UserNotify;
+use crate::container::settings::Settings;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::paths::TreePath;
@@ -158,6 +159,9 @@ pub struct Ours {
     /// The variables with a value of the user's that the manifest of this image, or of one before, marked as secret.
     #[serde(default)]
     pub image_secrets: BTreeSet<String>,
+    /// What the user set with `--option=`.
+    #[serde(default)]
+    pub settings: Settings,
     /// The argument of `--notify=`, if it was given.
     #[serde(default)]
     pub user_notify: Option<UserNotify>,

@@ -8,6 +8,7 @@ pub mod info;
 pub mod readiness;
 pub mod registration;
 pub mod runtime;
+pub mod settings;
 pub mod stale;
 pub mod state;
 pub mod units;

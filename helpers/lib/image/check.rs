@@ -254,6 +254,7 @@ mod tests {
             uuid: None,
             user_values: &user_values,
             user_secrets: &BTreeSet::new(),
+            settings: &Default::default(),
             user_notify: None,
         };
         let exports = Exports::read(&tree, &image)?;

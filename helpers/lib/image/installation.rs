@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::container::info::Values;
 use crate::container::readiness::UserNotify;
+use crate::container::settings::Settings;
 use crate::digest::Digest;
 use crate::name::Name;
 use crate::paths::{Root, TreePath};
@@ -37,6 +38,8 @@ pub struct Installation<'a> {
     pub user_values: &'a Values,
     /// Variables whose values are secret, as the user says; the manifest may name others.
     pub user_secrets: &'a BTreeSet<String>,
+    /// What the user decided about the container.
+    pub settings: &'a Settings,
     /// How the payload notifies systemd, if the user decided that.
     pub user_notify: Option<UserNotify>,
 }

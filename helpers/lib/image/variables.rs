@@ -154,6 +154,7 @@ mod tests {
             uuid: None,
             user_values: &user,
             user_secrets: &Default::default(),
+            settings: &Default::default(),
             user_notify: None,
         };
         let values = complete(&installation, &defaults).unwrap();

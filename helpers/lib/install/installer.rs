@@ -98,11 +98,13 @@ impl Installer<'_> {
 
     fn check_same(&self, info: &Info) -> Result<()> {
         let Planner { name, image, options, .. } = self.planner;
+        let settings = self.planner.settings();
         let wanted = same::Wanted {
             image: &image.name,
             digest: &image.digest,
             user_values: &options.user_values,
             user_secrets: &options.user_secrets,
+            settings: &settings,
             user_notify: options.notify,
             remote: options.rootfs.as_deref(),
             runtime: options.runtime.as_deref(),

@@ -6,6 +6,7 @@ pub mod draft;
 pub mod installer;
 pub mod plan;
 pub mod preview;
+pub mod previous;
 pub mod recovery;
 pub mod register;
 pub mod remover;

@@ -9,22 +9,22 @@ use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
-use crate::container::state::State;
+use crate::container::settings::{Assignment, Settings};
 use crate::container::{derived, units};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
 use crate::image::check::{self, Checked};
 use crate::image::installation::Installation;
-use crate::image::manifest;
 use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
 use crate::image::variables;
-use crate::install::acceptance::{self, Accepted, Granted, Wish};
+use crate::install::acceptance::{self, Accepted, Wish};
 use crate::install::atomic;
 use crate::install::draft::{Content, Draft};
+use crate::install::previous::Previous;
 use crate::install::register::{self, Claim, Parts};
 use crate::install::rootfs;
 use crate::install::site::Site;
@@ -32,7 +32,6 @@ use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
-use crate::provenance::Provenance;
 
 /// The user's choices.
 #[derive(Default)]
@@ -41,6 +40,8 @@ pub struct Options {
     pub user_values: Values,
     /// Variables whose values are secret.
     pub user_secrets: BTreeSet<String>,
+    /// What the user decides about the container, in order.
+    pub settings: Vec<Assignment>,
     /// The OCI runtime, if not the preferred one.
     pub runtime: Option<PathBuf>,
     /// A directory with the image's files, to be used instead of a checkout.
@@ -103,69 +104,6 @@ pub struct Planner<'a> {
     pub previous: Option<&'a Previous>,
 }
 
-/// A container as it is before an update.
-pub struct Previous {
-    /// The current deployment.
-    pub deployment: Deployment,
-    /// The `info` of the current deployment.
-    pub info: Info,
-    /// Whether its unit was enabled when it was installed or, if Atomic installed it, whether it is enabled now.
-    pub enabled: bool,
-    /// The `info` with the user's latest choices: that of the staged deployment, or else of the current one.
-    wanted: Info,
-    /// What the image was allowed to bring, according to that.
-    granted: Granted,
-    /// The values that the user set.
-    user_values: Values,
-    /// The variables that the user marked as secret.
-    user_secrets: BTreeSet<String>,
-    /// The variables that their image marked as secret when the user had set them.
-    image_secrets: BTreeSet<String>,
-}
-
-impl Previous {
-    /// Reads the current deployment. Atomic did not record which values the user set, so its values are compared with
-    /// the defaults of its image or, if that is gone, of `image`.
-    pub fn read(site: &Site, deployment: &Deployment, image: &dyn Tree) -> Result<Previous> {
-        let (deployments, name) = (&site.deployments, deployment.name());
-        let info = deployments.info(deployment)?;
-        let state = State::load(deployments, name)?;
-        let wanted = state.wanted(deployments, &info);
-        if info.is_from_atomic() && register::describes(site.root(), deployment) {
-            return Err(Error::new(format!(
-                "the info of {deployment} is damaged: it lacks what is recorded about containers of syscontainers; restore it, or remove the container with syscontainer-remove"
-            )));
-        }
-        let enabled = match info.ours() {
-            Some(ours) => ours.enabled,
-            None => site.manager.is_enabled(name)?,
-        };
-        let user_values = match wanted.ours() {
-            Some(ours) => ours.user_values.clone(),
-            None => {
-                let rootfs = deployments.path_of(deployment).join("rootfs");
-                let manifest = if rootfs.is_dir() {
-                    manifest::read(&Directory(rootfs))?
-                } else {
-                    manifest::read(image)?
-                };
-                atomic::user_values(&info, &manifest.default_values)
-            }
-        };
-        let user_secrets = wanted.ours().map(|ours| ours.user_secrets.clone()).unwrap_or_default();
-        let image_secrets = wanted.ours().map(|ours| ours.image_secrets.clone()).unwrap_or_default();
-        let granted = Granted::of(deployments, deployment, &wanted).now(&state);
-        let deployment = deployment.clone();
-        Ok(Previous { deployment, info, enabled, wanted, granted, user_values, user_secrets, image_secrets })
-    }
-
-    /// Where the container's image comes from, according to the user's latest choices; `None` if Atomic, which did not
-    /// record that, made the deployment.
-    pub fn provenance(&self) -> Option<&Provenance> {
-        self.wanted.ours()?.provenance.as_ref()
-    }
-}
-
 impl Planner<'_> {
     /// Renders and checks everything that the deployment will contain, so that what would fail later fails here, where
     /// nothing needs to be undone.
@@ -197,6 +135,7 @@ impl Planner<'_> {
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
         let (directory, user_secrets) = (self.site.deployments.directory(), self.kept_secrets());
+        let settings = self.settings();
         let installation = Installation {
             name: self.name,
             image: &self.image.title,
@@ -210,6 +149,7 @@ impl Planner<'_> {
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
             user_values,
             user_secrets: &user_secrets,
+            settings: &settings,
             user_notify: self.user_notify(),
         };
         variables::check_secrets(&user_secrets, &exports.manifest().secret_values)?;
@@ -250,6 +190,14 @@ impl Planner<'_> {
 
     fn user_notify(&self) -> Option<UserNotify> {
         self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
+    }
+
+    /// What the user decided about the container, now or before.
+    pub fn settings(&self) -> Settings {
+        let before = self.previous.and_then(|previous| previous.wanted.ours());
+        let mut settings = before.map(|ours| ours.settings.clone()).unwrap_or_default();
+        self.options.settings.iter().for_each(|assignment| settings.assign(assignment));
+        settings
     }
 
     /// The values that the user set, now or before.
@@ -312,6 +260,7 @@ impl Planner<'_> {
                 .filter(|name| user_values.contains_key(*name))
                 .cloned()
                 .collect(),
+            settings: self.settings(),
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),

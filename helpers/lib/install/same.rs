@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::container::info::{ExportsUse, Info, Values};
 use crate::container::readiness::UserNotify;
+use crate::container::settings::Settings;
 use crate::digest::Digest;
 use crate::provenance::Provenance;
 
@@ -18,6 +19,8 @@ pub struct Wanted<'a> {
     pub user_values: &'a Values,
     /// The variables that the user marked as secret.
     pub user_secrets: &'a BTreeSet<String>,
+    /// What the user set with `--option=`.
+    pub settings: &'a Settings,
     /// The argument of `--notify=`, if it was given.
     pub user_notify: Option<UserNotify>,
     /// The directory that `--rootfs=` names, if it was given.
@@ -39,6 +42,7 @@ impl<'a> Wanted<'a> {
             digest: &ours.digest,
             user_values: &ours.user_values,
             user_secrets: &ours.user_secrets,
+            settings: &ours.settings,
             user_notify: ours.user_notify,
             remote: info.remote.as_deref(),
             runtime: info.runtime.as_deref(),
@@ -55,6 +59,7 @@ pub fn is_same(info: &Info, wanted: &Wanted) -> bool {
             && ours.digest == *wanted.digest
             && ours.user_values == *wanted.user_values
             && ours.user_secrets == *wanted.user_secrets
+            && ours.settings == *wanted.settings
             && ours.user_notify == wanted.user_notify
             && info.remote.as_deref() == wanted.remote
             && wanted.runtime.is_none_or(|runtime| info.runtime.as_deref() == Some(runtime))

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::target::Target;
 use crate::container::deployment::Deployments;
 use crate::container::info::Values;
+use crate::container::settings::Settings;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::exports::Exports;
@@ -26,6 +27,7 @@ pub struct ImaginaryHost {
     root: Root,
     user_values: Values,
     user_secrets: BTreeSet<String>,
+    settings: Settings,
 }
 
 impl ImaginaryHost {
@@ -43,6 +45,7 @@ impl ImaginaryHost {
             root: Root::default(),
             user_values: Values::new(),
             user_secrets: BTreeSet::new(),
+            settings: Settings::default(),
         })
     }
 
@@ -62,6 +65,7 @@ impl ImaginaryHost {
             uuid: None,
             user_values: &self.user_values,
             user_secrets: &self.user_secrets,
+            settings: &self.settings,
             user_notify: None,
         }
     }

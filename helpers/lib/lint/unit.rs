@@ -162,6 +162,7 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
         user_values: installation.user_values.clone(),
         user_secrets: installation.user_secrets.clone(),
         image_secrets: Default::default(),
+        settings: installation.settings.clone(),
         user_notify: installation.user_notify,
         enabled: true,
         mount_points: Vec::new(),

@@ -13,7 +13,8 @@ use crate::image::Image;
 use crate::image::exports::RUN_ONCE_LABEL;
 use crate::image::tree::Directory;
 use crate::install::acceptance::{self, Wish};
-use crate::install::plan::{Options, Planner, Previous};
+use crate::install::plan::{Options, Planner};
+use crate::install::previous::Previous;
 use crate::install::testing::TestHost;
 use crate::system::lock;
 
