@@ -241,7 +241,7 @@ expect better cat $CO/app/rootfs/version
 expect_like '"source": "docker://127.0.0.1:5000/app:2"' cat $CO/app/info
 expect_like '"policy-scope": "transports.docker\[\\"127.0.0.1:5000\\"\]"' cat $CO/app/info
 expect_like "^Source +docker-archive:$WORK/d2.tar for " syscontainer-images "docker-archive:$WORK/d2.tar"
-expect_like "^Title +$REGISTRY/app:2$" syscontainer-images "docker-archive:$WORK/d2.tar"
+expect_like "^Called +$REGISTRY/app:2$" syscontainer-images "docker-archive:$WORK/d2.tar"
 
 say 'nor does the storage of an engine'
 use_engine_storage

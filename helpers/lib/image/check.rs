@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::binds;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
-use crate::image::generated_config::{self, GeneratedConfig};
+use crate::image::generated_config;
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
@@ -50,6 +50,8 @@ pub struct Checked {
     pub notify: Notify,
     /// Directories that the payload writes to.
     pub volumes: Vec<Volume>,
+    /// Names of the values that are in the payload's environment.
+    pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
     /// Whether the container runs once, with a root file system that may be written.
@@ -69,14 +71,18 @@ pub fn check(
     rendered.check_problems(&image.name)?;
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
-    let (mut volumes, mut confined) = (Vec::new(), false);
+    let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
         (None, None) if exports.runs_payload() => {
-            let generated = generate(tree, image, installation, &mut used)
+            let is_plain = exports.is_plain() && layout.files().is_empty();
+            let values = for_environment(installation.user_values, &used, is_plain);
+            let generated = generated_config::generate(tree, image, installation, &values)
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
             (volumes, confined) = (generated.volumes, true);
+            environment.extend(values.into_keys());
+            used.extend(environment.iter().cloned());
             Some(("the image's configuration", generated.text))
         }
         (None, None) => None,
@@ -116,23 +122,18 @@ pub fn check(
         secrets,
         notify,
         volumes,
+        environment,
         confined,
         run_once,
     })
 }
 
-/// Makes a configuration; values that no template uses are for the payload's environment, and so are used then.
-fn generate(
-    tree: &dyn Tree,
-    image: &Image,
-    installation: &Installation,
-    used: &mut BTreeSet<String>,
-) -> Result<GeneratedConfig> {
-    let mut environment = installation.user_values.clone();
-    environment.retain(|key, _| !used.contains(key) && !variables::is_forced(key));
-    let generated = generated_config::generate(tree, image, installation, &environment)?;
-    used.extend(environment.into_keys());
-    Ok(generated)
+/// The values that are for the payload's environment: those that no template uses. A plain image has no templates, so
+/// all of them are, whatever the default unit makes of their names.
+fn for_environment(user_values: &Values, used: &BTreeSet<String>, is_plain: bool) -> Values {
+    let mut values = user_values.clone();
+    values.retain(|name, _| is_plain || !used.contains(name) && !variables::is_forced(name));
+    values
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.

@@ -17,6 +17,7 @@ use crate::host_files::plan::Plan;
 use crate::image::Image;
 use crate::image::check::{self, Checked};
 use crate::image::installation::Installation;
+use crate::image::profile::Profile;
 use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
@@ -70,14 +71,14 @@ pub struct Planned {
     pub info: Info,
     /// The deployment's registration.
     pub registration: Registration,
-    /// What the user is told about `/exports`.
-    notice: Option<String>,
+    /// What the user is told about the image.
+    notices: Vec<String>,
 }
 
 impl Planned {
-    /// Tells what the container gets from `/exports` that it did not have.
-    pub fn tell_of_exports(&self) {
-        self.notice.iter().for_each(|notice| log::info(notice));
+    /// Tells what the container gets from `/exports` that it did not have, and what its image does on this host.
+    pub fn tell_of_image(&self) {
+        self.notices.iter().for_each(|notice| log::info(notice));
     }
 
     /// Warns of files that exist on the host already, and are left alone.
@@ -169,7 +170,31 @@ impl Planner<'_> {
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        Ok(Planned { notice, ..self.check(draft, rendered, info, warn)? })
+        let notices = notice.into_iter().chain(self.notices(&rendered, &settings, warn)?).collect();
+        Ok(Planned { notices, ..self.check(draft, rendered, info, warn)? })
+    }
+
+    /// Tells what the image opens on this host, and warns of what of it has no effect here.
+    fn notices(
+        &self,
+        rendered: &Checked,
+        settings: &Settings,
+        warn: &dyn Fn(&str),
+    ) -> Result<Option<String>> {
+        let (name, profile) = (self.name, Profile::of(self.image)?);
+        if profile.healthcheck.is_some() {
+            warn(&format!(
+                "the HEALTHCHECK of {} is not run, {name} is taken for healthy as long as it runs",
+                self.image.name
+            ));
+        }
+        let shares_network = rendered.confined && settings.last("Network").is_none_or(|mode| mode == "host");
+        let ports = profile.shown_ports().filter(|_| shares_network);
+        Ok(ports.map(|ports| {
+            format!(
+                "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
+            )
+        }))
     }
 
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
@@ -287,6 +312,9 @@ impl Planner<'_> {
 
     fn warn_of_values(&self, rendered: &Checked, warn: &dyn Fn(&str)) {
         for name in self.options.user_values.keys() {
+            if rendered.environment.contains(name) {
+                continue;
+            }
             if variables::is_forced(name) {
                 warn(&format!("{name} says how the container is installed, ignoring --set {name}"));
             } else if rendered.readable.contains(name) && secrets::looks_secret(name) {
@@ -341,6 +369,6 @@ impl Planner<'_> {
         };
         let deployment = draft.deployment.clone();
         let content = Content { rendered, host_files };
-        Ok(Planned { deployment, content, info, registration, notice: None })
+        Ok(Planned { deployment, content, info, registration, notices: Vec::new() })
     }
 }

@@ -127,7 +127,7 @@ impl Updater<'_> {
 
     /// Tells what the container did not have before: `/exports`, and another source.
     fn tell_of_news(&self, planned: &Planned) {
-        planned.tell_of_exports();
+        planned.tell_of_image();
         let (name, image) = (self.planner.name, self.planner.image);
         let Some(before) = self.previous.provenance() else { return };
         if !before.is_same(&image.provenance) {
