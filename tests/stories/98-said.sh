@@ -2,10 +2,10 @@
 # What a plain image says about itself: shown, used where there is a use for it, and named where it has no effect.
 . "$(dirname "$0")/lib.sh"
 
-mkdir -p "$WORK/web"
+mkdir -p "$WORK"/{web,bare}
 # web TAG [MEMBERS]: an image with everything that one can say, and these members more in its configuration.
 web() {
-    build_and_pull "web:$1" --label=org.opencontainers.image.title='Web 100% $HOME \' --label=org.opencontainers.image.description='Serves it.' \
+    build_and_pull "web:$1" --label=org.opencontainers.image.title='Web 100% $HOME \\' --label=org.opencontainers.image.description='Serves it.' \
         --config="{\"Entrypoint\": [\"sh\", \"-c\"], \"Cmd\": [$(json_string "trap 'exit 0' TERM; env; sleep 100000 & wait")],
             \"Env\": [\"NAME=own\", \"PIDFILE=/run/web.pid\", \"A=b\"], \"User\": \"7:8\", \"WorkingDir\": \"/srv\",
             \"Volumes\": {\"/data\": {}}, \"ExposedPorts\": {\"80/tcp\": {}, \"53/udp\": {}}, \"StopSignal\": \"SIGTERM\",
@@ -41,7 +41,7 @@ syscontainer-checkout --set NAME=mine --set DESTDIR=/x "$REGISTRY/web:1" 2>"$WOR
 check 'the ports are named' grep -F 'web-1 shares the network of this host, and may listen at 53/udp, 80/tcp on all of its addresses' "$WORK/said"
 check 'the health check is named' grep -F 'the HEALTHCHECK of 127.0.0.1:5000/web:1 is not run, web-1 is taken for healthy as long as it runs' "$WORK/said"
 refuse 'nothing that was set is ignored' grep -E 'ignoring|changes nothing' "$WORK/said"
-expect 'Web 100% $HOME \' unit_property web-1 Description
+expect 'Web 100% $HOME' unit_property web-1 Description
 check 'it starts' systemctl start web-1
 expect_like '^NAME=mine$' main_process web-1 environ
 expect_like '^DESTDIR=/x$' main_process web-1 environ

@@ -228,8 +228,8 @@ impl<'a> Pull<'a> {
 
     fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {
         expected::check_manifest(&manifest.oci)?;
-        let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
+        let config = self.with_retries(|| source.config(manifest, &text))?;
         let expected = expected::layers(&manifest.oci, &config)?;
         let present = expected.iter().map(|(_, expected)| self.find(expected));
         let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
