@@ -6,6 +6,7 @@ pub mod entries;
 pub mod execution;
 pub mod info;
 pub mod keys;
+pub mod needs;
 pub mod readiness;
 pub mod registration;
 pub mod runtime;

@@ -4,10 +4,14 @@
 //! repeated collects its values, and an empty value removes those that were given before.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::keys::mounts::UserMount;
+use crate::container::keys::payload::Namespace;
 use crate::container::keys::{devices, limits, mounts, payload, words};
+use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
 
 pub use crate::container::keys::boolean::{boolean, check_boolean};
@@ -129,6 +133,34 @@ impl Settings {
     /// The names of keys that are set and do not apply to an image with a configuration of its own.
     pub fn of_plain_images(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str).filter(|key| !FOR_ALL.contains(key))
+    }
+
+    /// What `Volume=`, `Tmpfs=` and `Mount=` mount, in this order. Values that this version does not know, which are those
+    /// of another one, are left out.
+    pub fn mounts(&self) -> Vec<UserMount> {
+        let parsers =
+            [("Volume", mounts::volume as fn(&str) -> _), ("Tmpfs", mounts::tmpfs), ("Mount", mounts::mount)];
+        parsers.iter().flat_map(|(key, parse)| self.all(key).filter_map(|text| parse(text).ok())).collect()
+    }
+
+    /// The network that `Network=` says.
+    pub fn network(&self) -> Option<Namespace> {
+        self.last("Network").and_then(|text| payload::network(text).ok())
+    }
+
+    /// Whether a namespace is the host's.
+    pub fn shares(&self, key: &str) -> bool {
+        self.last(key).and_then(|text| payload::namespace(text).ok()) == Some(Namespace::Host)
+    }
+
+    /// The file that `Timezone=` stands for.
+    pub fn timezone(&self) -> Option<PathBuf> {
+        self.last("Timezone").and_then(|text| payload::timezone(text).ok())
+    }
+
+    /// How the payload notifies systemd, if `Notify=` says that.
+    pub fn notify(&self) -> Option<UserNotify> {
+        self.last("Notify").and_then(|text| payload::notify(text).ok())
     }
 
     /// The variables that `Environment=` sets, with their values.

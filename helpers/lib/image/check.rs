@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::container::info::Values;
+use crate::container::needs;
 use crate::container::readiness::{Notify, UserNotify};
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
@@ -18,6 +19,7 @@ use crate::image::generated_config::{self, GeneratedConfig};
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
+use crate::image::overrides;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
@@ -70,6 +72,9 @@ pub fn check(
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let (mut volumes, mut confined) = (Vec::new(), false);
+    if let Some(file) = decides(exports) {
+        overrides::refuse(installation.settings, file).context(what)?;
+    }
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
@@ -102,6 +107,8 @@ pub fn check(
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
+        // What is mounted there are its volumes, and what the administrator has.
+        None if confined => None,
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
@@ -121,6 +128,16 @@ pub fn check(
     })
 }
 
+/// What says how the payload is run, if that is the image's own.
+fn decides(exports: &Exports) -> Option<&'static str> {
+    match exports.texts() {
+        texts if texts.config.is_some() => Some(CONFIG),
+        texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
+        _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
+        _ => None,
+    }
+}
+
 /// Makes a configuration; values that no template uses are for the payload's environment, and so are used then.
 fn generate(
     tree: &dyn Tree,
@@ -131,6 +148,7 @@ fn generate(
     let mut environment = installation.user_values.clone();
     environment.retain(|key, _| !used.contains(key) && !variables::is_forced(key));
     let generated = generated_config::generate(tree, image, installation, &environment)?;
+    needs::check(installation.root, installation.settings)?;
     used.extend(environment.into_keys());
     Ok(generated)
 }

@@ -1,11 +1,11 @@
 //! `AddDevice=`: devices of the host that a payload gets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::container::keys::mounts;
 use crate::error::{Error, Result};
 
-/// Where devices are in a container.
+/// Where devices are, on the host and in a container.
 const DEV: &str = "/dev";
 
 /// A device of the host.
@@ -41,8 +41,10 @@ pub fn device(text: &str) -> Result<UserDevice> {
         return Err(Error::new(format!("{host:?} is not an absolute path")));
     }
     let (host, container) = (mounts::path(host)?, mounts::path(container)?);
-    if !container.starts_with(DEV) || container == PathBuf::from(DEV) {
-        return Err(Error::new(format!("{} is not in {DEV}, where devices are", container.display())));
+    for path in [&host, &container] {
+        if !path.starts_with(DEV) || path == Path::new(DEV) {
+            return Err(Error::new(format!("{} is not in {DEV}, where devices are", path.display())));
+        }
     }
     if let Some(own) = mounts::own_device(&container) {
         return Err(Error::new(format!("every container has {DEV}/{own} of its own")));
