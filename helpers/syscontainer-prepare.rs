@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use syscontainers::container::info::Info;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
@@ -21,7 +22,7 @@ use syscontainers::run::confinement::Confinement;
 use syscontainers::run::mount_check::Expected;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{runtime, scratch, selinux, view, volumes};
+use syscontainers::run::{keys, runtime, scratch, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -93,6 +94,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let needs_scratch = registration.execution.run_once || label.is_some();
     if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
+    }
+    if registration.execution.confined {
+        let info = Info::read(&root.join(&registration.path()))?;
+        info.ours().map(|ours| keys::apply(&root, ours, &mut config)).transpose()?;
     }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;

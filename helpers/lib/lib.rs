@@ -10,7 +10,7 @@
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
 //! | unit | the syntax of unit files and of tmpfiles, and how values are escaped in them | root |
-//! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit |
+//! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit, oci::capabilities |
 //! | image | an image, and rendering its `/exports`: no side effects | root, program, system::directory, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |
 //! | run | starting and stopping: bundle, runtime, volumes, scratch | root, program, system, oci, container |

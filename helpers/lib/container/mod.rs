@@ -5,6 +5,8 @@ pub mod derived;
 pub mod entries;
 pub mod execution;
 pub mod info;
+pub mod keys;
+pub mod needs;
 pub mod readiness;
 pub mod registration;
 pub mod runtime;

@@ -30,6 +30,9 @@ const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
 const BROKEN: u8 = 78;
 
+/// How many files the payload of a plain image may have open.
+const NOFILE: &str = "1048576";
+
 /// How many characters of a reason are shown, which may quote the file that is broken.
 const REASON_MAX: usize = 500;
 /// How many paths there are in one line, whose length systemd limits.
@@ -196,6 +199,11 @@ impl Body<'_> {
         self.raw("SyslogIdentifier", self.registration.name.as_str())?;
         self.raw("KillMode", "mixed")?;
         self.raw("TimeoutStopSec", "10s")?;
+        if self.registration.execution.confined {
+            // As with podman: images were made for that. Where the host does not allow as many, systemd takes what it does.
+            self.raw("LimitNOFILE", NOFILE)?;
+            self.raw("IgnoreSIGPIPE", "no")?;
+        }
         if runtime == RuntimeKind::Runc {
             // It makes a cgroup below the unit's; without the policy, an OOM kill there looks like any other signal.
             self.raw("Delegate", "yes")?;

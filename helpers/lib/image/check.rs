@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::container::info::Values;
+use crate::container::needs;
 use crate::container::readiness::{Notify, UserNotify};
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
@@ -18,6 +19,7 @@ use crate::image::generated_config;
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
+use crate::image::overrides;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
@@ -72,6 +74,9 @@ pub fn check(
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
+    if let Some(file) = decides(exports) {
+        overrides::refuse(installation.settings, file).context(what)?;
+    }
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
@@ -79,6 +84,7 @@ pub fn check(
             let is_plain = exports.is_plain() && layout.files().is_empty();
             let values = for_environment(installation.user_values, &used, is_plain);
             let generated = generated_config::generate(tree, image, installation, &values)
+                .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
             (volumes, confined) = (generated.volumes, true);
             environment.extend(values.into_keys());
@@ -108,6 +114,8 @@ pub fn check(
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
+        // What is mounted there are its volumes, and what the administrator has.
+        None if confined => None,
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
@@ -134,6 +142,16 @@ fn for_environment(user_values: &Values, used: &BTreeSet<String>, is_plain: bool
     let mut values = user_values.clone();
     values.retain(|name, _| is_plain || !used.contains(name) && !variables::is_forced(name));
     values
+}
+
+/// What says how the payload is run, if that is the image's own.
+fn decides(exports: &Exports) -> Option<&'static str> {
+    match exports.texts() {
+        texts if texts.config.is_some() => Some(CONFIG),
+        texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
+        _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
+        _ => None,
+    }
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.

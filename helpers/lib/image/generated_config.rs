@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 
 use crate::container::info::Values;
 use crate::container::volume::Volume;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::grants;
 use crate::image::installation::Installation;
 use crate::image::limits;
+use crate::image::overrides;
 use crate::image::tree::Tree;
 use crate::image::user::User;
 use crate::name::Name;
-use crate::oci::capabilities;
 use crate::oci::config::STOP_SIGNAL;
 use crate::oci::signal;
 use crate::paths;
@@ -58,6 +59,11 @@ const TMP: &str = "size=20%,nr_inodes=200k";
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What podman has payloads believe that nobody may be looking at.
+const TERM: &str = "TERM=xterm";
+/// By this, programs know that they are in a container, as systemd does: see its container interface.
+const CONTAINER: &str = "container=oci";
+
 /// A configuration made for an image, and what it needs on the host.
 pub struct GeneratedConfig {
     /// The configuration, as JSON text.
@@ -73,13 +79,21 @@ pub fn generate(
     installation: &Installation,
     environment: &Values,
 ) -> Result<GeneratedConfig> {
-    let config = image.configuration()?.config().clone().unwrap_or_default();
+    let settings = installation.settings;
+    let mut config = image.configuration()?.config().clone().unwrap_or_default();
+    overrides::apply(&mut config, settings)?;
     let args: Vec<&String> = [config.entrypoint(), config.cmd()].into_iter().flatten().flatten().collect();
     if args.is_empty() {
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
         return Err(Error::new(why));
     }
-    let user = User::find(tree, config.user().as_deref().unwrap_or_default())?;
+    let user = User::find(tree, config.user().as_deref().unwrap_or_default());
+    let user = match settings.last("User") {
+        Some(text) => user.context(|| format!("cannot use User={text}"))?,
+        None => user?,
+    };
+    let directory = working_directory(config.working_dir().as_deref())?;
+    let environment = overrides::environment(environment, settings)?;
     let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
     let mut value = json!({
         "ociVersion": "1.0.2",
@@ -87,10 +101,8 @@ pub fn generate(
             "terminal": false,
             "user": user.to_json(),
             "args": args,
-            "env": env(config.env().as_deref(), environment, user.home()),
-            "cwd": working_directory(config.working_dir().as_deref())?,
-            "noNewPrivileges": true,
-            "capabilities": capabilities(&user),
+            "env": env(config.env().as_deref(), &environment, home(&user, directory)),
+            "cwd": directory,
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": installation.name,
@@ -102,6 +114,8 @@ pub fn generate(
             "readonlyPaths": READ_ONLY,
         },
     });
+    grants::apply(&mut value, settings, user.uid == 0)?;
+    grants::check_kinds(tree, installation.root, settings)?;
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
         value["annotations"] = json!({STOP_SIGNAL: signal});
     }
@@ -116,28 +130,22 @@ fn stop_signal(signal: Option<&str>) -> Result<Option<&str>> {
     }
 }
 
-/// The sets of a payload. One of another user than root has none but those that its programs bring, within the bounding
-/// set.
-fn capabilities(user: &User) -> Value {
-    let all = capabilities::DEFAULT;
-    if user.uid == 0 {
-        json!({"bounding": all, "effective": all, "permitted": all})
-    } else {
-        json!({"bounding": all})
-    }
+/// The home of a user, which is the working directory of one that the image does not know, as with podman.
+fn home<'a>(user: &'a User, directory: &'a str) -> &'a str {
+    user.home().unwrap_or(if user.uid == 0 { "/" } else { directory })
 }
 
 /// Returns the image's environment, overridden by the user's values.
-fn env(image: Option<&[String]>, values: &Values, home: Option<&str>) -> Vec<String> {
+fn env(image: Option<&[String]>, values: &Values, home: &str) -> Vec<String> {
     let key = |entry: &str| entry.split_once('=').map_or(entry, |(key, _)| key).to_owned();
     let mut env: Vec<String> = image.unwrap_or_default().to_vec();
     env.retain(|entry| !values.contains_key(&key(entry)));
     env.extend(values.iter().map(|(key, value)| format!("{key}={value}")));
-    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
-        env.push(PATH.into());
-    }
-    if let Some(home) = home.filter(|_| !env.iter().any(|entry| entry.starts_with("HOME="))) {
-        env.push(format!("HOME={home}"));
+    let home = format!("HOME={home}");
+    for default in [PATH, TERM, CONTAINER, &home] {
+        if !env.iter().any(|entry| key(entry) == key(default)) {
+            env.push(default.to_owned());
+        }
     }
     env
 }
@@ -212,10 +220,10 @@ mod tests {
     fn environments_and_volumes() {
         let image = ["A=1".to_owned(), "B=2".into()];
         let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
-        assert_eq!(env(Some(&image), &values, Some("/h")), ["A=1", "B=x=y", "C=", PATH, "HOME=/h"]);
-        let own = Values::from([("HOME".into(), "/mine".into())]);
-        assert_eq!(env(None, &own, Some("/h")), ["HOME=/mine", PATH]);
-        assert_eq!(env(None, &Values::new(), None), [PATH]);
+        let found = env(Some(&image), &values, "/h");
+        assert_eq!(found, ["A=1", "B=x=y", "C=", PATH, TERM, CONTAINER, "HOME=/h"]);
+        let own = Values::from([("HOME".into(), "/mine".into()), ("TERM".into(), "".into())]);
+        assert_eq!(env(None, &own, "/h"), ["HOME=/mine", "TERM=", PATH, CONTAINER]);
         let user = User { uid: 7, ..User::default() };
         let paths = ["/a/b", "/a-b", "/var/lib/x/", "/a", "/a/.", "/sys/fs/cgroup/"].map(str::to_owned);
         let found = volumes(&paths, &user).unwrap();

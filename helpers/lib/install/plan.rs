@@ -11,7 +11,7 @@ use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::settings::{Assignment, Settings};
 use crate::container::{derived, units};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
@@ -109,21 +109,28 @@ impl Planner<'_> {
     /// Renders and checks everything that the deployment will contain, so that what would fail later fails here, where
     /// nothing needs to be undone.
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
-        self.plan_with(draft, &self.user_values(), &log::warning)
+        self.plan_with(draft, &self.user_values(), self.settings(), &log::warning)
     }
 
     /// A plan as it may be shown: with a mask in place of each secret value that the user set.
     pub fn masked(&self, draft: &Draft, planned: Planned) -> Result<Planned> {
         let (values, secrets) = (self.user_values(), &planned.content.rendered.secrets);
-        if !values.keys().any(|name| secrets.contains(name)) {
+        let (settings, masked) = (self.settings(), secrets::masked_settings(&self.settings(), secrets));
+        if !values.keys().any(|name| secrets.contains(name)) && settings == masked {
             return Ok(planned);
         }
         // Everything that there is to warn of was said with the real values.
-        self.plan_with(draft, &secrets::masked(&values, secrets), &|_| {})
+        self.plan_with(draft, &secrets::masked(&values, secrets), masked, &|_| {})
             .context(|| "cannot show it without the values that are secret".into())
     }
 
-    fn plan_with(&self, draft: &Draft, user_values: &Values, warn: &dyn Fn(&str)) -> Result<Planned> {
+    fn plan_with(
+        &self,
+        draft: &Draft,
+        user_values: &Values,
+        settings: Settings,
+        warn: &dyn Fn(&str),
+    ) -> Result<Planned> {
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
@@ -136,7 +143,7 @@ impl Planner<'_> {
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
         let (directory, user_secrets) = (self.site.deployments.directory(), self.kept_secrets());
-        let settings = self.settings();
+        let user_notify = self.notify(&settings)?;
         let installation = Installation {
             name: self.name,
             image: &self.image.title,
@@ -151,7 +158,7 @@ impl Planner<'_> {
             user_values,
             user_secrets: &user_secrets,
             settings: &settings,
-            user_notify: self.user_notify(),
+            user_notify,
         };
         variables::check_secrets(&user_secrets, &exports.manifest().secret_values)?;
         let values = variables::complete(&installation, &exports.manifest().default_values)?;
@@ -171,6 +178,10 @@ impl Planner<'_> {
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
         let notices = notice.into_iter().chain(self.notices(&rendered, &settings, warn)?).collect();
+        if let Origin::Ours(ours) = &mut info.origin {
+            // Perhaps with masks.
+            ours.settings = settings;
+        }
         Ok(Planned { notices, ..self.check(draft, rendered, info, warn)? })
     }
 
@@ -217,6 +228,16 @@ impl Planner<'_> {
         self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
     }
 
+    /// How the payload notifies systemd: what `Notify=` says counts, or else `--notify`.
+    fn notify(&self, settings: &Settings) -> Result<Option<UserNotify>> {
+        match (settings.notify(), self.options.notify) {
+            (Some(key), Some(option)) if key != option => {
+                Err(Error::new("--notify and Notify= contradict each other; unset the key with -o Notify="))
+            }
+            (key, _) => Ok(key.or_else(|| self.user_notify())),
+        }
+    }
+
     /// What the user decided about the container, now or before.
     pub fn settings(&self) -> Settings {
         let before = self.previous.and_then(|previous| previous.wanted.ours());
@@ -257,6 +278,9 @@ impl Planner<'_> {
         rootfs: Option<TreePath>,
         exports: ExportsUse,
     ) -> Info {
+        let settings = self.settings();
+        let environment = settings.environment();
+        let is_set = |name: &&String| user_values.contains_key(*name) || environment.contains_key(*name);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
         let pid_file = pid_file.map(TreePath::new);
@@ -279,13 +303,8 @@ impl Planner<'_> {
             exports,
             user_values: user_values.clone(),
             user_secrets: self.user_secrets(),
-            image_secrets: rendered
-                .secrets
-                .iter()
-                .filter(|name| user_values.contains_key(*name))
-                .cloned()
-                .collect(),
-            settings: self.settings(),
+            image_secrets: rendered.secrets.iter().filter(is_set).cloned().collect(),
+            settings,
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),

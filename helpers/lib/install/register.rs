@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
 use crate::container::info::{Info, Ours};
+use crate::container::needs;
 use crate::container::registration::{self, Registration};
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Result};
@@ -82,6 +83,8 @@ pub fn describe(
     let config = if ours.execution.runtime.is_some() { parts.config } else { None };
     let mut mounts = config.map(needed_mounts).unwrap_or_default();
     mounts.extend(ours.execution.rootfs.clone());
+    let mut properties = config.map(|config| resources::settings(config).settings).unwrap_or_default();
+    properties.extend(needs::properties(deployments.root(), &ours.settings));
     Registration {
         version: registration::VERSION,
         name: deployment.name().clone(),
@@ -91,7 +94,7 @@ pub fn describe(
         digest: ours.digest.clone(),
         unit: parts.unit,
         execution: ours.execution.clone(),
-        properties: config.map(|config| resources::settings(config).settings).unwrap_or_default(),
+        properties,
         mounts,
         tmpfiles: parts.has_tmpfiles,
         stamp: None,

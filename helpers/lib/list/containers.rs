@@ -7,10 +7,11 @@ use serde::Serialize;
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
+use crate::container::settings::Settings;
 use crate::container::state::State;
 use crate::container::{derived, registration, stale};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, secrets};
 use crate::install::acceptance::Granted;
 use crate::install::recovery;
 use crate::install::site::Site;
@@ -41,6 +42,8 @@ pub struct ContainerRow {
     pub staged: Option<String>,
     /// Whether updates are held.
     pub held: bool,
+    /// What the administrator set with `--option`, without values that are secret.
+    pub options: Settings,
     /// What is wrong with the container.
     pub problems: Vec<String>,
 }
@@ -174,6 +177,10 @@ fn describe(
     }
     if !info.is_from_atomic() {
         row.problems.extend(problem_of_registration(deployments, current));
+    }
+    if let Some(ours) = info.ours() {
+        let marked = ours.user_secrets.union(&ours.image_secrets).cloned().collect();
+        row.options = secrets::masked_settings(&ours.settings, &marked);
     }
     row.image = Some(info.image.clone());
     row.digest = digest.map(|digest| digest.to_string());

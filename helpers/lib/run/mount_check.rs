@@ -33,6 +33,9 @@ pub struct Expected {
     mounts: Vec<Expectation>,
     /// The directory of devices.
     devices: PathBuf,
+    /// Devices that the administrator added, which a runtime may mount, too.
+    #[serde(default)]
+    added: Vec<PathBuf>,
     /// Files of the kernel's that the payload cannot see.
     masked: Vec<PathBuf>,
     /// And those that it can only read.
@@ -48,6 +51,9 @@ struct Expectation {
     kind: String,
     /// The directory of a volume.
     volume: Option<PathBuf>,
+    /// Whether a file system of the kernel's may be in it, since the administrator has one there on the host.
+    #[serde(default)]
+    shows_kernel: bool,
 }
 
 impl Expectation {
@@ -60,20 +66,24 @@ impl Expectation {
             text("type") == Some("bind") || options.any(|option| option == "bind" || option == "rbind");
         let kind = if is_bind { "bind" } else { text("type").unwrap_or("bind") };
         let home = volume::home(name);
-        let source =
-            text("source").map(PathBuf::from).filter(|source| is_bind && source.starts_with(home.as_path()));
+        let bound = text("source").map(Path::new).filter(|_| is_bind);
+        let source = bound.filter(|source| source.starts_with(home.as_path())).map(Path::to_path_buf);
+        let shows_kernel = match bound.filter(|_| source.is_none()) {
+            Some(source) => mounts::shown(source)?.iter().any(|mount| is_of_kernel(&mount.kind)),
+            None => false,
+        };
         let mut places = vec![files::resolve_outside(rootfs, destination, covered)?];
         if source.is_some() {
             places.push(files::resolve_inside(rootfs, destination)?);
             places.dedup();
         }
-        Ok(Expectation { places, kind: kind.into(), volume: source })
+        Ok(Expectation { places, kind: kind.into(), volume: source, shows_kernel })
     }
 
     fn is_like(&self, kind: &str) -> bool {
         match self.kind.as_str() {
             "cgroup" | "cgroup2" => matches!(kind, "cgroup" | "cgroup2" | "tmpfs"),
-            "bind" => self.volume.is_none() || !KERNEL.contains(&kind),
+            "bind" => self.shows_kernel || !is_of_kernel(kind),
             expected => expected == kind,
         }
     }
@@ -85,6 +95,10 @@ impl Expectation {
             self.places.iter().any(|place| mount.point != *place && mount.point.starts_with(place));
         is_below && matches!(self.kind.as_str(), "bind" | "cgroup") && self.is_like(&mount.kind)
     }
+}
+
+fn is_of_kernel(kind: &str) -> bool {
+    KERNEL.contains(&kind)
 }
 
 impl Expected {
@@ -105,7 +119,9 @@ impl Expected {
         };
         let (masked, read_only) = (paths("/linux/maskedPaths")?, paths("/linux/readonlyPaths")?);
         let devices = files::resolve_inside(rootfs, "/dev".as_ref())?;
-        Ok(Expected { mounts, devices, masked, read_only })
+        let added = all("/linux/devices").filter_map(|device| device.get("path").and_then(Value::as_str));
+        let added = added.filter_map(|path| Some(devices.join(path.strip_prefix("/dev/")?))).collect();
+        Ok(Expected { mounts, devices, added, masked, read_only })
     }
 
     /// Fails if a process that a runtime created, and that has not run yet, has other mounts.
@@ -137,7 +153,7 @@ impl Expected {
     /// Fails if a mount is where the configuration has none, or not one like it.
     fn check_place(&self, mount: &Mount, mounts: &[Mount]) -> Result<()> {
         let point = &mount.point;
-        let is_kernel = KERNEL.contains(&mount.kind.as_str());
+        let is_kernel = is_of_kernel(&mount.kind);
         let here: Vec<_> = self.mounts.iter().filter(|expected| expected.places.contains(point)).collect();
         // One that is over another is one too many.
         let is_only = |most: usize| mounts.iter().filter(|other| other.point == *point).count() <= most;
@@ -149,7 +165,7 @@ impl Expected {
         } else if self.read_only.contains(point) {
             let above = self.mounts.iter().rev().find(|expected| point.starts_with(&expected.places[0]));
             above.is_none_or(|expected| expected.is_like(&mount.kind)) && is_only(1)
-        } else if device.is_some_and(|device| DEVICES.contains(&device)) {
+        } else if device.is_some_and(|device| DEVICES.contains(&device)) || self.added.contains(point) {
             (!is_kernel || mount.kind == "devpts") && is_only(1)
         } else {
             self.mounts.iter().any(|expected| expected.has_in_it(mount))

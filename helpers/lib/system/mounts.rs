@@ -97,6 +97,15 @@ fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     above.max_by_key(|mount| mount.point.components().count())
 }
 
+/// The mounts that a bind of `path` shows: that it is on, and those below it.
+pub fn shown(path: &Path) -> Result<Vec<Mount>> {
+    let Ok(path) = fs::canonicalize(path) else { return Ok(Vec::new()) };
+    let table = table()?;
+    let own = mount_of(&table, &path).map(|own| own.point.clone());
+    let is_shown = |mount: &Mount| Some(&mount.point) == own.as_ref() || mount.point.starts_with(&path);
+    Ok(table.into_iter().filter(is_shown).collect())
+}
+
 fn table() -> Result<Vec<Mount>> {
     Ok(parse_all(&fs::read(TABLE).context(|| format!("cannot read {TABLE}"))?))
 }
