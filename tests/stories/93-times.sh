@@ -179,15 +179,14 @@ for runtime in crun runc; do
     check "it starts with $runtime" systemctl start web
     wait_for 'it answers' http 8090/page.html
     asked 8090 'X-None: x' >"$WORK/first"
-    modified=$(header Last-Modified) etag=$(header ETag)
-    expect_like '^Tue, 14 Nov 2023 22:13:21 GMT$' echo "$modified"
-    expect_like '304 Not Modified' asked 8090 "If-Modified-Since: $modified"
+    expect 'Tue, 14 Nov 2023 22:13:21 GMT' header Last-Modified
+    etag=$(header ETag)
+    expect_like '304 Not Modified' asked 8090 "If-None-Match: $etag"
     page 2
     checkout --update web
     systemctl restart web
     wait_for 'it answers' http 8090/page.html
-    expect_like 'page of version 2' asked 8090 "If-Modified-Since: $modified"
-    [ -z "$etag" ] || expect_like 'page of version 2' asked 8090 "If-None-Match: $etag"
+    expect_like 'page of version 2' asked 8090 "If-None-Match: $etag"
     systemctl stop web
     forget web
 done

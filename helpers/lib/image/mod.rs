@@ -26,6 +26,7 @@ pub mod limits;
 pub mod manifest;
 mod metadata;
 mod place;
+pub mod platform;
 pub mod positions;
 pub mod render;
 pub mod secrets;

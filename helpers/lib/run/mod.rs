@@ -4,6 +4,7 @@ pub mod apparmor;
 pub mod bundle;
 pub mod confinement;
 pub mod foreground;
+pub mod lengths;
 pub mod mount_check;
 pub mod places;
 pub mod runtime;

@@ -215,7 +215,9 @@ impl Pax {
                 b"gid" => pax.gid = number()?,
                 b"size" => pax.size = number()?,
                 b"mtime" => {
-                    pax.mtime = text().map(|value| ModificationTime::of_record(&value)).transpose()?;
+                    let time = ModificationTime::of_record(value);
+                    let malformed = || Error::new(format!("PAX record has {} for a time", shown(value)));
+                    pax.mtime = if value.is_empty() { None } else { Some(time.ok_or_else(malformed)?) };
                 }
                 _ if key.starts_with(b"GNU.sparse.") => {
                     return Err(Error::new("sparse files are not supported"));

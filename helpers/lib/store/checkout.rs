@@ -83,6 +83,6 @@ fn attribute(directory: &Directory, name: &OsStr) -> io::Result<Option<Modificat
     match fs::lgetxattr(&path, mtime::ATTRIBUTE, &mut value) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
         // Atomic took what archives had, which may be anything.
-        length => Ok(ModificationTime::of_record(&value[..length?]).ok()),
+        length => Ok(ModificationTime::of_record(&value[..length?])),
     }
 }

@@ -21,6 +21,7 @@ use super::space::Space;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::platform;
 use crate::provenance::Provenance;
 
 /// Receives the progress of a pull.
@@ -231,6 +232,7 @@ impl<'a> Pull<'a> {
     fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {
         expected::check_manifest(&manifest.oci)?;
         let config = self.with_retries(|| source.config())?;
+        platform::check(&config, self.access.architecture())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
         let present = expected.iter().map(|(_, expected)| self.find(expected));
