@@ -28,6 +28,7 @@ pub mod manifest;
 mod metadata;
 pub mod overrides;
 mod place;
+pub mod platform;
 pub mod positions;
 pub mod profile;
 pub mod render;

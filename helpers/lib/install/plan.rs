@@ -33,6 +33,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
+use crate::run::lengths;
 
 /// The user's choices.
 #[derive(Default)]
@@ -131,6 +132,7 @@ impl Planner<'_> {
         settings: Settings,
         warn: &dyn Fn(&str),
     ) -> Result<Planned> {
+        self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
@@ -358,7 +360,8 @@ impl Planner<'_> {
         match self.previous.filter(|previous| previous.info.is_from_atomic()) {
             Some(previous) => atomic::check(&site.deployments, &previous.deployment, replace_unit)?,
             None => {
-                let claim = Claim { unit: rendered.unit.is_some(), replace_unit, tmpfiles: has_tmpfiles };
+                let (unit, is_installed) = (rendered.unit.is_some(), self.previous.is_some());
+                let claim = Claim { unit, replace_unit, tmpfiles: has_tmpfiles, is_installed };
                 register::check_name(site.root(), name, &claim)?;
             }
         }
@@ -371,6 +374,7 @@ impl Planner<'_> {
             units::compose(&registration, &derived::registration(name)).context(what)?;
         }
         if let (Some(config), Some(_)) = (config, &registration.execution.runtime) {
+            lengths::check(name, config, registration.execution.notify).context(what)?;
             for ignored in resources::settings(config).ignored {
                 warn(&format!("systemd has no setting for {ignored} of {}, ignoring it", self.image.name));
             }

@@ -34,7 +34,7 @@ pub struct ContainerRow {
     pub image: Option<String>,
     /// Digest of the image's manifest.
     pub digest: Option<String>,
-    /// Time of the last change of state, as systemd writes it.
+    /// Time of the last change of state, RFC 3339.
     pub since: Option<String>,
     /// Digest of the image in the store, if that is a different one.
     pub pending: Option<String>,

@@ -123,6 +123,11 @@ impl Normalised {
         Mount::all(&self.0)
     }
 
+    /// The host name of the payload, if it has one of its own.
+    pub fn host_name(&self) -> Option<&str> {
+        self.0.get("hostname").and_then(Value::as_str)
+    }
+
     /// Working directory of the payload.
     pub fn working_directory(&self) -> Option<&str> {
         self.0.pointer("/process/cwd").and_then(Value::as_str)

@@ -268,7 +268,7 @@ fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> 
 
 /// Whether the payload sees the host's /run at the same path. Then no mount is needed for a socket there, and none may
 /// be made, since it could appear on the host.
-fn sees_host_run(config: &Normalised) -> bool {
+pub(super) fn sees_host_run(config: &Normalised) -> bool {
     let above = config
         .mounts()
         .filter(|mount| mount.destination().is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));

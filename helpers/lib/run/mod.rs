@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod confinement;
 pub mod foreground;
 pub mod keys;
+pub mod lengths;
 pub mod mount_check;
 pub mod places;
 pub mod runtime;

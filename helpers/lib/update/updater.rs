@@ -36,6 +36,7 @@ impl Updater<'_> {
         let Planner { site, name, image, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.plan(&draft, "")?;
+        self.tell_of_mask();
         let shown = journal::shown(&image.name, &image.digest);
         if self.is_same(&planned) {
             self.complete(&planned)?;
@@ -64,6 +65,7 @@ impl Updater<'_> {
         let Planner { site, name, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.plan(&draft, " --stage")?;
+        self.tell_of_mask();
         let mut state = State::load(&site.deployments, name)?;
         let outlook = self.outlook(&planned, &state, force)?;
         let message = outlook.describe(&planned, name);
@@ -105,6 +107,13 @@ impl Updater<'_> {
         self.tell(Event::Staged, &planned, None, &format!("{message}; 'syscontainer-switch {name}' runs it"));
         self.tell_of_news(&planned);
         Ok(())
+    }
+
+    fn tell_of_mask(&self) {
+        let Planner { site, name, .. } = self.planner;
+        if register::is_masked(site.root(), name) {
+            log::info(&format!("{name} is masked, so nothing runs until 'systemctl unmask {name}'"));
+        }
     }
 
     /// Plans an update that is made with these options. One that the user has to accept first is recorded.
