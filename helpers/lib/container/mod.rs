@@ -5,6 +5,7 @@ pub mod derived;
 pub mod entries;
 pub mod execution;
 pub mod info;
+pub mod output;
 pub mod readiness;
 pub mod registration;
 pub mod runtime;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::output;
 use crate::error::{Error, Result};
 
 /// A key that may be set.
@@ -21,7 +22,7 @@ pub struct Key {
 }
 
 /// All keys, sorted by name.
-pub const KEYS: &[Key] = &[];
+pub const KEYS: &[Key] = &[Key { name: output::KEY, repeats: false, check: output::check }];
 
 /// The keys that are set, with their values in order. Never one without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
