@@ -26,11 +26,15 @@ relays() {
 }
 # has_both NAME: a relay, and one in reserve.
 has_both() { [[ "$(relays "$1")" =~ ^[0-9]+\ [0-9]+$ ]]; }
-# lines_of NAME: what its payload printed in the current, or the last, invocation.
-lines_of() {
+# lines_in INVOCATION: what a payload printed in it.
+lines_in() {
     journalctl --sync
-    journalctl --quiet --output=cat "_SYSTEMD_INVOCATION_ID=$(unit_property "$1" InvocationID)" _TRANSPORT=stdout
+    journalctl --quiet --output=cat "_SYSTEMD_INVOCATION_ID=$1" _TRANSPORT=stdout
 }
+# lines_of NAME: in the current, or the last, invocation.
+lines_of() { lines_in "$(unit_property "$1" InvocationID)"; }
+# not_in NAME INVOCATION: it runs, in another one.
+not_in() { unit_has "$1" ActiveState active && ! unit_has "$1" InvocationID "$2"; }
 numbers_are_whole() { lines_of "$1" | grep -E '^[0-9]+$' | cmp - <(seq "$2"); }
 # all_names: a shell command that writes by each name; the last is that of the first process.
 all_names='for at in /dev/stdout /dev/stderr /proc/self/fd/1 /proc/self/fd/2 /dev/fd/1 /proc/1/fd/1 /proc/1/fd/2; do echo "by $at" >$at; done'
@@ -57,13 +61,13 @@ expect journal output_of refused
 run_fails 2 'invalid Output=none: it is none of auto, journal and pipe' syscontainer-checkout --name=x --option=Output=none "$REGISTRY/quiet"
 checkout --update --option=Output=auto refused
 expect pipe output_of refused
-exports system "$(until_stopped "echo by >/dev/stderr; echo system")"
+exports system "$(until_stopped "{ echo by >/dev/stderr; } 2>/dev/null; echo system")"
 build_and_pull system
 checkout "$REGISTRY/system"
 expect journal output_of system
 for name in quiet system; do
     systemctl start $name
-    wait_for "$name runs" grep -q sleep <<<"$(processes $name; sleep 0.5)"
+    expect_soon $name lines_of $name
     expect ' ' relays $name
     expect 0 unit_property $name FileDescriptorStoreMax
 done
@@ -73,7 +77,6 @@ for name in linked script; do
 done
 forget quiet system linked script settings forced refused named
 
-# Ten times: one that prints and exits at once, which is stopped or crashes.
 for runtime in crun runc; do
     say "$runtime: by all names"
     for user in 0 1000:77; do
@@ -111,9 +114,8 @@ for runtime in crun runc; do
     forget named
 
     say "$runtime: nothing is lost at the end"
-    for how in 'exit 0' 'exit 3' 'kill -9 $$'; do
-        # The shell is not the first process, so that it can be killed.
-        plain short "$(shell_args "sh -c 'seq 3000 >/dev/stderr; $how'; e=\$?; [ \$e -lt 128 ] || kill -\$((e-128)) 1; exit \$e")"
+    for how in 'exit 0' 'exit 3'; do
+        plain short "$(shell_args "seq 3000 >/dev/stderr; $how")"
         checkout --runtime=/usr/bin/$runtime "$REGISTRY/short"
         for _ in 1 2 3 4 5; do
             systemctl start short 2>/dev/null || true
@@ -124,6 +126,21 @@ for runtime in crun runc; do
         ok "all lines are there: $how"
         forget short
     done
+
+    plain killed "$(shell_args 'exec >/dev/stderr; n=0; while :; do n=$((n+1)); echo $n; [ $((n%100)) != 0 ] || sleep 0.02; done')"
+    checkout --runtime=/usr/bin/$runtime "$REGISTRY/killed"
+    for whom in main all; do
+        systemctl start killed
+        invocation=$(unit_property killed InvocationID)
+        sleep 0.5
+        systemctl kill --kill-who=$whom --signal=KILL killed
+        # It is restarted.
+        wait_for "$whom is killed" not_in killed "$invocation"
+        systemctl stop killed
+        check 'no line is missing' eval 'lines_in "$invocation" >"$WORK/lines"; [ -s "$WORK/lines" ] && cmp "$WORK/lines" <(seq "$(wc -l <"$WORK/lines")")'
+        [ "$(wc -l <"$WORK/lines")" -gt 200 ] || fail "there are $(wc -l <"$WORK/lines") lines"
+    done
+    forget killed
 
     say "$runtime: the journal is slow, and the payload ends meanwhile"
     plain slow "$(shell_args 'sleep 1; seq 2000 >/dev/stderr; exit 4')"
@@ -173,12 +190,14 @@ for runtime in crun runc; do
     forget keeps
 
     say "$runtime: any bytes, and many"
-    plain bytes "$(shell_args 'printf "a\\000b\\n" >/dev/stdout; head -c 200000 /dev/zero | tr "\\000" x >/dev/stdout; echo; head -c 300000000 /dev/zero | tr "\\000" "\\n" >/dev/stdout; echo end')"
+    plain bytes "$(shell_args 'printf "a\000b\n" >/dev/stdout; head -c 200000 /dev/zero | tr "\000" x >/dev/stdout; echo; yes 0123456789012345678901234567890123456789 | head -c 20500000 >/dev/stdout; echo end')"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/bytes"
     systemctl start bytes
-    expect 200000 eval 'while :; do lines_of bytes | grep -o x | wc -l; break; done'
     wait_for 'it ends' ended bytes
-    check 'the end is there' eval 'lines_of bytes | grep -qx end'
+    lines_of bytes >"$WORK/lines"
+    expect end tail -n 1 "$WORK/lines"
+    expect 200000 eval 'tr -cd x <"$WORK/lines" | wc -c'
+    expect 500000 grep -cx 0123456789012345678901234567890123456789 "$WORK/lines"
     forget bytes
 done
 
@@ -204,3 +223,30 @@ refuse 'without a relay' pgrep -x syscontainer-re
 wait || true
 /usr/libexec/syscontainers/syscontainer-prepare --cleanup both
 forget both
+
+FILES=/usr/libexec/syscontainers-tests/services
+[ -d $FILES/httpd ] || skip 'the packages of servers could not be had'
+# server NAME PORT CONFIG [DIRECTORY]: what it writes to its logs, which it opens by name, is in the journal.
+server() {
+    say "$runtime: $1"
+    build_image "$1" --owners --config="$3" "$FILES/$1" "${@:4}"
+    pull_image "$1"
+    checkout --runtime=/usr/bin/$runtime "$REGISTRY/$1"
+    expect pipe output_of "$1"
+    check 'it starts' systemctl start "$1"
+    wait_for 'it answers' http "$2"
+    refuse 'there is no such page' http "$2/missing"
+    expect_soon 1 eval 'lines_of '"$1"' | grep -c "GET /missing HTTP.* 404"'
+    check 'it stops' systemctl stop "$1"
+    expect 'inactive dead success' state "$1"
+    forget "$1"
+}
+mkdir -p "$WORK/logs/var/log/nginx" "$WORK/logs/etc/nginx"
+ln -s /dev/stdout "$WORK/logs/var/log/nginx/access.log"
+ln -s /dev/stderr "$WORK/logs/var/log/nginx/error.log"
+printf '%s\n' 'user www-data;' 'pid /run/nginx.pid;' 'error_log /var/log/nginx/error.log;' 'events {}' \
+    'http { access_log /var/log/nginx/access.log; server { listen 8080; root /usr/share/nginx/html; } }' >"$WORK/logs/etc/nginx/nginx.conf"
+for runtime in crun runc; do
+    server nginx 8080 '{"Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT", "Volumes": {"/var/lib/nginx": {}}}' "$WORK/logs"
+    server httpd 8081 '{"Cmd": ["apache2", "-D", "FOREGROUND", "-f", "/etc/apache2/httpd.conf"], "StopSignal": "SIGWINCH"}'
+done

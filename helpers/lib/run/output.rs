@@ -58,6 +58,10 @@ impl Pipes {
 
     /// Makes them. Only their owner can open them: runtimes make that the payload's user, as for any pipe.
     pub fn make(&self) -> Result<()> {
+        if notify::is_expected() {
+            // Those of the last start. The runtime would pass them on to the payload.
+            notify::send(&format!("FDSTOREREMOVE=1\nFDNAME={KEPT}"))?;
+        }
         self.paths().into_iter().try_for_each(|path| {
             nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
                 .context(|| format!("cannot create {}", path.display()))
@@ -99,9 +103,6 @@ impl Pipes {
         let pairs = self.paths().into_iter().zip(writers).filter(|(path, _)| is_pipe(path));
         for (path, writer) in pairs {
             rest(path, writer).context(|| format!("cannot read the rest of {}", path.display()))?;
-        }
-        if notify::is_expected() {
-            notify::send(&format!("FDSTOREREMOVE=1\nFDNAME={KEPT}"))?;
         }
         Ok(())
     }

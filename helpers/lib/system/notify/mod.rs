@@ -38,7 +38,7 @@ pub fn send(state: &str) -> Result<()> {
     wait_closed(&read, BARRIER).context(what)
 }
 
-/// Has systemd keep a descriptor for the unit, in place of what it has by that name. This is for a sender that stays until
+/// Has systemd keep a descriptor for the unit, by that name. This is for a sender that stays until
 /// it has sent something else.
 pub fn store(name: &str, fd: BorrowedFd<'_>) -> Result<()> {
     let what = || "cannot have systemd keep a descriptor".to_string();
