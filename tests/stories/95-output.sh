@@ -18,10 +18,10 @@ output_of() { sed -n 's/.*"output": "\(.*\)".*/\1/p' "/etc/syscontainers/attache
 relays() {
     local group pid found=() waits=()
     group=$(unit_property "$1" ControlGroup)
-    for pid in $(find "/sys/fs/cgroup$group" -name cgroup.procs -exec cat {} +); do
+    while read -r pid; do
         [ "$(readlink "/proc/$pid/exe")" = $RELAY ] || continue
         if [ "$(cat "/proc/$pid/comm")" = output-standby ]; then waits+=("$pid"); else found+=("$pid"); fi
-    done
+    done < <(find "/sys/fs/cgroup$group" -name cgroup.procs -exec cat {} +)
     echo "${found[*]}" "${waits[*]}"
 }
 # has_both NAME: a relay, and one in reserve.
@@ -162,8 +162,8 @@ for runtime in crun runc; do
     for which in 1 2 1 1 2; do
         wait_for 'there are two' has_both counts
         kill -KILL "$(relays counts | cut -d' ' -f$which)"
-        last=$(lines_of counts | tail -n 1)
-        check "after $which was killed, there are more lines" eval 'sleep 1; [ "$(lines_of counts | tail -n 1)" -gt "${last:-0}" ]'
+        last=$(lines_of counts | wc -l)
+        check "after $which was killed, there are more lines" eval "sleep 1; [ \$(lines_of counts | wc -l) -gt $last ]"
         expect "$payload" unit_property counts MainPID
     done
     check 'none is missing' eval 'lines_of counts | cmp - <(seq "$(lines_of counts | wc -l)")'

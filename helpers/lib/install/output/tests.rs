@@ -102,14 +102,16 @@ fn what_no_payload_opens_does_not_count() {
 #[test]
 fn what_cannot_be_looked_at_counts() {
     let settings = Settings::default();
-    let payload = |rootfs, volumes| Payload { settings: &settings, config: "{}", volumes, rootfs };
-    assert_eq!(payload(None, &[]).output(), Output::Pipe);
-    assert_eq!(payload(Some(Path::new("/nowhere")), &[]).output(), Output::Pipe);
+    let output = |rootfs: Option<&Path>, volumes: &[Volume]| {
+        Payload { settings: &settings, config: "{}", volumes, rootfs }.output()
+    };
+    assert_eq!(output(None, &[]), Output::Pipe);
+    assert_eq!(output(Some(Path::new("/nowhere")), &[]), Output::Pipe);
     let image = Image::with(&[]);
     let volume = |path: &str| Volume { destination: path.into(), owner: None };
     for (path, wanted) in
         [("/data", Output::Journal), ("/etc/haproxy", Output::Pipe), ("/app/Config", Output::Pipe)]
     {
-        assert_eq!(payload(Some(image.0.path()), &[volume(path)]).output(), wanted, "{path}");
+        assert_eq!(output(Some(image.0.path()), &[volume(path)]), wanted, "{path}");
     }
 }
