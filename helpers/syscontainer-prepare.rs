@@ -56,6 +56,9 @@ fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let bundle = Bundle::new(&Root::default(), name);
     if args.cleanup {
+        if let Err(e) = bundle.pipes().drain() {
+            log::warning(&format!("some output of {name} may be missing: {e}"));
+        }
         return bundle.remove(name).context(|| format!("cannot clean up after {name}"));
     }
     prepare(name, &bundle).context(|| format!("cannot prepare {name}"))
@@ -115,11 +118,13 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         sources: sources.into_nested(),
         notify_socket,
         mounts,
+        output: registration.execution.output,
     };
     if let Some(label) = &label {
         label_volumes(&root, &registration, label)?;
     }
     make_directories(&root, bundle)?;
+    make_pipes(&root, &launch, bundle, label.as_deref())?;
     record::save_volatile(&bundle.config(), &config)?;
     record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
@@ -130,6 +135,17 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Makes the pipes for the payload's output, if that is to be one.
+fn make_pipes(root: &Root, launch: &Launch, bundle: &Bundle, label: Option<&str>) -> Result<()> {
+    if launch.output.is_journal() {
+        return Ok(());
+    }
+    let pipes = bundle.pipes();
+    pipes.make()?;
+    let mut paths = label.iter().flat_map(|label| pipes.paths().map(|path| (path, *label)));
+    paths.try_for_each(|(path, label)| selinux::label(root, path, label))
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {

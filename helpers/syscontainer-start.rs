@@ -10,6 +10,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
 
+use syscontainers::container::output::Output;
 use syscontainers::container::readiness::Notify;
 use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
@@ -18,6 +19,7 @@ use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
+use syscontainers::run::output::Streams;
 use syscontainers::run::{foreground, runtime};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
@@ -105,7 +107,11 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
 }
 
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
-    bundle.create(name, launch)?;
+    let streams = match launch.output {
+        Output::Journal => Streams::default(),
+        Output::Pipe => bundle.pipes().connect(name)?,
+    };
+    bundle.create(name, launch, streams)?;
     let payload = bundle.record_payload()?;
     launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
     if let Some(path) = &launch.pid_file {

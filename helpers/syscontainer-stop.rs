@@ -59,7 +59,9 @@ fn stop(name: &Name) -> Result<()> {
     } else {
         payload.signal(signal)?;
     }
-    payload.wait(None).map(|_| ())
+    payload.wait(None)?;
+    bundle.pipes().wait();
+    Ok(())
 }
 
 fn main() -> ExitCode {

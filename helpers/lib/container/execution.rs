@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::output::Output;
 use crate::container::readiness::Notify;
 use crate::container::runtime::Runtime;
 use crate::container::volume::Volume;
@@ -33,6 +34,9 @@ pub struct Execution {
     /// configuration that says how.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confined: bool,
+    /// Where what the payload prints goes.
+    #[serde(default, skip_serializing_if = "Output::is_journal")]
+    pub output: Output,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -49,6 +53,7 @@ impl Execution {
             rootfs: None,
             run_once: false,
             confined: false,
+            output: Output::default(),
             volumes: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ pub mod execution;
 pub mod info;
 pub mod keys;
 pub mod needs;
+pub mod output;
 pub mod readiness;
 pub mod registration;
 pub mod runtime;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::container::keys::mounts::UserMount;
 use crate::container::keys::payload::Namespace;
 use crate::container::keys::{devices, limits, mounts, payload, words};
+use crate::container::output;
 use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
 
@@ -43,6 +44,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "Network", repeats: false, check: payload::check_network },
     Key { name: "NoNewPrivileges", repeats: false, check: check_boolean },
     Key { name: "Notify", repeats: false, check: payload::check_notify },
+    Key { name: output::KEY, repeats: false, check: output::check },
     Key { name: "PidNamespace", repeats: false, check: payload::check_namespace },
     Key { name: "ShmSize", repeats: false, check: limits::check_size },
     Key { name: "Timezone", repeats: false, check: payload::check_timezone },

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::container::derived::MARKER;
+use crate::container::output::PIPES;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
 use crate::container::runtime::RuntimeKind;
@@ -336,6 +337,10 @@ impl Body<'_> {
             self.raw("Type", &kind)?;
         }
         self.raw("NotifyAccess", "all")?;
+        if !self.registration.execution.output.is_journal() {
+            // Of the payload's output, which outlive the relay, see run::output.
+            self.raw("FileDescriptorStoreMax", &PIPES.to_string())?;
+        }
         if self.service_type() != "oneshot" {
             // This is how a payload ends that, as process 1, does not handle its stop signal. Any other SIGKILL is a
             // failure to restart from.

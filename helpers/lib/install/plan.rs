@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use crate::container::execution::Execution;
 use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles, Values};
+use crate::container::output::{self, Output};
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
@@ -296,6 +297,7 @@ impl Planner<'_> {
             rootfs,
             run_once: rendered.run_once,
             confined: rendered.confined,
+            output: Output::chosen(self.settings().last(output::KEY)).unwrap_or_default(),
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {

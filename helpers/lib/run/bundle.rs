@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::container::output::Output;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
@@ -18,6 +19,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::run::mount_check::Expected;
+use crate::run::output::{Pipes, Streams};
 use crate::run::sources::Source;
 use crate::run::{runtime, scratch, view};
 use crate::system::command::succeed;
@@ -62,6 +64,9 @@ pub struct Launch {
     /// What is to be mounted in the container, if that is known.
     #[serde(default)]
     pub mounts: Option<Expected>,
+    /// Where what the payload prints goes.
+    #[serde(default)]
+    pub output: Output,
 }
 
 /// The runtime bundle of one container.
@@ -132,9 +137,15 @@ impl Bundle {
         Ok(self.load()?.map(|launch| launch.deployment))
     }
 
-    /// Has the runtime create the container.
-    pub fn create(&self, name: &Name, launch: &Launch) -> Result<()> {
+    /// The pipes for the payload's output.
+    pub fn pipes(&self) -> Pipes {
+        Pipes::new(&self.directory)
+    }
+
+    /// Has the runtime create the container, whose payload prints to `streams`.
+    pub fn create(&self, name: &Name, launch: &Launch, streams: Streams) -> Result<()> {
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
+        streams.set(&mut create);
         view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
     }
 
