@@ -19,9 +19,10 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::mount_check::Expected;
+use syscontainers::run::names::Names;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{runtime, scratch, selinux, view, volumes};
+use syscontainers::run::{memory, runtime, scratch, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -82,7 +83,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     runtime::delete(runtime, name)?;
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
+    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.has_scratch())?;
     let stop_signal = config.stop_signal();
     sources::check(&root, &registration, &config)?;
     let sources = Sources::of(&config)?;
@@ -90,41 +91,51 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
-    let needs_scratch = registration.execution.run_once || label.is_some();
-    if label.is_some() {
-        bundle::use_scratch(&mut config, bundle)?;
-    }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
-    // Who has configured mounts knows what they lead through.
-    let expected = |()| Expected::of(&config, name, &root.join(&registration.rootfs()));
-    let mounts = registration.execution.confined.then_some(()).map(expected).transpose()?;
-    let launch = Launch {
+    let mut launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
-        scratch: needs_scratch.then(|| registration.scratch()),
+        scratch: registration.execution.has_scratch().then(|| registration.scratch()),
         shown_rootfs,
         sources: sources.into_nested(),
         notify_socket,
-        mounts,
+        mounts: None,
     };
     if let Some(label) = &label {
         label_volumes(&root, &registration, label)?;
     }
     make_directories(&root, bundle)?;
-    record::save_volatile(&bundle.config(), &config)?;
+    // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
-        // Left by a power failure.
-        let scratch = root.join(scratch);
-        files::remove_tree(&scratch)?;
-        let lower = root.join(&registration.rootfs());
-        scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
+        let (lower, scratch) = (root.join(&registration.rootfs()), root.join(scratch));
+        let options = scratch::Options {
+            label: label.as_deref(),
+            size: registration.execution.scratch_size,
+            no_devices: registration.execution.confined,
+        };
+        scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), options)?;
     }
+    if registration.execution.confined {
+        complete(&root, bundle, &mut config, label.as_deref())?;
+        // Who has configured mounts knows what they lead through.
+        launch.mounts = Some(Expected::of(&config, name, &bundle.scratch_rootfs())?);
+        record::save_volatile(&bundle.launch(), &launch)?;
+    }
+    record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Adds what follows from the files in the root file system, and from those of the host.
+fn complete(root: &Root, bundle: &Bundle, config: &mut Value, label: Option<&str>) -> Result<()> {
+    let rootfs = bundle.scratch_rootfs();
+    memory::settle(config, &rootfs)?;
+    let directory = label.is_none().then(|| bundle.directory());
+    Names { root, rootfs: &rootfs, directory }.add(config)
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {

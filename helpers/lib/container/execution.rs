@@ -33,6 +33,9 @@ pub struct Execution {
     /// configuration that says how.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confined: bool,
+    /// How many bytes the payload may write to its root file system, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_size: Option<u64>,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -49,8 +52,15 @@ impl Execution {
             rootfs: None,
             run_once: false,
             confined: false,
+            scratch_size: None,
             volumes: Vec::new(),
         }
+    }
+
+    /// Whether the root file system is an overlay whose changes are forgotten when the payload ends: the files of the
+    /// image are shared, and only an image that says that its own are read-only makes do without.
+    pub fn has_scratch(&self) -> bool {
+        self.run_once || self.confined
     }
 
     /// Whether the image's unit uses an EXEC variable.

@@ -20,8 +20,24 @@ pub struct Key {
     pub check: fn(&str) -> Result<()>,
 }
 
+/// Whether the root file system is read-only.
+pub const READ_ONLY: &str = "ReadOnly";
+
+/// What the container is called, if not as the host.
+pub const HOST_NAME: &str = "HostName";
+
+/// How much the payload may write to its root file system.
+pub const SCRATCH_SIZE: &str = "ScratchSize";
+
 /// All keys, sorted by name.
-pub const KEYS: &[Key] = &[];
+pub const KEYS: &[Key] = &[
+    Key { name: HOST_NAME, repeats: false, check: check_host_name },
+    Key { name: READ_ONLY, repeats: false, check: check_boolean },
+    Key { name: SCRATCH_SIZE, repeats: false, check: check_size },
+];
+
+/// Length of a host name at most, which is the kernel's.
+const HOST_NAME_MAX: usize = 64;
 
 /// The keys that are set, with their values in order. Never one without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +114,25 @@ impl Settings {
     }
 }
 
+/// A size in bytes as systemd reads it, K, M, G and T being powers of 1024; `None` for what is not one, or 0.
+pub fn size(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let power = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << (10 * power)).filter(|size| *size > 0)
+}
+
+/// [`Key::check`] of sizes.
+fn check_size(text: &str) -> Result<()> {
+    size(text).map(|_| ()).ok_or_else(|| Error::new("it is not a size, such as 512M or 2G"))
+}
+
 /// A boolean as systemd reads it.
 pub fn boolean(text: &str) -> Option<bool> {
     let is_one_of = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
@@ -108,7 +143,54 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// [`Key::check`] of host names.
+fn check_host_name(text: &str) -> Result<()> {
+    let is_label = |label: &str| {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty() && label.chars().all(is_good) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() > HOST_NAME_MAX {
+        return Err(Error::new(format!("a host name has {HOST_NAME_MAX} characters at most")));
+    }
+    if text.split('.').all(is_label) {
+        return Ok(());
+    }
+    Err(Error::new("it is not a host name: letters, digits and hyphens, in parts that are separated by dots"))
+}
+
 /// [`Key::check`] of boolean keys.
 pub fn check_boolean(text: &str) -> Result<()> {
     boolean(text).map(|_| ()).ok_or_else(|| Error::new("it is neither yes nor no"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_host_names() {
+        let sizes = [
+            ("1", Some(1)),
+            ("2k", Some(2048)),
+            ("512M", Some(512 << 20)),
+            ("3G", Some(3 << 30)),
+            ("1TB", None),
+        ];
+        let bad = ["", "M", "0", "-1", "1.5G", "99999999999T", "1 M"].map(|text| (text, None));
+        for (text, expected) in sizes.into_iter().chain(bad) {
+            assert_eq!(size(text), expected, "{text}");
+        }
+        let long = "a".repeat(65);
+        for bad in ["a b", "-a", "a-", "a.", ".a", "a..b", "ä", &long] {
+            assert!(check_host_name(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "web-1.example", &long[1..]] {
+            assert!(check_host_name(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn keys_are_sorted() {
+        assert!(KEYS.is_sorted_by_key(|key| key.name));
+    }
 }

@@ -25,6 +25,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 mod metadata;
+mod options;
 mod place;
 pub mod positions;
 pub mod render;

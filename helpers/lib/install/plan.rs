@@ -9,7 +9,7 @@ use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
-use crate::container::settings::{Assignment, Settings};
+use crate::container::settings::{self, Assignment, Settings};
 use crate::container::{derived, units};
 use crate::error::{Context, Result};
 use crate::host_files::changes::Known;
@@ -32,6 +32,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
+use crate::system::quota;
 
 /// The user's choices.
 #[derive(Default)]
@@ -245,6 +246,7 @@ impl Planner<'_> {
             rootfs,
             run_once: rendered.run_once,
             confined: rendered.confined,
+            scratch_size: self.settings().last(settings::SCRATCH_SIZE).and_then(settings::size),
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
@@ -327,6 +329,10 @@ impl Planner<'_> {
             for ignored in resources::settings(config).ignored {
                 warn(&format!("systemd has no setting for {ignored} of {}, ignoring it", self.image.name));
             }
+        }
+        if registration.execution.scratch_size.is_some() {
+            let scratch = site.root().join(&registration.scratch());
+            quota::check(&scratch).context(|| format!("cannot give {name} ScratchSize=")).context(what)?;
         }
         if let Some(rootfs) = info.rootfs() {
             rootfs::check_mount_points(&site.root().join(rootfs), &rendered, warn).context(what)?;
