@@ -18,11 +18,9 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
-use syscontainers::run::mount_check::Expected;
-use syscontainers::run::names::Names;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{memory, runtime, scratch, selinux, view, volumes};
+use syscontainers::run::{rootfs, runtime, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -111,31 +109,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     make_directories(&root, bundle)?;
     // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
-    if let Some(scratch) = &launch.scratch {
-        let (lower, scratch) = (root.join(&registration.rootfs()), root.join(scratch));
-        let options = scratch::Options {
-            label: label.as_deref(),
-            size: registration.execution.scratch_size,
-            no_devices: registration.execution.confined,
-        };
-        scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), options)?;
-    }
-    if registration.execution.confined {
-        complete(&root, bundle, &mut config, label.as_deref())?;
-        // Who has configured mounts knows what they lead through.
-        launch.mounts = Some(Expected::of(&config, name, &bundle.scratch_rootfs())?);
-        record::save_volatile(&bundle.launch(), &launch)?;
-    }
+    launch.mounts = rootfs::make(&root, &registration, bundle, &mut config, label.as_deref())?;
+    record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
-}
-
-/// Adds what follows from the files in the root file system, and from those of the host.
-fn complete(root: &Root, bundle: &Bundle, config: &mut Value, label: Option<&str>) -> Result<()> {
-    let rootfs = bundle.scratch_rootfs();
-    memory::settle(config, &rootfs)?;
-    let directory = label.is_none().then(|| bundle.directory());
-    Names { root, rootfs: &rootfs, directory }.add(config)
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {

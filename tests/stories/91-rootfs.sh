@@ -256,6 +256,75 @@ podman_here rm --all --force >/dev/null
 rm -r "$WORK/podman"
 forget names
 
+say 'how much it writes'
+mkdir -p "$WORK/much"
+rootfs_image much "$(until_stopped 'mkdir -p /data/x; head -c 3000000 /dev/urandom >/data/x/file; ln /data/x/file /data/again; ln -s / /data/link; echo written')"
+rootfs_image little "$(until_stopped 'mkdir -p /data; echo begun')"
+# written NAME: what the list says of it.
+written() { syscontainer-list --json --filter=name="$1" | sed -n 's/^ *"written": \(.*\),$/\1/p'; }
+for runtime in crun runc; do
+    checkout --name=much --runtime=/usr/bin/$runtime "$REGISTRY/much"
+    checkout --name=little --runtime=/usr/bin/$runtime "$REGISTRY/little"
+    expect null written much
+    systemctl start much little
+    wait_for 'it has written' journal_has much '^written$'
+    wait_for 'the other has begun' journal_has little '^begun$'
+    bytes=$(written much)
+    [ "$bytes" -ge 3000000 ] && [ "$bytes" -lt 3200000 ] || fail "it is said to have written $bytes bytes"
+    expect 0 written little
+    systemctl stop much little
+    expect null written much
+    expect_like '^much wrote 2.9 MiB to its root file system, which is forgotten$' journal_of much
+    expect_no 'wrote' journal_of little
+    forget much little
+done
+
+say 'a limit that would not hold'
+snapshot >"$WORK/before"
+for bad in 0 -1 1.5G much; do
+    run_fails 2 "invalid ScratchSize=$bad: it is not a size" syscontainer-checkout -o ScratchSize=$bad "$REGISTRY/much"
+done
+run_fails 1 'ScratchSize= limits what is written to the root file system, which is read-only' \
+    syscontainer-checkout -o ScratchSize=1G -o ReadOnly=yes "$REGISTRY/much"
+run_fails 1 "cannot give much ScratchSize=: $CO/.much.scratch is on a file system without project quotas; mount one with the option prjquota" \
+    syscontainer-checkout -o ScratchSize=16M "$REGISTRY/much"
+unchanged "$WORK/before"
+exports system "$(until_stopped)"
+build_and_pull system
+for option in HostName=web ReadOnly=yes; do
+    run_fails 1 "${option%=*}= is for images without a configuration in /exports" syscontainer-checkout -o $option "$REGISTRY/system"
+done
+# As if the file system had been changed since.
+checkout "$REGISTRY/much"
+sed -i 's/"confined": true/"confined": true, "scratch-size": 1000000/' /etc/syscontainers/attached/much.json
+refuse 'nor does a start go without it' systemctl start much
+expect_like 'cannot prepare much: .*cannot limit .*/.much.scratch to 1000000 bytes' journal_of much
+systemctl reset-failed much
+is_forgotten much
+must 'it goes' syscontainer-remove much
+
+say 'cgroups, as programs that look for their limits see them'
+look=$(cat <<'END'
+sed -n 's/^0::/its cgroup: /p' /proc/self/cgroup
+grep -c ' /sys/fs/cgroup cgroup2 ro,' /proc/mounts | sed 's/^/mounts: /'
+ls /sys/fs/cgroup/cgroup.procs
+grep -q "^$$\$" /sys/fs/cgroup/cgroup.procs && echo 'it is there'
+(mkdir /sys/fs/cgroup/x) 2>&1
+echo looked
+END
+)
+rootfs_image little "$(until_stopped "$look")"
+for runtime in crun runc; do
+    checkout --name=$runtime --runtime=/usr/bin/$runtime "$REGISTRY/little"
+    systemctl start $runtime
+    wait_for 'it has looked' journal_has $runtime '^looked$'
+    for line in 'its cgroup: /' 'mounts: 1' /sys/fs/cgroup/cgroup.procs 'it is there' 'mkdir: .*Read-only file system'; do
+        expect_like "^$line\$" journal_of $runtime
+    done
+    systemctl stop $runtime
+    forget $runtime
+done
+
 say 'volumes begin with what the image has, not with what was written'
 mkdir -p "$WORK/filled"/{data,etc/conf}
 echo image | tee "$WORK/filled/data/file" "$WORK/filled/etc/conf/file" >/dev/null
