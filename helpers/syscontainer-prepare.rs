@@ -19,10 +19,9 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
-use syscontainers::run::mount_check::Expected;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{keys, runtime, scratch, selinux, view, volumes};
+use syscontainers::run::{keys, rootfs, runtime, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -86,7 +85,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     runtime::delete(runtime, name)?;
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
+    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.has_scratch())?;
     let stop_signal = config.stop_signal();
     sources::check(&root, &registration, &config)?;
     let sources = Sources::of(&config)?;
@@ -94,30 +93,23 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
-    let needs_scratch = registration.execution.run_once || label.is_some();
-    if label.is_some() {
-        bundle::use_scratch(&mut config, bundle)?;
-    }
     if registration.execution.confined {
         let info = Info::read(&root.join(&registration.path()))?;
         info.ours().map(|ours| keys::apply(&root, ours, &mut config)).transpose()?;
     }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
-    // Who has configured mounts knows what they lead through.
-    let expected = |()| Expected::of(&config, name, &root.join(&registration.rootfs()));
-    let mounts = registration.execution.confined.then_some(()).map(expected).transpose()?;
-    let launch = Launch {
+    let mut launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
-        scratch: needs_scratch.then(|| registration.scratch()),
+        scratch: registration.execution.has_scratch().then(|| registration.scratch()),
         shown_rootfs,
         sources: sources.into_nested(),
         notify_socket,
-        mounts,
+        mounts: None,
         output: registration.execution.output,
     };
     if let Some(label) = &label {
@@ -125,15 +117,11 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     }
     make_directories(&root, bundle)?;
     make_pipes(&root, &launch, bundle, label.as_deref())?;
-    record::save_volatile(&bundle.config(), &config)?;
+    // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
-    if let Some(scratch) = &launch.scratch {
-        // Left by a power failure.
-        let scratch = root.join(scratch);
-        files::remove_tree(&scratch)?;
-        let lower = root.join(&registration.rootfs());
-        scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
-    }
+    launch.mounts = rootfs::make(&root, &registration, bundle, &mut config, label.as_deref())?;
+    record::save_volatile(&bundle.launch(), &launch)?;
+    record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
 }
 

@@ -20,7 +20,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
 use syscontainers::run::output::Streams;
-use syscontainers::run::{foreground, runtime};
+use syscontainers::run::{foreground, limits, runtime};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::files;
@@ -174,6 +174,7 @@ fn set_cgroup(bundle: &Bundle) -> Result<()> {
     let text = std::fs::read(&path).context(what)?;
     let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
     let payload = cgroup::make_room()?;
+    limits::show(&mut config, &cgroup::above(&payload));
     config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
     files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)
 }

@@ -37,6 +37,9 @@ pub struct Execution {
     /// Where what the payload prints goes.
     #[serde(default, skip_serializing_if = "Output::is_journal")]
     pub output: Output,
+    /// How many bytes the payload may write to its root file system, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_size: Option<u64>,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -54,8 +57,15 @@ impl Execution {
             run_once: false,
             confined: false,
             output: Output::default(),
+            scratch_size: None,
             volumes: Vec::new(),
         }
+    }
+
+    /// Whether the root file system is an overlay whose changes are forgotten when the payload ends: the files of the
+    /// image are shared, and only an image that says that its own are read-only makes do without.
+    pub fn has_scratch(&self) -> bool {
+        self.run_once || self.confined
     }
 
     /// Whether the image's unit uses an EXEC variable.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::keys::mounts::UserMount;
 use crate::container::keys::payload::Namespace;
-use crate::container::keys::{devices, limits, mounts, payload, words};
+use crate::container::keys::{devices, host_name, limits, mounts, payload, words};
 use crate::container::output;
 use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
@@ -28,6 +28,15 @@ pub struct Key {
     pub check: fn(&str) -> Result<()>,
 }
 
+/// Whether the root file system is read-only.
+pub const READ_ONLY: &str = "ReadOnly";
+
+/// What the container is called, if not as the host.
+pub const HOST_NAME: &str = "HostName";
+
+/// How much the payload may write to its root file system.
+pub const SCRATCH_SIZE: &str = "ScratchSize";
+
 /// All keys, sorted by name.
 pub const KEYS: &[Key] = &[
     Key { name: "AddCapability", repeats: true, check: payload::check_capabilities },
@@ -38,6 +47,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "EnvironmentFile", repeats: true, check: mounts::check_path },
     Key { name: "Exec", repeats: false, check: payload::check_command },
     Key { name: "Group", repeats: false, check: payload::check_group },
+    Key { name: HOST_NAME, repeats: false, check: host_name::check },
     Key { name: "IpcNamespace", repeats: false, check: payload::check_namespace },
     Key { name: "Label", repeats: true, check: payload::check_assignments },
     Key { name: "Mount", repeats: true, check: mounts::check_mount },
@@ -46,6 +56,8 @@ pub const KEYS: &[Key] = &[
     Key { name: "Notify", repeats: false, check: payload::check_notify },
     Key { name: output::KEY, repeats: false, check: output::check },
     Key { name: "PidNamespace", repeats: false, check: payload::check_namespace },
+    Key { name: READ_ONLY, repeats: false, check: check_boolean },
+    Key { name: SCRATCH_SIZE, repeats: false, check: limits::check_size },
     Key { name: "ShmSize", repeats: false, check: limits::check_size },
     Key { name: "Timezone", repeats: false, check: payload::check_timezone },
     Key { name: "Tmpfs", repeats: true, check: mounts::check_tmpfs },
@@ -60,7 +72,7 @@ const ALIASES: &[(&str, &str)] = &[("Device", "AddDevice")];
 
 /// The keys that apply to every image, since they are not about the runtime's configuration. An image with a
 /// configuration of its own says itself what all others are about.
-const FOR_ALL: &[&str] = &["Label", "Notify", "StopSignal", "StopTimeout"];
+const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, "StopSignal", "StopTimeout"];
 
 /// The keys whose values are assignments, of which some may be secret.
 const ASSIGNMENTS: &[&str] = &["Environment"];

@@ -19,6 +19,7 @@ use crate::image::generated_config;
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
+use crate::image::options;
 use crate::image::overrides;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
@@ -60,6 +61,15 @@ pub struct Checked {
     pub run_once: bool,
 }
 
+impl Checked {
+    /// Whether the root file system is an overlay, as [`Execution::has_scratch`] says.
+    ///
+    /// [`Execution::has_scratch`]: crate::container::execution::Execution::has_scratch
+    pub fn has_scratch(&self) -> bool {
+        self.run_once || self.confined
+    }
+}
+
 /// Checks everything that was rendered for one installation of an image.
 pub fn check(
     rendered: Rendered,
@@ -99,10 +109,11 @@ pub fn check(
         .context(what)?;
     check_users(&parsed, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
+    options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
     let config = match config {
         Some((origin, text)) => {
-            let normalised = config::parse(&text, origin, run_once).context(what)?;
+            let normalised = config::parse(&text, origin, run_once || confined).context(what)?;
             limits::check_mounts(&normalised)
                 .and_then(|()| binds::check(&normalised, installation, pid_file))
                 .context(|| format!("invalid configuration in {origin}"))

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::container::info::Values;
+use crate::container::settings::{HOST_NAME, READ_ONLY as READ_ONLY_ROOT};
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -19,6 +20,7 @@ use crate::image::tree::Tree;
 use crate::image::user::User;
 use crate::name::Name;
 use crate::oci::config::STOP_SIGNAL;
+use crate::oci::mount::TMPCOPYUP;
 use crate::oci::signal;
 use crate::paths;
 
@@ -52,10 +54,14 @@ const KERNEL: [&str; 3] = ["dev", "proc", "sys"];
 /// Many images of systemd declare a volume there. The payload has the cgroup file system in its place, to read.
 const CGROUP: [&str; 3] = ["sys", "fs", "cgroup"];
 
-/// Bounds of the directories that a payload writes to in memory. Together they are what the kernel gives to a single
-/// one, half of the memory, and no number of empty files takes more.
-const RUN: &str = "size=10%,nr_inodes=100k";
-const TMP: &str = "size=20%,nr_inodes=200k";
+/// The directories that a payload writes to in memory if its root file system is read-only, with the mode of one that
+/// the image does not have, and bounds. Together they are what the kernel gives to a single one, half of the memory, and
+/// no number of empty files takes more.
+const IN_MEMORY: [(&str, &str, &str, &str); 3] = [
+    ("/run", "mode=755", "size=10%", "nr_inodes=100k"),
+    ("/tmp", "mode=1777", "size=20%", "nr_inodes=200k"),
+    ("/var/tmp", "mode=1777", "size=20%", "nr_inodes=200k"),
+];
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -95,6 +101,7 @@ pub fn generate(
     let directory = working_directory(config.working_dir().as_deref())?;
     let environment = overrides::environment(environment, settings)?;
     let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
+    let read_only = installation.settings.is_on(READ_ONLY_ROOT);
     let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -104,9 +111,8 @@ pub fn generate(
             "env": env(config.env().as_deref(), &environment, home(&user, directory)),
             "cwd": directory,
         },
-        "root": {"path": "rootfs", "readonly": true},
-        "hostname": installation.name,
-        "mounts": mounts(installation.name, &volumes),
+        "root": {"path": "rootfs", "readonly": read_only},
+        "mounts": mounts(installation.name, &volumes, read_only),
         "linux": {
             "resources": {"pids": {"limit": PIDS}},
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
@@ -114,6 +120,9 @@ pub fn generate(
             "readonlyPaths": READ_ONLY,
         },
     });
+    if let Some(name) = installation.settings.last(HOST_NAME) {
+        value["hostname"] = json!(name);
+    }
     grants::apply(&mut value, settings, user.uid == 0)?;
     grants::check_kinds(tree, installation.root, settings)?;
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
@@ -183,12 +192,8 @@ fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
     Ok(destinations.into_iter().map(|destination| Volume { destination, owner }).collect())
 }
 
-fn mounts(name: &Name, volumes: &[Volume]) -> Vec<Value> {
+fn mounts(name: &Name, volumes: &[Volume], read_only: bool) -> Vec<Value> {
     let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
-    let bounded = |destination, mode, bounds: &str| {
-        let options: Vec<&str> = ["nosuid", "nodev", mode].into_iter().chain(bounds.split(',')).collect();
-        tmpfs(destination, &options)
-    };
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
         tmpfs("/dev", &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
@@ -201,10 +206,11 @@ fn mounts(name: &Name, volumes: &[Volume]) -> Vec<Value> {
                "options": ["nosuid", "noexec", "nodev", "ro"]}),
         json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
-        bounded("/run", "mode=755", RUN),
-        bounded("/tmp", "mode=1777", TMP),
-        bounded("/var/tmp", "mode=1777", TMP),
     ];
+    let in_memory = IN_MEMORY.iter().filter(|_| read_only);
+    mounts.extend(in_memory.map(|(destination, mode, size, inodes)| {
+        tmpfs(destination, &["nosuid", "nodev", TMPCOPYUP, mode, size, inodes])
+    }));
     mounts.extend(volumes.iter().map(|volume| {
         let (source, destination) = (volume.directory(name).to_string(), volume.destination.to_string_lossy());
         json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", "rw", "nosuid", "nodev"]})
@@ -232,12 +238,20 @@ mod tests {
         assert_eq!(destinations, ["/a", "/a/b", "/a-b", "/var/lib/x"]);
         assert!(found.iter().all(|volume| volume.owner == Some((7, 0))));
         let name = "web".parse().unwrap();
-        let mounts = mounts(&name, &found);
+        let mounts = mounts(&name, &found, false);
         let sources: Vec<_> =
             mounts.iter().rev().take(4).map(|mount| mount["source"].as_str().unwrap()).collect();
         let expected =
             ["var-lib-x", "a\\x2db", "a-b", "a"].map(|file| format!("/var/lib/syscontainers/web/{file}"));
         assert_eq!(sources, expected);
+        let is_in_memory = |mount: &Value| IN_MEMORY.iter().any(|(path, ..)| mount["destination"] == *path);
+        assert!(!mounts.iter().any(is_in_memory));
+        let read_only = super::mounts(&name, &found, true);
+        let in_memory: Vec<_> = read_only.iter().filter(|mount| is_in_memory(mount)).collect();
+        assert_eq!(in_memory.len(), 3);
+        assert!(
+            in_memory.iter().all(|mount| mount["options"].as_array().unwrap().contains(&json!(TMPCOPYUP)))
+        );
         for bad in [
             "data",
             "/",

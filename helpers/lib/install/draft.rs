@@ -73,7 +73,8 @@ impl<'a> Draft<'a> {
                     ours.execution.output = Payload { settings, config: text, volumes, rootfs }.output();
                 }
             }
-            let is_own = info.rootfs().is_none() && rendered.unit.is_some();
+            // In an overlay, they are not made in the files of the deployment, which are shared.
+            let is_own = info.rootfs().is_none() && rendered.unit.is_some() && !rendered.has_scratch();
             if let (true, Origin::Ours(ours)) = (is_own, &mut info.origin) {
                 ours.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
             }

@@ -6,11 +6,12 @@ use std::time::SystemTime;
 
 use crate::container::execution::Execution;
 use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles, Values};
+use crate::container::keys::limits;
 use crate::container::output::{self, Output};
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
-use crate::container::settings::{Assignment, Settings};
+use crate::container::settings::{self, Assignment, Settings};
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
@@ -35,6 +36,7 @@ use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
 use crate::run::lengths;
+use crate::system::quota;
 
 /// The user's choices.
 #[derive(Default)]
@@ -298,6 +300,10 @@ impl Planner<'_> {
             run_once: rendered.run_once,
             confined: rendered.confined,
             output: Output::chosen(self.settings().last(output::KEY)).unwrap_or_default(),
+            scratch_size: self
+                .settings()
+                .last(settings::SCRATCH_SIZE)
+                .and_then(|size| limits::size(size).ok()),
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
@@ -380,6 +386,10 @@ impl Planner<'_> {
             for ignored in resources::settings(config).ignored {
                 warn(&format!("systemd has no setting for {ignored} of {}, ignoring it", self.image.name));
             }
+        }
+        if registration.execution.scratch_size.is_some() {
+            let scratch = site.root().join(&registration.scratch());
+            quota::check(&scratch).context(|| format!("cannot give {name} ScratchSize=")).context(what)?;
         }
         if let Some(rootfs) = info.rootfs() {
             rootfs::check_mount_points(&site.root().join(rootfs), &rendered, warn).context(what)?;

@@ -65,7 +65,7 @@ pub fn derive(deployments: &Deployments, deployment: &Deployment) -> Result<Regi
     let uses_runtime = ours.execution.runtime.is_some();
     let text = if uses_runtime { deployments.read(deployment, "config.json")? } else { None };
     let origin = format!("{deployment}/config.json");
-    let config = text.map(|text| config::parse(&text, &origin, ours.execution.run_once)).transpose()?;
+    let config = text.map(|text| config::parse(&text, &origin, ours.execution.has_scratch())).transpose()?;
     let has_tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.is_some();
     let parts = Parts { unit, config: config.as_ref(), has_tmpfiles };
     let registration = describe(deployments, deployment, &info.image, ours, parts);

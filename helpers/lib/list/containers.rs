@@ -16,6 +16,7 @@ use crate::install::acceptance::Granted;
 use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
+use crate::run::written::Written;
 use crate::store::Store;
 use crate::system::systemd::status::UnitStatus;
 
@@ -44,6 +45,9 @@ pub struct ContainerRow {
     pub held: bool,
     /// What the administrator set with `--option`, without values that are secret.
     pub options: Settings,
+    /// How many bytes the payload has written to its root file system, which are forgotten when it ends; at least so
+    /// many, if these are very many files.
+    pub written: Option<u64>,
     /// What is wrong with the container.
     pub problems: Vec<String>,
 }
@@ -62,6 +66,18 @@ pub fn list(site: &Site, store: Option<&Store>) -> Result<Vec<ContainerRow>> {
         }
     }
     Ok(rows)
+}
+
+/// Finds out for each container how much its payload has written to its root file system.
+pub fn add_written(site: &Site, rows: &mut [ContainerRow]) {
+    for row in rows {
+        let Ok(name) = row.name.parse::<Name>() else { continue };
+        let scratch = site.deployments.entry(&Entry::Scratch(name));
+        match Written::find(&scratch) {
+            Ok(written) => row.written = written.map(|written| written.bytes),
+            Err(e) => row.problems.push(e.to_string()),
+        }
+    }
 }
 
 /// The status of all units, from a single call of systemctl; none if systemd is not running.

@@ -18,9 +18,11 @@ use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
+use crate::program::log;
 use crate::run::mount_check::Expected;
 use crate::run::output::{Pipes, Streams};
 use crate::run::sources::Source;
+use crate::run::written::Written;
 use crate::run::{runtime, scratch, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
@@ -188,10 +190,21 @@ impl Bundle {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
             if let Some(path) = &launch.scratch {
-                scratch::remove(&self.root.join(path), &self.scratch_rootfs())?;
+                let scratch = self.root.join(path);
+                tell_written(name, &scratch);
+                scratch::remove(&scratch, &self.scratch_rootfs())?;
             }
         }
         files::remove_tree(&self.directory)
+    }
+}
+
+/// Tells how much a payload has written that is about to be forgotten.
+fn tell_written(name: &Name, scratch: &Path) {
+    // What cannot be looked at cannot be removed either, which is an error then.
+    let written = Written::find(scratch).ok().flatten().filter(|written| written.bytes > 0);
+    if let Some(written) = written {
+        log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
     }
 }
 
@@ -233,15 +246,10 @@ pub fn assemble(
     Ok(config)
 }
 
-/// Makes the configuration of a bundle use its scratch root file system.
-pub fn use_scratch(config: &mut Value, bundle: &Bundle) -> Result<()> {
-    set(config, "root", "path", json!(bundle.scratch_rootfs().to_string_lossy()))
-}
-
 /// The root file system that the runtime gets. runc refuses a symlink; if the directory does not exist, the runtime
 /// reports that.
 fn rootfs(registration: &Registration, bundle: &Bundle) -> PathBuf {
-    let rootfs = if registration.execution.run_once {
+    let rootfs = if registration.execution.has_scratch() {
         bundle.scratch_rootfs()
     } else {
         bundle.root.join(&registration.rootfs())

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::container::volume;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
+use crate::oci::mount::TMPCOPYUP;
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
 use crate::system::mounts::{self, Mount};
@@ -60,10 +61,7 @@ impl Expectation {
     fn of(mount: &Value, name: &Name, rootfs: &Path, covered: &[&Path]) -> Result<Expectation> {
         let text = |key| mount.get(key).and_then(Value::as_str);
         let destination = Path::new(text("destination").unwrap_or("/"));
-        let options = mount.get("options").and_then(Value::as_array);
-        let mut options = options.into_iter().flatten().filter_map(Value::as_str);
-        let is_bind =
-            text("type") == Some("bind") || options.any(|option| option == "bind" || option == "rbind");
+        let is_bind = text("type") == Some("bind") || has_option(mount, "bind") || has_option(mount, "rbind");
         let kind = if is_bind { "bind" } else { text("type").unwrap_or("bind") };
         let home = volume::home(name);
         let bound = text("source").map(Path::new).filter(|_| is_bind);
@@ -101,16 +99,26 @@ fn is_of_kernel(kind: &str) -> bool {
     KERNEL.contains(&kind)
 }
 
+fn has_option(mount: &Value, option: &str) -> bool {
+    let options = mount.get("options").and_then(Value::as_array);
+    options.is_some_and(|options| options.iter().any(|other| other == option))
+}
+
 impl Expected {
     /// What the configuration of the bundle of a plain image says, whose files are in `rootfs`.
     pub fn of(config: &Value, name: &Name, rootfs: &Path) -> Result<Expected> {
         let all = |pointer| config.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-        let mut mounts: Vec<Expectation> = Vec::new();
+        let (mut mounts, mut covered): (Vec<Expectation>, Vec<PathBuf>) = (Vec::new(), Vec::new());
         for mount in all("/mounts") {
-            let covered: Vec<&Path> = mounts.iter().map(|mount| mount.places[0].as_path()).collect();
-            mounts.push(Expectation::of(mount, name, rootfs, &covered)?);
+            let above: Vec<&Path> = covered.iter().map(PathBuf::as_path).collect();
+            let expected = Expectation::of(mount, name, rootfs, &above)?;
+            // One that begins with the files of the image has its links.
+            if !has_option(mount, TMPCOPYUP) {
+                covered.push(expected.places[0].clone());
+            }
+            mounts.push(expected);
         }
-        let covered: Vec<&Path> = mounts.iter().map(|mount| mount.places[0].as_path()).collect();
+        let covered: Vec<&Path> = covered.iter().map(PathBuf::as_path).collect();
         let paths = |pointer| {
             let paths = all(pointer).filter_map(Value::as_str);
             paths

@@ -58,15 +58,17 @@ pub fn check_ulimit(text: &str) -> Result<()> {
     ulimit(text).map(|_| ())
 }
 
-/// Parses a size, a number of bytes with or without one of the units b, k, m and g, which are powers of 1024.
+/// Parses a size, a number of bytes with or without one of the units b, k, m, g and t, which are powers of 1024.
 pub fn size(text: &str) -> Result<u64> {
-    let expected = || Error::new("expected a size such as 64m: a number, and one of the units b, k, m and g");
+    let expected =
+        || Error::new("expected a size such as 64m: a number, and one of the units b, k, m, g and t");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 0,
         "k" | "kb" => 10,
         "m" | "mb" => 20,
         "g" | "gb" => 30,
+        "t" | "tb" => 40,
         _ => return Err(expected()),
     };
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -105,10 +107,12 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, expected) in [("1", 1), ("3b", 3), ("64k", 65536), ("2M", 2 << 20), ("1gb", 1 << 30)] {
+        for (text, expected) in
+            [("1", 1), ("3b", 3), ("64k", 65536), ("2M", 2 << 20), ("1gb", 1 << 30), ("3T", 3 << 40)]
+        {
             assert_eq!(size(text).unwrap(), expected, "{text}");
         }
-        for bad in ["", "m", "0", "-1", "+1", "1.5m", "1t", "1 m", "99999999999g", "9223372036854775808"] {
+        for bad in ["", "m", "0", "-1", "+1", "1.5m", "1p", "1 m", "99999999999g", "9223372036854775808"] {
             assert!(size(bad).unwrap_err().to_string().starts_with("expected a size"), "{bad}");
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod boolean;
 pub mod devices;
+pub mod host_name;
 pub mod limits;
 pub mod mounts;
 pub mod payload;
