@@ -22,7 +22,7 @@ use syscontainers::run::confinement::Confinement;
 use syscontainers::run::mount_check::Expected;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{keys, runtime, scratch, selinux, view, volumes};
+use syscontainers::run::{accounts, keys, runtime, scratch, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -95,9 +95,14 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
     }
+    make_directories(&root, bundle)?;
     if registration.execution.confined {
         let info = Info::read(&root.join(&registration.path()))?;
         info.ours().map(|ours| keys::apply(&root, ours, &mut config)).transpose()?;
+        if label.is_none() {
+            // Payloads on a host with SELinux could not read them.
+            accounts::add(&mut config, &root.join(&registration.rootfs()), bundle.directory())?;
+        }
     }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
@@ -119,7 +124,6 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if let Some(label) = &label {
         label_volumes(&root, &registration, label)?;
     }
-    make_directories(&root, bundle)?;
     record::save_volatile(&bundle.config(), &config)?;
     record::save_volatile(&bundle.launch(), &launch)?;
     if let Some(scratch) = &launch.scratch {
