@@ -4,6 +4,7 @@
 //! `--cleanup`, in `ExecStopPost=`, it only does the latter. It may be killed and run again at any time.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -96,19 +97,11 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         bundle::use_scratch(&mut config, bundle)?;
     }
     make_directories(&root, bundle)?;
-    if registration.execution.confined {
-        let info = Info::read(&root.join(&registration.path()))?;
-        info.ours().map(|ours| keys::apply(&root, ours, &mut config)).transpose()?;
-        if label.is_none() {
-            // Payloads on a host with SELinux could not read them.
-            accounts::add(&mut config, &root.join(&registration.rootfs()), bundle.directory())?;
-        }
-    }
+    let own = label.is_none().then(|| bundle.directory());
+    let complete = |()| complete(&root, &registration, &mut config, own);
+    let mounts = registration.execution.confined.then_some(()).map(complete).transpose()?;
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
-    // Who has configured mounts knows what they lead through.
-    let expected = |()| Expected::of(&config, name, &root.join(&registration.rootfs()));
-    let mounts = registration.execution.confined.then_some(()).map(expected).transpose()?;
     let launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
@@ -134,6 +127,23 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Adds what follows from the administrator's keys, from the host and from the image's files. What is made for that is in
+/// `directory`, if there is one: payloads on a host with SELinux could not read it. Returns the mounts that there are to
+/// be then.
+fn complete(
+    root: &Root,
+    registration: &Registration,
+    config: &mut Value,
+    directory: Option<&Path>,
+) -> Result<Expected> {
+    let rootfs = root.join(&registration.rootfs());
+    let info = Info::read(&root.join(&registration.path()))?;
+    info.ours().map(|ours| keys::apply(root, ours, config)).transpose()?;
+    directory.map(|directory| accounts::add(config, &rootfs, directory)).transpose()?;
+    // Who has configured mounts of another image knows what they lead through.
+    Expected::of(config, &registration.name, &rootfs)
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {

@@ -105,7 +105,7 @@ for runtime in crun runc; do
     done
     expect_like 'No space left on device' journal_of "$runtime"
     expect_like $'^Seccomp:\t2$' journal_of "$runtime"
-    expect_like $'^NoNewPrivs:\t1$' journal_of "$runtime"
+    expect_like $'^NoNewPrivs:\t0$' journal_of "$runtime"
     expect 2048 unit_property "$runtime" TasksMax
     # The administrator's own limit wins.
     systemctl set-property --runtime "$runtime" TasksMax=100

@@ -209,4 +209,4 @@ for runtime in crun runc; do
     forget "$runtime"
     rm -rf "/var/lib/syscontainers/$runtime" "$SRV/mine/in"
 done
-rm -r "$SRV" /var/lib/syscontainers/kept
+rm -r "$SRV"
