@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
 use syscontainers::run::{rootfs, runtime, selinux, view, volumes};
-use syscontainers::system::{cgroup, files, privacy, record};
+use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
@@ -32,6 +33,9 @@ const PROGRAM: Program = Program {
     operands: Completes::Container,
     statuses: &[0, 1, 2],
 };
+
+/// How long it may take to remove what was written to a root file system.
+const CLEAN_UP: Duration = Duration::from_secs(600);
 
 struct Args {
     name: Name,
@@ -54,9 +58,19 @@ fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let bundle = Bundle::new(&Root::default(), name);
     if args.cleanup {
-        return bundle.remove(name).context(|| format!("cannot clean up after {name}"));
+        return clean_up(name, &bundle).context(|| format!("cannot clean up after {name}"));
     }
     prepare(name, &bundle).context(|| format!("cannot prepare {name}"))
+}
+
+/// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.
+fn clean_up(name: &Name, bundle: &Bundle) -> Result<()> {
+    let has_scratch = bundle.load().ok().flatten().is_some_and(|launch| launch.scratch.is_some());
+    if has_scratch && notify::is_expected() {
+        // Only this much is at stake if systemd does not answer.
+        let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", CLEAN_UP.as_micros()));
+    }
+    bundle.remove(name)
 }
 
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
