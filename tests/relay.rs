@@ -42,8 +42,8 @@ fn second(of: i32) -> i32 {
     let mut found = 0;
     wait_until("there is a second process", || {
         let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-        let waiting = children.split_whitespace().map(|pid| pid.parse().unwrap());
-        found = waiting.filter(|pid| name_of(*pid) == "(output, stand-by)").next_back().unwrap_or(0);
+        let mut waiting = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        found = waiting.rfind(|pid| name_of(*pid) == "(output, stand-by)").unwrap_or(0);
         found != 0
     });
     found
