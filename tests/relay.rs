@@ -109,6 +109,24 @@ fn everything_arrives_and_both_end() {
 }
 
 #[test]
+fn it_is_not_far_ahead_of_the_journal() {
+    let mut relay = Relay::run();
+    let pipe = relay.pipe.take().unwrap();
+    nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+    let (mut written, begin) = (0, Instant::now());
+    // Nobody reads from the journal.
+    while begin.elapsed() < Duration::from_secs(1) {
+        match (&pipe).write(&[b'x'; 1000]) {
+            Ok(more) => written += more,
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    assert!((64 << 10..256 << 10).contains(&written), "{written} bytes");
+    drop(pipe);
+    assert_eq!(relay.end().len(), written);
+}
+
+#[test]
 fn it_takes_little() {
     let mut relay = Relay::run();
     relay.write("one\n");
