@@ -89,8 +89,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         return Ok(());
     }
     let root = Root::default();
-    let found = registration::find(&root, name)?;
-    let (_, registration) = found.ok_or_else(|| {
+    let (_, registration) = registration::find(&root, name)?.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
     check_deployment(&root, &registration)?;
