@@ -70,8 +70,7 @@ fn run(args: Args) -> Result<()> {
 
 /// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.
 fn clean_up(name: &Name, bundle: &Bundle) -> Result<()> {
-    let has_scratch = bundle.load().ok().flatten().is_some_and(|launch| launch.scratch.is_some());
-    if has_scratch && notify::is_expected() {
+    if notify::is_expected() {
         // Only this much is at stake if systemd does not answer.
         let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", CLEAN_UP.as_micros()));
     }
