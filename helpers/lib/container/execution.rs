@@ -33,6 +33,12 @@ pub struct Execution {
     /// configuration that says how.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confined: bool,
+    /// Number of the signal that ends the payload, if it is not SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<i32>,
+    /// How long the payload may take to end after that, if the user decided it: as systemd.time(7) has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<String>,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -49,6 +55,8 @@ impl Execution {
             rootfs: None,
             run_once: false,
             confined: false,
+            stop_signal: None,
+            stop_timeout: None,
             volumes: Vec::new(),
         }
     }

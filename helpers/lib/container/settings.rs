@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::program::timespan;
+use crate::signal;
 
 /// A key that may be set.
 #[derive(Debug)]
@@ -21,7 +23,15 @@ pub struct Key {
 }
 
 /// All keys, sorted by name.
-pub const KEYS: &[Key] = &[];
+pub const KEYS: &[Key] = &[
+    Key { name: STOP_SIGNAL, repeats: false, check: check_signal },
+    Key { name: STOP_TIMEOUT, repeats: false, check: check_timeout },
+];
+
+/// The signal that asks the payload to end.
+pub const STOP_SIGNAL: &str = "StopSignal";
+/// How long the payload may take to end after that.
+pub const STOP_TIMEOUT: &str = "StopTimeout";
 
 /// The keys that are set, with their values in order. Never one without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,4 +121,47 @@ pub fn boolean(text: &str) -> Option<bool> {
 /// [`Key::check`] of boolean keys.
 pub fn check_boolean(text: &str) -> Result<()> {
     boolean(text).map(|_| ()).ok_or_else(|| Error::new("it is neither yes nor no"))
+}
+
+fn check_signal(text: &str) -> Result<()> {
+    let why = || Error::new("it is not a signal; write it as SIGINT, INT or 2");
+    signal::number(text).map(|_| ()).ok_or_else(why)
+}
+
+fn check_timeout(text: &str) -> Result<()> {
+    if timespan::parse(text)?.is_zero() {
+        // systemd takes it for infinity.
+        return Err(Error::new("a payload needs time to end; write 'infinity' for no limit"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_and_checked() {
+        assert!(KEYS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for good in
+            ["StopSignal=SIGRTMIN+3", "StopSignal=int", "StopTimeout=1min 30s", "StopTimeout=infinity"]
+        {
+            good.parse::<Assignment>().unwrap();
+        }
+        for (bad, why) in [
+            (
+                "StopSignal=SIGNOTHING",
+                "invalid StopSignal=SIGNOTHING: it is not a signal; write it as SIGINT, INT or 2",
+            ),
+            (
+                "StopTimeout=0",
+                "invalid StopTimeout=0: a payload needs time to end; write 'infinity' for no limit",
+            ),
+            ("StopTimeout=soon", "invalid StopTimeout=soon: invalid time span \"soon\""),
+            ("stopsignal=INT", "there is no key \"stopsignal\"; did you mean StopSignal=?"),
+        ] {
+            let error = bad.parse::<Assignment>().unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
 }

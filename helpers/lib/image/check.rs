@@ -19,6 +19,7 @@ use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
 use crate::image::render::Rendered;
+use crate::image::service::{self, Unkept};
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
@@ -52,6 +53,8 @@ pub struct Checked {
     pub volumes: Vec<Volume>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
+    /// What the unit asks for and does not get.
+    pub unkept: Vec<Unkept>,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
 }
@@ -85,7 +88,8 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
-    check_users(&parsed, &installation.link).context(what)?;
+    let runs_payload = exports.exec_variables().iter().any(|used| used == "EXEC_START");
+    check_unit(&parsed, runs_payload, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
     let config = match config {
@@ -105,7 +109,9 @@ pub fn check(
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
+    let unkept = if runs_payload { service::unkept(&parsed, notify) } else { Vec::new() };
     Ok(Checked {
+        unkept,
         unit,
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
         config,
@@ -133,6 +139,14 @@ fn generate(
     let generated = generated_config::generate(tree, image, installation, &environment)?;
     used.extend(environment.into_keys());
     Ok(generated)
+}
+
+/// Refuses a unit that would not do what it says.
+fn check_unit(unit: &UnitFile, runs_payload: bool, link: &TreePath) -> Result<()> {
+    if runs_payload {
+        service::check(unit).context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))?;
+    }
+    check_users(unit, link)
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.

@@ -29,6 +29,7 @@ mod place;
 pub mod positions;
 pub mod render;
 pub mod secrets;
+pub mod service;
 pub mod template;
 pub mod tree;
 pub mod user;

@@ -9,7 +9,7 @@ use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
-use crate::container::settings::{Assignment, Settings};
+use crate::container::settings::{self, Assignment, Settings};
 use crate::container::{derived, units};
 use crate::error::{Context, Result};
 use crate::host_files::changes::Known;
@@ -32,6 +32,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
+use crate::signal;
 
 /// The user's choices.
 #[derive(Default)]
@@ -236,6 +237,8 @@ impl Planner<'_> {
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
         let pid_file = pid_file.map(TreePath::new);
         let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
+        let settings = self.settings();
+        let stop_signal = settings.last(settings::STOP_SIGNAL).and_then(signal::number);
         let runs_payload = rendered.exec_variables.iter().any(|used| used == "EXEC_START");
         let execution = Execution {
             runtime: if runs_payload { runtime } else { None },
@@ -245,6 +248,8 @@ impl Planner<'_> {
             rootfs,
             run_once: rendered.run_once,
             confined: rendered.confined,
+            stop_signal: stop_signal.or_else(|| rendered.config.as_ref()?.1.stop_signal()),
+            stop_timeout: settings.last(settings::STOP_TIMEOUT).map(str::to_owned),
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
@@ -260,7 +265,7 @@ impl Planner<'_> {
                 .filter(|name| user_values.contains_key(*name))
                 .cloned()
                 .collect(),
-            settings: self.settings(),
+            settings,
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),
@@ -323,6 +328,7 @@ impl Planner<'_> {
         if registration.unit.is_some() {
             units::compose(&registration, &derived::registration(name)).context(what)?;
         }
+        rendered.unkept.iter().for_each(|unkept| warn(&format!("{}: {unkept}", self.image.name)));
         if let (Some(config), Some(_)) = (config, &registration.execution.runtime) {
             for ignored in resources::settings(config).ignored {
                 warn(&format!("systemd has no setting for {ignored} of {}, ignoring it", self.image.name));
