@@ -22,6 +22,7 @@ use crate::image::limits;
 use crate::image::options;
 use crate::image::overrides;
 use crate::image::render::Rendered;
+use crate::image::service::{self, Unkept};
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
@@ -57,6 +58,8 @@ pub struct Checked {
     pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
+    /// What the unit asks for and does not get.
+    pub unkept: Vec<Unkept>,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
 }
@@ -107,7 +110,8 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
-    check_users(&parsed, &installation.link).context(what)?;
+    let runs_payload = exports.exec_variables().iter().any(|used| used == "EXEC_START");
+    check_unit(&parsed, runs_payload, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
@@ -130,7 +134,9 @@ pub fn check(
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
+    let unkept = if runs_payload { service::unkept(&parsed, notify) } else { Vec::new() };
     Ok(Checked {
+        unkept,
         unit,
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
         config,
@@ -163,6 +169,14 @@ fn decides(exports: &Exports) -> Option<&'static str> {
         _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
         _ => None,
     }
+}
+
+/// Refuses a unit that would not do what it says.
+fn check_unit(unit: &UnitFile, runs_payload: bool, link: &TreePath) -> Result<()> {
+    if runs_payload {
+        service::check(unit).context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))?;
+    }
+    check_users(unit, link)
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.
