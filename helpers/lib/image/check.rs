@@ -110,22 +110,13 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
-    let runs_payload = exports.exec_variables().iter().any(|used| used == "EXEC_START");
+    let runs_payload = exports.runs_payload();
     check_unit(&parsed, runs_payload, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
-    let config = match config {
-        Some((origin, text)) => {
-            let normalised = config::parse(&text, origin, run_once || confined).context(what)?;
-            limits::check_mounts(&normalised)
-                .and_then(|()| binds::check(&normalised, installation, pid_file))
-                .context(|| format!("invalid configuration in {origin}"))
-                .context(what)?;
-            Some((text, normalised))
-        }
-        None => None,
-    };
+    let parse = |(origin, text)| parse(origin, text, run_once || confined, installation, pid_file);
+    let config = config.map(parse).transpose().context(what)?;
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
@@ -151,6 +142,21 @@ pub fn check(
         confined,
         run_once,
     })
+}
+
+/// Parses a configuration, and checks what an installation insists on.
+fn parse(
+    origin: &str,
+    text: String,
+    has_scratch: bool,
+    installation: &Installation,
+    pid_file: Option<&str>,
+) -> Result<(String, Normalised)> {
+    let normalised = config::parse(&text, origin, has_scratch)?;
+    limits::check_mounts(&normalised)
+        .and_then(|()| binds::check(&normalised, installation, pid_file))
+        .context(|| format!("invalid configuration in {origin}"))?;
+    Ok((text, normalised))
 }
 
 /// The values that are for the payload's environment: those that no template uses. A plain image has no templates, so
