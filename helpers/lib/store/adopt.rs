@@ -15,7 +15,6 @@ use super::expected::{self, Expected};
 use super::host::HostRepository;
 use super::image;
 use super::layer;
-use super::merge::StoredLayer;
 use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
@@ -71,14 +70,14 @@ fn config(from: &ostree::Repo, digest: &oci_spec::image::Digest) -> Result<Strin
     String::from_utf8(content).context(what)
 }
 
-/// Takes a layer over from the host's repository; `None` if that does not have it.
-pub fn take_layer(store: &Store, expected: &Expected) -> Result<Option<StoredLayer>> {
+/// Takes a layer over from the host's repository, and returns its commit; `None` if that does not have it.
+pub fn take_layer(store: &Store, expected: &Expected) -> Result<Option<String>> {
     let Some(host) = &store.host else { return Ok(None) };
     let Some(found) = layer::find(&host.repo, expected)? else { return Ok(None) };
     let reference = refs::layer_ref(&expected.digest);
-    let (commit, ()) = commit::publish(&store.repo, &reference, || copy(store, host, &found.commit))
+    let (commit, ()) = commit::publish(&store.repo, &reference, || copy(store, host, &found))
         .context(|| format!("cannot take over layer {} from {}", expected.digest, host.path().display()))?;
-    Ok(Some(StoredLayer { commit, implicit: found.implicit }))
+    Ok(Some(commit))
 }
 
 /// Copies the objects of a commit, or links them; the checksum of each is verified.

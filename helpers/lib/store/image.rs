@@ -8,7 +8,7 @@ use ostree::ObjectType;
 use ostree::glib::{Variant, VariantDict};
 
 use super::commit::{self, CommitContent};
-use super::merge::{self, StoredLayer};
+use super::merge;
 use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
@@ -168,8 +168,8 @@ fn detached(repo: &ostree::Repo, commit: &str) -> Result<VariantDict> {
     Ok(VariantDict::new(metadata.as_ref()))
 }
 
-/// Merges layers, and makes the result the image called `name`.
-pub fn write(store: &Store, name: &str, description: &Description, layers: &[StoredLayer]) -> Result<Image> {
+/// Merges the layers in these commits, and makes the result the image called `name`.
+pub fn write(store: &Store, name: &str, description: &Description, layers: &[String]) -> Result<Image> {
     let metadata = description.metadata().end();
     let published = commit::publish(&store.repo, &refs::image_ref(name), || merged(store, &metadata, layers));
     published.context(|| "cannot write the image".into())?;
@@ -181,7 +181,7 @@ pub fn write_nameless(
     store: &Store,
     name: &str,
     description: &Description,
-    layers: &[StoredLayer],
+    layers: &[String],
 ) -> Result<Image> {
     let metadata = description.metadata();
     metadata.insert(NAMELESS, true);
@@ -197,7 +197,7 @@ pub fn forget(store: &Store, nameless: &Image) {
     let _ = store.repo.delete_object(ObjectType::Commit, &nameless.commit, NEVER);
 }
 
-fn merged(store: &Store, metadata: &Variant, layers: &[StoredLayer]) -> Result<CommitContent<()>> {
+fn merged(store: &Store, metadata: &Variant, layers: &[String]) -> Result<CommitContent<()>> {
     let root = commit::write_tree(&store.repo, &merge::merge(&store.repo, layers)?)?;
     Ok(CommitContent { root, metadata: metadata.clone(), result: () })
 }

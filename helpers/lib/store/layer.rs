@@ -1,5 +1,6 @@
 //! Layers: tar archives, streamed into commits that contain them as they were packed, including markers of whiteouts.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use ostree::glib::{Variant, VariantDict};
@@ -10,8 +11,8 @@ use super::builder::{Builder, BuiltTree};
 use super::commit::{self, CommitContent};
 use super::expected::Expected;
 use super::host::HostRepository;
+use super::implicit;
 use super::limits;
-use super::merge::StoredLayer;
 use super::refs;
 use crate::error::{Context, Error, Result};
 
@@ -19,19 +20,17 @@ use crate::error::{Context, Error, Result};
 const SIZE: &str = "docker.size";
 const UNCOMPRESSED_SIZE: &str = "docker.uncompressed_size";
 const UNCOMPRESSED_DIGEST: &str = "docker.uncompressed_digest";
-/// Our own key: see [`StoredLayer::implicit`].
-const IMPLICIT: &str = "syscontainers.implicit-directories";
 
 /// A layer that was imported.
 pub struct Import {
-    /// The layer.
-    pub layer: StoredLayer,
+    /// The commit that contains the layer as it was packed.
+    pub commit: String,
     /// How many device nodes, FIFOs and sockets were skipped.
     pub skipped: usize,
 }
 
-/// Finds a layer that was imported before.
-pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLayer>> {
+/// Finds the commit of a layer that was imported before.
+pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<String>> {
     let reference = refs::layer_ref(&expected.digest);
     let what = || format!("cannot read layer {reference}");
     let Some(commit) = repo.resolve_rev(&reference, true).context(what)? else { return Ok(None) };
@@ -42,8 +41,7 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLay
         // It is incomplete, or does not match its name: it is fetched again.
         return Ok(None);
     }
-    let implicit = metadata.lookup::<Vec<String>>(IMPLICIT).ok().flatten().unwrap_or_default();
-    Ok(Some(StoredLayer { commit: commit.to_string(), implicit: implicit.into_iter().collect() }))
+    Ok(Some(commit.to_string()))
 }
 
 /// Imports a layer as a commit of its own, so that it need not be fetched again if something fails later. `on_read` is
@@ -57,18 +55,18 @@ pub fn import(
 ) -> Result<Import> {
     let write = || write(repo, host, blob, expected, on_read);
     let published = commit::publish(repo, &refs::layer_ref(&expected.digest), write);
-    let (commit, tree) = published.context(|| format!("cannot import layer {}", expected.digest))?;
-    Ok(Import { layer: StoredLayer { commit, implicit: tree.implicit }, skipped: tree.skipped })
+    let (commit, skipped) = published.context(|| format!("cannot import layer {}", expected.digest))?;
+    Ok(Import { commit, skipped })
 }
 
-/// Writes the layer's tree, if its blob is what it must be.
+/// Writes the layer's tree, if its blob is what it must be. The result is how many members were skipped.
 fn write(
     repo: &ostree::Repo,
     host: Option<&HostRepository>,
     blob: impl Read,
     expected: &Expected,
     on_read: &dyn Fn(u64),
-) -> Result<CommitContent<BuiltTree>> {
+) -> Result<CommitContent<usize>> {
     let size = expected.size;
     let refusal = format!("there are more bytes than the {size} that the manifest declares");
     let (packed, blob) = Meter::new(Bounded::new(Observed { inner: blob, on_read }, size, refusal));
@@ -98,17 +96,17 @@ fn write(
             return Err(Error::new(format!("its {name} is {found}, not {digest}; nothing of it was kept")));
         }
     }
-    let tree = builder.finish()?;
-    let metadata = metadata(expected, &tree, packed.count(), unpacked.count());
-    Ok(CommitContent { root: tree.root.clone(), metadata, result: tree })
+    let BuiltTree { root, implicit, skipped } = builder.finish()?;
+    let metadata = metadata(expected, implicit, packed.count(), unpacked.count());
+    Ok(CommitContent { root, metadata, result: skipped })
 }
 
 /// The metadata of a layer's commit.
-fn metadata(expected: &Expected, tree: &BuiltTree, packed: u64, unpacked: u64) -> Variant {
+fn metadata(expected: &Expected, implicit: BTreeSet<String>, packed: u64, unpacked: u64) -> Variant {
     let metadata = VariantDict::new(None);
     metadata.insert(SIZE, packed.to_string());
     metadata.insert(UNCOMPRESSED_SIZE, unpacked.to_string());
     metadata.insert(UNCOMPRESSED_DIGEST, expected.diff_id.to_string());
-    metadata.insert(IMPLICIT, tree.implicit.iter().cloned().collect::<Vec<_>>());
+    implicit::record(&metadata, implicit);
     metadata.end()
 }

@@ -12,7 +12,6 @@ use super::adopt;
 use super::expected::{self, Expected};
 use super::image;
 use super::layer::{self, Import};
-use super::merge::StoredLayer;
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::repository::Store;
@@ -114,8 +113,8 @@ struct Pull<'a> {
     retries: Retries,
 }
 
-/// Writes an image of merged layers.
-type Write = fn(&Store, &str, &image::Description, &[StoredLayer]) -> Result<Image>;
+/// Writes an image of the layers in these commits.
+type Write = fn(&Store, &str, &image::Description, &[String]) -> Result<Image>;
 
 impl<'a> Pull<'a> {
     fn new(
@@ -232,7 +231,7 @@ impl<'a> Pull<'a> {
         let text = self.with_retries(|| source.original_text(manifest))?;
         let expected = expected::layers(&manifest.oci, &config)?;
         let present = expected.iter().map(|(_, expected)| self.find(expected));
-        let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
+        let present: Vec<Option<String>> = present.collect::<Result<_>>()?;
         let missing = expected.iter().zip(&present).filter(|(_, layer)| layer.is_none());
         let bytes = expected::size(missing.map(|((descriptor, _), _)| *descriptor));
         self.warn_about_space(bytes, self.check_space(bytes)?);
@@ -265,8 +264,8 @@ impl<'a> Pull<'a> {
         Ok(Pulled { image, changed: true, fetched: fetched.len(), reused, bytes })
     }
 
-    /// Finds a layer in the store, or takes it over from the host's repository, where Atomic may have pulled it to.
-    fn find(&self, expected: &Expected) -> Result<Option<StoredLayer>> {
+    /// Finds the commit of a layer in the store, or takes it over from the host's repository, where Atomic may have pulled it to.
+    fn find(&self, expected: &Expected) -> Result<Option<String>> {
         let found = layer::find(&self.store.repo, expected)?;
         if found.is_some() {
             return Ok(found);
@@ -307,8 +306,8 @@ impl<'a> Pull<'a> {
         source: &ImageSource,
         descriptor: &Descriptor,
         expected: &Expected,
-    ) -> Result<StoredLayer> {
-        let Import { layer, skipped } = self.with_retries(|| {
+    ) -> Result<String> {
+        let Import { commit, skipped } = self.with_retries(|| {
             let (repo, host, expected) = (self.store.repo.clone(), self.store.host.clone(), expected.clone());
             let on_read = self.observer.fetching(descriptor);
             source
@@ -321,7 +320,7 @@ impl<'a> Pull<'a> {
                 descriptor.digest()
             ));
         }
-        Ok(layer)
+        Ok(commit)
     }
 
     fn record_policy(&self, image: &Image) -> Result<()> {
