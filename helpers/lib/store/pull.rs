@@ -301,12 +301,7 @@ impl<'a> Pull<'a> {
         }
     }
 
-    fn fetch(
-        &self,
-        source: &ImageSource,
-        descriptor: &Descriptor,
-        expected: &Expected,
-    ) -> Result<String> {
+    fn fetch(&self, source: &ImageSource, descriptor: &Descriptor, expected: &Expected) -> Result<String> {
         let Import { commit, skipped } = self.with_retries(|| {
             let (repo, host, expected) = (self.store.repo.clone(), self.store.host.clone(), expected.clone());
             let on_read = self.observer.fetching(descriptor);
