@@ -3,7 +3,7 @@
 use crate::container::derived;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
-use crate::container::state::{Before, Phase, Purpose, State, Switch};
+use crate::container::state::{Before, Choices, Phase, Purpose, State, Switch};
 use crate::error::{Error, Result};
 use crate::host_files;
 use crate::host_files::record::DeploymentFiles;
@@ -280,15 +280,17 @@ impl Switcher<'_> {
 
     /// Remembers that a deployment failed, if its `info` can be read: otherwise it could not be recognised.
     fn remember(&self, state: &mut State, deployment: &Deployment, reason: &str) {
-        if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
-            state.remember(&ours.digest, &ours.user_values, reason);
+        let Some(info) = self.info(deployment) else { return };
+        if let Some(ours) = info.ours() {
+            state.remember(&ours.digest, &Choices::of(&info), reason);
         }
     }
 
     /// Forgets that a deployment failed.
     pub(super) fn forgive(&self, state: &mut State, deployment: &Deployment) {
-        if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
-            state.forgive(&ours.digest, &ours.user_values);
+        let Some(info) = self.info(deployment) else { return };
+        if let Some(ours) = info.ours() {
+            state.forgive(&ours.digest, &Choices::of(&info));
         }
     }
 
