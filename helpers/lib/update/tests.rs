@@ -152,6 +152,16 @@ fn a_label_that_changes_how_a_container_runs_has_to_be_accepted_as_well() {
     assert!(is_run_once());
     update(&host, &run_once(&host, 3), Wish::AsBefore).unwrap();
     assert_eq!((host.current(), usage(&host)), (Some(2), ExportsUse::None));
+    // Nor does it stop running once without a word.
+    let other = host.plain_image(4, &[]);
+    let error = stage(&host, &other, Wish::AsBefore).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unaccepted);
+    assert!(error.to_string().contains("brings no atomic.run=once, unlike what web was"), "{error}");
+    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
+    assert_eq!(
+        updates.prospect_of(&other.1, &other.0).unwrap(),
+        Prospect::Unaccepted(vec![acceptance::NOT_RUN_ONCE])
+    );
     // It accepts no /exports.
     let error = update(&host, &host.image(4), Wish::AsBefore).unwrap_err();
     assert!(error.to_string().contains("exports/service.template"), "{error}");
