@@ -43,7 +43,7 @@ push_layers() {
 # peak COMMAND…: runs it, and sets PEAK to the memory that it had at most, in MiB; its exit status is in STATUS.
 peak() {
     local kib=0 now
-    "$@" >"$WORK/.out" 2>"$WORK/.err" &
+    "$@" >"$WORK/out" 2>"$WORK/err" &
     while now=$(quietly sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$!/status") && [ -n "$now" ]; do
         kib=$now
         sleep 0.05
@@ -57,6 +57,14 @@ with_user() {
     mkdir -p "$WORK/$1/etc"
     cp "$WORK/users/etc/"* "$WORK/$1/etc/"
     build_and_pull "$1" --config="{\"Cmd\":[\"sh\",\"-c\",\"id -u; sleep 100000\"],\"User\":\"$2\",\"Volumes\":{\"/data\":{}}}"
+}
+
+# gives STATUS COMMAND…: runs it, with that exit status; what it prints is in $WORK/out and $WORK/err.
+gives() {
+    local status=0
+    "${@:2}" >"$WORK/out" 2>"$WORK/err" || status=$?
+    [ $status = "$1" ] || { shown "$WORK/err"; fail "${*:2}: exit status $status, not $1"; }
+    ok "${*:2}: exit status $status"
 }
 
 say 'directories without members are in memory once, whatever the manifest names how often'
@@ -74,7 +82,7 @@ expect 0 echo $STATUS
 once=$PEAK
 push_layers deep60 60 "$WORK/deep.tar"
 peak syscontainer-pull --quiet "$REGISTRY/deep60"
-expect_like 'the paths of directories that have no entries of their own are more than 64 MiB in all layers' cat "$WORK/.err"
+expect_like 'the paths of directories that have no entries of their own are more than 64 MiB in all layers' cat "$WORK/err"
 expect 1 echo $STATUS
 check "60 times the layer take $PEAK MiB, and it takes $once MiB once" test "$PEAK" -lt $((once + 200))
 
@@ -119,9 +127,9 @@ printf '{"installedFilesTemplate": ["/srv/t/f1"]}' >"$WORK/many/exports/manifest
 rm "$WORK/many/exports/hostfs/srv/t/f"{2..17}
 build_and_pull many
 run_fails 1 'and 4980 more problems' syscontainer-checkout --no-enable "$REGISTRY/many"
-ends 1 syscontainer-lint "$REGISTRY/many"
-expect_like '4000 more problems with variables in exports/hostfs are not listed' cat "$WORK/.err"
-expect 1000 grep -c 'invalid placeholder' "$WORK/.out"
+gives 1 syscontainer-lint "$REGISTRY/many"
+expect_like '4000 more problems with variables in exports/hostfs are not listed' cat "$WORK/err"
+expect 1000 grep -c 'invalid placeholder' "$WORK/out"
 
 say 'an image writes no entry of the journal'
 forged="<2>systemd[1]: FORGED: everything is fine "
@@ -145,8 +153,8 @@ for text in 'docker://user:s3"cret@127.0.0.1:5000/app' 'docker://user:s3?cret@12
     for command in 'syscontainer-pull' 'syscontainer-pull --check' 'syscontainer-checkout' 'syscontainer-checkout --name='; do
         # shellcheck disable=SC2086 # words
         if [ "${command%=}" = "$command" ]; then set -- $command "$text"; else set -- ${command% *} "${command##* }$text" x; fi
-        "$@" >"$WORK/.out" 2>"$WORK/.err" && fail "$*"
-        expect_no 's3' cat "$WORK/.out" "$WORK/.err"
+        "$@" >"$WORK/out" 2>"$WORK/err" && fail "$*"
+        expect_no 's3' cat "$WORK/out" "$WORK/err"
     done
 done
 
@@ -161,16 +169,16 @@ sed -i 's/^ExecStart=.*/ExecStart=\/bin\/false/' "$WORK/plain/exports/service.te
 build_image plain --config="$SLEEPS" "$WORK/plain"
 check 'an update is staged' systemctl start syscontainer-fetch@plain
 run_fails 4 'it did not start' syscontainer-switch plain
-ends 0 syscontainer-checkout --update --stage plain
-expect_like 'was tried before and failed' cat "$WORK/.err"
-ends 0 syscontainer-checkout --update --stage --plain plain
-expect_like 'staged plain\.' cat "$WORK/.err"
+gives 0 syscontainer-checkout --update --stage plain
+expect_like 'was tried before and failed' cat "$WORK/err"
+gives 0 syscontainer-checkout --update --stage --plain plain
+expect_like 'staged plain\.' cat "$WORK/err"
 expect_like '"ignores-exports": true' cat $CO/.plain.state
 echo 2 >"$WORK/plain/version"
 sed -i 's/^ExecStart=.*/ExecStartPre=+\/bin\/touch \/etc\/rooted\nExecStart=$EXEC_START/' "$WORK/plain/exports/service.template"
 build_image plain --config="$SLEEPS" "$WORK/plain"
 check 'the next update' systemctl start syscontainer-fetch@plain
-ends 0 syscontainer-switch plain
+gives 0 syscontainer-switch plain
 refuse 'nothing of it ran' test -e /etc/rooted
 expect_like '"exports": "ignored"' cat $CO/plain/info
 
@@ -178,9 +186,9 @@ say '--plain that fails as well is remembered'
 echo 3 >"$WORK/plain/version"
 build_image plain --config="$DIES" "$WORK/plain"
 check 'another update' systemctl start syscontainer-fetch@plain
-ends 4 syscontainer-switch plain
-ends 0 syscontainer-checkout --update --stage plain
-expect_like 'was tried before and failed' cat "$WORK/.err"
+gives 4 syscontainer-switch plain
+gives 0 syscontainer-checkout --update --stage plain
+expect_like 'was tried before and failed' cat "$WORK/err"
 expect_like '"ignores-exports": true' cat $CO/.plain.state
 systemctl stop plain
 
@@ -189,14 +197,14 @@ mkdir -p "$WORK/once"
 build_and_pull once --label=atomic.run=once --config='{"Cmd":["true"]}'
 checkout --no-enable "$REGISTRY/once"
 build_image once --label=atomic.run=other --config='{"Cmd":["true"]}' "$WORK/once"
-run_prints_like() { ends "$1" "${@:3}"; expect_like "$2" cat "$WORK/.out"; }
-run_prints_like 6 'unaccepted, it brings no atomic.run=once' syscontainer-pull --quiet --check --container=once
+gives 6 syscontainer-pull --quiet --check --container=once
+expect_like 'unaccepted, it brings no atomic.run=once' cat "$WORK/out"
 refuse 'fetch stages nothing' quietly systemctl start syscontainer-fetch@once
 refuse 'there is one deployment' test -e $CO/once.1
 pull_image once
 run_fails 6 'brings no atomic.run=once, unlike what once was installed from: it would run in another way; accept it with' \
     syscontainer-checkout --update once
-ends 0 syscontainer-checkout --update --accept-exports once
+gives 0 syscontainer-checkout --update --accept-exports once
 expect once.1 readlink $CO/once
 systemctl reset-failed syscontainer-fetch@once
 
@@ -210,7 +218,6 @@ chown 65534 "$WORK/owned/exports/hostfs/etc/story/token"
 build_and_pull owned --owners
 run_fails 1 'TOKEN is a secret, .* in a host file of mode 0600 that belongs to root' \
     syscontainer-checkout --no-enable --set=TOKEN=hunter2 "$REGISTRY/owned"
-expect_no hunter2 cat "$WORK/.err"
 refuse 'nothing is there' test -e /etc/story/token
 chown 0 "$WORK/owned/exports/hostfs/etc/story/token"
 build_and_pull owned --owners
