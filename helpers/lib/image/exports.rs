@@ -13,7 +13,7 @@ use crate::image::layout::{HOSTFS, Layout, Substitution};
 use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
 use crate::image::profile::Profile;
-use crate::image::template;
+use crate::image::template::{self, Problems};
 use crate::image::tree::Tree;
 use crate::image::variables::{self, EXEC_VARIABLES};
 
@@ -199,7 +199,7 @@ impl Exports {
     /// The variables that a user may set.
     pub fn variables(&self, tree: &dyn Tree) -> Result<Variables> {
         let substitution = Substitution { values: &Values::new(), secrets: &BTreeSet::new() };
-        let layout = Layout::read(tree, &self.manifest, &substitution, &mut Vec::new())?;
+        let layout = Layout::read(tree, &self.manifest, &substitution, &mut Problems::default())?;
         let mut used = self.used();
         used.extend(layout.used().iter().cloned());
         let mut found = Variables { defaults: self.manifest.default_values.clone(), missing: Vec::new() };
