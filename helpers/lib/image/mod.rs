@@ -21,6 +21,7 @@ pub mod exports;
 pub mod generated_config;
 pub mod installation;
 pub mod json;
+pub mod kernel;
 pub mod layout;
 pub mod limits;
 pub mod manifest;
