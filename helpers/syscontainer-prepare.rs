@@ -19,9 +19,9 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::mount_check::Expected;
-use syscontainers::run::sources::{self, Sources};
+use syscontainers::run::sources::{self, Source, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{runtime, scratch, selinux, view, volumes};
+use syscontainers::run::{places, runtime, scratch, selinux, view, volumes};
 use syscontainers::system::{cgroup, files, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -94,11 +94,16 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
     }
-    volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
-    sources.make(&root)?;
+    let (rootfs, sources) = (root.join(&registration.rootfs()), make_sources(&root, sources)?);
     // Who has configured mounts knows what they lead through.
-    let expected = |()| Expected::of(&config, name, &root.join(&registration.rootfs()));
-    let mounts = registration.execution.confined.then_some(()).map(expected).transpose()?;
+    let mounts = if registration.execution.confined {
+        places::settle(&mut config, &rootfs)?;
+        volumes::make(&root, name, &registration.execution.volumes, &rootfs)?;
+        places::check(&config, &rootfs, &sources)?;
+        Some(Expected::of(&config, &sources))
+    } else {
+        None
+    };
     let launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
@@ -107,7 +112,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         stop_signal,
         scratch: needs_scratch.then(|| registration.scratch()),
         shown_rootfs,
-        sources: sources.into_nested(),
+        sources,
         notify_socket,
         mounts,
     };
@@ -125,6 +130,12 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
     }
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Makes the bind sources that lie in others, and are missing.
+fn make_sources(root: &Root, sources: Sources) -> Result<Vec<Source>> {
+    sources.make(root)?;
+    Ok(sources.into_nested())
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {
