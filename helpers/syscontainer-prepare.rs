@@ -160,7 +160,7 @@ fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Resu
     let (host, name) = (Host::look(root)?, &registration.name);
     let mut label = None;
     if registration.execution.confined {
-        let confinement = Confinement::look(root, &host, name, config)?;
+        let confinement = Confinement::look(root, &host, (name, registration.execution.categories), config)?;
         confinement.apply(config)?;
         label = confinement.file_label().map(str::to_owned);
     }

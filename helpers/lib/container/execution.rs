@@ -8,6 +8,10 @@ use crate::container::runtime::Runtime;
 use crate::container::volume::Volume;
 use crate::paths::TreePath;
 
+/// A pair of SELinux categories, the lower one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Categories(pub u32, pub u32);
+
 /// How a payload is run; the fields are the JSON keys below `execution`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,6 +37,9 @@ pub struct Execution {
     /// configuration that says how.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confined: bool,
+    /// The SELinux categories of the container, the lower one first, for hosts that have SELinux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Categories>,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -49,6 +56,7 @@ impl Execution {
             rootfs: None,
             run_once: false,
             confined: false,
+            categories: None,
             volumes: Vec::new(),
         }
     }
