@@ -194,6 +194,10 @@ impl Body<'_> {
     /// Writes settings that the image may override.
     fn defaults(&mut self, runtime: RuntimeKind) -> Result<()> {
         self.raw("SyslogIdentifier", self.registration.name.as_str())?;
+        if self.registration.execution.confined {
+            // A line that begins with <0> would be written to every terminal of the host.
+            self.raw("SyslogLevelPrefix", "no")?;
+        }
         self.raw("KillMode", "mixed")?;
         self.raw("TimeoutStopSec", "10s")?;
         if runtime == RuntimeKind::Runc {

@@ -58,3 +58,14 @@ fn lines_of_paths_are_not_too_long() {
     let body = compose(&registration, &TreePath::from("/r.json")).unwrap();
     assert!(body.lines().all(|line| line.len() < 64 << 10) && body.contains("\"/srv/4999\""));
 }
+
+#[test]
+fn lines_of_plain_images_have_no_priority() {
+    let mut registration = registration("[Service]\nExecStart=/bin/x\n");
+    let has_none = |registration: &Registration| {
+        compose(registration, &TreePath::from("/r.json")).unwrap().contains("\nSyslogLevelPrefix=no\n")
+    };
+    assert!(!has_none(&registration));
+    registration.execution.confined = true;
+    assert!(has_none(&registration));
+}
