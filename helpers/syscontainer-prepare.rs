@@ -94,16 +94,9 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if label.is_some() {
         bundle::use_scratch(&mut config, bundle)?;
     }
-    let (rootfs, sources) = (root.join(&registration.rootfs()), make_sources(&root, sources)?);
-    // Who has configured mounts knows what they lead through.
-    let mounts = if registration.execution.confined {
-        places::settle(&mut config, &rootfs)?;
-        volumes::make(&root, name, &registration.execution.volumes, &rootfs)?;
-        places::check(&config, &rootfs, &sources)?;
-        Some(Expected::of(&config, &sources))
-    } else {
-        None
-    };
+    sources.make(&root)?;
+    let sources = sources.into_nested();
+    let mounts = settle_mounts(&root, &registration, &mut config, &sources)?;
     let launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
@@ -132,10 +125,22 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
 }
 
-/// Makes the bind sources that lie in others, and are missing.
-fn make_sources(root: &Root, sources: Sources) -> Result<Vec<Source>> {
-    sources.make(root)?;
-    Ok(sources.into_nested())
+/// Makes volumes, and sees to it that nothing is mounted but where it should be; returns what start compares with that.
+/// Who has configured mounts knows what they lead through.
+fn settle_mounts(
+    root: &Root,
+    registration: &Registration,
+    config: &mut Value,
+    sources: &[Source],
+) -> Result<Option<Expected>> {
+    if !registration.execution.confined {
+        return Ok(None);
+    }
+    let rootfs = root.join(&registration.rootfs());
+    places::settle(config, &rootfs)?;
+    volumes::make(root, &registration.name, &registration.execution.volumes, &rootfs)?;
+    places::check(config, &rootfs, sources)?;
+    Ok(Some(Expected::of(config, sources)))
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {
