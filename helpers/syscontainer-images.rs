@@ -8,6 +8,7 @@ use serde_json::json;
 use syscontainers::container::deployment::Deployments;
 use syscontainers::error::{Error, Result};
 use syscontainers::image::exports::Exports;
+use syscontainers::image::profile::Profile;
 use syscontainers::list::images;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
@@ -21,8 +22,8 @@ use syscontainers::update::retention::Users;
 const PROGRAM: Program = Program {
     name: "syscontainer-images",
     synopsis: &["[OPTION...] [IMAGE]"],
-    about: "Shows the images in the store, or IMAGE alone with its labels, its layers and the variables of \
-            its templates.",
+    about: "Shows the images in the store, or IMAGE alone with its configuration, its labels, its layers and \
+            the variables of its templates.",
     options: &[
         Opt::flag("quiet", "print names only").short('q'),
         Opt::flag("json", "print JSON"),
@@ -92,6 +93,7 @@ fn run(args: Args) -> Result<()> {
         return cli::print(&images::details(entry, &users, &variables)?);
     }
     let mut value = images::to_json(entry, &users);
+    value["configuration"] = json!(Profile::of(&image)?);
     value["labels"] = json!(image.labels()?);
     value["layers"] = images::layers_to_json(entry);
     value["variables"] = json!({"defaults": variables.defaults, "missing": variables.missing});

@@ -65,6 +65,7 @@ fn run(args: Args) -> Result<()> {
         return rows.iter().try_for_each(|row| cli::print(&format!("{}\n", text::printable(&row.name))));
     }
     if args.json {
+        containers::add_written(&site, &mut rows);
         return cli::print_json(&rows);
     }
     let heading = ["NAME", "STATE", "DEPLOYMENT", "IMAGE", "DIGEST", "SINCE", "PENDING", "PROBLEMS"];

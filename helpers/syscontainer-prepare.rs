@@ -4,10 +4,13 @@
 //! `--cleanup`, in `ExecStopPost=`, it only does the latter. It may be killed and run again at any time.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use syscontainers::container::info::Info;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
@@ -18,11 +21,10 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
-use syscontainers::run::mount_check::Expected;
-use syscontainers::run::sources::{self, Source, Sources};
+use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{places, runtime, scratch, selinux, view, volumes};
-use syscontainers::system::{cgroup, files, privacy, record};
+use syscontainers::run::{accounts, keys, rootfs, runtime, selinux, view, volumes};
+use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
@@ -33,6 +35,9 @@ const PROGRAM: Program = Program {
     operands: Completes::Container,
     statuses: &[0, 1, 2],
 };
+
+/// How long it may take to remove what was written to a root file system.
+const CLEAN_UP: Duration = Duration::from_secs(600);
 
 struct Args {
     name: Name,
@@ -55,9 +60,21 @@ fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let bundle = Bundle::new(&Root::default(), name);
     if args.cleanup {
-        return bundle.remove(name).context(|| format!("cannot clean up after {name}"));
+        if let Err(e) = bundle.pipes().drain() {
+            log::warning(&format!("some output of {name} may be missing: {e}"));
+        }
+        return clean_up(name, &bundle).context(|| format!("cannot clean up after {name}"));
     }
     prepare(name, &bundle).context(|| format!("cannot prepare {name}"))
+}
+
+/// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.
+fn clean_up(name: &Name, bundle: &Bundle) -> Result<()> {
+    if notify::is_expected() {
+        // Only this much is at stake if systemd does not answer.
+        let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", CLEAN_UP.as_micros()));
+    }
+    bundle.remove(name)
 }
 
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
@@ -71,8 +88,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         return Ok(());
     }
     let root = Root::default();
-    let found = registration::find(&root, name)?;
-    let (_, registration) = found.ok_or_else(|| {
+    let (_, registration) = registration::find(&root, name)?.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
     check_deployment(&root, &registration)?;
@@ -82,7 +98,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     runtime::delete(runtime, name)?;
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.run_once)?;
+    let mut config = config::parse(&text, &path.display().to_string(), registration.execution.has_scratch())?;
     let stop_signal = config.stop_signal();
     sources::check(&root, &registration, &config)?;
     let sources = Sources::of(&config)?;
@@ -90,57 +106,63 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
-    let needs_scratch = registration.execution.run_once || label.is_some();
-    if label.is_some() {
-        bundle::use_scratch(&mut config, bundle)?;
+    make_directories(&root, bundle)?;
+    if registration.execution.confined {
+        let own = label.is_none().then(|| bundle.directory());
+        complete(&root, &registration, &mut config, own)?;
     }
+    volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
-    let sources = sources.into_nested();
-    let mounts = settle_mounts(&root, &registration, &mut config, &sources)?;
-    let launch = Launch {
+    let mut launch = Launch {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
-        scratch: needs_scratch.then(|| registration.scratch()),
+        scratch: registration.execution.has_scratch().then(|| registration.scratch()),
         shown_rootfs,
-        sources,
+        sources: sources.into_nested(),
         notify_socket,
-        mounts,
+        mounts: None,
+        output: registration.execution.output,
     };
     if let Some(label) = &label {
         label_volumes(&root, &registration, label)?;
     }
-    make_directories(&root, bundle)?;
-    record::save_volatile(&bundle.config(), &config)?;
+    make_pipes(&root, &launch, bundle, label.as_deref())?;
+    // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
-    if let Some(scratch) = &launch.scratch {
-        // Left by a power failure.
-        let scratch = root.join(scratch);
-        files::remove_tree(&scratch)?;
-        let lower = root.join(&registration.rootfs());
-        scratch::make(&lower, &scratch, &bundle.scratch_rootfs(), label.as_deref())?;
-    }
+    let mounts = (&mut config, launch.sources.as_slice());
+    launch.mounts = rootfs::make(&root, &registration, bundle, mounts, label.as_deref())?;
+    record::save_volatile(&bundle.launch(), &launch)?;
+    record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
 }
 
-/// Makes volumes, and sees to it that nothing is mounted but where it should be; returns what start compares with that.
-/// Who has configured mounts knows what they lead through.
-fn settle_mounts(
+/// Makes the pipes for the payload's output, if that is to be one.
+fn make_pipes(root: &Root, launch: &Launch, bundle: &Bundle, label: Option<&str>) -> Result<()> {
+    if launch.output.is_journal() {
+        return Ok(());
+    }
+    let pipes = bundle.pipes();
+    pipes.make()?;
+    let mut paths = label.iter().flat_map(|label| pipes.paths().map(|path| (path, *label)));
+    paths.try_for_each(|(path, label)| selinux::label(root, path, label))
+}
+
+/// Adds what follows from the administrator's keys, from the host and from the image's files. What is made for that is in
+/// `directory`, if there is one: payloads on a host with SELinux could not read it.
+fn complete(
     root: &Root,
     registration: &Registration,
     config: &mut Value,
-    sources: &[Source],
-) -> Result<Option<Expected>> {
-    if !registration.execution.confined {
-        return Ok(None);
-    }
+    directory: Option<&Path>,
+) -> Result<()> {
     let rootfs = root.join(&registration.rootfs());
-    places::settle(config, &rootfs)?;
-    volumes::make(root, &registration.name, &registration.execution.volumes, &rootfs)?;
-    places::check(config, &rootfs, sources)?;
-    Ok(Some(Expected::of(config, sources)))
+    let info = Info::read(&root.join(&registration.path()))?;
+    info.ours().map(|ours| keys::apply(root, ours, config)).transpose()?;
+    directory.map(|directory| accounts::add(config, &rootfs, directory)).transpose()?;
+    Ok(())
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {

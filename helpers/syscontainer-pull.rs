@@ -31,7 +31,7 @@ use syscontainers::update::availability::{Prospect, Updates};
 const PROGRAM: Program = Program {
     name: "syscontainer-pull",
     synopsis: &["[OPTION...] IMAGE", "[OPTION...] --container=NAME"],
-    about: "Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG|@DIGEST], where docker:// \
+    about: "Pulls IMAGE into the image store. IMAGE is docker://REGISTRY/NAME[:TAG][@DIGEST], where docker:// \
             may be left out, or another of skopeo's image names: docker-daemon:, containers-storage:, oci:, \
             oci-archive:, docker-archive:, dir:.\n\n\
             With --container, pulls the image of an installed container from where it was pulled before. \
@@ -119,6 +119,12 @@ fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
     let updates = Updates::of(&deployments, name)?;
     if updates.is_held() && !args.check {
         log::info(&format!("{name} is held, leaving it alone"));
+        return Ok(cli::Outcome::Success);
+    }
+    if let (Some(source), false) = (prospect::lost_source(&updates), args.check) {
+        log::warning(&format!(
+            "{name} came from {source}, which is not there any more, so nothing was pulled; 'syscontainer-checkout --update --rebase=IMAGE {name}' has it updated from elsewhere"
+        ));
         return Ok(cli::Outcome::Success);
     }
     let (reference, access) = prospect::source(name, &updates, &args.access)?;

@@ -10,6 +10,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
 
+use syscontainers::container::output::Output;
 use syscontainers::container::readiness::Notify;
 use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
@@ -18,7 +19,8 @@ use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
-use syscontainers::run::{foreground, runtime};
+use syscontainers::run::output::Streams;
+use syscontainers::run::{foreground, limits, runtime};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::files;
@@ -105,7 +107,11 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
 }
 
 fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
-    bundle.create(name, launch)?;
+    let streams = match launch.output {
+        Output::Journal => Streams::default(),
+        Output::Pipe => bundle.pipes().connect(name)?,
+    };
+    bundle.create(name, launch, streams)?;
     let payload = bundle.record_payload()?;
     launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
     if let Some(path) = &launch.pid_file {
@@ -168,6 +174,7 @@ fn set_cgroup(bundle: &Bundle) -> Result<()> {
     let text = std::fs::read(&path).context(what)?;
     let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
     let payload = cgroup::make_room()?;
+    limits::show(&mut config, &cgroup::above(&payload));
     config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
     files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)
 }

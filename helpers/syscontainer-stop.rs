@@ -44,6 +44,7 @@ fn run(name: Name) -> Result<()> {
     if let Err(e) = stop(&name).context(|| format!("cannot stop {name}")) {
         log::warning(&format!("{e}, leaving it to systemd"));
     }
+    Bundle::new(&Root::default(), &name).pipes().wait();
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use comparison::weaknesses;
 use syscontainers::container::info::Values;
+use syscontainers::container::settings::Settings;
 use syscontainers::digest::Digest;
 use syscontainers::image::Image;
 use syscontainers::image::generated_config;
@@ -35,8 +36,9 @@ struct Case {
     unit: BTreeMap<String, String>,
 }
 
-/// What podman 4.3.1 makes of an image that says no more than its command, on a host with cgroups of version 2.
-fn podman(user: Value, is_root: bool) -> Value {
+/// What podman 4.3.1 makes of an image that says no more than its command, on a host with cgroups of version 2, perhaps
+/// with `--read-only`.
+fn podman(user: Value, is_root: bool, read_only: bool) -> Value {
     let all = syscontainers::oci::capabilities::DEFAULT;
     let capabilities = match is_root {
         true => json!({"bounding": all, "effective": all, "permitted": all}),
@@ -44,16 +46,15 @@ fn podman(user: Value, is_root: bool) -> Value {
     };
     let tmpfs = |destination: &str| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]});
     let limit = |kind: &str, value: u64| json!({"type": kind, "hard": value, "soft": value});
-    json!({
+    let mut made = json!({
         "ociVersion": "1.0.2-dev",
         "process": {
             "user": user, "args": ["sh"], "env": ["PATH=/bin"], "cwd": "/", "capabilities": capabilities,
             "rlimits": [limit("RLIMIT_NOFILE", 1048576), limit("RLIMIT_NPROC", 32768)],
         },
-        "root": {"path": "/merged", "readonly": true},
+        "root": {"path": "/merged"},
         "hostname": "host",
         "mounts": [
-            tmpfs("/tmp"), tmpfs("/run"), tmpfs("/var/tmp"),
             {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
             {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]},
@@ -76,11 +77,16 @@ fn podman(user: Value, is_root: bool) -> Value {
                 "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
             ],
         },
-    })
+    });
+    if read_only {
+        made["root"]["readonly"] = json!(true);
+        made["mounts"].as_array_mut().unwrap().extend(["/tmp", "/run", "/var/tmp"].map(tmpfs));
+    }
+    made
 }
 
 /// What is made here of an image with this `USER`, and what a start adds to it.
-fn ours(user: &str) -> Normalised {
+fn ours(user: &str, read_only: bool) -> Normalised {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("etc")).unwrap();
     fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/root:\napp:x:1000:1000::/home/app:\n").unwrap();
@@ -105,6 +111,8 @@ fn ours(user: &str) -> Normalised {
         .to_string(),
     };
     let none = Values::new();
+    let mut settings = Settings::default();
+    settings.assign(&format!("ReadOnly={read_only}").parse().unwrap());
     let installation = Installation {
         name: &"web".parse().unwrap(),
         image: &image.name,
@@ -118,7 +126,7 @@ fn ours(user: &str) -> Normalised {
         uuid: None,
         user_values: &none,
         user_secrets: &Default::default(),
-        settings: &Default::default(),
+        settings: &settings,
         user_notify: None,
     };
     let tree = Directory(dir.path().to_path_buf());
@@ -126,7 +134,7 @@ fn ours(user: &str) -> Normalised {
     let mut value: Value = serde_json::from_str(&made.text).unwrap();
     value["linux"]["seccomp"] =
         seccomp::profile(&Root::new("/nonexistent"), &syscontainers::oci::capabilities::DEFAULT).unwrap();
-    Config::new(value).check(false).unwrap()
+    Config::new(value).check(true).unwrap()
 }
 
 fn made_here() -> BTreeMap<String, Case> {
@@ -136,12 +144,15 @@ fn made_here() -> BTreeMap<String, Case> {
         ("app", json!({"uid": 1000, "gid": 1000, "umask": 18, "additionalGids": [1000, 1005]})),
         ("app:extra", json!({"uid": 1000, "gid": 1005, "umask": 18, "additionalGids": [1005]})),
     ];
-    let cases = users.map(|(user, expected)| {
-        let (podman, ours) = (podman(expected, user.is_empty()), ours(user));
-        let unit = resources::settings(&ours).settings.into_iter().collect();
-        (user.to_owned(), Case { podman, ours: ours.into_value(), unit })
+    let cases = users.into_iter().flat_map(|(user, expected)| {
+        [("", false), (" read-only", true)].map(|(suffix, read_only)| {
+            let (podman, ours) =
+                (podman(expected.clone(), user.is_empty(), read_only), ours(user, read_only));
+            let unit = resources::settings(&ours).settings.into_iter().collect();
+            (format!("{user}{suffix}"), Case { podman, ours: ours.into_value(), unit })
+        })
     });
-    cases.into()
+    cases.collect()
 }
 
 /// The containers of a story.
@@ -223,7 +234,7 @@ fn changes() -> Vec<(&'static str, Value, &'static str)> {
 /// Every way to be weaker is found.
 #[test]
 fn the_comparison_finds_what_is_weaker() {
-    let case = made_here().remove("1000").unwrap();
+    let case = made_here().remove("1000 read-only").unwrap();
     for (pointer, value, expected) in changes() {
         let mut ours = case.ours.clone();
         let (above, key) = pointer.rsplit_once('/').unwrap();

@@ -10,11 +10,11 @@
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
 //! | unit | the syntax of unit files and of tmpfiles, and how values are escaped in them | root |
-//! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit |
+//! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit, oci::capabilities |
 //! | image | an image, and rendering its `/exports`: no side effects | root, program, system::directory, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |
 //! | run | starting and stopping: bundle, runtime, volumes, scratch | root, program, system, oci, container |
-//! | store | the OSTree repository of images, and pulls; everything that uses libostree | root, program, system, image::Image, image::tree, image::limits |
+//! | store | the OSTree repository of images, and pulls; everything that uses libostree | root, program, system, image::Image, image::tree, image::limits, image::platform |
 //! | install | from an image to a registered container, and back; recovery | root, program, system, oci, unit, container, image, host_files, run |
 //! | update | making deployments, switching between them, and which ones are kept | all of install, install |
 //! | prune | removing what is not used | all of update, update, store |

@@ -21,7 +21,6 @@ bad 1 'cannot pull 127.0.0.1:5000/nothing:latest: .*(manifest|name) unknown' sys
 bad 1 'cannot pull 127.0.0.1:5000/base:none: .*manifest unknown' syscontainer-pull "$base:none"
 bad 1 'cannot pull 127.0.0.1:1/x:latest: .*connection refused' syscontainer-pull --quiet 127.0.0.1:1/x
 bad 1 'cannot pull .*no such (file|host)|cannot pull .*lookup' syscontainer-pull --quiet registry.invalid/x
-bad 2 'invalid image reference .*tag and a digest' syscontainer-pull "$base:1@$DIGEST"
 bad 2 'invalid image reference .*unknown transport "ftp"' syscontainer-pull ftp://x/y
 bad 2 'missing IMAGE' syscontainer-pull
 bad 2 'unexpected argument "b"' syscontainer-pull a b

@@ -13,7 +13,7 @@ echo a >"$WORK/small/exports/hostfs/etc/small/sub/a"
 ln -s a "$WORK/small/exports/hostfs/etc/small/b"
 build_and_pull small --bare
 calls='rename renameat renameat2 symlink symlinkat link linkat mkdir mkdirat write pwrite64 fsync syncfs unlink unlinkat rmdir
-    chmod fchmod fchown chown lchown copy_file_range flock ftruncate clone3 vfork wait4'
+    chmod fchmod fchown chown lchown copy_file_range utimensat fsetxattr flock ftruncate clone3 vfork wait4'
 install=(syscontainer-checkout "$REGISTRY/small")
 update=(syscontainer-checkout --update --set A=1 small)
 remove_all() {

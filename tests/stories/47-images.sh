@@ -71,10 +71,10 @@ expect_like '"user.0"' syscontainer-images --json
 
 say 'one image'
 syscontainer-images "$REGISTRY/one" >"$WORK/details"
-for line in "Digest    $one" 'Label     com.example.text=of one' 'Variable  A=a b' 'Variable  UUID=\(built in\)' \
-    'Variable  STATE_DIRECTORY=/var/lib' 'Variable  B, which has no default: .*--set B=VALUE' \
-    'Variable  HOST_VARIABLE, which' 'Variable  RENAMED, which' \
-    'Layer     sha256:[0-9a-f]{64} .*tar\+gzip' 'Used by   user.0'; do
+for line in "Digest      $one" 'Label       com.example.text=of one' 'Variable    A=a b' 'Variable    UUID=\(built in\)' \
+    'Variable    STATE_DIRECTORY=/var/lib' 'Variable    B, which has no default: .*--set B=VALUE' \
+    'Variable    HOST_VARIABLE, which' 'Variable    RENAMED, which' \
+    'Layer       sha256:[0-9a-f]{64} .*tar\+gzip' 'Used by     user.0'; do
     expect_like "^$line" cat "$WORK/details"
 done
 expect_no 'NO|\$' cat "$WORK/details"

@@ -100,7 +100,7 @@ for link in tmp:/proc tmp:/dev var/tmp:/sys run:/proc/sys run:/dev/shm tmp:/proc
     mkdir -p "$WORK/through/var"
     ln -s "${link#*:}" "$WORK/through/${link%%:*}"
     image_of through "{\"Cmd\": $(until_stopped)}"
-    run_fails 1 "its mount \"/${link%%:*}\" would be (in /[a-z]*, which is the kernel's|its whole root)" syscontainer-checkout "$REGISTRY/through"
+    run_fails 1 "its mount \"/${link%%:*}\" would be (in /[a-z]*, which is the kernel's|its whole root)" syscontainer-checkout -o ReadOnly=yes "$REGISTRY/through"
 done
 
 say 'a volume whose way leads through itself, or another one, by a link of the image'
@@ -174,7 +174,7 @@ for runtime in crun runc; do
     wrapped $runtime :
     mount --bind /srv/precious $V/led/w/disk
     mount -o remount,bind,ro,nosuid,noexec $V/led/w/disk
-    checkout --runtime=/usr/local/lib/wrapped/$runtime "$REGISTRY/led"
+    checkout -o ReadOnly=yes --runtime=/usr/local/lib/wrapped/$runtime "$REGISTRY/led"
     must "$runtime: it starts as it is" systemctl start led
     wait_for 'it runs' test -e $V/led/v/begun
     expect_like ' /w/disk ro,nosuid,.*noexec' cat "/proc/$(unit_property led MainPID)/mountinfo"
@@ -225,10 +225,10 @@ for runtime in crun runc; do
     must "$runtime: the first start makes it" systemctl start cwd
     wait_for 'it is there' test -s $V/cwd/v/pwd
     stopped cwd
-    rm -r $V/cwd/v/l
+    rm -r $V/cwd/v/{l,pwd}
     ln -s / $V/cwd/v/l
-    refuse 'no start makes it where a link leads' systemctl start cwd
-    expect_like 'cannot prepare cwd: its working directory /v/l/etc/made-by-payload leads by /v/l, a symlink in a volume, to /etc/made-by-payload' journal_of cwd
+    must 'with a link, it is made where that leads in the container' systemctl start cwd
+    wait_for 'it runs' test -s $V/cwd/v/pwd
     refuse 'nothing was made in the files of the image' test -e "$CO/cwd.0/rootfs/etc/made-by-payload"
     refuse 'nor on the host' test -e /etc/made-by-payload
     gone cwd

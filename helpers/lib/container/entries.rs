@@ -7,7 +7,7 @@
 //! .NAME.N.old             a deployment that is being removed
 //! .NAME.link              the symlink that is about to become NAME
 //! .NAME.reserve           space set aside for reverting a switch
-//! .NAME.scratch           changes to the scratch root file system of a run-once container
+//! .NAME.scratch           changes to the scratch root file system of a container
 //! .NAME.state             what is remembered about a container, besides its deployments
 //! .host-files.json        what was last written to host files that containers share
 //! .state-directories.json directories that installations created
@@ -35,7 +35,7 @@ pub enum Entry {
     NewLink(Name),
     /// Space set aside for reverting a switch.
     Reserve(Name),
-    /// Changes to the scratch root file system of a run-once container.
+    /// Changes to the scratch root file system of a container.
     Scratch(Name),
     /// What is remembered about a container, see [`crate::container::state`].
     State(Name),

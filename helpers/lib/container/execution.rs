@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::output::Output;
 use crate::container::readiness::Notify;
 use crate::container::runtime::Runtime;
 use crate::container::volume::Volume;
@@ -40,6 +41,12 @@ pub struct Execution {
     /// The SELinux categories of the container, the lower one first, for hosts that have SELinux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Categories>,
+    /// Where what the payload prints goes.
+    #[serde(default, skip_serializing_if = "Output::is_journal")]
+    pub output: Output,
+    /// How many bytes the payload may write to its root file system, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_size: Option<u64>,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -57,8 +64,16 @@ impl Execution {
             run_once: false,
             confined: false,
             categories: None,
+            output: Output::default(),
+            scratch_size: None,
             volumes: Vec::new(),
         }
+    }
+
+    /// Whether the root file system is an overlay whose changes are forgotten when the payload ends: the files of the
+    /// image are shared, and only an image that says that its own are read-only makes do without.
+    pub fn has_scratch(&self) -> bool {
+        self.run_once || self.confined
     }
 
     /// Whether the image's unit uses an EXEC variable.

@@ -16,7 +16,7 @@ use crate::container::execution::Execution;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
-use crate::paths::{REGISTRATIONS, Root, TreePath};
+use crate::paths::{DEPLOYMENTS, PREINSTALLED, REGISTRATIONS, Root, TreePath};
 use crate::system::{files, record};
 
 /// The format this version writes, and the only one it reads.
@@ -78,9 +78,12 @@ impl Registration {
         self.execution.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
     }
 
-    /// Where changes to the root file system of a run-once container are kept while it runs.
+    /// Where changes to a scratch root file system are kept while the container runs. What came with the operating system
+    /// is read-only.
     pub fn scratch(&self) -> TreePath {
-        self.directory.join(Entry::Scratch(self.name.clone()).to_string())
+        let is_preinstalled = self.directory.as_path() == Path::new(PREINSTALLED);
+        let directory = if is_preinstalled { TreePath::from(DEPLOYMENTS) } else { self.directory.clone() };
+        directory.join(Entry::Scratch(self.name.clone()).to_string())
     }
 
     /// The text of the file.

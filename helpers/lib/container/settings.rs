@@ -4,10 +4,18 @@
 //! repeated collects its values, and an empty value removes those that were given before.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::keys::mounts::UserMount;
+use crate::container::keys::payload::Namespace;
+use crate::container::keys::{devices, host_name, limits, mounts, payload, words};
+use crate::container::output;
+use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
+
+pub use crate::container::keys::boolean::{boolean, check_boolean};
 
 /// A key that may be set.
 #[derive(Debug)]
@@ -20,8 +28,54 @@ pub struct Key {
     pub check: fn(&str) -> Result<()>,
 }
 
+/// Whether the root file system is read-only.
+pub const READ_ONLY: &str = "ReadOnly";
+
+/// What the container is called, if not as the host.
+pub const HOST_NAME: &str = "HostName";
+
+/// How much the payload may write to its root file system.
+pub const SCRATCH_SIZE: &str = "ScratchSize";
+
 /// All keys, sorted by name.
-pub const KEYS: &[Key] = &[];
+pub const KEYS: &[Key] = &[
+    Key { name: "AddCapability", repeats: true, check: payload::check_capabilities },
+    Key { name: "AddDevice", repeats: true, check: devices::check_device },
+    Key { name: "DropCapability", repeats: true, check: payload::check_capabilities },
+    Key { name: "Entrypoint", repeats: false, check: payload::check_entrypoint },
+    Key { name: "Environment", repeats: true, check: payload::check_assignments },
+    Key { name: "EnvironmentFile", repeats: true, check: mounts::check_path },
+    Key { name: "Exec", repeats: false, check: payload::check_command },
+    Key { name: "Group", repeats: false, check: payload::check_group },
+    Key { name: HOST_NAME, repeats: false, check: host_name::check },
+    Key { name: "IpcNamespace", repeats: false, check: payload::check_namespace },
+    Key { name: "Label", repeats: true, check: payload::check_assignments },
+    Key { name: "Mount", repeats: true, check: mounts::check_mount },
+    Key { name: "Network", repeats: false, check: payload::check_network },
+    Key { name: "NoNewPrivileges", repeats: false, check: check_boolean },
+    Key { name: "Notify", repeats: false, check: payload::check_notify },
+    Key { name: output::KEY, repeats: false, check: output::check },
+    Key { name: "PidNamespace", repeats: false, check: payload::check_namespace },
+    Key { name: READ_ONLY, repeats: false, check: check_boolean },
+    Key { name: SCRATCH_SIZE, repeats: false, check: limits::check_size },
+    Key { name: "ShmSize", repeats: false, check: limits::check_size },
+    Key { name: "Timezone", repeats: false, check: payload::check_timezone },
+    Key { name: "Tmpfs", repeats: true, check: mounts::check_tmpfs },
+    Key { name: "Ulimit", repeats: true, check: limits::check_ulimit },
+    Key { name: "User", repeats: false, check: payload::check_user },
+    Key { name: "Volume", repeats: true, check: mounts::check_volume },
+    Key { name: "WorkingDir", repeats: false, check: mounts::check_path },
+];
+
+/// Other names of keys, which people know from elsewhere.
+const ALIASES: &[(&str, &str)] = &[("Device", "AddDevice")];
+
+/// The keys that apply to every image, since they are not about the runtime's configuration. An image with a
+/// configuration of its own says itself what all others are about.
+const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, "StopSignal", "StopTimeout"];
+
+/// The keys whose values are assignments, of which some may be secret.
+const ASSIGNMENTS: &[&str] = &["Environment"];
 
 /// The keys that are set, with their values in order. Never one without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +94,13 @@ impl std::str::FromStr for Assignment {
 
     fn from_str(text: &str) -> Result<Assignment> {
         let (name, value) = text.split_once('=').ok_or_else(|| Error::usage("expected KEY=VALUE"))?;
-        let key = KEYS.iter().find(|key| key.name == name);
+        let known = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| known);
+        let key = KEYS.iter().find(|key| key.name == known);
         let key = key.ok_or_else(|| Error::usage(format!("there is no key {name:?}{}", suggestion(name))))?;
         if !value.is_empty() {
-            (key.check)(value).map_err(|e| Error::usage(format!("invalid {name}={value}: {e}")))?;
+            // A value that may be secret is not shown.
+            let shown = if ASSIGNMENTS.contains(&key.name) { "" } else { value };
+            (key.check)(value).map_err(|e| Error::usage(format!("invalid {name}={shown}: {e}")))?;
         }
         Ok(Assignment { key, value: value.to_owned() })
     }
@@ -67,9 +124,9 @@ impl Settings {
         if !key.repeats {
             values.clear();
         }
-        if !values.contains(value) {
-            values.push(value.clone());
-        }
+        // Of several that contradict each other, the last one counts.
+        values.retain(|other| other != value);
+        values.push(value.clone());
     }
 
     /// The values of a key, in order.
@@ -87,6 +144,60 @@ impl Settings {
         self.last(key).and_then(boolean) == Some(true)
     }
 
+    /// The names of keys that are set and do not apply to an image with a configuration of its own.
+    pub fn of_plain_images(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).filter(|key| !FOR_ALL.contains(key))
+    }
+
+    /// What `Volume=`, `Tmpfs=` and `Mount=` mount, in this order. Values that this version does not know, which are those
+    /// of another one, are left out.
+    pub fn mounts(&self) -> Vec<UserMount> {
+        let parsers =
+            [("Volume", mounts::volume as fn(&str) -> _), ("Tmpfs", mounts::tmpfs), ("Mount", mounts::mount)];
+        parsers.iter().flat_map(|(key, parse)| self.all(key).filter_map(|text| parse(text).ok())).collect()
+    }
+
+    /// The network that `Network=` says.
+    pub fn network(&self) -> Option<Namespace> {
+        self.last("Network").and_then(|text| payload::network(text).ok())
+    }
+
+    /// Whether a namespace is the host's.
+    pub fn shares(&self, key: &str) -> bool {
+        self.last(key).and_then(|text| payload::namespace(text).ok()) == Some(Namespace::Host)
+    }
+
+    /// The file that `Timezone=` stands for.
+    pub fn timezone(&self) -> Option<PathBuf> {
+        self.last("Timezone").and_then(|text| payload::timezone(text).ok())
+    }
+
+    /// How the payload notifies systemd, if `Notify=` says that.
+    pub fn notify(&self) -> Option<UserNotify> {
+        self.last("Notify").and_then(|text| payload::notify(text).ok())
+    }
+
+    /// The variables that `Environment=` sets, with their values.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        self.all("Environment").flat_map(|text| payload::assignments(text).unwrap_or_default()).collect()
+    }
+
+    /// These settings with `mask` in place of the values of variables that are secret.
+    pub fn masked(&self, is_secret: impl Fn(&str) -> bool, mask: &str) -> Settings {
+        let mut masked = self.clone();
+        let assignments = masked.0.iter_mut().filter(|(key, _)| ASSIGNMENTS.contains(&key.as_str()));
+        for value in assignments.flat_map(|(_, values)| values) {
+            let pairs = payload::assignments(value).unwrap_or_default();
+            if pairs.iter().any(|(name, _)| is_secret(name)) {
+                let shown = pairs.iter().map(|(name, value)| {
+                    words::quoted(&format!("{name}={}", if is_secret(name) { mask } else { value }))
+                });
+                *value = shown.collect::<Vec<_>>().join(" ");
+            }
+        }
+        masked
+    }
+
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -98,17 +209,82 @@ impl Settings {
     }
 }
 
-/// A boolean as systemd reads it.
-pub fn boolean(text: &str) -> Option<bool> {
-    let is_one_of = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    match text {
-        _ if is_one_of(&["1", "yes", "y", "true", "t", "on"]) => Some(true),
-        _ if is_one_of(&["0", "no", "n", "false", "f", "off"]) => Some(false),
-        _ => None,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// [`Key::check`] of boolean keys.
-pub fn check_boolean(text: &str) -> Result<()> {
-    boolean(text).map(|_| ()).ok_or_else(|| Error::new("it is neither yes nor no"))
+    fn assign(settings: &mut Settings, text: &str) {
+        settings.assign(&text.parse().unwrap());
+    }
+
+    #[test]
+    fn keys_are_sorted_and_each_is_there_once() {
+        assert!(KEYS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(ALIASES.iter().all(|(_, name)| KEYS.iter().any(|key| key.name == *name)));
+    }
+
+    #[test]
+    fn values_are_collected_replaced_and_removed() {
+        let mut settings = Settings::default();
+        for text in [
+            "User=a",
+            "User=b",
+            "Volume=/a:/b",
+            "Volume=/c:/d",
+            "Volume=/a:/b",
+            "Device=/dev/fuse",
+            "Label=a=b",
+        ] {
+            assign(&mut settings, text);
+        }
+        assert_eq!(settings.all("User").collect::<Vec<_>>(), ["b"]);
+        assert_eq!(settings.all("Volume").collect::<Vec<_>>(), ["/c:/d", "/a:/b"]);
+        assert_eq!(settings.last("AddDevice"), Some("/dev/fuse"));
+        assert_eq!(settings.of_plain_images().collect::<Vec<_>>(), ["AddDevice", "User", "Volume"]);
+        for text in ["User=", "Volume=", "AddDevice=", "Label="] {
+            assign(&mut settings, text);
+        }
+        assert!(settings.is_empty());
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_counts_also_if_it_was_given_before() {
+        let mut settings = Settings::default();
+        ["Environment=A=1 B=1", "Environment=A=2", "Environment=A=1 B=1"]
+            .iter()
+            .for_each(|text| assign(&mut settings, text));
+        let expected = [("A".to_owned(), "1".to_owned()), ("B".into(), "1".into())];
+        assert_eq!(settings.environment(), expected.into());
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_and_not_shown_if_it_may_be_secret() {
+        for (text, expected) in [
+            ("x", "expected KEY=VALUE"),
+            ("user=x", "there is no key \"user\"; did you mean User=?"),
+            ("Pod=x", "there is no key \"Pod\""),
+            ("Ulimit=x", "invalid Ulimit=x: expected NAME=SOFT[:HARD], as in nofile=1024:4096"),
+            (
+                "Environment=PASSWORD=half secret",
+                "invalid Environment=: expected NAME=VALUE; quote a value that contains white space",
+            ),
+        ] {
+            let error = text.parse::<Assignment>().unwrap_err();
+            assert!(error.is_usage() && error.to_string() == expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn secret_values_are_masked() {
+        let mut settings = Settings::default();
+        for text in ["Environment=A=b 'PW=c d'", "Environment=C=x\\ty", "Label=PW=x"] {
+            if let Ok(assignment) = text.parse() {
+                settings.assign(&assignment);
+            }
+        }
+        let masked = settings.masked(|name| name == "PW", "***");
+        assert_eq!(masked.all("Environment").collect::<Vec<_>>(), ["A=b PW=***", "C=x\\ty"]);
+        assert_eq!(masked.last("Label"), Some("PW=x"));
+        assert_eq!(settings.masked(|_| false, "***"), settings);
+    }
 }

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::container::derived::MARKER;
+use crate::container::output::PIPES;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
 use crate::container::runtime::RuntimeKind;
@@ -29,6 +30,9 @@ const SWITCHED_ON: &str = "!syscontainers=0";
 const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
 const BROKEN: u8 = 78;
+
+/// How many files the payload of a plain image may have open.
+const NOFILE: &str = "1048576";
 
 /// How many characters of a reason are shown, which may quote the file that is broken.
 const REASON_MAX: usize = 500;
@@ -200,6 +204,11 @@ impl Body<'_> {
         }
         self.raw("KillMode", "mixed")?;
         self.raw("TimeoutStopSec", "10s")?;
+        if self.registration.execution.confined {
+            // As with podman: images were made for that. Where the host does not allow as many, systemd takes what it does.
+            self.raw("LimitNOFILE", NOFILE)?;
+            self.raw("IgnoreSIGPIPE", "no")?;
+        }
         if runtime == RuntimeKind::Runc {
             // It makes a cgroup below the unit's; without the policy, an OOM kill there looks like any other signal.
             self.raw("Delegate", "yes")?;
@@ -332,6 +341,10 @@ impl Body<'_> {
             self.raw("Type", &kind)?;
         }
         self.raw("NotifyAccess", "all")?;
+        if !self.registration.execution.output.is_journal() {
+            // Of the payload's output, which outlive the relay, see run::output.
+            self.raw("FileDescriptorStoreMax", &PIPES.to_string())?;
+        }
         if self.service_type() != "oneshot" {
             // This is how a payload ends that, as process 1, does not handle its stop signal. Any other SIGKILL is a
             // failure to restart from.

@@ -8,16 +8,19 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::container::info::Values;
+use crate::container::needs;
 use crate::container::readiness::{Notify, UserNotify};
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::binds;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
-use crate::image::generated_config::{self, GeneratedConfig};
+use crate::image::generated_config;
 use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
+use crate::image::options;
+use crate::image::overrides;
 use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
@@ -50,10 +53,21 @@ pub struct Checked {
     pub notify: Notify,
     /// Directories that the payload writes to.
     pub volumes: Vec<Volume>,
+    /// Names of the values that are in the payload's environment.
+    pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
+}
+
+impl Checked {
+    /// Whether the root file system is an overlay, as [`Execution::has_scratch`] says.
+    ///
+    /// [`Execution::has_scratch`]: crate::container::execution::Execution::has_scratch
+    pub fn has_scratch(&self) -> bool {
+        self.run_once || self.confined
+    }
 }
 
 /// Checks everything that was rendered for one installation of an image.
@@ -69,14 +83,22 @@ pub fn check(
     rendered.check_problems(&image.name)?;
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
-    let (mut volumes, mut confined) = (Vec::new(), false);
+    let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
+    if let Some(file) = decides(exports) {
+        overrides::refuse(installation.settings, file).context(what)?;
+    }
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
         (None, None) if exports.runs_payload() => {
-            let generated = generate(tree, image, installation, &mut used)
+            let is_plain = exports.is_plain() && layout.files().is_empty();
+            let values = for_environment(installation.user_values, &used, is_plain);
+            let generated = generated_config::generate(tree, image, installation, &values)
+                .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
             (volumes, confined) = (generated.volumes, true);
+            environment.extend(values.into_keys());
+            used.extend(environment.iter().cloned());
             Some(("the image's configuration", generated.text))
         }
         (None, None) => None,
@@ -87,10 +109,11 @@ pub fn check(
         .context(what)?;
     check_users(&parsed, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
+    options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
     let config = match config {
         Some((origin, text)) => {
-            let normalised = config::parse(&text, origin, run_once).context(what)?;
+            let normalised = config::parse(&text, origin, run_once || confined).context(what)?;
             limits::check_mounts(&normalised)
                 .and_then(|()| binds::check(&normalised, installation, pid_file))
                 .context(|| format!("invalid configuration in {origin}"))
@@ -102,6 +125,8 @@ pub fn check(
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
+        // What is mounted there are its volumes, and what the administrator has.
+        None if confined => None,
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
@@ -116,23 +141,28 @@ pub fn check(
         secrets,
         notify,
         volumes,
+        environment,
         confined,
         run_once,
     })
 }
 
-/// Makes a configuration; values that no template uses are for the payload's environment, and so are used then.
-fn generate(
-    tree: &dyn Tree,
-    image: &Image,
-    installation: &Installation,
-    used: &mut BTreeSet<String>,
-) -> Result<GeneratedConfig> {
-    let mut environment = installation.user_values.clone();
-    environment.retain(|key, _| !used.contains(key) && !variables::is_forced(key));
-    let generated = generated_config::generate(tree, image, installation, &environment)?;
-    used.extend(environment.into_keys());
-    Ok(generated)
+/// The values that are for the payload's environment: those that no template uses. A plain image has no templates, so
+/// all of them are, whatever the default unit makes of their names.
+fn for_environment(user_values: &Values, used: &BTreeSet<String>, is_plain: bool) -> Values {
+    let mut values = user_values.clone();
+    values.retain(|name, _| is_plain || !used.contains(name) && !variables::is_forced(name));
+    values
+}
+
+/// What says how the payload is run, if that is the image's own.
+fn decides(exports: &Exports) -> Option<&'static str> {
+    match exports.texts() {
+        texts if texts.config.is_some() => Some(CONFIG),
+        texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
+        _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
+        _ => None,
+    }
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.
@@ -201,186 +231,4 @@ fn is_volatile(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Digest;
-    use crate::image::render;
-    use crate::image::tree::Directory;
-    use crate::oci::config::Config;
-    use crate::provenance::Provenance;
-    use serde_json::{Value, json};
-
-    fn normalised(config: Value) -> Normalised {
-        Config::new(config).normalised()
-    }
-
-    /// Takes the files of an image, with the labels and the command of its configuration, through the whole pipeline.
-    fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -> Result<Checked> {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        let tree = Directory(dir.path().to_path_buf());
-        let image = Image {
-            name: "r/web:1".into(),
-            title: "r/web:1".into(),
-            provenance: Provenance {
-                transport: "docker".into(),
-                source: concat!("docker://", "r/web:1").into(),
-                architecture: "amd64".into(),
-                policy_scope: None,
-            },
-            commit: String::new(),
-            digest: Digest::of(b""),
-            manifest: String::new(),
-            config: format!(
-                r#"{{"architecture": "amd64", "os": "linux", "config": {config}, "rootfs": {{"type": "layers", "diff_ids": []}}, "history": []}}"#
-            ),
-        };
-        let user_values =
-            user_values.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let installation = Installation {
-            name: &"web".parse().unwrap(),
-            image: &image.name,
-            digest: &image.digest,
-            root: &Root::new(dir.path().join("host")),
-            link: "/d/web".into(),
-            deployment: "/d/web.0".into(),
-            runtime: Path::new("/usr/bin/crun"),
-            uid: 0,
-            gid: 0,
-            uuid: None,
-            user_values: &user_values,
-            user_secrets: &BTreeSet::new(),
-            settings: &Default::default(),
-            user_notify: None,
-        };
-        let exports = Exports::read(&tree, &image)?;
-        let values = variables::complete(&installation, &exports.manifest().default_values)?;
-        let rendered = render::render(&exports, &tree, &installation, &values, None);
-        check(rendered, &exports, &tree, &image, &installation, &values)
-    }
-
-    const CONFIG: &str = r#"{"root": {"path": "rootfs", "readonly": true},
-        "process": {"args": ["/bin/web", "$PORT", "$DESTDIR"]},
-        "mounts": [{"type": "bind", "source": "${STATE_DIRECTORY}/web", "destination": "/data"}]}"#;
-
-    #[test]
-    fn an_image_becomes_the_content_of_a_deployment() {
-        let files = [
-            ("exports/config.json.template", CONFIG),
-            ("exports/service.template", "[Service]\nType=notify\nUser=web\nExecStart=$EXEC_START\n"),
-            ("exports/manifest.json", r#"{"defaultValues": {"PORT": 80}}"#),
-            ("exports/hostfs/etc/web.conf", ""),
-        ];
-        let checked = install(&files, "{}", &[("UNUSED", "x")]).unwrap();
-        let (text, config) = checked.config.as_ref().unwrap();
-        assert!(text.contains(r#"["/bin/web", "80", "/d/web.0"]"#), "{text}");
-        assert_eq!(config.mounts().count(), 2);
-        assert_eq!(checked.tmpfiles.as_deref(), Some("d /var/lib/web :0700 :0 :0 - -\n"));
-        assert_eq!(
-            (checked.exec_variables.as_slice(), checked.notify),
-            (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
-        );
-        assert!(!checked.confined);
-        assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
-        let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.to_string()).collect();
-        assert_eq!(paths, ["/etc", "/etc/web.conf"]);
-    }
-
-    #[test]
-    fn an_image_without_exports_is_run_as_its_configuration_says() {
-        let checked =
-            install(&[], r#"{"Cmd": ["/bin/web"], "Volumes": {"/data": {}}}"#, &[("A", "b")]).unwrap();
-        let (text, _) = checked.config.as_ref().unwrap();
-        assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
-        assert!(text.contains(r#""source": "/var/lib/syscontainers/web/data""#), "{text}");
-        assert_eq!(checked.tmpfiles, None);
-        assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
-        assert!(checked.confined);
-    }
-
-    #[test]
-    fn whatever_cannot_be_installed_is_refused() {
-        let service = ("exports/service.template", "[Service]\nExecStart=$EXEC_START $NONE\n");
-        for (files, expected) in [
-            (vec![], "cannot make a configuration for r/web:1: it has neither exports/config.json nor"),
-            (vec![service], "cannot render r/web:1: exports/service.template:2:23: no value for NONE; give"),
-            (
-                vec![("exports/manifest.json", "[]")],
-                "invalid image r/web:1: cannot read exports/manifest.json: it is not a JSON object",
-            ),
-            (
-                vec![("exports/config.json", "{")],
-                "cannot install r/web:1: invalid JSON in exports/config.json, after",
-            ),
-            (
-                vec![("exports/config.json", "{}")],
-                "cannot install r/web:1: invalid configuration in exports/config.json: root.readonly must be true",
-            ),
-            (
-                vec![("exports/service.template", "A=1")],
-                "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= is not in any section",
-            ),
-            (
-                vec![(
-                    "exports/service.template",
-                    "[Service]\nUser=web\nExecStart=$DESTDIR/rootfs/bin/web\n",
-                )],
-                "cannot install r/web:1: exports/service.template:3: ExecStart= runs /d/web/rootfs/bin/web as another",
-            ),
-            (
-                vec![("exports/hostfs/a", ""), ("exports/manifest.json", r#"{"renameFiles": {"/a": "b"}}"#)],
-                "cannot install r/web:1: invalid files in exports/hostfs: exports/manifest.json renames /a to",
-            ),
-        ] {
-            let error = install(&files, "{}", &[]).err().unwrap().to_string();
-            assert!(error.starts_with(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn missing_bind_sources_become_directories() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("etc/there")).unwrap();
-        std::fs::create_dir_all(dir.path().join("run/there")).unwrap();
-        let config = normalised(json!({"process": {"user": {"uid": 7, "gid": 8}}, "mounts": [
-            {"type": "bind", "source": "/etc/there", "destination": "/a"},
-            {"type": "bind", "source": "/run/there", "destination": "/r"},
-            {"type": "bind", "source": "/run", "destination": "/run"},
-            {"type": "bind", "source": "/var/lib/x y%", "destination": "/b"},
-            {"type": "bind", "source": "/var/lib/x y%", "destination": "/c"},
-            {"type": "tmpfs", "source": "/none", "destination": "/d"},
-            // A volume, and what is in a directory that the payload writes to.
-            {"type": "bind", "source": "/var/lib/syscontainers/web/data", "destination": "/data"},
-            {"type": "bind", "source": "/var/lib/x y%/in/it", "destination": "/e"},
-        ]}));
-        let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
-        assert_eq!(lines, "d /run/there :0700 :7 :8 - -\nd /var/lib/x\" \"y%% :0700 :7 :8 - -\n");
-        let none = normalised(json!({}));
-        let lines = missing_sources(&Root::new(dir.path()), &none, &Layout::default());
-        assert_eq!(lines, "");
-    }
-
-    #[test]
-    fn who_is_told_of_readiness() {
-        let unit = |text: &str| UnitFile::parse(text).unwrap();
-        let own = normalised(json!({"linux": {"namespaces": [{"type": "pid"}]}}));
-        let mapped = normalised(json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}}));
-        let notify = unit("[Service]\nType=notify");
-        let forking = unit("[Service]\nType=forking");
-        for (unit, config, chosen, expected) in [
-            (&notify, Some(&own), None, Notify::Ready),
-            (&notify, Some(&mapped), None, Notify::Socket),
-            (&notify, None, None, Notify::Socket),
-            (&forking, Some(&own), None, Notify::Created),
-            (&forking, Some(&own), Some(UserNotify::Ready), Notify::Ready),
-            (&forking, Some(&own), Some(UserNotify::Full), Notify::Socket),
-            (&notify, Some(&own), Some(UserNotify::No), Notify::Created),
-        ] {
-            assert_eq!(notify_mode(unit, config, chosen), expected, "{chosen:?}");
-        }
-    }
-}
+mod tests;

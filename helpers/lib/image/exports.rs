@@ -12,11 +12,12 @@ use crate::image::Image;
 use crate::image::layout::{HOSTFS, Layout, Substitution};
 use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
+use crate::image::profile::Profile;
 use crate::image::template;
 use crate::image::tree::Tree;
 use crate::image::variables::{self, EXEC_VARIABLES};
 
-/// The unit of an image that brings none, the same as Atomic's.
+/// The unit of an image that brings none, the same as Atomic's; that of a plain image has its title, if it has one.
 const SERVICE: &str = "
 [Unit]
 Description=$NAME
@@ -92,6 +93,8 @@ pub struct Exports {
     manifest: Manifest,
     texts: ExportedTexts,
     run_once: bool,
+    /// Template of the unit of an image that brings none.
+    default_service: String,
 }
 
 impl Exports {
@@ -110,17 +113,35 @@ impl Exports {
         let manifest = manifest
             .context(|| format!("cannot read {}", manifest::FILE))
             .context(|| format!("invalid image {}", image.name))?;
-        Ok(Exports::new(texts, manifest.unwrap_or_default(), is_run_once(image)?))
+        let exports = Exports::new(texts, manifest.unwrap_or_default(), is_run_once(image)?);
+        exports.described(image)
     }
 
     /// Those of an image that is run as its OCI configuration says, whatever it has in `/exports` and in its labels.
-    pub fn none() -> Exports {
-        Exports::new(ExportedTexts::default(), Manifest::default(), false)
+    pub fn none(image: &Image) -> Result<Exports> {
+        Exports::new(ExportedTexts::default(), Manifest::default(), false).described(image)
     }
 
     /// Takes exports that are read already.
     pub fn new(texts: ExportedTexts, manifest: Manifest, run_once: bool) -> Exports {
-        Exports { manifest, texts, run_once }
+        let default_service = if run_once { RUN_ONCE } else { SERVICE }.to_owned();
+        Exports { manifest, texts, run_once, default_service }
+    }
+
+    /// Uses the title of a plain image as the description of its unit.
+    fn described(mut self, image: &Image) -> Result<Exports> {
+        if let Some(title) = Profile::of(image)?.unit_description().filter(|_| self.is_plain()) {
+            // Neither variables nor systemd's specifiers are in it.
+            let title = title.replace('$', "$$").replace('%', "%%");
+            self.default_service = self.default_service.replacen("$NAME", &title, 1);
+        }
+        Ok(self)
+    }
+
+    /// Whether the image brings nothing that says how it is installed.
+    pub fn is_plain(&self) -> bool {
+        let ExportedTexts { manifest, config, config_template, service, tmpfiles } = &self.texts;
+        [manifest, config, config_template, service, tmpfiles].iter().all(|text| text.is_none())
     }
 
     /// The manifest; an empty one where the image has none.
@@ -140,8 +161,7 @@ impl Exports {
 
     /// Template of the unit, the image's or the default one; `None` if the image is not a service.
     pub fn service(&self) -> Option<&str> {
-        let default = if self.run_once { RUN_ONCE } else { SERVICE };
-        let template = self.texts.service.as_deref().unwrap_or(default);
+        let template = self.texts.service.as_deref().unwrap_or(&self.default_service);
         if self.manifest.no_container_service { None } else { Some(template) }
     }
 

@@ -8,17 +8,20 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::container::info::Values;
+use crate::container::settings::{HOST_NAME, READ_ONLY as READ_ONLY_ROOT};
 use crate::container::volume::Volume;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::grants;
 use crate::image::installation::Installation;
 use crate::image::kernel;
 use crate::image::limits;
+use crate::image::overrides;
 use crate::image::tree::Tree;
 use crate::image::user::User;
 use crate::name::Name;
-use crate::oci::capabilities;
 use crate::oci::config::STOP_SIGNAL;
+use crate::oci::mount::TMPCOPYUP;
 use crate::oci::signal;
 use crate::paths::{self, KERNEL};
 
@@ -49,12 +52,21 @@ const READ_ONLY: [&str; 6] =
 /// Many images of systemd declare a volume there. The payload has the cgroup file system in its place, to read.
 const CGROUP: [&str; 3] = ["sys", "fs", "cgroup"];
 
-/// Bounds of the directories that a payload writes to in memory. Together they are what the kernel gives to a single
-/// one, half of the memory, and no number of empty files takes more.
-const RUN: &str = "size=10%,nr_inodes=100k";
-const TMP: &str = "size=20%,nr_inodes=200k";
+/// The directories that a payload writes to in memory if its root file system is read-only, with the mode of one that
+/// the image does not have, and bounds. Together they are what the kernel gives to a single one, half of the memory, and
+/// no number of empty files takes more.
+const IN_MEMORY: [(&str, &str, &str, &str); 3] = [
+    ("/run", "mode=755", "size=10%", "nr_inodes=100k"),
+    ("/tmp", "mode=1777", "size=20%", "nr_inodes=200k"),
+    ("/var/tmp", "mode=1777", "size=20%", "nr_inodes=200k"),
+];
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What podman has payloads believe that nobody may be looking at.
+const TERM: &str = "TERM=xterm";
+/// By this, programs know that they are in a container, as systemd does: see its container interface.
+const CONTAINER: &str = "container=oci";
 
 /// A configuration made for an image, and what it needs on the host.
 pub struct GeneratedConfig {
@@ -72,28 +84,34 @@ pub fn generate(
     environment: &Values,
 ) -> Result<GeneratedConfig> {
     kernel::check(tree)?;
-    let config = image.configuration()?.config().clone().unwrap_or_default();
+    let settings = installation.settings;
+    let mut config = image.configuration()?.config().clone().unwrap_or_default();
+    overrides::apply(&mut config, settings)?;
     let args: Vec<&String> = [config.entrypoint(), config.cmd()].into_iter().flatten().flatten().collect();
     if args.is_empty() {
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
         return Err(Error::new(why));
     }
-    let user = User::find(tree, config.user().as_deref().unwrap_or_default())?;
+    let user = User::find(tree, config.user().as_deref().unwrap_or_default());
+    let user = match settings.last("User") {
+        Some(text) => user.context(|| format!("cannot use User={text}"))?,
+        None => user?,
+    };
+    let directory = working_directory(config.working_dir().as_deref())?;
+    let environment = overrides::environment(environment, settings)?;
     let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
+    let read_only = installation.settings.is_on(READ_ONLY_ROOT);
     let mut value = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
             "user": user.to_json(),
             "args": args,
-            "env": env(config.env().as_deref(), environment, user.home()),
-            "cwd": working_directory(config.working_dir().as_deref())?,
-            "noNewPrivileges": true,
-            "capabilities": capabilities(&user),
+            "env": env(config.env().as_deref(), &environment, home(&user, directory)),
+            "cwd": directory,
         },
-        "root": {"path": "rootfs", "readonly": true},
-        "hostname": installation.name,
-        "mounts": mounts(installation.name, &volumes),
+        "root": {"path": "rootfs", "readonly": read_only},
+        "mounts": mounts(installation.name, &volumes, read_only),
         "linux": {
             "resources": {"pids": {"limit": PIDS}},
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
@@ -101,6 +119,11 @@ pub fn generate(
             "readonlyPaths": READ_ONLY,
         },
     });
+    if let Some(name) = installation.settings.last(HOST_NAME) {
+        value["hostname"] = json!(name);
+    }
+    grants::apply(&mut value, settings, user.uid == 0)?;
+    grants::check_kinds(tree, installation.root, settings)?;
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
         value["annotations"] = json!({STOP_SIGNAL: signal});
     }
@@ -115,28 +138,22 @@ fn stop_signal(signal: Option<&str>) -> Result<Option<&str>> {
     }
 }
 
-/// The sets of a payload. One of another user than root has none but those that its programs bring, within the bounding
-/// set.
-fn capabilities(user: &User) -> Value {
-    let all = capabilities::DEFAULT;
-    if user.uid == 0 {
-        json!({"bounding": all, "effective": all, "permitted": all})
-    } else {
-        json!({"bounding": all})
-    }
+/// The home of a user, which is the working directory of one that the image does not know, as with podman.
+fn home<'a>(user: &'a User, directory: &'a str) -> &'a str {
+    user.home().unwrap_or(if user.uid == 0 { "/" } else { directory })
 }
 
 /// Returns the image's environment, overridden by the user's values.
-fn env(image: Option<&[String]>, values: &Values, home: Option<&str>) -> Vec<String> {
+fn env(image: Option<&[String]>, values: &Values, home: &str) -> Vec<String> {
     let key = |entry: &str| entry.split_once('=').map_or(entry, |(key, _)| key).to_owned();
     let mut env: Vec<String> = image.unwrap_or_default().to_vec();
     env.retain(|entry| !values.contains_key(&key(entry)));
     env.extend(values.iter().map(|(key, value)| format!("{key}={value}")));
-    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
-        env.push(PATH.into());
-    }
-    if let Some(home) = home.filter(|_| !env.iter().any(|entry| entry.starts_with("HOME="))) {
-        env.push(format!("HOME={home}"));
+    let home = format!("HOME={home}");
+    for default in [PATH, TERM, CONTAINER, &home] {
+        if !env.iter().any(|entry| key(entry) == key(default)) {
+            env.push(default.to_owned());
+        }
     }
     env
 }
@@ -175,12 +192,8 @@ fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
     Ok(destinations.into_iter().map(|destination| Volume { destination, owner }).collect())
 }
 
-fn mounts(name: &Name, volumes: &[Volume]) -> Vec<Value> {
+fn mounts(name: &Name, volumes: &[Volume], read_only: bool) -> Vec<Value> {
     let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
-    let bounded = |destination, mode, bounds: &str| {
-        let options: Vec<&str> = ["nosuid", "nodev", mode].into_iter().chain(bounds.split(',')).collect();
-        tmpfs(destination, &options)
-    };
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
         tmpfs("/dev", &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
@@ -193,10 +206,11 @@ fn mounts(name: &Name, volumes: &[Volume]) -> Vec<Value> {
                "options": ["nosuid", "noexec", "nodev", "ro"]}),
         json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
-        bounded("/run", "mode=755", RUN),
-        bounded("/tmp", "mode=1777", TMP),
-        bounded("/var/tmp", "mode=1777", TMP),
     ];
+    let in_memory = IN_MEMORY.iter().filter(|_| read_only);
+    mounts.extend(in_memory.map(|(destination, mode, size, inodes)| {
+        tmpfs(destination, &["nosuid", "nodev", TMPCOPYUP, mode, size, inodes])
+    }));
     mounts.extend(volumes.iter().map(|volume| {
         let (source, destination) = (volume.directory(name).to_string(), volume.destination.to_string_lossy());
         json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", "rw", "nosuid", "nodev"]})
@@ -212,10 +226,10 @@ mod tests {
     fn environments_and_volumes() {
         let image = ["A=1".to_owned(), "B=2".into()];
         let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
-        assert_eq!(env(Some(&image), &values, Some("/h")), ["A=1", "B=x=y", "C=", PATH, "HOME=/h"]);
-        let own = Values::from([("HOME".into(), "/mine".into())]);
-        assert_eq!(env(None, &own, Some("/h")), ["HOME=/mine", PATH]);
-        assert_eq!(env(None, &Values::new(), None), [PATH]);
+        let found = env(Some(&image), &values, "/h");
+        assert_eq!(found, ["A=1", "B=x=y", "C=", PATH, TERM, CONTAINER, "HOME=/h"]);
+        let own = Values::from([("HOME".into(), "/mine".into()), ("TERM".into(), "".into())]);
+        assert_eq!(env(None, &own, "/h"), ["HOME=/mine", "TERM=", PATH, CONTAINER]);
         let user = User { uid: 7, ..User::default() };
         let paths = ["/a/b", "/a-b", "/var/lib/x/", "/a", "/a/.", "/sys/fs/cgroup/"].map(str::to_owned);
         let found = volumes(&paths, &user).unwrap();
@@ -224,12 +238,20 @@ mod tests {
         assert_eq!(destinations, ["/a", "/a/b", "/a-b", "/var/lib/x"]);
         assert!(found.iter().all(|volume| volume.owner == Some((7, 0))));
         let name = "web".parse().unwrap();
-        let mounts = mounts(&name, &found);
+        let mounts = mounts(&name, &found, false);
         let sources: Vec<_> =
             mounts.iter().rev().take(4).map(|mount| mount["source"].as_str().unwrap()).collect();
         let expected =
             ["var-lib-x", "a\\x2db", "a-b", "a"].map(|file| format!("/var/lib/syscontainers/web/{file}"));
         assert_eq!(sources, expected);
+        let is_in_memory = |mount: &Value| IN_MEMORY.iter().any(|(path, ..)| mount["destination"] == *path);
+        assert!(!mounts.iter().any(is_in_memory));
+        let read_only = super::mounts(&name, &found, true);
+        let in_memory: Vec<_> = read_only.iter().filter(|mount| is_in_memory(mount)).collect();
+        assert_eq!(in_memory.len(), 3);
+        assert!(
+            in_memory.iter().all(|mount| mount["options"].as_array().unwrap().contains(&json!(TMPCOPYUP)))
+        );
         for bad in [
             "data",
             "/",

@@ -10,7 +10,7 @@
 //!    [`json`] and [`crate::unit::escape`] which values are allowed where; [`layout`] finds out where host files go, and [`secrets`]
 //!    which values must not get there.
 //! 4. [`check`] parses the texts, and makes up for what the image left out: `Checked`. [`generated_config`] makes a
-//!    configuration.
+//!    configuration, in which [`overrides`] and [`grants`] put what the administrator wants.
 //!
 //! What an image may decide the size of has its bounds in [`limits`]. An image is described by [`Image`].
 
@@ -19,6 +19,7 @@ pub mod check;
 pub mod config_secrets;
 pub mod exports;
 pub mod generated_config;
+pub mod grants;
 pub mod installation;
 pub mod json;
 pub mod kernel;
@@ -26,8 +27,12 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 mod metadata;
+mod options;
+pub mod overrides;
 mod place;
+pub mod platform;
 pub mod positions;
+pub mod profile;
 pub mod render;
 pub mod secrets;
 pub mod template;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::container::info::Values;
+use crate::container::settings::Settings;
 use crate::image::template::{self, Format, PlaceholderFault, Problem};
 
 /// What dry runs show in place of a secret value.
@@ -60,6 +61,11 @@ pub fn masked(values: &Values, secrets: &BTreeSet<String>) -> Values {
         if secrets.contains(name) { MASK.to_owned() } else { value.clone() }
     };
     values.iter().map(|(name, value)| (name.clone(), mask(name, value))).collect()
+}
+
+/// Replaces values of `Environment=` by [`MASK`]: secret ones, and those that are called so.
+pub fn masked_settings(settings: &Settings, secrets: &BTreeSet<String>) -> Settings {
+    settings.masked(|name| secrets.contains(name) || looks_secret(name), MASK)
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ pub fn decide<'a>(
 ) -> Result<Accepted<'a>> {
     let was_ignored = granted.is_some_and(|granted| granted.exports == ExportsUse::Ignored);
     if wish == Wish::Ignore || was_ignored && wish == Wish::AsBefore {
-        return Ok(ignored(tree, None));
+        return ignored(tree, image, None);
     }
     let brought = exports::brought(&*tree)?;
     // Whoever ignored what there was has accepted nothing yet.
@@ -118,7 +118,7 @@ pub fn decide<'a>(
         (Some(_), Wish::Accept) if added.is_empty() => {
             let nothing = format!("{} brings nothing that is not accepted, --accept-exports changes nothing", image.name);
             if was_ignored && brought.is_empty() {
-                return Ok(ignored(tree, Some(nothing)));
+                return ignored(tree, image, Some(nothing));
             }
             Some(nothing)
         }
@@ -131,9 +131,9 @@ pub fn decide<'a>(
     Ok(Accepted { tree, exports, usage, notice })
 }
 
-fn ignored<'a>(tree: Box<dyn Tree + 'a>, notice: Option<String>) -> Accepted<'a> {
+fn ignored<'a>(tree: Box<dyn Tree + 'a>, image: &Image, notice: Option<String>) -> Result<Accepted<'a>> {
     let tree = Box::new(WithoutExports(tree));
-    Accepted { tree, exports: Exports::none(), usage: ExportsUse::Ignored, notice }
+    Ok(Accepted { tree, exports: Exports::none(image)?, usage: ExportsUse::Ignored, notice })
 }
 
 fn unaccepted(name: &Name, image: &Image, added: &[&str]) -> Error {

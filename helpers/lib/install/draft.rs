@@ -11,6 +11,7 @@ use crate::host_files::plan::Plan;
 use crate::host_files::{record, stage};
 use crate::image::check::Checked;
 use crate::image::tree::{FileKind, Tree};
+use crate::install::output::Payload;
 use crate::name::Deployment;
 use crate::oci::mountpoints::{self, FileMounts};
 use crate::paths::TreePath;
@@ -69,8 +70,15 @@ impl<'a> Draft<'a> {
             if let Origin::Ours(ours) = &mut info.origin {
                 // Before mount points are made, which the image does not have.
                 volumes::settle(&mut ours.execution.volumes, &rootfs)?;
+                if rendered.confined {
+                    let is_of_image = ours.execution.rootfs.is_none();
+                    let (settings, volumes) = (&ours.settings, ours.execution.volumes.as_slice());
+                    let rootfs = is_of_image.then_some(rootfs.as_path());
+                    ours.execution.output = Payload { settings, config: text, volumes, rootfs }.output();
+                }
             }
-            let is_own = info.rootfs().is_none() && rendered.unit.is_some();
+            // In an overlay, they are not made in the files of the deployment, which are shared.
+            let is_own = info.rootfs().is_none() && rendered.unit.is_some() && !rendered.has_scratch();
             if let (true, Origin::Ours(ours)) = (is_own, &mut info.origin) {
                 ours.mount_points = mountpoints::create(&rootfs, config, &mount_files(rendered))?;
             }

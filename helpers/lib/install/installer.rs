@@ -44,7 +44,7 @@ impl Installer<'_> {
         let subject = Subject::of(&draft.deployment, Some((&image.name, Some(image.digest.clone()))));
         let message = format!("installed {name} from {}{start}", journal::shown(&image.name, &image.digest));
         journal::tell(site.root(), Event::Installed, &subject, &message);
-        planned.tell_of_exports();
+        planned.tell_of_image();
         self.tell_of_volumes(&kept);
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Installer<'_> {
         }
         let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
         let planned = self.planner.plan(&draft)?;
-        planned.tell_of_exports();
+        planned.tell_of_image();
         self.tell_of_volumes(&self.kept_volumes(&planned)?);
         preview::show(&self.planner, &self.planner.masked(&draft, planned)?, !options.no_enable, &[])
     }

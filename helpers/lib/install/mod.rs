@@ -4,6 +4,7 @@ pub mod acceptance;
 pub mod atomic;
 pub mod draft;
 pub mod installer;
+pub mod output;
 pub mod plan;
 pub mod preview;
 pub mod previous;

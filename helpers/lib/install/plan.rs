@@ -6,17 +6,20 @@ use std::time::SystemTime;
 
 use crate::container::execution::{Categories, Execution};
 use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles, Values};
+use crate::container::keys::limits;
+use crate::container::output::{self, Output};
 use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
-use crate::container::settings::{Assignment, Settings};
+use crate::container::settings::{self, Assignment, Settings};
 use crate::container::{categories, derived, units};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
 use crate::image::check::{self, Checked};
 use crate::image::installation::Installation;
+use crate::image::profile::Profile;
 use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
@@ -32,6 +35,8 @@ use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
+use crate::run::lengths;
+use crate::system::quota;
 
 /// The user's choices.
 #[derive(Default)]
@@ -70,14 +75,14 @@ pub struct Planned {
     pub info: Info,
     /// The deployment's registration.
     pub registration: Registration,
-    /// What the user is told about `/exports`.
-    notice: Option<String>,
+    /// What the user is told about the image.
+    notices: Vec<String>,
 }
 
 impl Planned {
-    /// Tells what the container gets from `/exports` that it did not have.
-    pub fn tell_of_exports(&self) {
-        self.notice.iter().for_each(|notice| log::info(notice));
+    /// Tells what the container gets from `/exports` that it did not have, and what its image does on this host.
+    pub fn tell_of_image(&self) {
+        self.notices.iter().for_each(|notice| log::info(notice));
     }
 
     /// Warns of files that exist on the host already, and are left alone.
@@ -108,23 +113,31 @@ impl Planner<'_> {
     /// Renders and checks everything that the deployment will contain, so that what would fail later fails here, where
     /// nothing needs to be undone.
     pub fn plan(&self, draft: &Draft) -> Result<Planned> {
-        self.plan_with(draft, &self.user_values(), &log::warning)
+        self.plan_with(draft, &self.user_values(), self.settings(), &log::warning)
     }
 
     /// A plan as it may be shown: with a mask in place of each secret value that the user set.
     pub fn masked(&self, draft: &Draft, planned: Planned) -> Result<Planned> {
         let (values, secrets) = (self.user_values(), &planned.content.rendered.secrets);
-        if !values.keys().any(|name| secrets.contains(name)) {
+        let (settings, masked) = (self.settings(), secrets::masked_settings(&self.settings(), secrets));
+        if !values.keys().any(|name| secrets.contains(name)) && settings == masked {
             return Ok(planned);
         }
         // Everything that there is to warn of was said with the real values.
-        self.plan_with(draft, &secrets::masked(&values, secrets), &|_| {})
+        self.plan_with(draft, &secrets::masked(&values, secrets), masked, &|_| {})
             .context(|| "cannot show it without the values that are secret".into())
     }
 
-    fn plan_with(&self, draft: &Draft, user_values: &Values, warn: &dyn Fn(&str)) -> Result<Planned> {
+    fn plan_with(
+        &self,
+        draft: &Draft,
+        user_values: &Values,
+        settings: Settings,
+        warn: &dyn Fn(&str),
+    ) -> Result<Planned> {
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
+        self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(rootfs::find).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
@@ -135,7 +148,7 @@ impl Planner<'_> {
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
         let (directory, user_secrets) = (self.site.deployments.directory(), self.kept_secrets());
-        let settings = self.settings();
+        let user_notify = self.notify(&settings)?;
         let installation = Installation {
             name: self.name,
             image: &self.image.title,
@@ -150,7 +163,7 @@ impl Planner<'_> {
             user_values,
             user_secrets: &user_secrets,
             settings: &settings,
-            user_notify: self.user_notify(),
+            user_notify,
         };
         variables::check_secrets(&user_secrets, &exports.manifest().secret_values)?;
         let values = variables::complete(&installation, &exports.manifest().default_values)?;
@@ -169,7 +182,35 @@ impl Planner<'_> {
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        Ok(Planned { notice, ..self.check(draft, rendered, info, warn)? })
+        let notices = notice.into_iter().chain(self.notices(&rendered, &settings, warn)?).collect();
+        if let Origin::Ours(ours) = &mut info.origin {
+            // Perhaps with masks.
+            ours.settings = settings;
+        }
+        Ok(Planned { notices, ..self.check(draft, rendered, info, warn)? })
+    }
+
+    /// Tells what the image opens on this host, and warns of what of it has no effect here.
+    fn notices(
+        &self,
+        rendered: &Checked,
+        settings: &Settings,
+        warn: &dyn Fn(&str),
+    ) -> Result<Option<String>> {
+        let (name, profile) = (self.name, Profile::of(self.image)?);
+        if profile.healthcheck.is_some() {
+            warn(&format!(
+                "the HEALTHCHECK of {} is not run, {name} is taken for healthy as long as it runs",
+                self.image.name
+            ));
+        }
+        let shares_network = rendered.confined && settings.last("Network").is_none_or(|mode| mode == "host");
+        let ports = profile.shown_ports().filter(|_| shares_network);
+        Ok(ports.map(|ports| {
+            format!(
+                "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
+            )
+        }))
     }
 
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
@@ -190,6 +231,16 @@ impl Planner<'_> {
 
     fn user_notify(&self) -> Option<UserNotify> {
         self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
+    }
+
+    /// How the payload notifies systemd: what `Notify=` says counts, or else `--notify`.
+    fn notify(&self, settings: &Settings) -> Result<Option<UserNotify>> {
+        match (settings.notify(), self.options.notify) {
+            (Some(key), Some(option)) if key != option => {
+                Err(Error::new("--notify and Notify= contradict each other; unset the key with -o Notify="))
+            }
+            (key, _) => Ok(key.or_else(|| self.user_notify())),
+        }
     }
 
     /// What the user decided about the container, now or before.
@@ -238,6 +289,9 @@ impl Planner<'_> {
         rootfs: Option<TreePath>,
         exports: ExportsUse,
     ) -> Info {
+        let settings = self.settings();
+        let environment = settings.environment();
+        let is_set = |name: &&String| user_values.contains_key(*name) || environment.contains_key(*name);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
         let pid_file = pid_file.map(TreePath::new);
@@ -252,6 +306,11 @@ impl Planner<'_> {
             run_once: rendered.run_once,
             confined: rendered.confined,
             categories: rendered.confined.then(|| self.categories()),
+            output: Output::chosen(self.settings().last(output::KEY)).unwrap_or_default(),
+            scratch_size: self
+                .settings()
+                .last(settings::SCRATCH_SIZE)
+                .and_then(|size| limits::size(size).ok()),
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
@@ -261,13 +320,8 @@ impl Planner<'_> {
             exports,
             user_values: user_values.clone(),
             user_secrets: self.user_secrets(),
-            image_secrets: rendered
-                .secrets
-                .iter()
-                .filter(|name| user_values.contains_key(*name))
-                .cloned()
-                .collect(),
-            settings: self.settings(),
+            image_secrets: rendered.secrets.iter().filter(is_set).cloned().collect(),
+            settings,
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),
@@ -294,6 +348,9 @@ impl Planner<'_> {
 
     fn warn_of_values(&self, rendered: &Checked, warn: &dyn Fn(&str)) {
         for name in self.options.user_values.keys() {
+            if rendered.environment.contains(name) {
+                continue;
+            }
             if variables::is_forced(name) {
                 warn(&format!("{name} says how the container is installed, ignoring --set {name}"));
             } else if rendered.readable.contains(name) && secrets::looks_secret(name) {
@@ -318,7 +375,8 @@ impl Planner<'_> {
         match self.previous.filter(|previous| previous.info.is_from_atomic()) {
             Some(previous) => atomic::check(&site.deployments, &previous.deployment, replace_unit)?,
             None => {
-                let claim = Claim { unit: rendered.unit.is_some(), replace_unit, tmpfiles: has_tmpfiles };
+                let (unit, is_installed) = (rendered.unit.is_some(), self.previous.is_some());
+                let claim = Claim { unit, replace_unit, tmpfiles: has_tmpfiles, is_installed };
                 register::check_name(site.root(), name, &claim)?;
             }
         }
@@ -331,9 +389,14 @@ impl Planner<'_> {
             units::compose(&registration, &derived::registration(name)).context(what)?;
         }
         if let (Some(config), Some(_)) = (config, &registration.execution.runtime) {
+            lengths::check(name, config, registration.execution.notify).context(what)?;
             for ignored in resources::settings(config).ignored {
                 warn(&format!("systemd has no setting for {ignored} of {}, ignoring it", self.image.name));
             }
+        }
+        if registration.execution.scratch_size.is_some() {
+            let scratch = site.root().join(&registration.scratch());
+            quota::check(&scratch).context(|| format!("cannot give {name} ScratchSize=")).context(what)?;
         }
         if let Some(rootfs) = info.rootfs() {
             rootfs::check_mount_points(&site.root().join(rootfs), &rendered, warn).context(what)?;
@@ -348,6 +411,6 @@ impl Planner<'_> {
         };
         let deployment = draft.deployment.clone();
         let content = Content { rendered, host_files };
-        Ok(Planned { deployment, content, info, registration, notice: None })
+        Ok(Planned { deployment, content, info, registration, notices: Vec::new() })
     }
 }

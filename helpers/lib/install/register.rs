@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
 use crate::container::info::{Info, Ours};
+use crate::container::needs;
 use crate::container::registration::{self, Registration};
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Result};
@@ -64,7 +65,7 @@ pub fn derive(deployments: &Deployments, deployment: &Deployment) -> Result<Regi
     let uses_runtime = ours.execution.runtime.is_some();
     let text = if uses_runtime { deployments.read(deployment, "config.json")? } else { None };
     let origin = format!("{deployment}/config.json");
-    let config = text.map(|text| config::parse(&text, &origin, ours.execution.run_once)).transpose()?;
+    let config = text.map(|text| config::parse(&text, &origin, ours.execution.has_scratch())).transpose()?;
     let has_tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.is_some();
     let parts = Parts { unit, config: config.as_ref(), has_tmpfiles };
     let registration = describe(deployments, deployment, &info.image, ours, parts);
@@ -82,6 +83,8 @@ pub fn describe(
     let config = if ours.execution.runtime.is_some() { parts.config } else { None };
     let mut mounts = config.map(needed_mounts).unwrap_or_default();
     mounts.extend(ours.execution.rootfs.clone());
+    let mut properties = config.map(|config| resources::settings(config).settings).unwrap_or_default();
+    properties.extend(needs::properties(deployments.root(), &ours.settings));
     Registration {
         version: registration::VERSION,
         name: deployment.name().clone(),
@@ -91,7 +94,7 @@ pub fn describe(
         digest: ours.digest.clone(),
         unit: parts.unit,
         execution: ours.execution.clone(),
-        properties: config.map(|config| resources::settings(config).settings).unwrap_or_default(),
+        properties,
         mounts,
         tmpfiles: parts.has_tmpfiles,
         stamp: None,
@@ -283,12 +286,14 @@ pub struct Claim {
     pub replace_unit: bool,
     /// Whether the container has a tmpfiles.d(5) file.
     pub tmpfiles: bool,
+    /// Whether the container is installed, so that a mask of its unit is that of its administrator.
+    pub is_installed: bool,
 }
 
 /// Refuses a name that other units or tmpfiles already have.
 pub fn check_name(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
     if claim.unit {
-        check_units(root, name, claim.replace_unit)?;
+        check_units(root, name, claim)?;
     }
     if claim.tmpfiles {
         check_tmpfiles(root, name)?;
@@ -296,13 +301,16 @@ pub fn check_name(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
     Ok(())
 }
 
-fn check_units(root: &Root, name: &Name, replace_unit: bool) -> Result<()> {
+fn check_units(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
     let generated = ["/run/systemd/generator.early", GENERATED, "/run/systemd/generator.late"];
     let ours = UNIT_PATH.iter().position(|directory| *directory == STUBS);
     for directory in UNIT_PATH.iter().chain(&generated) {
         let shown = TreePath::from(*directory).join(name.unit());
         let path = root.join(&shown);
         if !path.exists() && !path.is_symlink() || derived::is_stub(&path, name).unwrap_or(false) {
+            continue;
+        }
+        if claim.is_installed && is_mask(&path) {
             continue;
         }
         // Units in directories before system.attached keep their precedence, whatever we write.
@@ -312,13 +320,27 @@ fn check_units(root: &Root, name: &Name, replace_unit: bool) -> Result<()> {
                 "cannot install {name}: {shown} is a unit of that name and would win; remove it, or choose another name with --name"
             )));
         }
-        if !replace_unit {
+        if !claim.replace_unit {
             return Err(Error::new(format!(
                 "cannot install {name}: {shown} is a unit of that name; choose another name with --name, or put the container in its place with --replace-unit"
             )));
         }
     }
     Ok(())
+}
+
+/// Whether `systemctl mask` keeps the unit of a container from being started.
+pub fn is_masked(root: &Root, name: &Name) -> bool {
+    let before = UNIT_PATH.iter().take_while(|directory| **directory != STUBS);
+    before.into_iter().any(|directory| is_mask(&root.join(&TreePath::from(*directory).join(name.unit()))))
+}
+
+/// Whether a unit file is a mask: empty, or a link to /dev/null.
+fn is_mask(path: &Path) -> bool {
+    match fs::read_link(path) {
+        Ok(target) => target == Path::new("/dev/null"),
+        Err(_) => path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0),
+    }
 }
 
 fn check_tmpfiles(root: &Root, name: &Name) -> Result<()> {

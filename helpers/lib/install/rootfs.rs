@@ -30,11 +30,11 @@ pub fn find(directory: &Path) -> Result<PathBuf> {
 }
 
 /// Checks a root file system that is not ours. Nothing is written to it here; the runtime creates missing mount points,
-/// if it can.
+/// if it can, or makes them in the overlay that is over it.
 pub fn check_mount_points(rootfs: &Path, rendered: &Checked, warn: &dyn Fn(&str)) -> Result<()> {
     let Some((_, config)) = &rendered.config else { return Ok(()) };
     let missing = mountpoints::missing(rootfs, config, &draft::mount_files(rendered))?;
-    if missing.is_empty() || rendered.run_once {
+    if missing.is_empty() || rendered.has_scratch() {
         return Ok(());
     }
     let list = missing.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");

@@ -3,7 +3,9 @@
 use super::finding::{LintReport, Place};
 use super::inspection::{ImaginaryHost, Inspection, NO_VALUE};
 use super::target::Target;
-use super::{config, config_rules, dockerfile, git, limits, manifest, mounts, rules, texts, unit, variables};
+use super::{
+    config, config_rules, dockerfile, git, limits, manifest, mounts, profile, rules, texts, unit, variables,
+};
 use crate::error::Result;
 use crate::image::exports::{self, Exports};
 use crate::image::render;
@@ -36,6 +38,7 @@ pub fn check(target: &Target) -> Result<LintReport> {
         rendered: &rendered,
     };
     variables::check(&inspection, &mut report);
+    profile::check(&inspection, &mut report)?;
     let config = config::load(&inspection, &mut report);
     if let Some(config) = &config {
         config_rules::check(config, &inspection, &mut report);

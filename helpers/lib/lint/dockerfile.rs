@@ -51,6 +51,29 @@ pub fn is_run_once(text: &str) -> bool {
     labels.flat_map(|label| words(&label.rest)).any(|word| word == "atomic.run=once")
 }
 
+/// The ports that an image exposes, as far as they are known, and where it says so first.
+pub fn exposed_ports(file: &Dockerfile) -> Option<(Place, String)> {
+    let exposed: Vec<_> = last_stage(&file.text).filter(|i| i.keyword == "EXPOSE").collect();
+    let first = exposed.first()?;
+    let ports =
+        exposed.iter().flat_map(|instruction| words(&instruction.rest)).collect::<Vec<_>>().join(", ");
+    Some((Place::at(&file.file, first.line, 1), ports))
+}
+
+/// Where an image says how its health is checked, unless it says that it is not.
+pub fn healthcheck(file: &Dockerfile) -> Option<Place> {
+    let last = last_stage(&file.text).filter(|i| i.keyword == "HEALTHCHECK").last()?;
+    let is_none = last.rest.eq_ignore_ascii_case("none");
+    (!is_none).then(|| Place::at(&file.file, last.line, 1))
+}
+
+/// The instructions for the image itself; other stages are for what it is built with.
+fn last_stage(text: &str) -> impl Iterator<Item = Instruction> {
+    let all = instructions(text);
+    let begin = all.iter().rposition(|instruction| instruction.keyword == "FROM").unwrap_or(0);
+    all.into_iter().skip(begin)
+}
+
 fn habits(file: &Dockerfile, instructions: &[Instruction], report: &mut LintReport) {
     let skips_docs = file.text.contains("nodocs");
     for instruction in instructions {
@@ -296,6 +319,17 @@ mod tests {
         assert!(!is_run_once("FROM x\nRUN echo atomic.run=once"));
         assert!(installs_packages("dnf -y install x") && installs_packages("a && /usr/bin/yum install x"));
         assert!(!installs_packages("dnf clean all") && !installs_packages("apt-get install dnf"));
+    }
+
+    #[test]
+    fn knows_what_is_exposed_and_checked() {
+        let file = |text: &str| Dockerfile { file: "Dockerfile".into(), text: text.into() };
+        let ports = |text: &str| exposed_ports(&file(text)).map(|(_, ports)| ports);
+        assert_eq!(ports("FROM a\nEXPOSE 80 443/tcp\nEXPOSE $PORT").as_deref(), Some("80, 443/tcp, $PORT"));
+        assert_eq!(ports("FROM a AS build\nEXPOSE 80\nFROM b"), None);
+        assert!(healthcheck(&file("FROM a\nHEALTHCHECK CMD true")).is_some());
+        assert!(healthcheck(&file("FROM a\nHEALTHCHECK CMD true\nhealthcheck none")).is_none());
+        assert!(healthcheck(&file("FROM a\nHEALTHCHECK CMD true\nFROM b")).is_none());
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod json;
 mod limits;
 mod manifest;
 mod mounts;
+mod profile;
 pub mod remote;
 pub mod rules;
 mod source_tree;

@@ -137,6 +137,10 @@ rules! {
     "The unit and linux.resources in the configuration both limit the same resource. Limits of the configuration become settings of the unit, over which the unit's own lines take precedence. Keep only one of them."
     HOSTFS Error "hostfs"
     "The files for the host cannot be laid out as the manifest says: a new name is not an absolute path, two files get the same name, or there are device nodes among them."
+    EXPOSED_PORT Warning "exposed-port"
+    "The image exposes ports. A container without a runtime configuration of its own shares the network of the host: whatever it listens on is open on all addresses of the host, unless it is told to listen on one, or its network is private (-o Network=private)."
+    HEALTHCHECK Warning "healthcheck"
+    "The image has a HEALTHCHECK, which is not run here: a container counts as healthy as long as it runs. Have the payload end when it does not work any more, or notify systemd (Type=notify, WatchdogSec=)."
     IMAGE_CONFIG Error "image-config"
     "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, its working directory or a volume is relative, or a volume is in /proc."
 }

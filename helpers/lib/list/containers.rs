@@ -7,14 +7,16 @@ use serde::Serialize;
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
+use crate::container::settings::Settings;
 use crate::container::state::State;
 use crate::container::{derived, registration, stale};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, secrets};
 use crate::install::acceptance::Granted;
 use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
+use crate::run::written::Written;
 use crate::store::Store;
 use crate::system::systemd::status::UnitStatus;
 
@@ -33,7 +35,7 @@ pub struct ContainerRow {
     pub image: Option<String>,
     /// Digest of the image's manifest.
     pub digest: Option<String>,
-    /// Time of the last change of state, as systemd writes it.
+    /// Time of the last change of state, RFC 3339.
     pub since: Option<String>,
     /// Digest of the image in the store, if that is a different one.
     pub pending: Option<String>,
@@ -41,6 +43,11 @@ pub struct ContainerRow {
     pub staged: Option<String>,
     /// Whether updates are held.
     pub held: bool,
+    /// What the administrator set with `--option`, without values that are secret.
+    pub options: Settings,
+    /// How many bytes the payload has written to its root file system, which are forgotten when it ends; at least so
+    /// many, if these are very many files.
+    pub written: Option<u64>,
     /// What is wrong with the container.
     pub problems: Vec<String>,
 }
@@ -59,6 +66,18 @@ pub fn list(site: &Site, store: Option<&Store>) -> Result<Vec<ContainerRow>> {
         }
     }
     Ok(rows)
+}
+
+/// Finds out for each container how much its payload has written to its root file system.
+pub fn add_written(site: &Site, rows: &mut [ContainerRow]) {
+    for row in rows {
+        let Ok(name) = row.name.parse::<Name>() else { continue };
+        let scratch = site.deployments.entry(&Entry::Scratch(name));
+        match Written::find(&scratch) {
+            Ok(written) => row.written = written.map(|written| written.bytes),
+            Err(e) => row.problems.push(e.to_string()),
+        }
+    }
 }
 
 /// The status of all units, from a single call of systemctl; none if systemd is not running.
@@ -174,6 +193,10 @@ fn describe(
     }
     if !info.is_from_atomic() {
         row.problems.extend(problem_of_registration(deployments, current));
+    }
+    if let Some(ours) = info.ours() {
+        let marked = ours.user_secrets.union(&ours.image_secrets).cloned().collect();
+        row.options = secrets::masked_settings(&ours.settings, &marked);
     }
     row.image = Some(info.image.clone());
     row.digest = digest.map(|digest| digest.to_string());

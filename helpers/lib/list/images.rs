@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::image::exports::Variables;
+use crate::image::profile::Profile;
 use crate::program::bytes;
 use crate::program::table;
 use crate::program::text;
@@ -54,10 +55,10 @@ pub fn table(entries: &[CatalogEntry], users: &Users) -> String {
 pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Result<String> {
     let mut out = String::new();
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(out, "{key:<9} {}", text::printable(value));
+        let _ = writeln!(out, "{key:<11} {}", text::printable(value));
     };
     line("Image", &entry.image.name);
-    line("Title", &entry.image.title);
+    line("Called", &entry.image.title);
     line("Source", &entry.image.provenance.to_string());
     line("Policy", entry.image.provenance.policy_scope.as_deref().unwrap_or("-"));
     line("Digest", entry.image.digest.as_ref());
@@ -66,6 +67,7 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
     line("Size", &format!("{} ({} unique)", bytes::shown(entry.size), bytes::shown(entry.unique)));
     line("Signer", entry.signer.as_deref().unwrap_or("-"));
     line("Used by", &users.of_commit(&entry.image.commit).join(" "));
+    profile_lines(&Profile::of(&entry.image)?, &mut line);
     for (key, value) in entry.image.labels()? {
         line("Label", &format!("{key}={value}"));
     }
@@ -79,6 +81,29 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
         line("Variable", &format!("{name}, which has no default: give it with --set {name}=VALUE"));
     }
     Ok(out)
+}
+
+/// What an image says about itself; nothing where it says nothing.
+fn profile_lines(profile: &Profile, line: &mut impl FnMut(&str, &str)) {
+    let optional = [
+        ("Title", &profile.title),
+        ("Description", &profile.description),
+        ("User", &profile.user),
+        ("WorkingDir", &profile.working_dir),
+        ("StopSignal", &profile.stop_signal),
+    ];
+    for (key, value) in optional {
+        value.iter().for_each(|value| line(key, value));
+    }
+    for (key, command) in [("Entrypoint", &profile.entrypoint), ("Cmd", &profile.cmd)] {
+        if !command.is_empty() {
+            line(key, &json!(command).to_string());
+        }
+    }
+    for (key, values) in [("Env", &profile.env), ("Volume", &profile.volumes), ("Port", &profile.ports)] {
+        values.iter().for_each(|value| line(key, value));
+    }
+    profile.healthcheck.iter().for_each(|check| line("Healthcheck", &check.to_string()));
 }
 
 /// Splits a name in the store into name and tag, or name and digest. A path has neither.

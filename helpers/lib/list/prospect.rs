@@ -14,6 +14,13 @@ use crate::store::reference::Reference;
 use crate::store::source_files;
 use crate::update::availability::{Prospect, Updates};
 
+/// What a container came from if nothing is there now, so that no update can come from it.
+pub fn lost_source(updates: &Updates) -> Option<String> {
+    let source = &updates.provenance.as_ref()?.source;
+    let reference: Reference = source.parse().ok()?;
+    source_files::is_gone(&reference).then(|| source.clone())
+}
+
 /// Where the image of a container is pulled from again: the source that was recorded, for the same architecture. Atomic
 /// recorded neither, and took images from registries. A path that others can change is refused.
 pub fn source(name: &Name, updates: &Updates, access: &Access) -> Result<(Reference, Access)> {

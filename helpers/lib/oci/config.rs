@@ -18,11 +18,11 @@ use crate::oci::signal;
 /// Annotation with the image's stop signal, see conversion.md of the OCI image specification.
 pub const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 
-/// Parses, checks and normalises a configuration; errors name `origin`. `run_once` containers may have a writable root
-/// file system, since theirs is a scratch one.
-pub fn parse(text: &str, origin: &str, run_once: bool) -> Result<Normalised> {
+/// Parses, checks and normalises a configuration; errors name `origin`. Where the root file system is a `scratch`
+/// one, it may be writable.
+pub fn parse(text: &str, origin: &str, scratch: bool) -> Result<Normalised> {
     let config = Config::parse(text).context(|| format!("invalid JSON in {origin}, after substitution"))?;
-    config.check(run_once).context(|| format!("invalid configuration in {origin}"))
+    config.check(scratch).context(|| format!("invalid configuration in {origin}"))
 }
 
 /// A configuration as it was written: any JSON.
@@ -87,8 +87,8 @@ impl Config {
     }
 
     /// Checks everything that an installation insists on.
-    pub fn check(&self, run_once: bool) -> Result<Normalised, InvalidConfig> {
-        if let Some(invalid) = self.invalid_root(run_once).into_iter().next() {
+    pub fn check(&self, scratch: bool) -> Result<Normalised, InvalidConfig> {
+        if let Some(invalid) = self.invalid_root(scratch).into_iter().next() {
             return Err(invalid);
         }
         let normalised = self.normalised();
@@ -100,9 +100,9 @@ impl Config {
     }
 
     /// Returns what is wrong with `root`.
-    pub fn invalid_root(&self, run_once: bool) -> Vec<InvalidConfig> {
+    pub fn invalid_root(&self, scratch: bool) -> Vec<InvalidConfig> {
         let mut invalid = Vec::new();
-        if !run_once && self.0.pointer("/root/readonly") != Some(&Value::Bool(true)) {
+        if !scratch && self.0.pointer("/root/readonly") != Some(&Value::Bool(true)) {
             invalid.push(InvalidConfig::WritableRoot);
         }
         let path = self.0.pointer("/root/path");
@@ -121,6 +121,11 @@ impl Normalised {
     /// Mounts in their order.
     pub fn mounts(&self) -> impl Iterator<Item = Mount<'_>> {
         Mount::all(&self.0)
+    }
+
+    /// The host name of the payload, if it has one of its own.
+    pub fn host_name(&self) -> Option<&str> {
+        self.0.get("hostname").and_then(Value::as_str)
     }
 
     /// Working directory of the payload.

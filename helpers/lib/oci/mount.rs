@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+/// The option of a tmpfs by which runtimes begin it with what the root file system has in its place.
+pub const TMPCOPYUP: &str = "tmpcopyup";
+
 /// An element of `mounts`.
 #[derive(Clone, Copy, Debug)]
 pub struct Mount<'a>(&'a Value);

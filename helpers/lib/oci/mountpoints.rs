@@ -81,19 +81,29 @@ fn make(rootfs: &Path, path: &Path, kind: PointKind, created: &mut Vec<PathBuf>)
     let mut parents: Vec<&Path> = path.ancestors().filter(|p| *p != Path::new("/")).collect();
     let last = (kind == PointKind::File && !parents.is_empty()).then(|| parents.remove(0));
     for directory in parents.into_iter().rev() {
-        match fs::create_dir(rootfs.join(below_root(directory))) {
-            Ok(()) => created.push(directory.to_path_buf()),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-        }
+        make_one(rootfs, directory, created, &|path| fs::create_dir(path))?;
     }
-    if let Some(file) = last {
-        match fs::File::create_new(rootfs.join(below_root(file))) {
-            Ok(_) => created.push(file.to_path_buf()),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-        }
+    last.map_or(Ok(()), |file| make_one(rootfs, file, created, &|path| fs::File::create_new(path).map(drop)))
+}
+
+/// Makes a file or directory, unless it exists. A directory of the image keeps its modification time.
+fn make_one(
+    rootfs: &Path,
+    path: &Path,
+    created: &mut Vec<PathBuf>,
+    make: &dyn Fn(&Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let parent = fs::File::open(rootfs.join(below_root(above)))?;
+    let modified = parent.metadata()?.modified()?;
+    match make(&rootfs.join(below_root(path))) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
     }
+    if !created.iter().any(|path| path == above) {
+        parent.set_modified(modified)?;
+    }
+    created.push(path.to_path_buf());
     Ok(())
 }
 
@@ -122,6 +132,11 @@ mod tests {
             ]
         }))
         .normalised();
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let modified = |path: &str| rootfs.join(path).metadata().unwrap().modified().unwrap();
+        for path in ["run", "."] {
+            fs::File::open(rootfs.join(path)).unwrap().set_modified(old).unwrap();
+        }
         let made = create(
             rootfs,
             &config,
@@ -140,6 +155,8 @@ mod tests {
             "/work",
         ];
         assert_eq!(made, expected.map(PathBuf::from));
+        assert_eq!((modified("run"), modified(".")), (old, old));
+        assert!(modified("tmp") > old);
         assert!(rootfs.join("etc/resolv.conf").is_file() && rootfs.join("tmp/out/y").is_dir());
         assert!(!rootfs.join("dev/pts").exists());
         assert_eq!(create(rootfs, &config, &FileMounts::default()).unwrap(), Vec::<PathBuf>::new());

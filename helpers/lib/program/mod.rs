@@ -8,3 +8,4 @@ pub mod options;
 pub mod table;
 pub mod text;
 pub mod timespan;
+pub mod timestamp;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::container::output::Output;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
@@ -17,8 +18,11 @@ use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
+use crate::program::log;
 use crate::run::mount_check::Expected;
+use crate::run::output::{Pipes, Streams};
 use crate::run::sources::Source;
+use crate::run::written::Written;
 use crate::run::{runtime, scratch, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
@@ -62,6 +66,9 @@ pub struct Launch {
     /// What is to be mounted in the container, if that is known.
     #[serde(default)]
     pub mounts: Option<Expected>,
+    /// Where what the payload prints goes.
+    #[serde(default)]
+    pub output: Output,
 }
 
 /// The runtime bundle of one container.
@@ -132,9 +139,15 @@ impl Bundle {
         Ok(self.load()?.map(|launch| launch.deployment))
     }
 
-    /// Has the runtime create the container.
-    pub fn create(&self, name: &Name, launch: &Launch) -> Result<()> {
+    /// The pipes for the payload's output.
+    pub fn pipes(&self) -> Pipes {
+        Pipes::new(&self.directory)
+    }
+
+    /// Has the runtime create the container, whose payload prints to `streams`.
+    pub fn create(&self, name: &Name, launch: &Launch, streams: Streams) -> Result<()> {
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
+        streams.set(&mut create);
         view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
     }
 
@@ -177,10 +190,21 @@ impl Bundle {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
             if let Some(path) = &launch.scratch {
-                scratch::remove(&self.root.join(path), &self.scratch_rootfs())?;
+                let scratch = self.root.join(path);
+                tell_written(name, &scratch);
+                scratch::remove(&scratch, &self.scratch_rootfs())?;
             }
         }
         files::remove_tree(&self.directory)
+    }
+}
+
+/// Tells how much a payload has written that is about to be forgotten.
+fn tell_written(name: &Name, scratch: &Path) {
+    // What cannot be looked at cannot be removed either, which is an error then.
+    let written = Written::find(scratch).ok().flatten().filter(|written| written.bytes > 0);
+    if let Some(written) = written {
+        log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
     }
 }
 
@@ -222,15 +246,10 @@ pub fn assemble(
     Ok(config)
 }
 
-/// Makes the configuration of a bundle use its scratch root file system.
-pub fn use_scratch(config: &mut Value, bundle: &Bundle) -> Result<()> {
-    set(config, "root", "path", json!(bundle.scratch_rootfs().to_string_lossy()))
-}
-
 /// The root file system that the runtime gets. runc refuses a symlink; if the directory does not exist, the runtime
 /// reports that.
 fn rootfs(registration: &Registration, bundle: &Bundle) -> PathBuf {
-    let rootfs = if registration.execution.run_once {
+    let rootfs = if registration.execution.has_scratch() {
         bundle.scratch_rootfs()
     } else {
         bundle.root.join(&registration.rootfs())
@@ -268,7 +287,7 @@ fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> 
 
 /// Whether the payload sees the host's /run at the same path. Then no mount is needed for a socket there, and none may
 /// be made, since it could appear on the host.
-fn sees_host_run(config: &Normalised) -> bool {
+pub(super) fn sees_host_run(config: &Normalised) -> bool {
     let above = config
         .mounts()
         .filter(|mount| mount.destination().is_some_and(|d| Path::new(PAYLOAD_NOTIFY).starts_with(d)));

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::run::bundle::{Bundle, Launch};
+use crate::run::output::Streams;
 use crate::run::runtime;
 use crate::system::command::succeed;
 use crate::system::process::Process;
@@ -25,7 +26,7 @@ pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
     // The payload is a child of the runtime, and of this process once the runtime is gone.
     prctl::set_child_subreaper(true).context(|| "cannot become subreaper".into())?;
     let signals: SigSet = PASSED_ON.into_iter().collect();
-    let result = bundle.create(name, launch).and_then(|()| {
+    let result = bundle.create(name, launch, Streams::default()).and_then(|()| {
         let payload = bundle.record_payload()?;
         launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
         // Not before, since the runtime and so the payload would inherit the mask.

@@ -37,6 +37,9 @@ const WHY: &str = "somebody may have changed what is in a volume meanwhile";
 pub struct Expected {
     /// The mounts, in order.
     mounts: Vec<Expectation>,
+    /// Devices that the administrator added, which a runtime may mount, too.
+    #[serde(default)]
+    devices: Vec<PathBuf>,
     /// Whether the payload can change nothing in its root file system.
     read_only_root: bool,
     /// Files of the kernel's that the payload cannot see.
@@ -54,6 +57,10 @@ impl Expected {
         Expected {
             mounts: all("/mounts")
                 .filter_map(|value| Expectation::of(mount::Mount::new(value), nested))
+                .collect(),
+            devices: all("/linux/devices")
+                .filter_map(|device| device.get("path").and_then(Value::as_str))
+                .map(PathBuf::from)
                 .collect(),
             read_only_root: config.pointer("/root/readonly") == Some(&Value::Bool(true)),
             masked: paths("/linux/maskedPaths"),
@@ -135,7 +142,9 @@ impl<'a> Check<'a> {
         } else if self.expected.read_only.iter().any(|path| path == point) {
             let above = self.above(point).map(|number| &self.expected.mounts[number]);
             above.is_none_or(|above| above.is_bind() || above.is_of(&mount.kind)) && is_only(1)
-        } else if device.is_some_and(|device| DEVICES.contains(&device)) {
+        } else if device.is_some_and(|device| DEVICES.contains(&device))
+            || self.expected.devices.iter().any(|added| added == point)
+        {
             (!is_kernel || mount.kind == "devpts") && is_only(1)
         } else {
             self.check_inner(mount)?

@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::error::{Context, Error, Result};
-use crate::oci::mount::Mount;
+use crate::oci::mount::{Mount, TMPCOPYUP};
 use crate::paths::{KERNEL, VOLUMES};
 use crate::run::sources::{self, Source};
 use crate::system::directory::{self, Directory};
@@ -39,8 +38,11 @@ pub fn settle(config: &mut Value, rootfs: &Path) -> Result<()> {
             bound.insert(found.place.clone());
         }
         links.extend(found.links.into_iter().map(|link| (shown.clone(), link)));
+        // One that begins with the files of the image has its links.
+        if !mount.options().any(|option| option == TMPCOPYUP) {
+            places.insert(found.place.clone());
+        }
         value["destination"] = json!(found.place.to_string_lossy());
-        places.insert(found.place);
     }
     for (shown, link) in &links {
         if let Some(place) = link.ancestors().find(|above| bound.contains(*above)) {
@@ -94,10 +96,10 @@ fn check_place(mount: Mount<'_>, destination: &Path, place: &Path) -> Result<(),
 }
 
 /// Fails if a symlink, or anything else than a directory, is on the way to what is mounted in a directory of the host, as
-/// it is now, or if the working directory would be made where one leads. The configuration is settled; `nested` are the
-/// sources that it names by their numbers.
-pub fn check(config: &Value, rootfs: &Path, nested: &[Source]) -> Result<()> {
-    let mut outer = Sources::new();
+/// it is now. The configuration is settled; `nested` are the sources that it names by their numbers.
+pub fn check(config: &Value, nested: &[Source]) -> Result<()> {
+    // What is mounted at each place: a directory or file of the host, or something else.
+    let mut outer: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
     let mounts = config.get("mounts").and_then(Value::as_array).into_iter().flatten();
     for mount in mounts.map(Mount::new) {
         let Some(place) = mount.destination() else { continue };
@@ -115,33 +117,7 @@ pub fn check(config: &Value, rootfs: &Path, nested: &[Source]) -> Result<()> {
         let source = mount.bind_source().map(|source| sources::original(source, nested));
         outer.insert(place, source);
     }
-    let directory = config.pointer("/process/cwd").and_then(Value::as_str).unwrap_or("/");
-    check_working_directory(Path::new(directory), rootfs, &outer)
-}
-
-/// What is mounted at each place: a directory or file of the host, or something else.
-type Sources = HashMap<PathBuf, Option<PathBuf>>;
-
-/// Fails if the runtime would make the working directory where a symlink leads that a payload made: in the files of the
-/// image, which are not its.
-fn check_working_directory(path: &Path, rootfs: &Path, outer: &Sources) -> Result<()> {
-    let above = |at: &Path| at.ancestors().find_map(|above| outer.get_key_value(above));
-    let on_host = |at: &Path| match above(at) {
-        None => Some(rootfs.join(at.strip_prefix("/").unwrap_or(at))),
-        Some((place, Some(source))) => Some(source.join(at.strip_prefix(place).unwrap_or(at))),
-        Some((_, None)) => None,
-    };
-    let found = files::trace_by(path, &|at| fs::read_link(on_host(at)?).ok())?;
-    let is_there = on_host(&found.place).is_some_and(|path| path.is_dir());
-    match found.links.iter().find(|link| above(link).is_some()) {
-        Some(link) if !is_there && above(&found.place).is_none() => Err(Error::new(format!(
-            "its working directory {} leads by {}, a symlink in a volume, to {}, which is missing in the image, where nothing is made; remove the symlink",
-            path.display(),
-            link.display(),
-            found.place.display()
-        ))),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn check_way(source: &Path, below: &Path) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::paths;
 use crate::program::log;
 use crate::system::{command, files};
 
-/// Creates the container of a bundle. The payload inherits this process's standard output and error.
+/// Creates the container of a bundle. The payload has its standard output and error.
 pub fn create(runtime: &Runtime, name: &Name, bundle: &Path, pid_file: &Path) -> Command {
     let mut command = begin(runtime);
     command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(pid_file).arg(name.as_str());

@@ -1,7 +1,7 @@
 //! Adopting images that containers/image wrote to a repository for Atomic, to the store or to the host's own: their
 //! layers are merged as in a pull, and those of the host's repository are taken over first.
 //!
-//! Nothing is fetched. An image that lacks a layer or the configuration has to be pulled again. The repository that it
+//! Nothing is fetched, and its files have no modification times. An image that lacks a layer or the configuration has to be pulled again. The repository that it
 //! comes from keeps its refs.
 
 use oci_spec::image::ImageManifest;
@@ -72,13 +72,13 @@ fn config(from: &ostree::Repo, digest: &oci_spec::image::Digest) -> Result<Strin
 }
 
 /// Takes a layer over from the host's repository; `None` if that does not have it.
-pub fn take_layer(store: &Store, expected: &Expected) -> Result<Option<StoredLayer>> {
+fn take_layer(store: &Store, expected: &Expected) -> Result<Option<StoredLayer>> {
     let Some(host) = &store.host else { return Ok(None) };
     let Some(found) = layer::find(&host.repo, expected)? else { return Ok(None) };
     let reference = refs::layer_ref(&expected.digest);
     let (commit, ()) = commit::publish(&store.repo, &reference, || copy(store, host, &found.commit))
         .context(|| format!("cannot take over layer {} from {}", expected.digest, host.path().display()))?;
-    Ok(Some(StoredLayer { commit, implicit: found.implicit }))
+    Ok(Some(StoredLayer { commit, ..found }))
 }
 
 /// Copies the objects of a commit, or links them; the checksum of each is verified.

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use tar::{EntryType, Header};
 
 use super::limits;
+use super::mtime::ModificationTime;
 use crate::error::{Context, Error, Result};
 
 /// Size of a header in bytes; content is padded to a multiple of it.
@@ -33,6 +34,8 @@ pub struct Member {
     pub mode: u32,
     /// Length of the content that follows.
     pub size: u64,
+    /// When it was last modified.
+    pub mtime: ModificationTime,
     /// Extended attributes by name.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -60,6 +63,7 @@ struct Pax {
     uid: Option<u64>,
     gid: Option<u64>,
     size: Option<u64>,
+    mtime: Option<ModificationTime>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -128,6 +132,10 @@ impl<R: Read> Archive<R> {
             gid: pax.gid.map_or_else(|| header.gid(), Ok).context(|| what("group ID"))?,
             mode: header.mode().context(|| what("mode"))?,
             size,
+            // A time that cannot be read is none.
+            mtime: pax
+                .mtime
+                .unwrap_or_else(|| ModificationTime::of_seconds(header.mtime().unwrap_or_default())),
             xattrs: pax.xattrs,
             path,
         })
@@ -206,6 +214,11 @@ impl Pax {
                 b"uid" => pax.uid = number()?,
                 b"gid" => pax.gid = number()?,
                 b"size" => pax.size = number()?,
+                b"mtime" => {
+                    let time = ModificationTime::of_record(value);
+                    let malformed = || Error::new(format!("PAX record has {} for a time", shown(value)));
+                    pax.mtime = if value.is_empty() { None } else { Some(time.ok_or_else(malformed)?) };
+                }
                 _ if key.starts_with(b"GNU.sparse.") => {
                     return Err(Error::new("sparse files are not supported"));
                 }

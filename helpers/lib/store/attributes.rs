@@ -5,6 +5,7 @@ use ostree::prelude::ToVariant;
 
 use super::archive::Member;
 use super::limits;
+use super::mtime;
 use crate::error::{Error, Result};
 
 /// Owner, mode and extended attributes of a file.
@@ -16,7 +17,7 @@ pub struct Attributes {
     pub gid: u32,
     /// Permissions.
     pub mode: u32,
-    /// Extended attributes, by name; names end in NUL, as OSTree has them.
+    /// Extended attributes, by name, with the time; names end in NUL, as OSTree has them.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -74,8 +75,11 @@ fn xattrs_of(member: &Member) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut xattrs = Vec::new();
     let mut size = 0;
     for (name, value) in &member.xattrs {
-        // Labels are assigned by this host, and overlayfs would obey its own attributes.
-        if name.contains(&0) || name == b"security.selinux" || name.starts_with(b"trusted.overlay.") {
+        // Labels are assigned by this host, overlayfs would obey its own attributes, and we ours.
+        let is_refused = name == b"security.selinux"
+            || name.starts_with(b"trusted.overlay.")
+            || name.starts_with(mtime::OWN_ATTRIBUTES);
+        if name.contains(&0) || is_refused {
             continue;
         }
         // libostree would include an empty one in the checksum, but not store it.
@@ -88,6 +92,38 @@ fn xattrs_of(member: &Member) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let limit = limits::XATTRS >> 10;
         return Err(Error::new(format!("its extended attributes are more than {limit} KiB")));
     }
+    if let Some(time) = member.mtime.to_attribute() {
+        xattrs.push((format!("{}\0", mtime::ATTRIBUTE).into_bytes(), time.into_bytes()));
+    }
     xattrs.sort();
     Ok(xattrs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::mtime::ModificationTime;
+    use tar::EntryType;
+
+    #[test]
+    fn the_time_is_an_attribute_that_archives_cannot_bring() {
+        let member = |mtime: u64| Member {
+            kind: EntryType::Regular,
+            path: Vec::new(),
+            target: Vec::new(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+            size: 0,
+            mtime: ModificationTime::of_seconds(mtime),
+            xattrs: ["trusted.overlay.opaque", "trusted.syscontainers.mtime", "trusted.x", "user.x"]
+                .map(|name| (name.into(), b"7".to_vec()))
+                .into(),
+        };
+        let attributes = |mtime| Attributes::of(&member(mtime)).unwrap().xattrs;
+        let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        assert_eq!(attributes(0), [pair("trusted.x\0", "7"), pair("user.x\0", "7")]);
+        let time = pair("trusted.syscontainers.mtime\0", "8");
+        assert_eq!(attributes(8), [time, pair("trusted.x\0", "7"), pair("user.x\0", "7")]);
+    }
 }

@@ -20,6 +20,7 @@ use super::commit;
 use super::host::HostRepository;
 use super::limits;
 use super::merge;
+use super::mtime;
 use super::repository::NEVER;
 use super::space::Space;
 use crate::digest;
@@ -29,6 +30,8 @@ use crate::error::{Context, Error, Result};
 const WHOLE: u64 = 1 << 20;
 /// How many bytes of larger files are read at once.
 const CHUNK: usize = 256 << 10;
+/// How many metadata objects of directories are remembered. Most directories of an image have one of few times.
+const DIRECTORIES: usize = 10_000;
 /// How many entries of trees, of some 200 bytes each, are kept in memory at least before the tree is written.
 const ENTRIES: u64 = 50_000;
 /// The part of all entries that is kept in memory if that is more, one in so many. A directory is written anew as a
@@ -42,7 +45,8 @@ pub struct Builder<'a> {
     host: Option<&'a HostRepository>,
     root: MutableTree,
     space: Space,
-    /// Checksums of directory metadata objects; only of those without extended attributes, which may be large.
+    /// Checksums of directory metadata objects; only of those without other extended attributes than the time, since
+    /// those may be large.
     directories: HashMap<Attributes, String>,
     /// Directories that have had no member of their own so far.
     implicit: BTreeSet<String>,
@@ -215,7 +219,7 @@ impl<'a> Builder<'a> {
         let Attributes { uid, gid, .. } = *attributes;
         let (mode, xattrs) = (attributes.file_mode(), attributes.xattrs_variant());
         let writer = self.repo.write_regfile(None, uid, gid, mode, size, Some(&xattrs)).context(what)?;
-        let mut digest = self.host.map(|_| Sha256::new_with_prefix(attributes.file_header()));
+        let mut digest = Sha256::new_with_prefix(attributes.file_header());
         let mut buffer = vec![0; CHUNK];
         let mut done = 0;
         loop {
@@ -226,15 +230,13 @@ impl<'a> Builder<'a> {
             self.space.take(length as u64)?;
             let (_, error) = writer.write_all(&buffer[..length], NEVER).context(what)?;
             error.map_or(Ok(()), Err).context(what)?;
-            if let Some(digest) = &mut digest {
-                digest.update(&buffer[..length]);
-            }
+            digest.update(&buffer[..length]);
             done += length as u64;
         }
         check_size(done, size)?;
-        let checksum = digest.map(|digest| digest::hex(&digest.finalize()));
-        if let Some(checksum) = checksum.filter(|checksum| self.link(checksum)) {
-            // What was written goes with the writer.
+        let checksum = digest::hex(&digest.finalize());
+        if self.repo.has_object(ObjectType::File, &checksum, NEVER).context(what)? || self.link(&checksum) {
+            // What was written goes with the writer. It would replace the object, and deployments would keep another.
             return Ok(checksum);
         }
         Ok(writer.finish(NEVER).context(what)?.to_string())
@@ -337,7 +339,8 @@ impl<'a> Builder<'a> {
             .write_metadata(ObjectType::DirMeta, None, &variant, NEVER)
             .context(|| "cannot write directory metadata".into())?
             .to_hex();
-        if attributes.xattrs.is_empty() {
+        let is_small = attributes.xattrs.iter().all(|(name, _)| name.starts_with(mtime::OWN_ATTRIBUTES));
+        if is_small && self.directories.len() < DIRECTORIES {
             self.directories.insert(attributes, checksum.clone());
         }
         Ok(checksum)

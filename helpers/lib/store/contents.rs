@@ -8,6 +8,7 @@ use std::path::Path;
 use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
 use ostree::{RepoCheckoutAtOptions, RepoFile};
 
+use super::checkout;
 use super::repository::{NEVER, Store};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -19,7 +20,8 @@ use crate::image::tree::{FileKind, Tree, TreeEntry};
 const ATTRIBUTES: &str =
     "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
 
-/// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links.
+/// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links, but for files that
+/// programs read only if they have one.
 #[derive(Clone, Copy)]
 pub struct Stored<'a> {
     /// The store that holds the image.
@@ -72,7 +74,9 @@ impl Tree for Stored<'_> {
         // Copies would need as much space as the image, and would differ from the store's files if those are repaired.
         let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
         let repo = &self.store.repo;
-        repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &self.image.commit, NEVER).context(what)
+        repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &self.image.commit, NEVER)
+            .context(what)?;
+        checkout::finish(destination).context(what)
     }
 }
 

@@ -26,6 +26,8 @@ const TITLE: &str = "syscontainers.title";
 const ARCHITECTURE: &str = "syscontainers.architecture";
 /// Of commits that no ref leads to, so that none of them is the commit of an image with a name.
 const NAMELESS: &str = "syscontainers.nameless";
+/// Of images whose files have the modification times of their layers.
+const TIMES: &str = "syscontainers.times";
 /// The policy that allowed the image. Detached from the commit, since it may change.
 const POLICY: &str = "syscontainers.policy";
 /// The scope of that policy that applied. Detached as well.
@@ -90,6 +92,12 @@ pub fn is_foreign(repo: &ostree::Repo, name: &str) -> Result<bool> {
     let (variant, _) = repo.load_commit(&commit).context(|| format!("commit {commit}"))?;
     let metadata = VariantDict::new(Some(&variant.child_value(0)));
     Ok(!metadata.contains(VERSION_KEY) && metadata.contains(MANIFEST))
+}
+
+/// Whether the files of an image have modification times: those of one that Atomic pulled have none.
+pub fn has_times(repo: &ostree::Repo, image: &Image) -> Result<bool> {
+    let (variant, _) = repo.load_commit(&image.commit).context(|| format!("commit {}", image.commit))?;
+    Ok(VariantDict::new(Some(&variant.child_value(0))).contains(TIMES))
 }
 
 /// The fingerprint of the policy that allowed an image, according to [`set_policy`].
@@ -170,7 +178,7 @@ fn detached(repo: &ostree::Repo, commit: &str) -> Result<VariantDict> {
 
 /// Merges layers, and makes the result the image called `name`.
 pub fn write(store: &Store, name: &str, description: &Description, layers: &[StoredLayer]) -> Result<Image> {
-    let metadata = description.metadata().end();
+    let metadata = description.metadata(layers).end();
     let published = commit::publish(&store.repo, &refs::image_ref(name), || merged(store, &metadata, layers));
     published.context(|| "cannot write the image".into())?;
     load(&store.repo, name)?.ok_or_else(|| Error::new("it was removed again"))
@@ -183,7 +191,7 @@ pub fn write_nameless(
     description: &Description,
     layers: &[StoredLayer],
 ) -> Result<Image> {
-    let metadata = description.metadata();
+    let metadata = description.metadata(layers);
     metadata.insert(NAMELESS, true);
     let metadata = metadata.end();
     let commit = commit::write(&store.repo, || merged(store, &metadata, layers));
@@ -218,7 +226,7 @@ pub struct Description<'a> {
 
 impl Description<'_> {
     /// The metadata of the image's commit.
-    fn metadata(&self) -> VariantDict {
+    fn metadata(&self, layers: &[StoredLayer]) -> VariantDict {
         let metadata = VariantDict::new(None);
         metadata.insert(VERSION_KEY, VERSION);
         metadata.insert(DIGEST, self.digest.to_string());
@@ -227,6 +235,9 @@ impl Description<'_> {
         metadata.insert(SOURCE, self.provenance.source.as_str());
         metadata.insert(ARCHITECTURE, self.provenance.architecture.as_str());
         metadata.insert(TITLE, self.title);
+        if layers.iter().all(|layer| layer.has_times) {
+            metadata.insert(TIMES, true);
+        }
         metadata
     }
 }

@@ -21,6 +21,8 @@ const UNCOMPRESSED_SIZE: &str = "docker.uncompressed_size";
 const UNCOMPRESSED_DIGEST: &str = "docker.uncompressed_digest";
 /// Our own key: see [`StoredLayer::implicit`].
 const IMPLICIT: &str = "syscontainers.implicit-directories";
+/// Our own key: see [`StoredLayer::has_times`].
+const TIMES: &str = "syscontainers.times";
 
 /// A layer that was imported.
 pub struct Import {
@@ -43,7 +45,8 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLay
         return Ok(None);
     }
     let implicit = metadata.lookup::<Vec<String>>(IMPLICIT).ok().flatten().unwrap_or_default();
-    Ok(Some(StoredLayer { commit: commit.to_string(), implicit: implicit.into_iter().collect() }))
+    let has_times = metadata.contains(TIMES);
+    Ok(Some(StoredLayer { commit: commit.to_string(), implicit: implicit.into_iter().collect(), has_times }))
 }
 
 /// Imports a layer as a commit of its own, so that it need not be fetched again if something fails later. `on_read` is
@@ -58,7 +61,8 @@ pub fn import(
     let write = || write(repo, host, blob, expected, on_read);
     let published = commit::publish(repo, &refs::layer_ref(&expected.digest), write);
     let (commit, tree) = published.context(|| format!("cannot import layer {}", expected.digest))?;
-    Ok(Import { layer: StoredLayer { commit, implicit: tree.implicit }, skipped: tree.skipped })
+    let layer = StoredLayer { commit, implicit: tree.implicit, has_times: true };
+    Ok(Import { layer, skipped: tree.skipped })
 }
 
 /// Writes the layer's tree, if its blob is what it must be.
@@ -110,5 +114,6 @@ fn metadata(expected: &Expected, tree: &BuiltTree, packed: u64, unpacked: u64) -
     metadata.insert(UNCOMPRESSED_SIZE, unpacked.to_string());
     metadata.insert(UNCOMPRESSED_DIGEST, expected.diff_id.to_string());
     metadata.insert(IMPLICIT, tree.implicit.iter().cloned().collect::<Vec<_>>());
+    metadata.insert(TIMES, true);
     metadata.end()
 }

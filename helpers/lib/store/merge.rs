@@ -26,6 +26,8 @@ pub struct StoredLayer {
     /// Directories without an entry of their own in the archive. If a lower layer has them, they keep its owner and
     /// mode.
     pub implicit: BTreeSet<String>,
+    /// Whether its files have modification times: those of layers that Atomic pulled have none.
+    pub has_times: bool,
 }
 
 /// A dirtree object: files with their checksums, directories with those of their content and metadata.

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use oci_spec::image::Descriptor;
 
 use super::access::Access;
-use super::adopt;
 use super::expected::{self, Expected};
 use super::image;
 use super::layer::{self, Import};
@@ -22,6 +21,7 @@ use super::space::Space;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::image::platform;
 use crate::provenance::Provenance;
 
 /// Receives the progress of a pull.
@@ -157,6 +157,9 @@ impl<'a> Pull<'a> {
         // An image that cannot be read is replaced.
         let existing = image::load(&self.store.repo, self.name).ok().flatten();
         let existing = existing.filter(|image| image.provenance.is_same(&self.provenance));
+        // One that Atomic pulled is pulled again.
+        let has_times = |image: &Image| image::has_times(&self.store.repo, image).unwrap_or(false);
+        let existing = existing.filter(has_times);
         if let (Some(image), Some(prospect)) = (&existing, &prospect) {
             if self.is_known_to_be_current(image, prospect)? {
                 return self.unchanged(image.clone());
@@ -228,8 +231,9 @@ impl<'a> Pull<'a> {
 
     fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {
         expected::check_manifest(&manifest.oci)?;
-        let config = self.with_retries(|| source.config())?;
         let text = self.with_retries(|| source.original_text(manifest))?;
+        let config = self.with_retries(|| source.config(manifest, &text))?;
+        platform::check(&config, self.access.architecture())?;
         let expected = expected::layers(&manifest.oci, &config)?;
         let present = expected.iter().map(|(_, expected)| self.find(expected));
         let present: Vec<Option<StoredLayer>> = present.collect::<Result<_>>()?;
@@ -265,17 +269,9 @@ impl<'a> Pull<'a> {
         Ok(Pulled { image, changed: true, fetched: fetched.len(), reused, bytes })
     }
 
-    /// Finds a layer in the store, or takes it over from the host's repository, where Atomic may have pulled it to.
+    /// Finds a layer in the store. One that Atomic pulled lacks the times of its files, so it is fetched again.
     fn find(&self, expected: &Expected) -> Result<Option<StoredLayer>> {
-        let found = layer::find(&self.store.repo, expected)?;
-        if found.is_some() {
-            return Ok(found);
-        }
-        let taken = adopt::take_layer(self.store, expected);
-        Ok(taken.unwrap_or_else(|e| {
-            self.observer.warning(&format!("{e}; fetching it"));
-            None
-        }))
+        Ok(layer::find(&self.store.repo, expected)?.filter(|layer| layer.has_times))
     }
 
     /// Refuses layers that cannot fit on the disk, and returns how much can be written to it.

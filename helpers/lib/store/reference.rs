@@ -52,7 +52,7 @@ fn parse(text: &str) -> Result<Reference, String> {
     let selector = match transport.location {
         Location::Name => {
             check_name(rest)?;
-            return Ok(Reference { transport, location: with_tag(rest), image: None });
+            return Ok(Reference { transport, location: canonical(rest), image: None });
         }
         Location::Directory(selector) | Location::Archive(selector) => selector,
     };
@@ -131,7 +131,7 @@ impl Reference {
         let invalid =
             |why| format!("its name {:?} is invalid: {why}", credentials::concealed_reference(&tag));
         check_name(&tag).map_err(invalid).context(what)?;
-        Ok(with_tag(&tag))
+        Ok(canonical(&tag))
     }
 
     /// The last part of a path, and that of an archive without its suffix.
@@ -234,6 +234,14 @@ fn last_part(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// The one form of all names of the same image: a digest decides, whatever tag is before it.
+fn canonical(name: &str) -> String {
+    match name.split_once('@') {
+        Some((_, digest)) => format!("{}@{digest}", repository(name)),
+        None => with_tag(name),
+    }
+}
+
 fn with_tag(name: &str) -> String {
     if last_part(name).contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
@@ -257,8 +265,8 @@ fn check_name(name: &str) -> Result<(), String> {
     };
     if let Some(digest) = digest {
         digest.parse::<Digest>().map_err(|e| e.to_string())?;
-        if last_part(path).contains(':') {
-            return Err("it has both a tag and a digest; leave one out".into());
+        if path.ends_with(':') {
+            return Err("the tag is empty".into());
         }
     }
     if last.starts_with([':', '@']) || name.split('/').any(str::is_empty) {

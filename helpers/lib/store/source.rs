@@ -180,16 +180,44 @@ impl ImageSource {
         String::from_utf8(text).context(what)
     }
 
-    /// Fetches the image's configuration, raw JSON.
-    pub fn config(&self) -> Result<String> {
+    /// Fetches the image's configuration, raw JSON, as the source serves it; `text` is the manifest's. The proxy would
+    /// leave out what OCI's format does not know, such as health checks.
+    pub fn config(&self, manifest: &FetchedManifest, text: &str) -> Result<String> {
         let what = || format!("cannot fetch the configuration of {}", self.reference.to_skopeo());
-        let config = self.request(self.proxy.fetch_config_raw(&self.image)).context(what)?;
+        let is_same = |descriptor: &Descriptor| descriptor.digest() == manifest.oci.config().digest();
+        let config = match (config_descriptor(text), &self.original) {
+            (Some(served), original) if original.is_none() || is_same(&served) => self.document(&served)?,
+            (Some(served), Some(original)) if original.transport().digests == Digests::Served => {
+                let exact = original.with_digest(&manifest.digest).unwrap_or_else(|| original.clone());
+                let config = self.inspect_config(&exact).context(what)?;
+                check_digest(&config, &served).context(what)?;
+                config
+            }
+            _ => self.request(self.proxy.fetch_config_raw(&self.image)).context(what)?,
+        };
         check_document(&config).context(what)?;
         String::from_utf8(config).context(what)
     }
 
+    /// Fetches a blob of moderate size.
+    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let content = self.blob(descriptor, |blob| {
+            let mut content = Vec::new();
+            blob.take(limits::DOCUMENT + 1).read_to_end(&mut content).context(|| "cannot read it".into())?;
+            check_document(&content)?;
+            Ok(content)
+        })?;
+        check_digest(&content, descriptor)
+            .context(|| format!("cannot fetch {} of {}", descriptor.digest(), self.reference.to_skopeo()))?;
+        Ok(content)
+    }
+
+    fn inspect_config(&self, reference: &Reference) -> Result<Vec<u8>> {
+        inspect(reference, &["--raw", "--config"], &self.access, self.staging.as_ref())
+    }
+
     fn inspect(&self, reference: &Reference) -> Result<Vec<u8>> {
-        inspect(reference, &self.access, self.staging.as_ref())
+        inspect(reference, &["--raw"], &self.access, self.staging.as_ref())
     }
 
     /// Streams a blob to `consume`, which runs in a thread of its own.
@@ -257,6 +285,20 @@ fn request<T>(
     }
 }
 
+/// The descriptor of the configuration in a manifest, of OCI's format or of Docker's version 2.
+fn config_descriptor(manifest: &str) -> Option<Descriptor> {
+    let manifest: serde_json::Value = serde_json::from_str(manifest).ok()?;
+    serde_json::from_value(manifest.get("config")?.clone()).ok()
+}
+
+fn check_digest(content: &[u8], descriptor: &Descriptor) -> Result<()> {
+    let found = Digest::of(content);
+    if found.as_ref() == descriptor.digest().to_string() {
+        return Ok(());
+    }
+    Err(Error::new(format!("its digest is {found}")))
+}
+
 fn check_document(text: &[u8]) -> Result<()> {
     if text.len() as u64 > limits::DOCUMENT {
         return Err(Error::new(format!("it is larger than {} MiB", limits::DOCUMENT >> 20)));
@@ -321,17 +363,22 @@ pub fn peek(reference: &Reference, access: &Access) -> Result<Prospect> {
             Ok(Prospect { digest: manifest.digest, manifest: Some(manifest.oci) })
         }
         Layers::Unpacked => {
-            let digest = Digest::of(&inspect(reference, access, staging.as_ref())?);
+            let digest = Digest::of(&inspect(reference, &["--raw"], access, staging.as_ref())?);
             Ok(Prospect { digest, manifest: None })
         }
     }
 }
 
-/// Fetches the manifest as it is at its source.
-fn inspect(reference: &Reference, access: &Access, staging: Option<&Staging>) -> Result<Vec<u8>> {
+/// Fetches the manifest as it is at its source, or what other options of skopeo ask for.
+fn inspect(
+    reference: &Reference,
+    options: &[&str],
+    access: &Access,
+    staging: Option<&Staging>,
+) -> Result<Vec<u8>> {
     let temporary = staging.map(Staging::temporary);
     let mut command = access.verb("inspect", "", temporary.as_deref());
-    command.arg("--raw").arg(reference.to_skopeo());
+    command.args(options).arg(reference.to_skopeo());
     let growth = staging.map(|staging| staging.growth(u64::MAX, &|_| {}));
     let what = || format!("cannot inspect {}", reference.to_skopeo());
     let text = skopeo::output(&mut command, Watch::new(access.patience, growth)).context(what)?;

@@ -60,6 +60,13 @@ pub fn check_owner(reference: &Reference) -> Result<()> {
     walk(reference, &judge)
 }
 
+/// Whether an image was at a path at which there is nothing now: an archive is often removed once it was pulled.
+pub fn is_gone(reference: &Reference) -> bool {
+    let path = Path::new(reference.location());
+    !reference.transport().has_names()
+        && path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// Has each file of a layout judged, and the directories that they are in.
 fn walk(reference: &Reference, judge: &dyn Fn(&OsStr, &Stat) -> Result<()>) -> Result<()> {
     let path = Path::new(reference.location());
@@ -130,6 +137,8 @@ mod tests {
         symlink("/dev/zero", path.join("version")).unwrap();
         assert!(check(&Reference::directory(&path)).unwrap_err().to_string().contains("version"));
         check(&Reference::directory(Path::new("/nonexistent/x"))).unwrap();
+        assert!(!is_gone(&reference) && is_gone(&Reference::directory(Path::new("/nonexistent/x"))));
+        assert!(!is_gone(&"docker://nonexistent/x".parse().unwrap()));
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub fn make_room() -> Result<PathBuf> {
     Ok(unit.join(PAYLOAD))
 }
 
+/// Directory of the unit's cgroup above what [`make_room`] returned.
+pub fn above(payload: &Path) -> PathBuf {
+    directory(payload.parent().unwrap_or(payload))
+}
+
 /// Whether this process is in the cgroup of a unit.
 pub fn is_in(unit: &str) -> bool {
     let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     self, AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
@@ -20,6 +21,8 @@ use crate::system::kill_point;
 /// Extended attributes that are copied: others say what the file is to the host that it was made on.
 const CAPABILITY: &str = "security.capability";
 const USER_ATTRIBUTES: &str = "user.";
+/// The label, which a new file has already.
+const LABEL: &str = "security.selinux";
 /// How long the list of a file's attributes may be, and the value of one: Linux's own limit.
 const ATTRIBUTES_MAX: usize = 64 << 10;
 
@@ -89,7 +92,7 @@ impl Copy<'_> {
             kill_point::pass();
         }
         let stat = source.stat().context(what)?;
-        finish(source, target, &stat).context(what)
+        finish(source, target, &stat, is_portable).context(what)
     }
 
     fn entry(&mut self, source: &Directory, target: &Directory, name: &OsStr, depth: usize) -> Result<()> {
@@ -135,7 +138,7 @@ impl Copy<'_> {
             at = end;
         }
         fs::ftruncate(&to, size).context(|| "cannot write the copy".into())?;
-        finish(&from, &to, &stat).context(|| "cannot set its attributes".into())
+        finish(&from, &to, &stat, is_portable).context(|| "cannot set its attributes".into())
     }
 }
 
@@ -177,9 +180,9 @@ fn symlink(source: &Directory, target: &Directory, name: &OsStr, stat: &Stat) ->
 
 /// Gives a copy the owner, attributes, mode and time of the original, in this order: a new owner clears capabilities
 /// and setuid bits, which are the image's own and stay, as nobody on the host can get there.
-fn finish(source: impl AsFd, target: impl AsFd, stat: &Stat) -> io::Result<()> {
+fn finish(source: impl AsFd, target: impl AsFd, stat: &Stat, is_wanted: fn(&[u8]) -> bool) -> io::Result<()> {
     fs::fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-    copy_attributes(&source, &target)?;
+    copy_attributes(&source, &target, is_wanted)?;
     fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     Ok(fs::futimens(&target, &times(stat))?)
 }
@@ -190,8 +193,8 @@ fn times(stat: &Stat) -> Timestamps {
     Timestamps { last_access: modified, last_modification: modified }
 }
 
-fn copy_attributes(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
-    for name in attributes(&source)? {
+fn copy_attributes(source: impl AsFd, target: impl AsFd, is_wanted: fn(&[u8]) -> bool) -> io::Result<()> {
+    for name in attributes(&source, is_wanted)? {
         let mut value = vec![0; ATTRIBUTES_MAX];
         let length = match fs::fgetxattr(&source, &name, value.as_mut_slice()) {
             Err(Errno::NODATA | Errno::RANGE) => continue,
@@ -206,23 +209,50 @@ fn copy_attributes(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-fn attributes(file: impl AsFd) -> io::Result<Vec<OsString>> {
+fn attributes(file: impl AsFd, is_wanted: fn(&[u8]) -> bool) -> io::Result<Vec<OsString>> {
     let mut list = vec![0; ATTRIBUTES_MAX];
     let length = match fs::flistxattr(file, list.as_mut_slice()) {
         Err(Errno::NOTSUP | Errno::RANGE) => return Ok(Vec::new()),
         length => length?,
     };
     let names = list[..length].split(|byte| *byte == 0);
-    let wanted =
-        names.filter(|name| *name == CAPABILITY.as_bytes() || name.starts_with(USER_ATTRIBUTES.as_bytes()));
+    let wanted = names.filter(|name| !name.is_empty() && is_wanted(name));
     Ok(wanted.map(|name| OsStr::from_bytes(name).to_os_string()).collect())
+}
+
+/// Whether an attribute of a file goes with it into a tree of somebody else.
+fn is_portable(name: &[u8]) -> bool {
+    name == CAPABILITY.as_bytes() || name.starts_with(USER_ATTRIBUTES.as_bytes())
+}
+
+/// Whether an attribute is not given by this host to every new file.
+fn is_own(name: &[u8]) -> bool {
+    name != LABEL.as_bytes()
+}
+
+/// Replaces a regular file by a copy of its own, which is made at `temporary` on the same file system, and has its owner,
+/// mode, attributes and times. Only somebody who is trusted may be able to change either directory.
+pub fn replace(directory: &Directory, name: &OsStr, temporary: &Path) -> io::Result<()> {
+    let from = File::from(fs::openat(
+        directory,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
+    let stat = fs::fstat(&from)?;
+    let to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    if fs::ioctl_ficlone(&to, &from).is_err() {
+        // File systems that share no blocks, and small files, which some keep elsewhere.
+        io::copy(&mut &from, &mut &to)?;
+    }
+    finish(&from, &to, &stat, is_own)?;
+    Ok(fs::renameat(fs::CWD, temporary, directory, name)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-    use std::path::Path;
 
     const LIMITS: Limits = Limits { entries: 100, depth: 3, bytes: 1 << 20 };
 

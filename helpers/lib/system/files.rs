@@ -168,14 +168,6 @@ pub struct Trace {
 /// Like [`resolve_inside`], where other files than those of the tree are in the directories that are covered, and
 /// nothing in these is a symlink.
 pub fn trace(root: &Path, path: &Path, is_covered: &dyn Fn(&Path) -> bool) -> Result<Trace> {
-    trace_by(path, &|at| {
-        let is_seen = !at.parent().is_some_and(is_covered);
-        is_seen.then(|| fs::read_link(root.join(at.strip_prefix("/").unwrap_or(at))).ok()).flatten()
-    })
-}
-
-/// Where a path leads, where `target` says what is a symlink, and to what.
-pub fn trace_by(path: &Path, target: &dyn Fn(&Path) -> Option<PathBuf>) -> Result<Trace> {
     let (mut done, mut links) = (PathBuf::from("/"), Vec::new());
     let mut rest: Vec<_> = path.components().rev().map(own).collect();
     let mut looked_at = 0;
@@ -192,8 +184,9 @@ pub fn trace_by(path: &Path, target: &dyn Fn(&Path) -> Option<PathBuf>) -> Resul
             }
             _ => {
                 let next = done.join(&component);
-                match target(&next) {
-                    Some(target) => {
+                let link = || fs::read_link(root.join(next.strip_prefix("/").unwrap_or(&next)));
+                match (!is_covered(&done)).then(link) {
+                    Some(Ok(target)) => {
                         links.push(next);
                         if links.len() > MAX_SYMLINKS {
                             return Err(Error::new(format!("too many symlinks in {}", path.display())));
@@ -203,7 +196,7 @@ pub fn trace_by(path: &Path, target: &dyn Fn(&Path) -> Option<PathBuf>) -> Resul
                         }
                         rest.extend(target.components().rev().map(own));
                     }
-                    None => done = next,
+                    _ => done = next,
                 }
             }
         }

@@ -209,7 +209,9 @@ pub fn start(path: &Path) -> Result<Flock<File>> {
 /// Waits until no program holds the lock at `path`, for at most `limit`; a file that does not exist is not locked.
 pub fn wait(path: &Path, limit: Duration) {
     let deadline = Instant::now() + limit;
-    let Ok(mut file) = File::open(path) else { return };
+    // Of a pipe, too, that nobody writes to.
+    let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+    let Ok(mut file) = opened else { return };
     while let Err((back, Errno::EWOULDBLOCK)) = Flock::lock(file, FlockArg::LockSharedNonblock) {
         if Instant::now() >= deadline {
             return;

@@ -36,6 +36,7 @@ impl Updater<'_> {
         let Planner { site, name, image, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.plan(&draft, "")?;
+        self.tell_of_mask();
         let shown = journal::shown(&image.name, &image.digest);
         if self.is_same(&planned) {
             self.complete(&planned)?;
@@ -64,6 +65,7 @@ impl Updater<'_> {
         let Planner { site, name, .. } = self.planner;
         let draft = self.draft()?;
         let planned = self.plan(&draft, " --stage")?;
+        self.tell_of_mask();
         let mut state = State::load(&site.deployments, name)?;
         let outlook = self.outlook(&planned, &state, force)?;
         let message = outlook.describe(&planned, name);
@@ -107,6 +109,13 @@ impl Updater<'_> {
         Ok(())
     }
 
+    fn tell_of_mask(&self) {
+        let Planner { site, name, .. } = self.planner;
+        if register::is_masked(site.root(), name) {
+            log::info(&format!("{name} is masked, so nothing runs until 'systemctl unmask {name}'"));
+        }
+    }
+
     /// Plans an update that is made with these options. One that the user has to accept first is recorded.
     fn plan(&self, draft: &Draft, options: &str) -> Result<Planned> {
         let Planner { site, name, image, .. } = self.planner;
@@ -127,7 +136,7 @@ impl Updater<'_> {
 
     /// Tells what the container did not have before: `/exports`, and another source.
     fn tell_of_news(&self, planned: &Planned) {
-        planned.tell_of_exports();
+        planned.tell_of_image();
         let (name, image) = (self.planner.name, self.planner.image);
         let Some(before) = self.previous.provenance() else { return };
         if !before.is_same(&image.provenance) {

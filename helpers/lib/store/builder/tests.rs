@@ -16,6 +16,7 @@ fn layers_have_a_limited_number_of_entries() {
         gid: 0,
         mode: 0o644,
         size: 0,
+        mtime: Default::default(),
         xattrs: Default::default(),
     };
     builder.entries = limits::ENTRIES_OF_LAYER - 3;

@@ -72,9 +72,23 @@ fn the_same_image_by_digest() {
     assert_eq!("dir:/x".parse::<Reference>().unwrap().with_digest(&digest), None);
 }
 
+/// What programs write that update references: the tag is for people, the digest decides.
+#[test]
+fn a_digest_wins_over_a_tag() {
+    for prefix in ["docker://", "docker-daemon:", "containers-storage:", ""] {
+        let by_digest: Reference = format!("{prefix}r.io:5000/x/y@sha256:{HEX}").parse().unwrap();
+        let by_both: Reference = format!("{prefix}r.io:5000/x/y:1.2@sha256:{HEX}").parse().unwrap();
+        assert_eq!(by_both, by_digest);
+        assert!(by_both.has_digest());
+        assert!(by_both.to_skopeo().ends_with(&format!("r.io:5000/x/y@sha256:{HEX}")));
+    }
+    let without_domain: Reference = format!("y:1.2@sha256:{HEX}").parse().unwrap();
+    assert_eq!(without_domain.name().unwrap(), format!("y@sha256:{HEX}"));
+}
+
 #[test]
 fn refuses_with_a_reason() {
-    let both = format!("r.io/x:1@sha256:{HEX}");
+    let empty = format!("r.io/x:@sha256:{HEX}");
     let texts = [
         "",
         "a b",
@@ -82,7 +96,7 @@ fn refuses_with_a_reason() {
         "http://x",
         "ftp://y",
         "r/x@sha256:12",
-        &both,
+        &empty,
         "r//x",
         "r/",
         "x:",

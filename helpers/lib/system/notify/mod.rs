@@ -30,6 +30,25 @@ pub fn is_expected() -> bool {
 /// datagram carries a file descriptor, which systemd closes when it gets to it.
 pub fn send(state: &str) -> Result<()> {
     let what = || "cannot notify systemd".to_string();
+    let (socket, address) = connect().context(what)?;
+    send_to(&socket, &address, state, &[]).context(what)?;
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(what)?;
+    send_to(&socket, &address, "BARRIER=1", &[write.as_fd()]).context(what)?;
+    drop(write);
+    wait_closed(&read, BARRIER).context(what)
+}
+
+/// Has systemd keep a descriptor for the unit, by that name. This is for a sender that stays until
+/// it has sent something else.
+pub fn store(name: &str, fd: BorrowedFd<'_>) -> Result<()> {
+    let what = || "cannot have systemd keep a descriptor".to_string();
+    let (socket, address) = connect().context(what)?;
+    let state = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
+    send_to(&socket, &address, &state, &[fd]).context(what)
+}
+
+fn connect() -> Result<(OwnedFd, UnixAddr)> {
+    let what = || "cannot open its socket".to_string();
     let path = std::env::var("NOTIFY_SOCKET").context(what)?;
     let address = match path.strip_prefix('@') {
         Some(name) => UnixAddr::new_abstract(name.as_bytes()),
@@ -38,11 +57,7 @@ pub fn send(state: &str) -> Result<()> {
     let address = address.context(what)?;
     let socket =
         socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).context(what)?;
-    send_to(&socket, &address, state, &[]).context(what)?;
-    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(what)?;
-    send_to(&socket, &address, "BARRIER=1", &[write.as_fd()]).context(what)?;
-    drop(write);
-    wait_closed(&read, BARRIER).context(what)
+    Ok((socket, address))
 }
 
 fn send_to(socket: &OwnedFd, address: &UnixAddr, state: &str, fds: &[BorrowedFd<'_>]) -> nix::Result<()> {

@@ -85,7 +85,7 @@ impl Manager for Systemd {
         let (begin, mut pause) = (Instant::now(), INTERVAL);
         loop {
             let mut command = Command::new(SYSTEMCTL);
-            command.args(["show", "--property", PROPERTIES, "--"]).args(units);
+            command.args(["show", "--timestamp=unix", "--property", PROPERTIES, "--"]).args(units);
             match output(&mut command) {
                 Ok(text) => return Ok(parse(&String::from_utf8_lossy(&text))),
                 Err(e) if begin.elapsed() > PATIENCE => return Err(e),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::paths::{DROP_IN, GENERATED, STUBS};
-use crate::program::timespan;
+use crate::program::{timespan, timestamp};
 
 /// Names of the properties, for `systemctl show --property`.
 pub const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Type,Job,InvocationID,MainPID,NRestarts,\
@@ -48,7 +48,7 @@ pub struct UnitStatus {
     pub stop_timeout: Duration,
     /// Whether the unit's files were changed since systemd loaded them.
     pub needs_reload: bool,
-    /// When the unit entered its state, as systemd writes it.
+    /// When the unit entered its state, RFC 3339.
     pub since: Option<String>,
     /// Whether the unit was started in this boot.
     pub was_started: bool,
@@ -103,7 +103,7 @@ impl UnitStatus {
             start_timeout: span("TimeoutStartUSec"),
             stop_timeout: span("TimeoutStopUSec"),
             needs_reload: text("NeedDaemonReload") == "yes",
-            since: Some(text("StateChangeTimestamp")).filter(|since| !since.is_empty()),
+            since: text("StateChangeTimestamp").strip_prefix('@').and_then(timestamp::of_seconds),
             was_started: is_set("InactiveExitTimestampMonotonic"),
             fragment: text("FragmentPath").into(),
             drop_ins: words(&["DropInPaths"]).into_iter().map(PathBuf::from).collect(),

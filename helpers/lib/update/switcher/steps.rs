@@ -140,8 +140,10 @@ impl Switcher<'_> {
             state.staged = None;
         }
         state.enabled = enabled;
+        // What makes room for an image that failed has not failed itself: an earlier rollback is undone.
+        let is_undone = self.failed_before(state, &switch.to);
         self.forgive(state, &switch.to);
-        if let Purpose::Rollback(why) = &switch.purpose {
+        if let (Purpose::Rollback(why), false) = (&switch.purpose, is_undone) {
             self.remember(state, &switch.from, why);
         }
         if let Err(e) = self.save(state) {
@@ -290,6 +292,12 @@ impl Switcher<'_> {
         if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
             state.forgive(&ours.digest, &ours.user_values);
         }
+    }
+
+    fn failed_before(&self, state: &State, deployment: &Deployment) -> bool {
+        let info = self.info(deployment);
+        let ours = info.as_ref().and_then(Info::ours);
+        ours.is_some_and(|ours| state.failed_before(&ours.digest, &ours.user_values).is_some())
     }
 
     /// Whether a deployment uses `/exports` that the container ignores by now.

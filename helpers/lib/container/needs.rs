@@ -1,0 +1,261 @@
+//! What the keys of a container need of this host: it is looked at when they are set, and again at every start, since the
+//! administrator may change it in between.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::container::keys::devices::{self, UserDevice};
+use crate::container::keys::mounts::{UserMount, UserMountKind};
+use crate::container::keys::payload::Namespace;
+use crate::container::settings::Settings;
+use crate::error::{Context, Error, Result};
+use crate::paths::Root;
+use crate::system::files;
+
+/// Size in bytes of a file with an environment.
+const ENVIRONMENT: usize = 1 << 20;
+/// How many devices there are in a directory at most.
+const DEVICES: usize = 1000;
+
+/// A device of the host, as a container gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its path on the host.
+    pub host: PathBuf,
+    /// Its path in the container.
+    pub container: PathBuf,
+    /// What the payload may do: letters of `rwm`.
+    pub access: String,
+    /// Whether it is a block device.
+    pub is_block: bool,
+    pub major: u64,
+    pub minor: u64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Fails if the host lacks something that keys name.
+pub fn check(root: &Root, settings: &Settings) -> Result<()> {
+    for mount in settings.mounts() {
+        let UserMountKind::Bind(source) = &mount.kind else { continue };
+        let (from, to) = (source.display(), mount.destination.display());
+        find(root, source)
+            .context(|| format!("cannot mount {from} at {to}"))
+            .map_err(|e| with_remedy(&e, "Volume= or Mount="))?;
+    }
+    if let Some(Namespace::Path(path)) = settings.network() {
+        let what = || format!("cannot use the network namespace {}", path.display());
+        let found = find(root, &path).context(what).map_err(|e| with_remedy(&e, "Network="))?;
+        if !fs::metadata(&found).context(what)?.is_file() {
+            return Err(Error::new("it is not a file")).context(what);
+        }
+    }
+    if let Some(file) = settings.timezone() {
+        find(root, &file)
+            .context(|| format!("cannot use the time zone {}", file.display()))
+            .map_err(|e| with_remedy(&e, "Timezone="))?;
+    }
+    environment(root, settings)?;
+    devices(root, settings).map(|_| ())
+}
+
+fn with_remedy(error: &Error, keys: &str) -> Error {
+    Error::new(format!("{error}; make it, or change {keys}"))
+}
+
+/// The path of a file of the host, whose links are followed in `root`.
+fn find(root: &Root, path: &Path) -> Result<PathBuf> {
+    let below = files::resolve_inside(root.path(), path)?;
+    let found = root.path().join(below.strip_prefix("/").unwrap_or(&below));
+    match found.symlink_metadata() {
+        Ok(_) => Ok(found),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::new("it is not on this host")),
+        Err(e) => Err(Error::new(e.to_string())),
+    }
+}
+
+/// Whether what is mounted is a file and no directory; nothing is if it is not on this host.
+pub fn is_file(root: &Root, mount: &UserMount) -> bool {
+    let UserMountKind::Bind(source) = &mount.kind else { return false };
+    find(root, source).is_ok_and(|found| !found.is_dir())
+}
+
+/// The variables of all files of `EnvironmentFile=`, in order.
+pub fn environment(root: &Root, settings: &Settings) -> Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    for path in settings.all("EnvironmentFile") {
+        let what = || format!("cannot read the environment of {path}");
+        let found = find(root, path.as_ref()).context(what);
+        let found = found.map_err(|e| with_remedy(&e, "EnvironmentFile="))?;
+        let text = files::read_bounded(&found, ENVIRONMENT).context(what)?.unwrap_or_default();
+        let text = String::from_utf8(text).context(|| "it is not UTF-8".into()).context(what)?;
+        variables.extend(parse_environment(&text).context(what)?);
+    }
+    Ok(variables)
+}
+
+/// Lines as podman reads them: nothing is quoted, and values are as they are written.
+fn parse_environment(text: &str) -> Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match line.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !line.contains('\0') => {
+                variables.push((name.to_owned(), value.to_owned()));
+            }
+            // Without the line, which may be secret.
+            _ => return Err(Error::new(format!("line {} is not NAME=VALUE", index + 1))),
+        }
+    }
+    Ok(variables)
+}
+
+/// The devices of `AddDevice=`.
+pub fn devices(root: &Root, settings: &Settings) -> Result<Vec<Device>> {
+    let mut all = Vec::new();
+    for wanted in settings.all("AddDevice").map(devices::device) {
+        let wanted = wanted?;
+        let what = || format!("cannot add the device {}", wanted.host.display());
+        match find(root, &wanted.host) {
+            Err(_) if wanted.optional => {}
+            Err(e) => return Err(with_remedy(&e, "AddDevice=")).context(what),
+            Ok(found) => add(&wanted, &found, &mut all).context(what)?,
+        }
+    }
+    Ok(all)
+}
+
+fn add(wanted: &UserDevice, found: &Path, all: &mut Vec<Device>) -> Result<()> {
+    if !found.is_dir() {
+        let device = device(wanted, found, Path::new(""))?;
+        all.push(device.ok_or_else(|| Error::new("it is neither a device nor a directory of devices"))?);
+        return Ok(());
+    }
+    let before = all.len();
+    for entry in walkdir::WalkDir::new(found).min_depth(1).sort_by_file_name() {
+        let entry = entry.map_err(|e| Error::new(e.to_string()))?;
+        let below = entry.path().strip_prefix(found).unwrap_or(entry.path());
+        all.extend(device(wanted, entry.path(), below)?);
+        if all.len() - before > DEVICES {
+            return Err(Error::new(format!("there are more than {DEVICES} devices in it")));
+        }
+    }
+    if all.len() == before && !wanted.optional {
+        return Err(Error::new("there is no device in it"));
+    }
+    Ok(())
+}
+
+/// A device in the directory that is wanted, or that itself; `None` if it is something else.
+fn device(wanted: &UserDevice, found: &Path, below: &Path) -> Result<Option<Device>> {
+    let stat = found.symlink_metadata().context(|| "cannot look at it".into())?;
+    let (is_block, is_char) = (stat.file_type().is_block_device(), stat.file_type().is_char_device());
+    let at = |path: &Path| if below.as_os_str().is_empty() { path.to_path_buf() } else { path.join(below) };
+    let number = stat.rdev();
+    Ok((is_block || is_char).then(|| Device {
+        host: at(&wanted.host),
+        container: at(&wanted.container),
+        access: wanted.access.clone(),
+        is_block,
+        major: nix::sys::stat::major(number),
+        minor: nix::sys::stat::minor(number),
+        mode: stat.mode() & 0o777,
+        uid: stat.uid(),
+        gid: stat.gid(),
+    }))
+}
+
+/// Settings of the unit that let its payload use the devices. systemd looks them up by their paths at every start, also
+/// those that are not there yet.
+pub fn properties(root: &Root, settings: &Settings) -> Vec<(String, String)> {
+    let wanted = settings.all("AddDevice").filter_map(|text| devices::device(text).ok());
+    let allowed = wanted.flat_map(|wanted| {
+        let mut found = Vec::new();
+        match find(root, &wanted.host) {
+            // Whoever starts the container is told if there are none.
+            Ok(directory) if directory.is_dir() => drop(add(&wanted, &directory, &mut found)),
+            _ => return vec![(wanted.host, wanted.access)],
+        }
+        found.into_iter().map(|device| (device.host, device.access)).collect()
+    });
+    allowed.map(|(path, access)| ("DeviceAllow".to_owned(), format!("{} {access}", path.display()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(texts: &[&str]) -> Settings {
+        let mut settings = Settings::default();
+        texts.iter().for_each(|text| settings.assign(&text.parse().unwrap()));
+        settings
+    }
+
+    #[test]
+    fn what_is_not_on_the_host_is_named_with_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(dir.path().join("srv/data")).unwrap();
+        fs::create_dir_all(dir.path().join("dev/empty")).unwrap();
+        fs::write(dir.path().join("dev/file"), "").unwrap();
+        fs::write(dir.path().join("srv/env"), "A=b\n\n # x\nC=d e=\"f\"\r\n").unwrap();
+        fs::write(dir.path().join("srv/bad"), "A=b\nsecret\n").unwrap();
+        std::os::unix::fs::symlink("/srv/data", dir.path().join("link")).unwrap();
+        let check = |text: &str| check(&root, &settings(&[text])).map_err(|e| e.to_string());
+        for good in ["Volume=/srv/data:/d", "Volume=/link:/d", "Volume=/own", "EnvironmentFile=/srv/env"] {
+            check(good).unwrap();
+        }
+        for (bad, expected) in [
+            (
+                "Volume=/none:/d",
+                "cannot mount /none at /d: it is not on this host; make it, or change Volume= or Mount=",
+            ),
+            (
+                "Network=ns:/run/x",
+                "cannot use the network namespace /run/x: it is not on this host; make it, or change Network=",
+            ),
+            ("Network=ns:/srv", "cannot use the network namespace /srv: it is not a file"),
+            (
+                "Timezone=Moon/Base",
+                "cannot use the time zone /usr/share/zoneinfo/Moon/Base: it is not on this host; make it, or change Timezone=",
+            ),
+            (
+                "EnvironmentFile=/none",
+                "cannot read the environment of /none: it is not on this host; make it, or change EnvironmentFile=",
+            ),
+            ("EnvironmentFile=/srv/bad", "cannot read the environment of /srv/bad: line 2 is not NAME=VALUE"),
+            (
+                "AddDevice=/dev/none",
+                "cannot add the device /dev/none: it is not on this host; make it, or change AddDevice=",
+            ),
+            (
+                "AddDevice=/dev/file",
+                "cannot add the device /dev/file: it is neither a device nor a directory of devices",
+            ),
+            ("AddDevice=/dev/empty", "cannot add the device /dev/empty: there is no device in it"),
+        ] {
+            assert_eq!(check(bad).unwrap_err(), expected, "{bad}");
+        }
+        check("AddDevice=-/dev/none").unwrap();
+        let read = environment(&root, &settings(&["EnvironmentFile=/srv/env"])).unwrap();
+        assert_eq!(read, [("A".to_owned(), "b".to_owned()), ("C".into(), "d e=\"f\"".into())]);
+    }
+
+    #[test]
+    fn devices_are_those_of_the_host() {
+        let root = Root::default();
+        let found = devices(&root, &settings(&["AddDevice=/dev/zero:/dev/mine:r"])).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].major, found[0].minor, found[0].is_block), (1, 5, false));
+        assert_eq!(found[0].container, PathBuf::from("/dev/mine"));
+        let wanted = settings(&["AddDevice=/dev/zero:/dev/mine:r", "AddDevice=-/dev/not-yet"]);
+        let properties = properties(&root, &wanted);
+        let allow = |what: &str| ("DeviceAllow".to_owned(), what.to_owned());
+        assert_eq!(properties, [allow("/dev/zero r"), allow("/dev/not-yet rwm")]);
+    }
+}

@@ -1,0 +1,104 @@
+//! What an administrator's keys add to the configuration of a start: what depends on the host at that moment.
+
+use serde_json::{Value, json};
+
+use crate::container::info::{Ours, Values};
+use crate::container::needs::{self, Device};
+use crate::error::{Error, Result};
+use crate::paths::Root;
+
+/// The variable with the name of the host that a payload sees.
+const HOST_NAME: &str = "HOSTNAME";
+
+/// Adds it to the configuration of a bundle, which has its host name already if it is not the host's. Fails if the host
+/// lacks what the container needs.
+pub fn apply(root: &Root, ours: &Ours, config: &mut Value) -> Result<()> {
+    let settings = &ours.settings;
+    needs::check(root, settings)?;
+    let own: Values = settings.environment().into_iter().chain(ours.user_values.clone()).collect();
+    let mut variables = needs::environment(root, settings)?;
+    variables.retain(|(name, _)| !own.contains_key(name));
+    let env = config.pointer_mut("/process/env").and_then(Value::as_array_mut);
+    let env = env.ok_or_else(|| Error::new("process.env is not an array"))?;
+    variables.iter().for_each(|(name, value)| set(env, name, value));
+    if !env.iter().any(|entry| is_of(entry, HOST_NAME)) {
+        let name =
+            config.get("hostname").and_then(Value::as_str).map_or_else(|| host_name(root), str::to_owned);
+        if let Some(env) = config.pointer_mut("/process/env").and_then(Value::as_array_mut) {
+            set(env, HOST_NAME, &name);
+        }
+    }
+    let devices = needs::devices(root, settings)?;
+    if let (false, Some(linux)) = (devices.is_empty(), config.get_mut("linux").and_then(Value::as_object_mut))
+    {
+        linux.insert("devices".into(), devices.iter().map(device).collect());
+    }
+    Ok(())
+}
+
+fn is_of(entry: &Value, name: &str) -> bool {
+    let entry = entry.as_str().unwrap_or_default();
+    entry.split_once('=').is_some_and(|(key, _)| key == name)
+}
+
+fn set(env: &mut Vec<Value>, name: &str, value: &str) {
+    env.retain(|entry| !is_of(entry, name));
+    env.push(json!(format!("{name}={value}")));
+}
+
+fn host_name(root: &Root) -> String {
+    let name = std::fs::read_to_string(root.join("/proc/sys/kernel/hostname"));
+    name.unwrap_or_default().trim().to_owned()
+}
+
+fn device(device: &Device) -> Value {
+    json!({
+        "path": device.container.to_string_lossy(),
+        "type": if device.is_block { "b" } else { "c" },
+        "major": device.major, "minor": device.minor,
+        "fileMode": device.mode, "uid": device.uid, "gid": device.gid,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::info::Info;
+    use crate::digest::Digest;
+
+    fn ours(options: &[&str], values: &[(&str, &str)]) -> Ours {
+        let info = json!({"image": "web", "syscontainers": {
+            "version": 1, "digest": Digest::of(b""), "user-values": {}, "enabled": true,
+            "execution": {"notify": "created"},
+        }});
+        let mut ours = serde_json::from_value::<Info>(info).unwrap().ours().unwrap().clone();
+        options.iter().for_each(|text| ours.settings.assign(&text.parse().unwrap()));
+        ours.user_values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        ours
+    }
+
+    #[test]
+    fn a_start_has_what_the_host_has_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("env");
+        let root = Root::default();
+        let option = format!("EnvironmentFile={}", file.display());
+        let ours = ours(&[&option, "Environment=B=key", "AddDevice=/dev/zero:/dev/mine"], &[("C", "set")]);
+        let start = || {
+            let mut config = json!({
+                "process": {"env": ["A=image", "B=key", "C=set"]}, "linux": {}, "hostname": "web",
+            });
+            apply(&root, &ours, &mut config).map(|()| config)
+        };
+        assert!(start().unwrap_err().to_string().starts_with("cannot read the environment of "));
+        std::fs::write(&file, "A=1\nB=1\nC=1\nD=1\n").unwrap();
+        let config = start().unwrap();
+        assert_eq!(config["process"]["env"], json!(["B=key", "C=set", "A=1", "D=1", "HOSTNAME=web"]));
+        assert_eq!(
+            (&config["linux"]["devices"][0]["path"], &config["linux"]["devices"][0]["minor"]),
+            (&json!("/dev/mine"), &json!(5))
+        );
+        std::fs::write(&file, "HOSTNAME=mine\n").unwrap();
+        assert_eq!(start().unwrap()["process"]["env"], json!(["A=image", "B=key", "C=set", "HOSTNAME=mine"]));
+    }
+}

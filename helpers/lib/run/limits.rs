@@ -1,0 +1,55 @@
+//! Limits of the unit, as a payload sees them that has a cgroup of its own below the unit's, which runc makes.
+//!
+//! The limits are those of the unit's cgroup, where systemd sets and changes them. A payload whose cgroup namespace begins
+//! below would find none: so its own files are covered with the unit's.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// Where payloads look for their limits.
+const CGROUP: &str = "/sys/fs/cgroup";
+/// What systemd sets, and programs read.
+const FILES: [&str; 6] =
+    ["cpu.max", "cpu.weight", "memory.high", "memory.max", "memory.swap.max", "pids.max"];
+
+/// Has a configuration show the limits in the cgroup `unit`, a directory on the host, if it shows cgroups at all.
+pub fn show(config: &mut Value, unit: &Path) {
+    let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else { return };
+    let is_cgroup = |mount: &Value| mount["destination"] == CGROUP && mount["type"] == "cgroup";
+    if !mounts.iter().any(is_cgroup) {
+        return;
+    }
+    // Without its controller, a file is in neither cgroup.
+    let there = FILES.iter().map(|file| (file, unit.join(file))).filter(|(_, path)| path.exists());
+    mounts.extend(there.map(|(file, path)| {
+        json!({
+            "destination": format!("{CGROUP}/{file}"), "type": "bind", "source": path.to_string_lossy(),
+            "options": ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
+        })
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_shown_where_cgroups_are() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["memory.max", "memory.current"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let mut config = json!({"mounts": [{"destination": CGROUP, "type": "cgroup"}]});
+        show(&mut config, dir.path());
+        let mounts = config["mounts"].as_array().unwrap();
+        assert_eq!(mounts.len(), 2);
+        assert_eq!(mounts[1]["destination"], "/sys/fs/cgroup/memory.max");
+        assert_eq!(mounts[1]["source"], dir.path().join("memory.max").to_str().unwrap());
+        assert!(mounts[1]["options"].as_array().unwrap().contains(&json!("ro")));
+        let other = json!({"mounts": [{"destination": CGROUP, "type": "bind", "source": CGROUP}]});
+        let mut same = other.clone();
+        show(&mut same, dir.path());
+        assert_eq!(same, other);
+    }
+}

@@ -1,0 +1,163 @@
+//! Project quotas: how much a directory may hold, with everything that is ever made in it.
+//!
+//! XFS, ext4 and F2FS have them, if they are mounted with `prjquota`. A project is a number; those that are used here are
+//! made of the number of the directory's inode, so that no two directories have the same, and are far from those that
+//! administrators use.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use nix::libc;
+
+use crate::error::{Context, Error, Result};
+use crate::system::directory::Directory;
+
+/// Numbers of projects that are used here have this bit.
+const OURS: u32 = 1 << 31;
+/// Unit of limits in bytes, QIF_DQBLKSIZE.
+const BLOCK: u64 = 1024;
+/// Size of a block of usual file systems, and how many inodes there may be that have none.
+const USUAL_BLOCK: u64 = 4096;
+const EMPTY_FILES: u64 = 4096;
+
+// linux/fs.h.
+const GET_ATTRIBUTES: libc::c_ulong = 0x801c_581f;
+const SET_ATTRIBUTES: libc::c_ulong = 0x401c_5820;
+/// What is made in the directory belongs to its project, FS_XFLAG_PROJINHERIT.
+const INHERIT: u32 = 0x200;
+
+// linux/quota.h and linux/dqblk_xfs.h: commands for quotas of projects.
+const SET: u32 = command(0x80_0008);
+const STATE: u32 = command(0x5808);
+/// Limits of projects hold, FS_QUOTA_PDQ_ENFD.
+const ENFORCED: u16 = 1 << 5;
+/// Limits of blocks and of inodes are set, QIF_LIMITS.
+const LIMITS: u32 = 1 | 4;
+
+const fn command(number: u32) -> u32 {
+    number << 8 | 2
+}
+
+/// `struct fsxattr`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Attributes {
+    flags: u32,
+    extent_size: u32,
+    extents: u32,
+    project: u32,
+    cow_extent_size: u32,
+    padding: [u8; 8],
+}
+
+/// `struct if_dqblk`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    hard_blocks: u64,
+    soft_blocks: u64,
+    space: u64,
+    hard_inodes: u64,
+    soft_inodes: u64,
+    inodes: u64,
+    block_time: u64,
+    inode_time: u64,
+    valid: u32,
+}
+
+/// Fails if a limit would not hold on the file system that a directory is on, or is to be on if it is missing.
+pub fn check(directory: &Path) -> Result<()> {
+    let there = directory.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+    let opened = Directory::open(there).context(|| format!("cannot open {}", there.display()))?;
+    if holds(opened.as_fd()) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "{} is on a file system without project quotas; mount one with the option prjquota there, such as XFS or ext4",
+        directory.display()
+    )))
+}
+
+fn holds(directory: BorrowedFd<'_>) -> bool {
+    // struct fs_quota_statv is smaller; its first byte is a version, and its flags are in the third and fourth.
+    let mut state = [0_u64; 64];
+    state[0] = u64::from_ne_bytes([1, 0, 0, 0, 0, 0, 0, 0]);
+    let got = quotactl(directory, STATE, 0, &mut state);
+    let [_, _, low, high, ..] = state[0].to_ne_bytes();
+    got.is_ok() && u16::from_ne_bytes([low, high]) & ENFORCED != 0
+}
+
+/// Limits what an empty directory may hold.
+pub fn limit(path: &Path, bytes: u64) -> Result<()> {
+    let what = || format!("cannot limit {} to {bytes} bytes", path.display());
+    check(path).context(what)?;
+    let directory = Directory::open(path).context(what)?;
+    let inode = directory.stat().context(what)?.st_ino;
+    let mut attributes = Attributes::default();
+    ioctl(directory.as_fd(), GET_ATTRIBUTES, &mut attributes).context(what)?;
+    attributes.project = OURS | (inode as u32 & !OURS);
+    attributes.flags |= INHERIT;
+    let limits = Limits {
+        hard_blocks: bytes.div_ceil(BLOCK),
+        hard_inodes: bytes / USUAL_BLOCK + EMPTY_FILES,
+        valid: LIMITS,
+        ..Limits::default()
+    };
+    set(directory.as_fd(), attributes.project, limits).context(what)?;
+    ioctl(directory.as_fd(), SET_ATTRIBUTES, &mut attributes).context(what)
+}
+
+/// Lifts the limit of a directory that is about to be removed, if it has one.
+pub fn lift(path: &Path) {
+    let Ok(directory) = Directory::open(path) else { return };
+    let mut attributes = Attributes::default();
+    let found = ioctl(directory.as_fd(), GET_ATTRIBUTES, &mut attributes);
+    if found.is_ok() && attributes.project & OURS != 0 {
+        // Nobody can be helped with an error here: without files, the project has no effect.
+        let _ = set(directory.as_fd(), attributes.project, Limits { valid: LIMITS, ..Limits::default() });
+    }
+}
+
+fn set(directory: BorrowedFd<'_>, project: u32, mut limits: Limits) -> io::Result<()> {
+    quotactl(directory, SET, project, &mut limits)
+}
+
+fn quotactl<T>(directory: BorrowedFd<'_>, command: u32, id: u32, data: &mut T) -> io::Result<()> {
+    let data: *mut T = data;
+    // SAFETY: the commands that are used here write to a structure of at most that size, or only read it.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::syscall(libc::SYS_quotactl_fd, directory.as_raw_fd(), command, id, data) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn ioctl(directory: BorrowedFd<'_>, request: libc::c_ulong, attributes: &mut Attributes) -> io::Result<()> {
+    let attributes: *mut Attributes = attributes;
+    // SAFETY: both requests are for this structure.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::ioctl(directory.as_raw_fd(), request as _, attributes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_are_the_kernels() {
+        assert_eq!(size_of::<Attributes>(), (GET_ATTRIBUTES >> 16 & 0x3fff) as usize);
+        assert_eq!((size_of::<Limits>(), size_of::<libc::dqblk>()), (72, 72));
+        assert_eq!((SET, STATE), (0x8000_0802, 0x0058_0802));
+    }
+
+    #[test]
+    fn no_limit_is_promised_where_none_holds() {
+        let missing = Path::new("/proc/missing/too");
+        let error = limit(missing, 1 << 20).unwrap_err().to_string();
+        let expected =
+            "cannot limit /proc/missing/too to 1048576 bytes: /proc/missing/too is on a file system without";
+        assert!(error.starts_with(expected), "{error}");
+        lift(missing);
+        lift(Path::new("/proc"));
+    }
+}

@@ -1,0 +1,120 @@
+#!/bin/bash
+# What a payload sees is what it sees under podman, but for the differences in tests/podman.md.
+. "$(dirname "$0")/lib.sh"
+
+TABLE=$TESTS/podman.md
+USED=$WORK/used
+: >"$USED"
+
+# He cannot have cgroups and raise limits in this machine: with --ulimit=host he takes what he finds, as systemd does then.
+podman() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
+podman_run() {
+    env --default-signal podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs \
+        run --rm --network=host --cgroups=disabled --ulimit=host --tls-verify=false "$@" </dev/null
+}
+
+# a_looking_image NAME CONFIG: an image whose payload says what it sees. CONFIG is more of its configuration.
+a_looking_image() {
+    mkdir -p "$WORK/$1"/{etc,suid,capable,data,srv}
+    cp "$TESTS/look/look" "$WORK/$1/"
+    cp "$(command -v busybox)" "$WORK/$1/suid/busybox"
+    cp "$(command -v busybox)" "$WORK/$1/capable/busybox"
+    chmod 4755 "$WORK/$1/suid/busybox"
+    setcap cap_net_bind_service=ep "$WORK/$1/capable/busybox"
+    cat >"$WORK/$1/etc/passwd" <<-'END'
+		root::0:0:root:/root:/bin/sh
+		app:x:1000:1000:App:/home/app:/bin/sh
+	END
+    cat >"$WORK/$1/etc/group" <<-'END'
+		root:x:0:
+		wheel:x:10:root,app
+		app:x:1000:
+		extra:x:1005:app
+	END
+    chown 1000:1000 "$WORK/$1/data"
+    build_and_pull "$1" --owners --xattrs --config="{\"Cmd\": [\"/look\", \"/data\", \"stay\"], \"Volumes\": {\"/data\": {}}, \"Env\": [\"OWN=1\"]${2:+, $2}}"
+}
+
+# tasks_under_podman NAME: how many processes and threads it may have.
+tasks_under_podman() {
+    local config
+    podman create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
+    podman init "$1" >/dev/null 2>&1 || true
+    config=$WORK/podman/vfs-containers/$(podman inspect --format='{{.Id}}' "$1")/userdata/config.json
+    grep -oE '"pids":\{"limit":[0-9]+' "$config" | grep -oE '[0-9]+$'
+    podman rm --force "$1" >/dev/null
+}
+
+# compare WHERE HIS OWN: every property of two files is as the table says; what it said is added to $USED.
+compare() {
+    awk -F '\t' -v where="$1" -v used="$USED" '
+        function trim(text) { gsub(/^ +| +$/, "", text); return text }
+        # The row of a property: one with these values, or one that says that they are the same.
+        function row(name, his, own,   i, same) {
+            same = his == own
+            for (i = 1; i <= rows; i++) {
+                if (name !~ pattern[i]) continue
+                if (same ? left[i] == "same" : left[i] != "same" && is(left[i], his) && is(right[i], own)) return i
+            }
+            return 0
+        }
+        function is(said, value) { return said == "*" || said == value }
+        FILENAME ~ /podman\.md$/ {
+            if ($0 !~ /^\| / || $0 ~ /^\| Property /) next
+            split($0, cells, "|")
+            name = trim(cells[2]); gsub(/[.]/, "[.]", name); gsub(/[*]/, ".*", name)
+            pattern[++rows] = "^" name "$"; left[rows] = trim(cells[3]); right[rows] = trim(cells[4]); text[rows] = $0
+            next
+        }
+        { name = $1; sub(/^[^\t]*\t/, ""); value = trim($0); names[name] = 1 }
+        FILENAME ~ /his$/ { his[name] = value }
+        FILENAME ~ /own$/ { own[name] = value }
+        END {
+            for (name in names) {
+                a = name in his ? his[name] : "none"; b = name in own ? own[name] : "none"
+                found = row(name, a, b)
+                if (!found) { printf "%s: %s: podman %s, here %s\n", where, name, a, b; bad = 1 }
+                else if (left[found] != "same") print text[found] >>used
+            }
+            exit bad
+        }' "$TABLE" "$2" "$3"
+}
+
+while IFS=';' read -r name config; do
+    say "$name"
+    a_looking_image "$name" "$config"
+    podman_run "$REGISTRY/$name" /look /data 2>/dev/null | sed "/^looked\$/d" >"$WORK/his"
+    must 'podman runs it' test -s "$WORK/his"
+    printf 'limit tasks\t%s\n' "$(tasks_under_podman "$name")" >>"$WORK/his"
+    for runtime in crun runc; do
+        checkout --name="$name-$runtime" --runtime=/usr/bin/$runtime "$REGISTRY/$name"
+        systemctl start "$name-$runtime"
+        wait_for "$runtime: it has looked" journal_has "$name-$runtime" '^looked$'
+        journal_of "$name-$runtime" | grep -P '\t' >"$WORK/own"
+        expect_like $'^setuid program\t0$' cat "$WORK/own"
+        case $config in
+            '' | *4711*) ;;
+            *) expect_like $'^program with capabilities\t0000000000000400$' cat "$WORK/own" ;;
+        esac
+        printf 'limit tasks\t%s\n' "$(unit_property "$name-$runtime" TasksMax)" >>"$WORK/own"
+        check "$name, $runtime: what it sees is as the table says" compare "$name, $runtime" "$WORK/his" "$WORK/own"
+        systemctl stop "$name-$runtime"
+        forget "$name-$runtime"
+    done
+done <<'END'
+plain;
+user;"User": "app"
+number;"User": "1000"
+group;"User": "app:extra", "WorkingDir": "/data"
+nowhere;"User": "4711", "WorkingDir": "/data"
+numbers;"User": "4711:4712"
+directory;"User": "app", "WorkingDir": "/work/dir"
+END
+
+say 'every difference that the table has is one'
+grep '^| ' "$TABLE" | grep -vE '^\| Property |\| same \| same \|' | while read -r line; do
+    must "this holds no more: $line" grep -qxF -- "$line" "$USED"
+done
+ok 'every row with a difference holds'
+podman rm --all --force >/dev/null
+rm -r "$WORK/podman"
