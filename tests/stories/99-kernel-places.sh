@@ -245,6 +245,7 @@ for runtime in crun runc; do
     must "$runtime: a start" systemctl start keys
     wait_for 'it has tried' test -e $V/keys/v/done
     expect "$(printf 'Operation not permitted\n%.0s' 1 2 3)" cat $V/keys/v/said
+    expect_no '<[0-9]>.*(prepare|start) keys' journal_of keys
     expect_soon 6 bash -c 'journalctl --unit=keys --output=json | grep -F "<0>to all terminals" | tail -n 1 | grep -o "\"PRIORITY\":\"[0-9]\"" | tr -dc 0-9'
     gone keys
 done
