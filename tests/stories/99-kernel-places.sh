@@ -81,7 +81,7 @@ for runtime in crun runc; do
         rmdir /srv/rootfs/$place
         ln -s /srv/target /srv/rootfs/$place
         refuse "$runtime: no start with a link in place of /$place" systemctl start inplace
-        expect_like "cannot prepare inplace: /$place in /srv/rootfs is a symlink" journal_of inplace
+        expect_like "^cannot prepare inplace: /$place in /srv/rootfs is a symlink" journal_of inplace
         stopped inplace
         rm /srv/rootfs/$place
         mkdir /srv/rootfs/$place

@@ -33,7 +33,8 @@ pub fn make(
     if !execution.confined {
         return Ok(None);
     }
-    places::settle(config, &rootfs)?;
+    // It has the files of the image only, until names are added.
+    places::settle(config, &lower)?;
     memory::settle(config, &rootfs)?;
     // A payload with a label reads nothing of the host that has another.
     let directory = label.is_none().then(|| bundle.directory());
