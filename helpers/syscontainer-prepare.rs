@@ -134,7 +134,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     make_pipes(&root, &launch, bundle, label.as_deref())?;
     // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
-    launch.mounts = rootfs::make(&root, &registration, bundle, &mut config, label.as_deref())?;
+    let mounts = (&mut config, launch.sources.as_slice());
+    launch.mounts = rootfs::make(&root, &registration, bundle, mounts, label.as_deref())?;
     record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
@@ -188,7 +189,7 @@ fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Resu
     let (host, name) = (Host::look(root)?, &registration.name);
     let mut label = None;
     if registration.execution.confined {
-        let confinement = Confinement::look(root, &host, name, config)?;
+        let confinement = Confinement::look(root, &host, (name, registration.execution.categories), config)?;
         confinement.apply(config)?;
         label = confinement.file_label().map(str::to_owned);
     }

@@ -276,3 +276,21 @@ fn the_manual_has_the_limits() {
     ];
     assert_eq!(found, limits);
 }
+
+/// What nothing here prevents is for administrators to know.
+#[test]
+fn the_manual_says_what_is_not_protected() {
+    let page = file("units/syscontainers-security.7");
+    let (_, section) = page.split_once(".SH WHAT IS NOT PROTECTED\n").unwrap();
+    let (section, _) = section.split_once("\n.SH").unwrap();
+    for said in [
+        "any container can together read and change the files of every user ID that the image names",
+        "In a user namespace",
+        "cgroup.max.descendants",
+        "inotify (7)",
+        "abstract sockets",
+        "belongs to the next container of that name",
+    ] {
+        assert!(section.contains(said), "{said}");
+    }
+}

@@ -39,6 +39,9 @@ pub const REGISTRATIONS: [&str; 3] =
     ["/run/syscontainers/attached", "/etc/syscontainers/attached", "/usr/lib/syscontainers/attached"];
 /// Directory of notes on registrations whose deployments are gone.
 pub const STALE: &str = "/run/syscontainers/stale";
+/// Where the kernel's file systems are in a container: programs believe what they read there, and runtimes use the devices
+/// that they find there.
+pub const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Directory of the volumes of all containers.
 pub const VOLUMES: &str = "/var/lib/syscontainers";
 /// Directory of the registrations that installations on this host write.

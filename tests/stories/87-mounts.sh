@@ -33,7 +33,7 @@ END
 mkdir -p "$WORK/linked/d"
 ln -sfn /d "$WORK/linked/dev"
 mounting linked /d "$(until_stopped)"
-run_fails 1 'its volume "/d" would be where its link /dev leads, /d, which is the kernel' syscontainer-checkout "$REGISTRY/linked"
+run_fails 1 'its /dev is a symlink to "/d", not a directory, and runtimes would write to wherever that leads' syscontainer-checkout "$REGISTRY/linked"
 
 say 'cgroups, as many images of systemd declare them'
 mounting cgroups '/sys/fs/cgroup /v' "$(until_stopped 'touch /v/begun; touch /sys/fs/cgroup/mine && touch /v/written')"
@@ -89,10 +89,7 @@ for runtime in crun runc; do
     is_not_started $runtime 'the runtime mounted .* at /etc, where the configuration has nothing like that'
     rm $volume/a
     wrapped $runtime "mkdir -p $volume/b; rm -df $volume/a; ln -s b $volume/a" "rm $volume/a; mkdir $volume/a"
-    check 'within the volume it may lead anywhere' systemctl start led
-    wait_for 'it runs' test -e /var/lib/syscontainers/led/v/begun
-    systemctl stop led
-    rm /var/lib/syscontainers/led/v/begun
+    is_not_started $runtime 'the runtime mounted .* at /w/b, where the configuration has nothing like that'
     # shellcheck disable=SC2016 # for the wrapper
     wrapped $runtime : 'nsenter --mount --target $pid /bin/busybox umount /sys/dev/block'
     is_not_started $runtime 'the runtime did not mask /sys/dev/block'

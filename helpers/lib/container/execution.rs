@@ -9,6 +9,10 @@ use crate::container::runtime::Runtime;
 use crate::container::volume::Volume;
 use crate::paths::TreePath;
 
+/// A pair of SELinux categories, the lower one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Categories(pub u32, pub u32);
+
 /// How a payload is run; the fields are the JSON keys below `execution`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +38,9 @@ pub struct Execution {
     /// configuration that says how.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confined: bool,
+    /// The SELinux categories of the container, the lower one first, for hosts that have SELinux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Categories>,
     /// Where what the payload prints goes.
     #[serde(default, skip_serializing_if = "Output::is_journal")]
     pub output: Output,
@@ -62,6 +69,7 @@ impl Execution {
             rootfs: None,
             run_once: false,
             confined: false,
+            categories: None,
             output: Output::default(),
             scratch_size: None,
             stop_signal: None,

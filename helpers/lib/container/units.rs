@@ -14,7 +14,7 @@ use crate::container::runtime::RuntimeKind;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, SYSTEMD_TMPFILES, TreePath};
-use crate::program::text;
+use crate::program::{log, text};
 use crate::unit::syntax::{UnitFile, Value, Writer};
 use crate::unit::user;
 
@@ -215,6 +215,12 @@ impl Body<'_> {
     /// Writes settings that the image may override.
     fn defaults(&mut self, runtime: RuntimeKind) -> Result<()> {
         self.raw("SyslogIdentifier", self.registration.name.as_str())?;
+        if self.registration.execution.confined {
+            // A line that begins with <0> would be written to every terminal of the host.
+            self.raw("SyslogLevelPrefix", "no")?;
+            let (name, value) = log::NO_PREFIX;
+            self.raw("Environment", &format!("{name}={value}"))?;
+        }
         self.raw("KillMode", "mixed")?;
         self.raw("TimeoutStopSec", "10s")?;
         if self.registration.execution.confined {

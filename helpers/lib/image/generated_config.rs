@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::grants;
 use crate::image::installation::Installation;
+use crate::image::kernel;
 use crate::image::limits;
 use crate::image::overrides;
 use crate::image::tree::Tree;
@@ -21,7 +22,7 @@ use crate::image::user::User;
 use crate::name::Name;
 use crate::oci::config::STOP_SIGNAL;
 use crate::oci::mount::TMPCOPYUP;
-use crate::paths;
+use crate::paths::{self, KERNEL};
 use crate::signal;
 
 /// How many processes and threads a payload may have, as with podman.
@@ -47,9 +48,6 @@ const MASKED: [&str; 12] = [
 /// What a payload can read, but not change.
 const READ_ONLY: [&str; 6] =
     ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Directories that the kernel fills, in which there are no volumes.
-const KERNEL: [&str; 3] = ["dev", "proc", "sys"];
 
 /// Many images of systemd declare a volume there. The payload has the cgroup file system in its place, to read.
 const CGROUP: [&str; 3] = ["sys", "fs", "cgroup"];
@@ -85,6 +83,7 @@ pub fn generate(
     installation: &Installation,
     environment: &Values,
 ) -> Result<GeneratedConfig> {
+    kernel::check(tree)?;
     let settings = installation.settings;
     let mut config = image.configuration()?.config().clone().unwrap_or_default();
     overrides::apply(&mut config, settings)?;
@@ -179,13 +178,14 @@ fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
         if parts == CGROUP {
             continue;
         }
-        if let Some(place) = KERNEL.iter().find(|place| parts[0] == **place) {
+        let destination = Path::new("/").join(parts.iter().collect::<PathBuf>());
+        if let Some(place) = KERNEL.iter().find(|place| destination.starts_with(place)) {
             // As at an installation, where links in the image are known, too.
             return Err(Error::new(format!(
-                "its volume {path:?} would be in /{place}, which is the kernel's"
+                "its volume {path:?} would be in {place}, which is the kernel's"
             )));
         }
-        destinations.insert(Path::new("/").join(parts.iter().collect::<PathBuf>()));
+        destinations.insert(destination);
     }
     let owner = Some((user.uid, user.gid));
     // Sorted by components, a volume inside another one comes after it, and is mounted after it.

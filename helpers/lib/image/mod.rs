@@ -22,6 +22,7 @@ pub mod generated_config;
 pub mod grants;
 pub mod installation;
 pub mod json;
+pub mod kernel;
 pub mod layout;
 pub mod limits;
 pub mod manifest;

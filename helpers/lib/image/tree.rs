@@ -2,12 +2,13 @@
 //!
 //! A walk finds no more than [`crate::image::limits`] allow.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use crate::digest::Digest;
 use crate::error::{Context, Result};
@@ -24,6 +25,12 @@ pub trait Tree {
         Ok(self.read(path)?.map(|content| Digest::of(&content)))
     }
 
+    /// Returns what a file is, or `None` if there is none; symlinks are not followed. Where nobody can tell, as of sources,
+    /// there is none.
+    fn kind(&self, _path: &str) -> Result<Option<FileKind>> {
+        Ok(None)
+    }
+
     /// Lists everything below a directory, sorted by path; nothing where there is no such directory.
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>>;
 
@@ -38,6 +45,10 @@ impl<T: Tree + ?Sized> Tree for &T {
 
     fn digest(&self, path: &str) -> Result<Option<Digest>> {
         (**self).digest(path)
+    }
+
+    fn kind(&self, path: &str) -> Result<Option<FileKind>> {
+        (**self).kind(path)
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
@@ -101,6 +112,15 @@ impl Tree for Directory {
         Digest::of_reader(file).context(what).map(Some)
     }
 
+    fn kind(&self, path: &str) -> Result<Option<FileKind>> {
+        let what = || format!("cannot look at {}", self.0.join(path).display());
+        let Some(root) = self.open().context(what)? else { return Ok(None) };
+        let (above, name) = split(path);
+        let Some(parent) = root.find_directory(above, Links::Refused).context(what)? else { return Ok(None) };
+        let Some(found) = parent.stat_of(name).context(what)? else { return Ok(None) };
+        kind_in(&parent, name, &found).map(Some).context(what)
+    }
+
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         let what = || format!("cannot read {}", self.0.join(path).display());
         let mut entries = Vec::new();
@@ -134,6 +154,10 @@ impl Tree for WithoutExports<'_> {
 
     fn digest(&self, path: &str) -> Result<Option<Digest>> {
         if Self::hides(path) { Ok(None) } else { self.0.digest(path) }
+    }
+
+    fn kind(&self, path: &str) -> Result<Option<FileKind>> {
+        if Self::hides(path) { Ok(None) } else { self.0.kind(path) }
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
@@ -170,12 +194,7 @@ fn list(
         let Some(found) = opened.stat_of(&name).context(what)? else { continue };
         let path = below.join(&name);
         budget.take(&path)?;
-        let kind = match directory::kind(&found) {
-            FileType::Directory => FileKind::Directory,
-            FileType::RegularFile => FileKind::Regular,
-            FileType::Symlink => FileKind::Symlink(opened.link_target(&name).context(what)?),
-            _ => FileKind::Special,
-        };
+        let kind = kind_in(&opened, &name, &found).context(what)?;
         let is_directory = kind == FileKind::Directory;
         let (mode, uid, gid) = (found.st_mode & 0o7777, found.st_uid, found.st_gid);
         entries.push(TreeEntry { path: path.clone(), kind, mode, uid, gid });
@@ -184,6 +203,21 @@ fn list(
         }
     }
     Ok(())
+}
+
+/// The directory of a path, and the name in it.
+fn split(path: &str) -> (&Path, &OsStr) {
+    let path = Path::new(path);
+    (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or(OsStr::new(".")))
+}
+
+fn kind_in(directory: &directory::Directory, name: &OsStr, found: &Stat) -> io::Result<FileKind> {
+    Ok(match directory::kind(found) {
+        FileType::Directory => FileKind::Directory,
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Symlink => FileKind::Symlink(directory.link_target(name)?),
+        _ => FileKind::Special,
+    })
 }
 
 #[cfg(test)]

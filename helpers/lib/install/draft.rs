@@ -15,7 +15,7 @@ use crate::install::output::Payload;
 use crate::name::Deployment;
 use crate::oci::mountpoints::{self, FileMounts};
 use crate::paths::TreePath;
-use crate::run::{bundle, volumes};
+use crate::run::{bundle, places, volumes};
 use crate::system::{files, privacy, record as system_record};
 
 /// What a deployment consists of besides the image's files.
@@ -63,6 +63,10 @@ impl<'a> Draft<'a> {
         let staged = |path: &TreePath| record::checksum(&record::staged(directory, path));
         plan.record(self.deployments.root(), &mut info.host_files, staged)?;
         if let Some((text, config)) = &rendered.config {
+            if rendered.confined {
+                // What is said at every start is said here already.
+                places::settle(&mut config.clone().into_value(), &rootfs)?;
+            }
             if let Origin::Ours(ours) = &mut info.origin {
                 // Before mount points are made, which the image does not have.
                 volumes::settle(&mut ours.execution.volumes, &rootfs)?;

@@ -1,15 +1,19 @@
 //! The first installation of a container: from an image in the store to an enabled unit.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
 use crate::container::info::Info;
-use crate::container::stale;
+use crate::container::{stale, volume};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::install::acceptance::Wish;
 use crate::install::draft::Draft;
-use crate::install::plan::Planner;
+use crate::install::plan::{Planned, Planner};
 use crate::install::{preview, recovery, register, same};
 use crate::name::{Deployment, Name};
 use crate::program::log;
+use crate::run::volumes;
 use crate::system::journal::{self, Event, Subject};
 use crate::system::systemd::manager::Enablement;
 
@@ -26,6 +30,7 @@ impl Installer<'_> {
         let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
         let planned = self.planner.plan(&draft)?;
         planned.warn_of_host_files();
+        let kept = self.kept_volumes(&planned)?;
         let tree = self.planner.tree(planned.info.rootfs());
         draft.make(&*tree, &planned.content, planned.info.clone())?;
         if let Err(e) = self.commit(&draft.deployment) {
@@ -40,7 +45,28 @@ impl Installer<'_> {
         let message = format!("installed {name} from {}{start}", journal::shown(&image.name, &image.digest));
         journal::tell(site.root(), Event::Installed, &subject, &message);
         planned.tell_of_image();
+        self.tell_of_volumes(&kept);
         Ok(())
+    }
+
+    /// Volumes of the container that are there before it is, by their paths in it.
+    fn kept_volumes(&self, planned: &Planned) -> Result<Vec<PathBuf>> {
+        let there = volumes::made(self.planner.site.root(), self.planner.name)?;
+        let own = planned.registration.execution.volumes.iter();
+        let kept = own.filter(|volume| there.contains(OsStr::new(&volume.file_name())));
+        Ok(kept.map(|volume| volume.destination.clone()).collect())
+    }
+
+    /// Tells that the payload gets what another one has left, maybe one of another image.
+    fn tell_of_volumes(&self, kept: &[PathBuf]) {
+        let Some(first) = kept.first() else { return };
+        let name = self.planner.name;
+        let more = if kept.len() > 1 { format!(" and {} more", kept.len() - 1) } else { String::new() };
+        log::info(&format!(
+            "{name} gets what an earlier container of that name has left in {}: the volume {}{more}; 'syscontainer-remove --purge {name}' would remove that",
+            volume::home(name),
+            first.display()
+        ));
     }
 
     /// Everything that [`Installer::install`] would write and do, as text.
@@ -58,6 +84,7 @@ impl Installer<'_> {
         let draft = Draft::new(&site.deployments, Deployment::new(name, 0));
         let planned = self.planner.plan(&draft)?;
         planned.tell_of_image();
+        self.tell_of_volumes(&self.kept_volumes(&planned)?);
         preview::show(&self.planner, &self.planner.masked(&draft, planned)?, !options.no_enable, &[])
     }
 

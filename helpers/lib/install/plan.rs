@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::container::execution::Execution;
+use crate::container::execution::{Categories, Execution};
 use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles, Values};
 use crate::container::keys::limits;
 use crate::container::output::{self, Output};
@@ -12,7 +12,7 @@ use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::settings::{self, Assignment, Settings};
-use crate::container::{derived, units};
+use crate::container::{categories, derived, units};
 use crate::error::{Context, Error, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
@@ -228,6 +228,12 @@ impl Planner<'_> {
         settings
     }
 
+    /// Volumes have labels with these, so updates keep them.
+    fn categories(&self) -> Categories {
+        let before = self.previous.and_then(|previous| previous.wanted.ours()?.execution.categories);
+        before.unwrap_or_else(|| categories::choose(self.site.root(), self.name))
+    }
+
     /// The values that the user set, now or before.
     fn user_values(&self) -> Values {
         let mut values = self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
@@ -278,6 +284,7 @@ impl Planner<'_> {
             rootfs,
             run_once: rendered.run_once,
             confined: rendered.confined,
+            categories: rendered.confined.then(|| self.categories()),
             output: Output::chosen(self.settings().last(output::KEY)).unwrap_or_default(),
             scratch_size: self
                 .settings()

@@ -75,7 +75,7 @@ pub fn to_json(image: &str, digest: &Digest, prospect: &Prospect) -> Value {
     let mut value = json!({"image": image, "digest": digest, "update": prospect.word()});
     match prospect {
         Prospect::Staged(deployment) => value["deployment"] = json!(deployment),
-        Prospect::Failed(reason) => value["reason"] = json!(reason),
+        Prospect::Failed(reason) | Prospect::Unusable(reason) => value["reason"] = json!(reason),
         Prospect::Unaccepted(added) => value["brings"] = json!(added),
         Prospect::Current | Prospect::Held | Prospect::Newer => {}
     }
@@ -94,6 +94,7 @@ mod tests {
             (Prospect::Held, r#"{"update":"held"}"#),
             (Prospect::Newer, r#"{"update":"newer"}"#),
             (Prospect::Failed("x".into()), r#"{"update":"skipped","reason":"x"}"#),
+            (Prospect::Unusable("x".into()), r#"{"update":"unusable","reason":"x"}"#),
             (Prospect::Staged("x.1".parse().unwrap()), r#"{"update":"staged","deployment":"x.1"}"#),
             (Prospect::Unaccepted(vec!["a"]), r#"{"update":"unaccepted","brings":["a"]}"#),
         ] {

@@ -18,7 +18,7 @@ impl<'a> Mount<'a> {
     }
 
     /// Wraps the JSON of one mount.
-    pub(super) fn new(value: &'a Value) -> Self {
+    pub fn new(value: &'a Value) -> Self {
         Mount(value)
     }
 
@@ -64,7 +64,13 @@ impl<'a> Mount<'a> {
             .is_some_and(|last| last == "ro")
     }
 
-    fn options(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
-        self.0.get("options").and_then(Value::as_array).into_iter().flatten()
+    /// Type of the file system, as it is written.
+    pub fn kind(&self) -> Option<&'a str> {
+        self.text("type")
+    }
+
+    /// Its options, in order.
+    pub fn options(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.0.get("options").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 }

@@ -35,6 +35,11 @@ const ACTIONS: [&str; 9] = [
     "SCMP_ACT_TRAP",
 ];
 
+/// The kernel's keyrings, which no namespace divides: what root or a user of the host keeps there, such as passphrases of
+/// disks and tickets, would be that of a payload with the same ID. Programs do without where this is not permitted, as
+/// they have to in containers of Docker.
+const KEYRINGS: [&str; 3] = ["add_key", "keyctl", "request_key"];
+
 /// What rules depend on.
 struct Host<'a> {
     arch: &'a str,
@@ -54,10 +59,22 @@ pub fn profile(root: &Root, capabilities: &[&str]) -> Result<Value> {
             continue;
         }
         let remedy = "repair or remove it; nothing is run without a profile";
-        let converted = read(&file).and_then(|profile| convert(&profile, &host));
+        let converted = read(&file).and_then(|profile| convert(&profile, &host)).map(without_keyrings);
         return converted.context(|| format!("cannot use the seccomp profile {path}; {remedy}"));
     }
-    convert(&seccomp_default::profile(), &host)
+    convert(&seccomp_default::profile(), &host).map(without_keyrings)
+}
+
+/// Whatever a profile says of keyrings, it is not permitted to use them.
+fn without_keyrings(mut profile: Value) -> Value {
+    let Some(rules) = profile.get_mut("syscalls").and_then(Value::as_array_mut) else { return profile };
+    for rule in rules.iter_mut() {
+        let names = rule.get_mut("names").and_then(Value::as_array_mut);
+        names.into_iter().for_each(|names| names.retain(|name| !KEYRINGS.iter().any(|other| name == other)));
+    }
+    rules.retain(|rule| list(rule, "names").next().is_some());
+    rules.push(json!({"names": KEYRINGS, "action": "SCMP_ACT_ERRNO", "errnoRet": Errno::EPERM as i32}));
+    profile
 }
 
 fn read(file: &Path) -> Result<Value> {
@@ -249,12 +266,33 @@ mod tests {
         let both: Vec<_> = both.iter().map(|(path, text)| (*path, text.as_str())).collect();
         for (files, expected) in [(&both[..], "local"), (&both[1..], "vendor")] {
             let (_dir, root) = host(files);
-            assert_eq!(names(&profile(&root, &[]).unwrap()), [expected]);
+            assert_eq!(names(&profile(&root, &[]).unwrap()), [expected, KEYRINGS[0]]);
         }
         let (_dir, root) = host(&[]);
         let built_in = profile(&root, &["CAP_SYS_CHROOT"]).unwrap();
         assert_eq!(built_in["defaultAction"], "SCMP_ACT_ERRNO");
         assert!(list(&built_in, "syscalls").count() > 5);
+    }
+
+    #[test]
+    fn no_profile_permits_keyrings() {
+        let allow = "SCMP_ACT_ALLOW";
+        let careless = json!({"defaultAction": allow, "syscalls": [
+            {"names": ["read", "keyctl", "add_key"], "action": allow},
+            {"names": ["request_key"], "action": "SCMP_ACT_LOG"},
+            {"names": ["keyctl"], "action": allow, "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]},
+        ]});
+        let careless = careless.to_string();
+        for files in [&[(LOCAL, careless.as_str())][..], &[(VENDOR, careless.as_str())], &[]] {
+            let (_dir, root) = host(files);
+            let found = profile(&root, &["CAP_SYS_ADMIN"]).unwrap();
+            let about = list(&found, "syscalls")
+                .filter(|rule| list(rule, "names").any(|name| KEYRINGS.iter().any(|other| name == other)));
+            let about: Vec<_> = about.collect();
+            assert_eq!(about, [&json!({"names": KEYRINGS, "action": "SCMP_ACT_ERRNO", "errnoRet": 1})]);
+            assert!(allowed(&found).contains("read"));
+            serde_json::from_value::<oci_spec::runtime::LinuxSeccomp>(found).unwrap();
+        }
     }
 
     #[test]
@@ -307,7 +345,7 @@ mod tests {
             ("bpf", false),
             ("init_module", false),
             ("kexec_load", false),
-            ("keyctl", true),
+            ("keyctl", false),
             ("add_key", false),
             ("userfaultfd", false),
             ("open_by_handle_at", false),

@@ -60,7 +60,7 @@ const ALWAYS: &[&str] = &[
     "accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64 recvmsg",
     "send sendmmsg sendmsg sendto setsockopt shutdown socketcall socketpair",
     // The system.
-    "getcpu getrandom keyctl reboot syscall sysinfo syslog uname",
+    "getcpu getrandom reboot syscall sysinfo syslog uname",
 ];
 
 /// Allowed on some architectures, by their names in conditions.

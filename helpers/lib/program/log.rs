@@ -2,7 +2,8 @@
 //!
 //! The sink is chosen once. `SYSTEMD_LOG_TARGET=console` means plain lines on stderr. A generator (`SYSTEMD_SCOPE` is
 //! set) writes to /dev/kmsg, since the journal may not run yet. In a unit (`JOURNAL_STREAM` is set), lines on stderr
-//! have `<N>` priorities, see sd-daemon(3). Otherwise, lines are plain: `name: message`.
+//! have `<N>` priorities, see sd-daemon(3), unless [`NO_PREFIX`] says that the unit takes them for text. Otherwise, lines are
+//! plain: `name: message`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,8 +11,12 @@ use std::sync::OnceLock;
 
 use crate::program::{credentials, text};
 
+/// The variable, and its value, by which programs in a unit with `SyslogLevelPrefix=no` know of that.
+pub const NO_PREFIX: (&str, &str) = ("SYSCONTAINERS_LOG_PREFIX", "no");
+
 enum Sink {
     Plain,
+    Bare,
     Prefixed,
     Kmsg,
 }
@@ -29,7 +34,8 @@ pub fn init(name: &'static str) {
     } else if set("SYSTEMD_SCOPE") {
         Sink::Kmsg
     } else if set("JOURNAL_STREAM") {
-        Sink::Prefixed
+        let (name, value) = NO_PREFIX;
+        if std::env::var_os(name).is_some_and(|found| found == value) { Sink::Bare } else { Sink::Prefixed }
     } else {
         Sink::Plain
     };
@@ -61,6 +67,7 @@ fn write(priority: u8, message: &str) {
     let message = line(message);
     match sink {
         Sink::Plain => stderr(&format!("{name}: {message}\n")),
+        Sink::Bare => stderr(&format!("{message}\n")),
         Sink::Prefixed => stderr(&format!("<{priority}>{message}\n")),
         Sink::Kmsg => kmsg(priority, name, &message),
     }

@@ -4,6 +4,8 @@
 
 use serde_json::{Value, json};
 
+use crate::container::categories;
+use crate::container::execution::Categories;
 use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::oci::seccomp;
@@ -21,9 +23,14 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// Looks up what the host in `root` has for the container `name`, whose payload has these capabilities at most.
+    /// Looks up what the host in `root` has for a container with these SELinux categories, whose payload has these capabilities at most.
     /// What is switched on here, but has nothing for containers, is a warning.
-    pub fn look(root: &Root, host: &Host, name: &Name, config: &Value) -> Result<Confinement> {
+    pub fn look(
+        root: &Root,
+        host: &Host,
+        (name, categories): (&Name, Option<Categories>),
+        config: &Value,
+    ) -> Result<Confinement> {
         let bounding = config.pointer("/process/capabilities/bounding").and_then(Value::as_array);
         let capabilities: Vec<&str> = bounding.into_iter().flatten().filter_map(Value::as_str).collect();
         let seccomp = seccomp::profile(root, &capabilities)?;
@@ -34,7 +41,8 @@ impl Confinement {
                 "AppArmor has no profile for containers, starting {name} without one; {remedy}"
             ));
         }
-        let labels = if host.selinux { Labels::find(root, name)? } else { None };
+        let pair = categories.unwrap_or_else(|| categories::choose(root, name));
+        let labels = if host.selinux { Labels::find(root, pair)? } else { None };
         if host.selinux && labels.is_none() {
             let remedy = "install the policy's part for containers, such as container-selinux";
             log::warning(&format!(
@@ -85,7 +93,12 @@ mod tests {
         let mut config = json!({
             "process": {"capabilities": {"bounding": ["CAP_SYS_CHROOT"]}}, "linux": {},
         });
-        let confinement = Confinement::look(&Root::new(dir.path()), host, &"web".parse().unwrap(), &config)?;
+        let confinement = Confinement::look(
+            &Root::new(dir.path()),
+            host,
+            (&"web".parse().unwrap(), Some(Categories(3, 5))),
+            &config,
+        )?;
         confinement.apply(&mut config)?;
         assert!(host.adapt(&mut config).is_empty());
         Ok(config)
@@ -115,7 +128,7 @@ mod tests {
         let whole = confined(&all, &host(true, true)).unwrap();
         assert_eq!(whole["process"]["apparmorProfile"], "syscontainers-default");
         let label = whole["process"]["selinuxLabel"].as_str().unwrap();
-        assert!(label.starts_with("system_u:system_r:container_t:s0:c"), "{label}");
+        assert_eq!(label, "system_u:system_r:container_t:s0:c3,c5");
         let mount = whole["linux"]["mountLabel"].as_str().unwrap();
         assert!(mount.starts_with("system_u:object_r:container_file_t:s0:c"), "{mount}");
         assert_eq!(label.rsplit_once(":s0:").unwrap().1, mount.rsplit_once(":s0:").unwrap().1);

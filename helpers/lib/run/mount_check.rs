@@ -1,23 +1,26 @@
 //! What is mounted in a container that was created, compared with what its configuration says.
 //!
-//! Runtimes find the places of mounts by paths, and volumes are in the way of some. What is in a volume can be changed
-//! by other processes while the runtime looks, so that it would mount a volume over something else, or take a file of
-//! the payload's for `/dev/null`. Nothing prevents that; but it can be seen. As long as the payload does not run, nobody
-//! mounts anything in its namespace any more.
+//! Runtimes find the places of mounts by paths, and look them up again to set flags. What is in a volume can be changed
+//! by other processes meanwhile, so that a runtime would mount a volume over something else, take flags from what the
+//! kernel or the administrator mounted, or take a file of the payload's for `/dev/null`. Nothing prevents that; but it
+//! can be seen. As long as the payload does not run, nobody mounts anything in its namespace any more.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat, major, minor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::container::volume;
 use crate::error::{Context, Error, Result};
-use crate::name::Name;
-use crate::oci::mount::TMPCOPYUP;
+use crate::oci::mount;
+use crate::run::sources::Source;
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
 use crate::system::mounts::{self, Mount};
+use expectation::{Expectation, Original};
+
+mod expectation;
 
 /// File systems with which a payload could change the kernel, if they were where nothing protects them.
 const KERNEL: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts"];
@@ -25,6 +28,8 @@ const KERNEL: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devp
 const DEVICES: [&str; 8] = ["console", "full", "null", "ptmx", "random", "tty", "urandom", "zero"];
 /// Size in bytes of a table of mounts.
 const LIMIT: usize = 4 << 20;
+/// What was changed while the runtime looked.
+const WHY: &str = "somebody may have changed what is in a volume meanwhile";
 
 /// What is to be mounted in a container; the fields are JSON keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,104 +37,35 @@ const LIMIT: usize = 4 << 20;
 pub struct Expected {
     /// The mounts, in order.
     mounts: Vec<Expectation>,
-    /// The directory of devices.
-    devices: PathBuf,
     /// Devices that the administrator added, which a runtime may mount, too.
     #[serde(default)]
-    added: Vec<PathBuf>,
+    devices: Vec<PathBuf>,
+    /// Whether the payload can change nothing in its root file system.
+    read_only_root: bool,
     /// Files of the kernel's that the payload cannot see.
     masked: Vec<PathBuf>,
     /// And those that it can only read.
     read_only: Vec<PathBuf>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Expectation {
-    /// Where it may be. Of a volume in another one, the image may have a link on the way there.
-    places: Vec<PathBuf>,
-    /// Type of the file system, or `bind`.
-    kind: String,
-    /// The directory of a volume.
-    volume: Option<PathBuf>,
-    /// Whether a file system of the kernel's may be in it, since the administrator has one there on the host.
-    #[serde(default)]
-    shows_kernel: bool,
-}
-
-impl Expectation {
-    fn of(mount: &Value, name: &Name, rootfs: &Path, covered: &[&Path]) -> Result<Expectation> {
-        let text = |key| mount.get(key).and_then(Value::as_str);
-        let destination = Path::new(text("destination").unwrap_or("/"));
-        let is_bind = text("type") == Some("bind") || has_option(mount, "bind") || has_option(mount, "rbind");
-        let kind = if is_bind { "bind" } else { text("type").unwrap_or("bind") };
-        let home = volume::home(name);
-        let bound = text("source").map(Path::new).filter(|_| is_bind);
-        let source = bound.filter(|source| source.starts_with(home.as_path())).map(Path::to_path_buf);
-        let shows_kernel = match bound.filter(|_| source.is_none()) {
-            Some(source) => mounts::shown(source)?.iter().any(|mount| is_of_kernel(&mount.kind)),
-            None => false,
-        };
-        let mut places = vec![files::resolve_outside(rootfs, destination, covered)?];
-        if source.is_some() {
-            places.push(files::resolve_inside(rootfs, destination)?);
-            places.dedup();
-        }
-        Ok(Expectation { places, kind: kind.into(), volume: source, shows_kernel })
-    }
-
-    fn is_like(&self, kind: &str) -> bool {
-        match self.kind.as_str() {
-            "cgroup" | "cgroup2" => matches!(kind, "cgroup" | "cgroup2" | "tmpfs"),
-            "bind" => self.shows_kernel || !is_of_kernel(kind),
-            expected => expected == kind,
-        }
-    }
-
-    /// Whether it may have other mounts in it: what the administrator mounted in a volume on the host, or cgroups of
-    /// version 1.
-    fn has_in_it(&self, mount: &Mount) -> bool {
-        let is_below =
-            self.places.iter().any(|place| mount.point != *place && mount.point.starts_with(place));
-        is_below && matches!(self.kind.as_str(), "bind" | "cgroup") && self.is_like(&mount.kind)
-    }
-}
-
-fn is_of_kernel(kind: &str) -> bool {
-    KERNEL.contains(&kind)
-}
-
-fn has_option(mount: &Value, option: &str) -> bool {
-    let options = mount.get("options").and_then(Value::as_array);
-    options.is_some_and(|options| options.iter().any(|other| other == option))
-}
-
 impl Expected {
-    /// What the configuration of the bundle of a plain image says, whose files are in `rootfs`.
-    pub fn of(config: &Value, name: &Name, rootfs: &Path) -> Result<Expected> {
+    /// What the configuration of the bundle of a plain image says, whose paths are settled, see [`crate::run::places`].
+    /// `nested` are the sources that it names by their numbers.
+    pub fn of(config: &Value, nested: &[Source]) -> Expected {
         let all = |pointer| config.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-        let (mut mounts, mut covered): (Vec<Expectation>, Vec<PathBuf>) = (Vec::new(), Vec::new());
-        for mount in all("/mounts") {
-            let above: Vec<&Path> = covered.iter().map(PathBuf::as_path).collect();
-            let expected = Expectation::of(mount, name, rootfs, &above)?;
-            // One that begins with the files of the image has its links.
-            if !has_option(mount, TMPCOPYUP) {
-                covered.push(expected.places[0].clone());
-            }
-            mounts.push(expected);
+        let paths = |pointer| all(pointer).filter_map(Value::as_str).map(PathBuf::from).collect();
+        Expected {
+            mounts: all("/mounts")
+                .filter_map(|value| Expectation::of(mount::Mount::new(value), nested))
+                .collect(),
+            devices: all("/linux/devices")
+                .filter_map(|device| device.get("path").and_then(Value::as_str))
+                .map(PathBuf::from)
+                .collect(),
+            read_only_root: config.pointer("/root/readonly") == Some(&Value::Bool(true)),
+            masked: paths("/linux/maskedPaths"),
+            read_only: paths("/linux/readonlyPaths"),
         }
-        let covered: Vec<&Path> = covered.iter().map(PathBuf::as_path).collect();
-        let paths = |pointer| {
-            let paths = all(pointer).filter_map(Value::as_str);
-            paths
-                .map(|path| files::resolve_outside(rootfs, path.as_ref(), &covered))
-                .collect::<Result<Vec<_>>>()
-        };
-        let (masked, read_only) = (paths("/linux/maskedPaths")?, paths("/linux/readonlyPaths")?);
-        let devices = files::resolve_inside(rootfs, "/dev".as_ref())?;
-        let added = all("/linux/devices").filter_map(|device| device.get("path").and_then(Value::as_str));
-        let added = added.filter_map(|path| Some(devices.join(path.strip_prefix("/dev/")?))).collect();
-        Ok(Expected { mounts, devices, added, masked, read_only })
     }
 
     /// Fails if a process that a runtime created, and that has not run yet, has other mounts.
@@ -140,75 +76,187 @@ impl Expected {
         let table = table.ok_or_else(|| Error::new(format!("process {pid} is gone already")))?;
         let path = PathBuf::from(format!("/proc/{pid}/root"));
         let root = Directory::open(&path).context(|| format!("cannot open {}", path.display()))?;
-        self.check_mounts(&mounts::parse_all(&table), &root)
+        Check::new(self, &mounts::parse_all(&table), &mounts::table()?, &root).run()
+    }
+}
+
+/// A comparison of what is expected with what is there.
+struct Check<'a> {
+    expected: &'a Expected,
+    /// What is mounted in the container, and on the host.
+    mounts: &'a [Mount],
+    host: &'a [Mount],
+    /// The container's root directory.
+    root: &'a Directory,
+    /// What is bound by each of the expected mounts, if it is a directory or file of the host.
+    originals: Vec<Option<Original<'a>>>,
+    /// Numbers of those that are expected at a place, in their order.
+    places: HashMap<&'a Path, Vec<usize>>,
+    /// Numbers of mounts at a place.
+    counts: HashMap<&'a Path, usize>,
+}
+
+impl<'a> Check<'a> {
+    fn new(expected: &'a Expected, mounts: &'a [Mount], host: &'a [Mount], root: &'a Directory) -> Check<'a> {
+        let (mut places, mut counts) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
+        for (number, one) in expected.mounts.iter().enumerate() {
+            places.entry(one.place.as_path()).or_default().push(number);
+        }
+        mounts.iter().for_each(|mount| *counts.entry(mount.point.as_path()).or_default() += 1);
+        let originals = expected.mounts.iter().map(|one| one.original(host)).collect();
+        Check { expected, mounts, host, root, originals, places, counts }
     }
 
-    fn check_mounts(&self, mounts: &[Mount], root: &Directory) -> Result<()> {
-        mounts.iter().try_for_each(|mount| self.check_place(mount, mounts))?;
-        for (index, expected) in self.mounts.iter().enumerate() {
-            let covers = |later: &Expectation| {
-                expected.places.iter().any(|place| later.places.iter().any(|above| place.starts_with(above)))
-            };
-            // What is mounted over it is seen instead.
-            if !self.mounts[index + 1..].iter().any(covers) {
-                self.check_volume(index, mounts, root)?;
-            }
-        }
-        self.masked.iter().try_for_each(|path| check_mask(path, mounts, root))?;
-        self.read_only.iter().try_for_each(|path| check_read_only(path, mounts, root))
+    fn run(&self) -> Result<()> {
+        self.mounts.iter().try_for_each(|mount| self.check_mount(mount))?;
+        (0..self.expected.mounts.len()).try_for_each(|number| self.check_presence(number))?;
+        self.expected.masked.iter().try_for_each(|path| check_mask(path, self.mounts, self.root))?;
+        self.expected.read_only.iter().try_for_each(|path| check_read_only(path, self.mounts, self.root))
+    }
+
+    /// Those that are expected at a place, in their order.
+    fn at(&self, place: &Path) -> &[usize] {
+        self.places.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// The last one that is expected above a place: it covers the others.
+    fn above(&self, place: &Path) -> Option<usize> {
+        place.ancestors().skip(1).filter_map(|above| self.at(above).last().copied()).max()
     }
 
     /// Fails if a mount is where the configuration has none, or not one like it.
-    fn check_place(&self, mount: &Mount, mounts: &[Mount]) -> Result<()> {
-        let point = &mount.point;
-        let is_kernel = is_of_kernel(&mount.kind);
-        let here: Vec<_> = self.mounts.iter().filter(|expected| expected.places.contains(point)).collect();
+    fn check_mount(&self, mount: &Mount) -> Result<()> {
+        let point = mount.point.as_path();
+        let is_kernel = KERNEL.contains(&mount.kind.as_str());
         // One that is over another is one too many.
-        let is_only = |most: usize| mounts.iter().filter(|other| other.point == *point).count() <= most;
-        let device = point.strip_prefix(&self.devices).ok().and_then(Path::to_str);
+        let is_only = |most: usize| self.counts.get(point).is_none_or(|count| *count <= most);
+        let device = point.strip_prefix("/dev").ok().and_then(Path::to_str);
+        let here = self.at(point);
         let is_good = if !here.is_empty() {
-            here.iter().any(|expected| expected.is_like(&mount.kind)) && is_only(here.len())
-        } else if self.masked.contains(point) || point == Path::new("/") {
+            is_only(here.len()) && self.check_like(mount, here)?
+        } else if point == Path::new("/") {
+            self.check_root(mount)?;
             !is_kernel && is_only(1)
-        } else if self.read_only.contains(point) {
-            let above = self.mounts.iter().rev().find(|expected| point.starts_with(&expected.places[0]));
-            above.is_none_or(|expected| expected.is_like(&mount.kind)) && is_only(1)
-        } else if device.is_some_and(|device| DEVICES.contains(&device)) || self.added.contains(point) {
+        } else if self.expected.masked.iter().any(|path| path == point) {
+            !is_kernel && is_only(1)
+        } else if self.expected.read_only.iter().any(|path| path == point) {
+            let above = self.above(point).map(|number| &self.expected.mounts[number]);
+            above.is_none_or(|above| above.is_bind() || above.is_of(&mount.kind)) && is_only(1)
+        } else if device.is_some_and(|device| DEVICES.contains(&device))
+            || self.expected.devices.iter().any(|added| added == point)
+        {
             (!is_kernel || mount.kind == "devpts") && is_only(1)
         } else {
-            self.mounts.iter().any(|expected| expected.has_in_it(mount))
+            self.check_inner(mount)?
         };
         if is_good {
             return Ok(());
         }
         Err(Error::new(format!(
-            "the runtime mounted {} at {}, where the configuration has nothing like that; somebody may have changed what is in a volume meanwhile",
+            "the runtime mounted {} at {}, where the configuration has nothing like that; {WHY}",
             mount.kind,
             point.display()
         )))
     }
 
-    /// Fails if a volume is not where it should be. In another one, the payload may have moved the place.
-    fn check_volume(&self, index: usize, mounts: &[Mount], root: &Directory) -> Result<()> {
-        let expected = &self.mounts[index];
-        let Some(path) = &expected.volume else { return Ok(()) };
-        let place = &expected.places[0];
-        let what = || format!("cannot look at volume {}", place.display());
-        let volume = Directory::open(path).and_then(|volume| volume.stat()).context(what)?;
-        let outer = self.mounts[..index].iter().filter(|outer| outer.volume.is_some());
-        let outer: Vec<_> =
-            outer.flat_map(|outer| &outer.places).filter(|outer| place.starts_with(outer)).collect();
-        let may_be = |point: &PathBuf| {
-            expected.places.contains(point) || outer.iter().any(|outer| point.starts_with(outer))
-        };
-        for point in mounts.iter().map(|mount| &mount.point).filter(|point| may_be(point)) {
-            let found = find(root, point)?;
-            if found.is_some_and(|found| (found.st_dev, found.st_ino) == (volume.st_dev, volume.st_ino)) {
-                return Ok(());
-            }
+    /// Whether a mount is like one that is expected there. Fails if more can be done through it.
+    fn check_like(&self, mount: &Mount, here: &[usize]) -> Result<bool> {
+        let mut alike = here.iter().filter(|number| self.is_like(**number, mount)).peekable();
+        if alike.peek().is_none() {
+            return Ok(false);
         }
-        Err(Error::new(format!("the runtime did not mount volume {} there", place.display())))
+        let mut faults = alike.map(|number| self.expected.mounts[*number].fault(mount));
+        let first = faults.next().flatten();
+        if first.is_none() || faults.any(|fault| fault.is_none()) {
+            return Ok(true);
+        }
+        Err(weaker(mount, first.unwrap_or_default(), "the configuration has"))
     }
+
+    fn is_like(&self, number: usize, mount: &Mount) -> bool {
+        let expected = &self.expected.mounts[number];
+        match &self.originals[number] {
+            Some(original) => original.is_bound_by(mount),
+            None => !expected.is_bind() && expected.is_of(&mount.kind),
+        }
+    }
+
+    fn check_root(&self, mount: &Mount) -> Result<()> {
+        if self.expected.read_only_root && !mount.restrictions.ro {
+            return Err(weaker(mount, "ro", "the configuration has"));
+        }
+        Ok(())
+    }
+
+    /// Whether a mount is one in what the configuration mounts: what is mounted there on the host, too, or cgroups of
+    /// version 1. Fails if more can be done through it than on the host.
+    fn check_inner(&self, mount: &Mount) -> Result<bool> {
+        let Some(number) = self.above(&mount.point) else { return Ok(false) };
+        let outer = &self.expected.mounts[number];
+        let Some(original) = &self.originals[number] else {
+            if outer.kind != "cgroup" || mount.kind != "cgroup" && mount.kind != "cgroup2" {
+                return Ok(false);
+            }
+            return outer
+                .fault(mount)
+                .map_or(Ok(true), |fault| Err(weaker(mount, fault, "the configuration has")));
+        };
+        let below = mount.point.strip_prefix(&outer.place).unwrap_or(&mount.point);
+        let there = original.path.join(below);
+        let same = self.host.iter().filter(|host| host.point == there);
+        let mut same = same
+            .filter(|host| {
+                (&host.device, &host.root, &host.kind) == (&mount.device, &mount.root, &mount.kind)
+            })
+            .peekable();
+        if same.peek().is_none() {
+            return Ok(false);
+        }
+        if outer.private && mount.is_propagated {
+            return Err(weaker(mount, "private", "the configuration has"));
+        }
+        let mut faults = same.map(|host| mount.restrictions.lacks(host.restrictions));
+        let first = faults.next().flatten();
+        if first.is_none() || faults.any(|fault| fault.is_none()) {
+            return Ok(true);
+        }
+        Err(weaker(mount, first.unwrap_or_default(), "the mount on the host has"))
+    }
+
+    /// Fails if something is not where it should be, or not what is seen there.
+    fn check_presence(&self, number: usize) -> Result<()> {
+        let expected = &self.expected.mounts[number];
+        let place = expected.place.as_path();
+        // What is mounted over it is seen instead.
+        if place.ancestors().any(|above| self.at(above).last().is_some_and(|later| *later > number)) {
+            return Ok(());
+        }
+        let missing = || {
+            Error::new(format!("the runtime did not mount {} {} there", expected.shown(), place.display()))
+        };
+        if !self.mounts.iter().any(|mount| mount.point == place && self.is_like(number, mount)) {
+            return Err(missing());
+        }
+        let Some(original) = &self.originals[number] else { return Ok(()) };
+        let Some(directory) =
+            original.directory().context(|| format!("cannot look at {}", original.path.display()))?
+        else {
+            return Ok(());
+        };
+        let found = find(self.root, place)?;
+        if found.is_some_and(|found| (found.st_dev, found.st_ino) == (directory.st_dev, directory.st_ino)) {
+            return Ok(());
+        }
+        Err(missing())
+    }
+}
+
+fn weaker(mount: &Mount, option: &str, who: &str) -> Error {
+    Error::new(format!(
+        "the runtime mounted {} at {} without the option {option}, which {who}; {WHY}",
+        mount.kind,
+        mount.point.display()
+    ))
 }
 
 /// What is known of a file of the container; `None` if there is none, or a symlink is in its path.
@@ -232,7 +280,7 @@ fn check_mask(path: &Path, mounts: &[Mount], root: &Directory) -> Result<()> {
             let names = opened.and_then(|directory| directory.names(1));
             let names = names.context(|| format!("cannot read {} in the container", path.display()))?;
             let mount = mounted(path, mounts);
-            mount.is_some_and(|mount| mount.read_only) && names.is_empty()
+            mount.is_some_and(|mount| mount.restrictions.ro) && names.is_empty()
         }
         _ => false,
     };
@@ -243,7 +291,7 @@ fn check_mask(path: &Path, mounts: &[Mount], root: &Directory) -> Result<()> {
 }
 
 fn check_read_only(path: &Path, mounts: &[Mount], root: &Directory) -> Result<()> {
-    if find(root, path)?.is_none() || mounted(path, mounts).is_some_and(|mount| mount.read_only) {
+    if find(root, path)?.is_none() || mounted(path, mounts).is_some_and(|mount| mount.restrictions.ro) {
         return Ok(());
     }
     Err(Error::new(format!("the runtime did not make {} read-only", path.display())))

@@ -1,164 +1,148 @@
-//! Where volumes are mounted in each other.
+//! Where things are mounted in a container whose configuration was made here.
 //!
-//! The runtime mounts them inside its own root, in order, and follows what the payload has put in the outer one. That
-//! leads nowhere on the host, but could put a volume over another part of the container, such as /proc, or have the
-//! runtime make directories in the image's files. So what is in the outer volume may only lead to places in it.
+//! Runtimes find the place of a mount by its path, and look it up again to set its flags. Between the two, symlinks on the
+//! way can be covered, or lead elsewhere: those of the image, which its author made for that, and those that a payload
+//! put in a volume. So the paths that runtimes get have no link of the image on the way, and what is in a volume, or in
+//! any other directory that is bound, may have none on the way to what is mounted in it.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::container::volume::Volume;
+use rustix::fs::FileType;
+use serde_json::{Value, json};
+
 use crate::error::{Context, Error, Result};
-use crate::system::directory::{Directory, Links};
+use crate::oci::mount::{Mount, TMPCOPYUP};
+use crate::paths::{KERNEL, VOLUMES};
+use crate::run::sources::{self, Source};
+use crate::system::directory::{self, Directory};
 use crate::system::files;
 
-/// Where no volume may be: programs believe what they read there, and runtimes use the devices that they find there.
-const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
-
-/// The places of volumes in the image's files, without symlinks. Fails if one is where none may be.
-pub fn resolve<'a>(volumes: &'a [Volume], rootfs: &Path) -> Result<BTreeMap<PathBuf, &'a Volume>> {
-    let mut places = BTreeMap::new();
-    let kernel = KERNEL.map(|path| Ok((path, files::resolve_inside(rootfs, path.as_ref())?)));
-    let kernel = kernel.into_iter().collect::<Result<Vec<_>>>()?;
-    for volume in volumes {
-        let shown = &volume.destination;
-        let place = files::resolve_inside(rootfs, &volume.destination)?;
-        if let Some(path) = KERNEL.iter().find(|path| place.starts_with(path)) {
-            return Err(Error::new(format!(
-                "its volume {shown:?} would be in {path}, which is the kernel's"
-            )));
+/// Has a configuration mount everything at a path without symlinks of the image, whose files are in `rootfs`. Fails if
+/// anything would be where it must not be.
+pub fn settle(config: &mut Value, rootfs: &Path) -> Result<()> {
+    check_kernel(rootfs)?;
+    let (mut places, mut bound, mut links) = (HashSet::new(), HashSet::new(), Vec::new());
+    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+    for value in mounts.into_iter().flatten() {
+        let mount = Mount::new(value);
+        let Some(destination) = mount.destination() else { continue };
+        let shown = shown(mount);
+        let is_covered = |at: &Path| at.ancestors().any(|above| places.contains(above));
+        let found = files::trace(rootfs, &destination, &is_covered)?;
+        check_place(mount, &destination, &found.place)
+            .map_err(|why| Error::new(format!("its {shown} {why}")))?;
+        if mount.is_bind() {
+            bound.insert(found.place.clone());
         }
-        if place == Path::new("/") {
-            return Err(Error::new(format!("its volume {shown:?} would be its whole root file system")));
+        links.extend(found.links.into_iter().map(|link| (shown.clone(), link)));
+        // One that begins with the files of the image has its links.
+        if !mount.options().any(|option| option == TMPCOPYUP) {
+            places.insert(found.place.clone());
         }
-        // They may be links in the image, and what is above them is theirs, too.
-        let is_meant = |at: &Path| place.starts_with(at) || at.starts_with(&place);
-        if let Some((path, link)) = kernel.iter().find(|(_, at)| is_meant(at)) {
-            let link = link.display();
-            return Err(Error::new(format!(
-                "its volume {shown:?} would be where its link {path} leads, {link}, which is the kernel's"
-            )));
-        }
-        places.insert(place, volume);
+        value["destination"] = json!(found.place.to_string_lossy());
     }
-    Ok(places)
-}
-
-/// Fails if the place of a volume in another one is not in that any more. `home` has the directories of all.
-pub fn check(home: &Directory, places: &BTreeMap<PathBuf, &Volume>) -> Result<()> {
-    for (place, inner) in places {
-        let outer = place.ancestors().skip(1).find_map(|above| Some((above, places.get(above)?)));
-        let Some((above, outer)) = outer else { continue };
-        let (name, below) = (outer.file_name(), place.strip_prefix(above).unwrap_or(place));
-        let outer_directory = home.child(name.as_ref());
-        let opened = outer_directory.and_then(|directory| directory.directory(below, Links::Below));
-        match opened {
-            // The runtime makes what is missing.
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            opened => {
-                opened
-                    .context(|| {
-                        let path = home.path_of(name.as_ref());
-                        format!(
-                            "{} in {} leads elsewhere, or is no directory",
-                            below.display(),
-                            path.display()
-                        )
-                    })
-                    .context(|| {
-                        let (inner, outer) = (inner.destination.display(), outer.destination.display());
-                        format!("cannot mount volume {inner} in volume {outer}")
-                    })?;
-            }
+    for (shown, link) in &links {
+        if let Some(place) = link.ancestors().find(|above| bound.contains(*above)) {
+            return Err(Error::new(format!(
+                "its {shown} is behind the symlink {}, which would be covered by what is mounted at {}; name it by where that leads",
+                link.display(),
+                place.display()
+            )));
         }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    fn volumes(destinations: &[&str]) -> Vec<Volume> {
-        destinations.iter().map(|path| Volume { destination: path.into(), owner: None }).collect()
-    }
-
-    #[test]
-    fn links_of_the_image_lead_to_no_place_of_the_kernels() {
-        let dir = tempfile::tempdir().unwrap();
-        symlink("/", dir.path().join("l")).unwrap();
-        symlink("../../proc", dir.path().join("p")).unwrap();
-        symlink("/dev", dir.path().join("d")).unwrap();
-        for bad in [
-            "/proc",
-            "/proc/sys",
-            "/l/proc/self",
-            "/p/x",
-            "/l",
-            "/l/l",
-            "/dev",
-            "/d",
-            "/d/shm",
-            "/l/sys",
-            "/sys/fs/cgroup",
-        ] {
-            let error = resolve(&volumes(&[bad]), dir.path()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("its volume {bad:?} would be ")), "{error}");
+/// The same as [`crate::image::kernel`], of what is about to be started.
+fn check_kernel(rootfs: &Path) -> Result<()> {
+    let what = || format!("cannot look at {}", rootfs.display());
+    let root = Directory::open(rootfs).context(what)?;
+    for path in KERNEL {
+        let name = path.trim_start_matches('/');
+        let Some(stat) = root.stat_of(name.as_ref()).context(what)? else { continue };
+        if directory::kind(&stat) != FileType::Directory {
+            return Err(Error::new(format!(
+                "{path} in {} is {}, and the runtime would write to wherever that leads on this host; put a directory there",
+                rootfs.display(),
+                directory::kind_name(&stat)
+            )));
         }
-        let good = volumes(&["/l/data", "/process", "/system/fs"]);
-        let places = resolve(&good, dir.path()).unwrap();
-        assert_eq!(
-            places.keys().map(|place| place.to_str().unwrap()).collect::<Vec<_>>(),
-            ["/data", "/process", "/system/fs"]
-        );
     }
+    Ok(())
+}
 
-    #[test]
-    fn places_of_the_kernels_may_be_links_of_the_image() {
-        let dir = tempfile::tempdir().unwrap();
-        symlink("/x/dev", dir.path().join("dev")).unwrap();
-        for bad in ["/x", "/x/dev", "/x/dev/shm"] {
-            let error = resolve(&volumes(&[bad]), dir.path()).unwrap_err().to_string();
-            let expected = format!(
-                "its volume {bad:?} would be where its link /dev leads, /x/dev, which is the kernel's"
-            );
-            assert_eq!(error, expected);
-        }
-        assert!(resolve(&volumes(&["/x/deva", "/y"]), dir.path()).is_ok());
+/// What a mount is called in messages.
+fn shown(mount: Mount<'_>) -> String {
+    let destination = mount.destination().unwrap_or_default();
+    format!("{} {:?}", if is_volume(mount) { "volume" } else { "mount" }, destination.to_string_lossy())
+}
+
+fn is_volume(mount: Mount<'_>) -> bool {
+    mount.bind_source().is_some_and(|source| source.starts_with(VOLUMES))
+}
+
+fn check_place(mount: Mount<'_>, destination: &Path, place: &Path) -> Result<(), String> {
+    if place == Path::new("/") {
+        return Err("would be its whole root file system".into());
     }
-
-    #[test]
-    fn what_a_payload_makes_of_the_way_leads_only_inside() {
-        let dir = tempfile::tempdir().unwrap();
-        let (rootfs, home) = (dir.path().join("rootfs"), dir.path().join("home"));
-        fs::create_dir_all(&rootfs).unwrap();
-        symlink("/a", rootfs.join("l")).unwrap();
-        for (link, is_good) in [
-            ("near", true),
-            ("none", true),
-            ("/", false),
-            ("/proc", false),
-            ("../..", false),
-            ("b", false),
-            ("file", false),
-        ] {
-            let _ = fs::remove_dir_all(&home);
-            fs::create_dir_all(home.join("a/near/etc")).unwrap();
-            fs::write(home.join("a/file"), "").unwrap();
-            symlink(link, home.join("a/b")).unwrap();
-            let home = Directory::open(&home).unwrap();
-            for inner in ["/a/b/etc", "/l/b/etc"] {
-                let volumes = volumes(&["/a", inner]);
-                let checked = check(&home, &resolve(&volumes, &rootfs).unwrap());
-                assert_eq!(checked.is_ok(), is_good, "{link}: {checked:?}");
-                if let Err(e) = checked {
-                    let expected = format!("cannot mount volume {inner} in volume /a: b/etc in ");
-                    assert!(e.to_string().starts_with(&expected), "{e}");
-                }
-            }
-        }
+    let is_named = !is_volume(mount) && KERNEL.iter().any(|path| destination.starts_with(path));
+    match KERNEL.iter().find(|path| place.starts_with(path)) {
+        Some(path) if !is_named => Err(format!("would be in {path}, which is the kernel's")),
+        _ => Ok(()),
     }
 }
+
+/// Fails if a symlink, or anything else than a directory, is on the way to what is mounted in a directory of the host, as
+/// it is now. The configuration is settled; `nested` are the sources that it names by their numbers.
+pub fn check(config: &Value, nested: &[Source]) -> Result<()> {
+    // What is mounted at each place: a directory or file of the host, or something else.
+    let mut outer: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
+    let mounts = config.get("mounts").and_then(Value::as_array).into_iter().flatten();
+    for mount in mounts.map(Mount::new) {
+        let Some(place) = mount.destination() else { continue };
+        let found = place.ancestors().skip(1).find_map(|above| Some((above, outer.get(above)?)));
+        if let Some((above, Some(source))) = found {
+            let below = place.strip_prefix(above).unwrap_or(&place);
+            check_way(source, below).context(|| {
+                format!(
+                    "cannot mount {} in the directory that is mounted at {}",
+                    shown(mount),
+                    above.display()
+                )
+            })?;
+        }
+        let source = mount.bind_source().map(|source| sources::original(source, nested));
+        outer.insert(place, source);
+    }
+    Ok(())
+}
+
+fn check_way(source: &Path, below: &Path) -> Result<()> {
+    let leads = |why: &str| Error::new(format!("{} in {} {why}", below.display(), source.display()));
+    let mut directory = match Directory::open(source) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.context(|| format!("cannot open {}", source.display()))?,
+    };
+    let names: Vec<&OsStr> = below.iter().collect();
+    for (number, name) in names.iter().enumerate() {
+        let what = || format!("cannot look at {}", directory.path_of(name).display());
+        match directory.stat_of(name).context(what)?.as_ref().map(directory::kind) {
+            // The runtime makes what is missing.
+            None => return Ok(()),
+            Some(FileType::Symlink) => {
+                return Err(leads("leads through a symlink, and so could lead elsewhere; remove that"));
+            }
+            Some(FileType::Directory) => {}
+            Some(_) if number + 1 == names.len() => return Ok(()),
+            Some(_) => return Err(leads("leads through a file that is no directory; remove that")),
+        }
+        directory = directory.child(name).context(what)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

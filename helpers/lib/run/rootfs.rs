@@ -9,16 +9,17 @@ use crate::paths::Root;
 use crate::run::bundle::Bundle;
 use crate::run::mount_check::Expected;
 use crate::run::names::Names;
-use crate::run::{memory, scratch};
+use crate::run::sources::Source;
+use crate::run::{memory, places, scratch};
 
 /// Makes it, with all files of that SELinux label, and completes the configuration of a plain image with what follows from
 /// its files. Returns what is to be mounted in the container, if that is known: who has configured mounts knows what they
-/// lead through.
+/// lead through. `nested` are the sources that the configuration names by their numbers.
 pub fn make(
     root: &Root,
     registration: &Registration,
     bundle: &Bundle,
-    config: &mut Value,
+    (config, nested): (&mut Value, &[Source]),
     label: Option<&str>,
 ) -> Result<Option<Expected>> {
     let execution = &registration.execution;
@@ -32,9 +33,12 @@ pub fn make(
     if !execution.confined {
         return Ok(None);
     }
+    // It has the files of the image only, until names are added.
+    places::settle(config, &lower)?;
     memory::settle(config, &rootfs)?;
     // A payload with a label reads nothing of the host that has another.
     let directory = label.is_none().then(|| bundle.directory());
     Names { root, rootfs: &rootfs, directory }.add(config)?;
-    Expected::of(config, &registration.name, &rootfs).map(Some)
+    places::check(config, nested)?;
+    Ok(Some(Expected::of(config, nested)))
 }

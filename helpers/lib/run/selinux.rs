@@ -1,25 +1,18 @@
 //! The SELinux labels of payloads and of their files.
 //!
-//! The policy says in contexts/lxc_contexts which types containers have. Two of its categories distinguish containers:
-//! no two of those that are registered have the same pair, and each has the same one at every start, as its volumes
-//! need.
+//! The policy says in contexts/lxc_contexts which types containers have. Two of its categories distinguish containers, see
+//! [`crate::container::categories`].
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use sha2::{Digest, Sha256};
-
-use crate::container::registration;
+use crate::container::execution::Categories;
 use crate::error::{Context, Result};
-use crate::name::Name;
 use crate::paths::{Root, TreePath};
 use crate::system::{command, files};
 
 /// Names the policy that is in force.
 const CONFIG: &str = "/etc/selinux/config";
-/// How many categories there are.
-const CATEGORIES: u32 = 1024;
 /// What sets and shows labels.
 const CHCON: &str = "/usr/bin/chcon";
 const STAT: &str = "/usr/bin/stat";
@@ -34,8 +27,8 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// The labels of a container; `None` if the policy has none for containers.
-    pub fn find(root: &Root, name: &Name) -> Result<Option<Labels>> {
+    /// The labels of a container with these categories; `None` if the policy has none for containers.
+    pub fn find(root: &Root, categories: Categories) -> Result<Option<Labels>> {
         let config = files::read_text_if_exists(&root.join(CONFIG))?.unwrap_or_default();
         let policy = setting(&config, "SELINUXTYPE").unwrap_or("targeted");
         let contexts = TreePath::from("/etc/selinux").join(policy).join("contexts/lxc_contexts");
@@ -43,10 +36,7 @@ impl Labels {
         let (Some(process), Some(file)) = (setting(&text, "process"), setting(&text, "file")) else {
             return Ok(None);
         };
-        let mut names: BTreeSet<Name> = registration::list(root).0.into_keys().collect();
-        names.insert(name.clone());
-        let pair = categories(&names)[name];
-        Ok(Some(Labels { process: labelled(process, pair), file: labelled(file, pair) }))
+        Ok(Some(Labels { process: labelled(process, categories), file: labelled(file, categories) }))
     }
 }
 
@@ -59,32 +49,10 @@ fn setting<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// A context of four fields, the last of which is the level, at which the categories are.
-fn labelled(context: &str, (first, second): (u32, u32)) -> String {
+fn labelled(context: &str, Categories(first, second): Categories) -> String {
     let fields: Vec<&str> = context.splitn(4, ':').collect();
     let level = fields.get(3).and_then(|level| level.split([':', '-']).next()).unwrap_or("s0");
     format!("{}:{level}:c{first},c{second}", fields[..fields.len().min(3)].join(":"))
-}
-
-/// Two categories for each name, the lower one first. They follow from the name, unless another name has them.
-fn categories(names: &BTreeSet<Name>) -> BTreeMap<Name, (u32, u32)> {
-    let (mut taken, mut found) = (BTreeSet::new(), BTreeMap::new());
-    for name in names {
-        let candidates = (0u32..).map(|attempt| candidate(name.as_str(), attempt));
-        let mut free =
-            candidates.filter(|(first, second)| first < second && !taken.contains(&(*first, *second)));
-        if let Some(pair) = free.next() {
-            taken.insert(pair);
-            found.insert(name.clone(), pair);
-        }
-    }
-    found
-}
-
-fn candidate(name: &str, attempt: u32) -> (u32, u32) {
-    let digest = Sha256::digest(format!("{name}\n{attempt}"));
-    let number = |at: usize| u32::from(u16::from_be_bytes([digest[at], digest[at + 1]])) % CATEGORIES;
-    let (one, other) = (number(0), number(2));
-    (one.min(other), one.max(other))
 }
 
 /// Gives a directory of the payload, and everything in it, a label. What has it already stays as it is: payloads give
@@ -112,39 +80,22 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn names(names: &[&str]) -> BTreeSet<Name> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn every_container_has_two_categories_of_its_own() {
-        let many: Vec<String> = (0..1500).map(|number| format!("web{number}")).collect();
-        let many = names(&many.iter().map(String::as_str).collect::<Vec<_>>());
-        let found = categories(&many);
-        assert_eq!(found.len(), 1500);
-        assert_eq!(found.values().collect::<BTreeSet<_>>().len(), 1500);
-        assert!(found.values().all(|(first, second)| first < second && *second < CATEGORIES));
-        let alone = categories(&names(&["web7"]));
-        assert_eq!(alone.values().next(), found.get(&"web7".parse::<Name>().unwrap()));
-    }
-
     #[test]
     fn labels_are_those_of_the_policy() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let name: Name = "web".parse().unwrap();
-        assert_eq!(Labels::find(&root, &name).unwrap(), None);
+        let find = || Labels::find(&root, Categories(7, 1000)).unwrap();
+        assert_eq!(find(), None);
         let contexts = dir.path().join("etc/selinux/mls/contexts");
         fs::create_dir_all(&contexts).unwrap();
         fs::write(dir.path().join("etc/selinux/config"), "# SELINUXTYPE=x\nSELINUXTYPE=mls\n").unwrap();
         let text = "process = \"system_u:system_r:container_t:s0\"\nfile=\"system_u:object_r:container_file_t:s0:c0\"\n";
         fs::write(contexts.join("lxc_contexts"), text).unwrap();
-        let (first, second) = candidate("web", 0);
-        let labels = Labels::find(&root, &name).unwrap().unwrap();
-        assert_eq!(labels.process, format!("system_u:system_r:container_t:s0:c{first},c{second}"));
-        assert_eq!(labels.file, format!("system_u:object_r:container_file_t:s0:c{first},c{second}"));
+        let labels = find().unwrap();
+        assert_eq!(labels.process, "system_u:system_r:container_t:s0:c7,c1000");
+        assert_eq!(labels.file, "system_u:object_r:container_file_t:s0:c7,c1000");
         fs::write(contexts.join("lxc_contexts"), "sandbox_kvm_process = \"x\"\n").unwrap();
-        assert_eq!(Labels::find(&root, &name).unwrap(), None);
+        assert_eq!(find(), None);
     }
 
     #[test]

@@ -31,6 +31,14 @@ pub fn place(number: usize) -> PathBuf {
     Path::new(SOURCES).join(number.to_string())
 }
 
+/// The path that a runtime is shown at a [`place`]; any other one is itself.
+pub fn original(source: &Path, nested: &[Source]) -> PathBuf {
+    let number =
+        source.strip_prefix(SOURCES).ok().and_then(Path::to_str).and_then(|number| number.parse().ok());
+    let found = number.and_then(|number: usize| nested.get(number));
+    found.map_or_else(|| source.to_path_buf(), |nested| nested.path.as_path().to_path_buf())
+}
+
 /// A bind source that lies in another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {

@@ -4,7 +4,8 @@
 //! name of a volume is one; it was made under another name, beside it, where only root can enter. So if this is killed
 //! at any time, the next start begins anew.
 
-use std::ffi::OsStr;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -14,7 +15,6 @@ use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{Root, TreePath, VOLUMES};
 use crate::program::log;
-use crate::run::places;
 use crate::system::copy::{self, Budget, Limits};
 use crate::system::directory::{self, Directory, Links};
 use crate::system::{files, kill_point, mounts, removal};
@@ -32,7 +32,6 @@ pub fn make(root: &Root, name: &Name, volumes: &[Volume], rootfs: &Path) -> Resu
     if volumes.is_empty() {
         return Ok(());
     }
-    let places = places::resolve(volumes, rootfs)?;
     let home = make_home(root, name)?;
     remove_leftovers(&home)?;
     let mut budget = Budget::new(LIMITS);
@@ -40,7 +39,7 @@ pub fn make(root: &Root, name: &Name, volumes: &[Volume], rootfs: &Path) -> Resu
         make_one(&home, volume, rootfs, &mut budget)
             .context(|| format!("cannot make volume {}", volume.destination.display()))?;
     }
-    places::check(&home, &places)
+    Ok(())
 }
 
 fn make_one(home: &Directory, volume: &Volume, rootfs: &Path, budget: &mut Budget) -> Result<()> {
@@ -100,9 +99,8 @@ fn fill(
     Ok(())
 }
 
-/// Leaves the owner only of those volumes whose directories the image does not have. Fails if one is where none may be.
+/// Leaves the owner only of those volumes whose directories the image does not have.
 pub fn settle(volumes: &mut [Volume], rootfs: &Path) -> Result<()> {
-    places::resolve(volumes, rootfs)?;
     for volume in volumes {
         if find_source(volume, rootfs)?.is_some() {
             volume.owner = None;
@@ -211,6 +209,16 @@ pub fn exist(root: &Root, name: &Name) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Names of the directories of those volumes that a container of this name has already, or has left.
+pub fn made(root: &Root, name: &Name) -> Result<HashSet<OsString>> {
+    let what = || format!("cannot read {}", volume::home(name));
+    let (_, last) = above();
+    let below = Path::new(last).join(name.as_str());
+    let home = open_above(root)?.map(|above| above.find_directory(&below, Links::Refused));
+    let Some(home) = home.transpose().context(what)?.flatten() else { return Ok(HashSet::new()) };
+    Ok(home.names(usize::MAX).context(what)?.into_iter().collect())
 }
 
 /// Fails if [`purge`] would.

@@ -44,6 +44,17 @@ impl Tree for Stored<'_> {
         Digest::of_reader(stream).context(what).map(Some)
     }
 
+    fn kind(&self, path: &str) -> Result<Option<FileKind>> {
+        let what = || format!("cannot look at {path} of {}", self.image.name);
+        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let file = root.resolve_relative_path(path);
+        if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Unknown {
+            return Ok(None);
+        }
+        let info = file.query_info(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
+        Ok(Some(kind(&info.context(what)?)))
+    }
+
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;

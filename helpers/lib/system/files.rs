@@ -153,15 +153,24 @@ pub fn remove_tree(path: &Path) -> Result<()> {
 /// Resolves the symlinks of a path inside the tree below `root`; components that do not exist stay as they are. Links
 /// are followed as programs inside the tree see them, and never lead out of it.
 pub fn resolve_inside(root: &Path, path: &Path) -> Result<PathBuf> {
-    resolve_outside(root, path, &[])
+    trace(root, path, &|_| false).map(|trace| trace.place)
 }
 
-/// Like [`resolve_inside`], where other files than those of the tree are in the directories `covered`, and nothing in
-/// these is a symlink.
-pub fn resolve_outside(root: &Path, path: &Path, covered: &[&Path]) -> Result<PathBuf> {
-    let mut done = PathBuf::from("/");
+/// Where a path leads in a tree.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The path without symlinks.
+    pub place: PathBuf,
+    /// The symlinks that it leads through, themselves without symlinks in their paths.
+    pub links: Vec<PathBuf>,
+}
+
+/// Like [`resolve_inside`], where other files than those of the tree are in the directories that are covered, and
+/// nothing in these is a symlink.
+pub fn trace(root: &Path, path: &Path, is_covered: &dyn Fn(&Path) -> bool) -> Result<Trace> {
+    let (mut done, mut links) = (PathBuf::from("/"), Vec::new());
     let mut rest: Vec<_> = path.components().rev().map(own).collect();
-    let (mut followed, mut looked_at) = (0, 0);
+    let mut looked_at = 0;
     while let Some(component) = rest.pop() {
         looked_at += 1;
         if looked_at > MAX_COMPONENTS {
@@ -176,11 +185,10 @@ pub fn resolve_outside(root: &Path, path: &Path, covered: &[&Path]) -> Result<Pa
             _ => {
                 let next = done.join(&component);
                 let link = || fs::read_link(root.join(next.strip_prefix("/").unwrap_or(&next)));
-                let is_covered = covered.iter().any(|above| done.starts_with(above));
-                match (!is_covered).then(link) {
+                match (!is_covered(&done)).then(link) {
                     Some(Ok(target)) => {
-                        followed += 1;
-                        if followed > MAX_SYMLINKS {
+                        links.push(next);
+                        if links.len() > MAX_SYMLINKS {
                             return Err(Error::new(format!("too many symlinks in {}", path.display())));
                         }
                         if target.is_absolute() {
@@ -193,7 +201,7 @@ pub fn resolve_outside(root: &Path, path: &Path, covered: &[&Path]) -> Result<Pa
             }
         }
     }
-    Ok(done)
+    Ok(Trace { place: done, links })
 }
 
 fn own(component: Component<'_>) -> PathBuf {

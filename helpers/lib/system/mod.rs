@@ -1,5 +1,6 @@
 //! The host: files, locks, processes, the journal and systemd.
 
+pub mod acl;
 pub mod cgroup;
 pub mod command;
 pub mod copy;

@@ -12,24 +12,68 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use nix::sys::statvfs::{FsFlags, statvfs};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 
 const TABLE: &str = "/proc/self/mountinfo";
 
+/// What cannot be done through a mount; the fields are JSON keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restrictions {
+    /// Nothing can be written.
+    pub ro: bool,
+    /// Setuid programs and file capabilities give nothing.
+    pub nosuid: bool,
+    /// Devices cannot be used.
+    pub nodev: bool,
+    /// Programs cannot be run.
+    pub noexec: bool,
+}
+
+impl Restrictions {
+    /// Those among the options of a mount. Of two that contradict each other, the last one counts.
+    pub fn of<'a>(options: impl IntoIterator<Item = &'a str>) -> Restrictions {
+        let mut found = Restrictions::default();
+        for option in options {
+            match option {
+                "ro" | "rw" => found.ro = option == "ro",
+                "nosuid" | "suid" => found.nosuid = option == "nosuid",
+                "nodev" | "dev" => found.nodev = option == "nodev",
+                "noexec" | "exec" => found.noexec = option == "noexec",
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The first one that others have in addition.
+    pub fn lacks(self, others: Restrictions) -> Option<&'static str> {
+        let pairs = [
+            ("ro", self.ro, others.ro),
+            ("nosuid", self.nosuid, others.nosuid),
+            ("nodev", self.nodev, others.nodev),
+            ("noexec", self.noexec, others.noexec),
+        ];
+        pairs.into_iter().find(|(_, here, there)| *there && !here).map(|(option, _, _)| option)
+    }
+}
+
 /// A mount.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// Number of the file system's device.
-    device: String,
+    pub device: String,
     /// The directory of the file system that is mounted.
-    root: PathBuf,
+    pub root: PathBuf,
     /// Where it is mounted.
     pub point: PathBuf,
     /// Type of the file system, as in `/proc/filesystems`.
     pub kind: String,
-    /// Whether nothing can be written to it through this mount.
-    pub read_only: bool,
+    /// What cannot be done through it. Nothing can be written to a file system that is read-only itself, either.
+    pub restrictions: Restrictions,
+    /// Whether what is mounted in it is also mounted elsewhere, or the other way round.
+    pub is_propagated: bool,
 }
 
 /// Finds a mount point at or below `path`.
@@ -92,21 +136,13 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The mount that a path without symlinks is on: of those with the longest mount point, the last one.
-fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
     above.max_by_key(|mount| mount.point.components().count())
 }
 
-/// The mounts that a bind of `path` shows: that it is on, and those below it.
-pub fn shown(path: &Path) -> Result<Vec<Mount>> {
-    let Ok(path) = fs::canonicalize(path) else { return Ok(Vec::new()) };
-    let table = table()?;
-    let own = mount_of(&table, &path).map(|own| own.point.clone());
-    let is_shown = |mount: &Mount| Some(&mount.point) == own.as_ref() || mount.point.starts_with(&path);
-    Ok(table.into_iter().filter(is_shown).collect())
-}
-
-fn table() -> Result<Vec<Mount>> {
+/// The mounts that this process sees.
+pub fn table() -> Result<Vec<Mount>> {
     Ok(parse_all(&fs::read(TABLE).context(|| format!("cannot read {TABLE}"))?))
 }
 
@@ -129,12 +165,21 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ').skip(2);
     let device = String::from_utf8_lossy(fields.next()?).into_owned();
     let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-    let is_read_only = |options: &[u8]| options.split(|byte| *byte == b',').any(|option| option == b"ro");
-    let read_only = is_read_only(fields.next()?);
-    fields.find(|field| field == b"-")?;
+    let mut restrictions = restrictions(fields.next()?);
+    let is_propagating = |field: &[u8]| {
+        [&b"shared:"[..], b"master:", b"propagate_from:"].iter().any(|tag| field.starts_with(tag))
+    };
+    let is_propagated =
+        fields.by_ref().take_while(|field| field != b"-").filter(|field| is_propagating(field)).count() > 0;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
-    let read_only = read_only || fields.nth(1).is_some_and(is_read_only);
-    Some(Mount { device, root, point, kind, read_only })
+    restrictions.ro |= fields.nth(1).is_some_and(|options| self::restrictions(options).ro);
+    Some(Mount { device, root, point, kind, restrictions, is_propagated })
+}
+
+fn restrictions(options: &[u8]) -> Restrictions {
+    Restrictions::of(
+        options.split(|byte| *byte == b',').filter_map(|option| std::str::from_utf8(option).ok()),
+    )
 }
 
 /// Blanks, newlines and backslashes are written as octal escapes.
@@ -173,8 +218,27 @@ mod tests {
         let table = "1 0 0:4 / /a rw,ro-x shared:1 master:2 - tmpfs  rw,size=1k\n2 0 0:4 /x /b ro - ext4 /dev/x rw\n\
             3 0 0:4 / /c rw - proc proc ro,x\n4 0 0:4 / /d rw\n";
         let found = parse_all(table.as_bytes());
-        let found: Vec<_> = found.iter().map(|mount| (mount.kind.as_str(), mount.read_only)).collect();
-        assert_eq!(found, [("tmpfs", false), ("ext4", true), ("proc", true)]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|mount| (mount.kind.as_str(), mount.restrictions.ro, mount.is_propagated))
+            .collect();
+        assert_eq!(found, [("tmpfs", false, true), ("ext4", true, false), ("proc", true, false)]);
+    }
+
+    #[test]
+    fn restrictions_are_told_apart() {
+        let all = Restrictions::of(["rbind", "ro", "nosuid", "nodev", "noexec"]);
+        for (options, lacks) in [
+            ("ro,nosuid,nodev,noexec,relatime", None),
+            ("rw,nosuid,nodev,noexec", Some("ro")),
+            ("ro,nodev,noexec", Some("nosuid")),
+            ("ro,nosuid,noexec", Some("nodev")),
+            ("ro,nosuid,nodev,exec", Some("noexec")),
+            ("ro,rw,nosuid,nodev,noexec", Some("ro")),
+        ] {
+            assert_eq!(Restrictions::of(options.split(',')).lacks(all), lacks, "{options}");
+            assert_eq!(all.lacks(Restrictions::of(options.split(','))), None);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::program::log;
+use crate::system::acl::Acl;
 
 /// Mode of a directory that only its owner enters.
 pub const PRIVATE: u32 = 0o700;
@@ -81,7 +82,7 @@ pub fn check_parents(path: &Path) -> Result<()> {
     for directory in above {
         // What does not exist is made by this user.
         let Ok(metadata) = fs::metadata(&directory) else { continue };
-        if is_changed_by_others(&metadata) {
+        if is_changed_by_others(&directory, &metadata)? {
             return Err(Error::new(format!(
                 "other users could replace it, since they may write to {} (owner {}, mode {:04o})",
                 directory.display(),
@@ -140,12 +141,22 @@ pub fn check_fixed(shown: &dyn fmt::Display, owner: u32, mode: u32) -> Result<()
     Err(Error::new(format!("other users may change {shown} (owner {owner}, mode {mode:04o})")))
 }
 
-fn is_changed_by_others(metadata: &Metadata) -> bool {
+fn is_changed_by_others(path: &Path, metadata: &Metadata) -> Result<bool> {
     let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    let is_own_group = metadata.gid() == 0 || metadata.gid() == group;
-    let writable = metadata.mode() & WRITE & if is_own_group { !0o020 } else { !0 };
-    let is_open = writable != 0 && metadata.mode() & STICKY == 0;
-    is_open || !(metadata.uid() == 0 || metadata.uid() == user)
+    let is_own = |id: u32, own: u32| id == 0 || id == own;
+    let (by_group, by_others) = (metadata.mode() & WRITE & 0o020 != 0, metadata.mode() & WRITE & 0o002 != 0);
+    let writable = by_others
+        || match Acl::of(path)?.filter(|_| by_group) {
+            None => by_group && !is_own(metadata.gid(), group),
+            // The bits of the group are the mask of the list.
+            Some(acl) => {
+                acl.group_writes && !is_own(metadata.gid(), group)
+                    || acl.users.iter().any(|id| !is_own(*id, user))
+                    || acl.groups.iter().any(|id| !is_own(*id, group))
+            }
+        };
+    let is_open = writable && metadata.mode() & STICKY == 0;
+    Ok(is_open || !is_own(metadata.uid(), user))
 }
 
 /// Whoever owns a directory can open it to others, and change what is in it.
@@ -211,6 +222,40 @@ mod tests {
         assert!(why(&link).contains("/parent"), "{}", why(&link));
         set(parent, 0o1777);
         assert_eq!(why(&path) + &why(&link), "");
+    }
+
+    #[test]
+    fn whoever_an_access_control_list_lets_write_is_another_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let (parent, path) = (dir.path().join("parent"), dir.path().join("parent/store"));
+        make(&path).unwrap();
+        // The owner, a user or a group that is named, the group of the file, the mask, and all others.
+        let list = |(tag, id): (u16, u32), mask: u16| {
+            let own = u32::MAX;
+            let entries = [(1u16, 7u16, own), (tag, 7, id), (4, 5, own), (0x10, mask, own), (0x20, 5, own)];
+            let mut entries = entries.to_vec();
+            entries.sort();
+            let mut value = vec![2, 0, 0, 0];
+            for (tag, permissions, id) in entries {
+                value.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+                value.extend(id.to_le_bytes());
+            }
+            value
+        };
+        let set_list = |value: &[u8]| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&parent, "system.posix_acl_access", value, flags)
+        };
+        if set_list(&list((2, 1777), 7)).is_err() {
+            eprintln!("skipped: this file system has no access control lists");
+            return;
+        }
+        for ((named, mask), refused) in
+            [(((2, 1777), 7), true), (((8, 50), 7), true), (((2, 1777), 5), false), (((2, 0), 7), false)]
+        {
+            set_list(&list(named, mask)).unwrap();
+            assert_eq!(check(&path).is_err(), refused, "{named:?} {mask}");
+        }
     }
 
     #[test]

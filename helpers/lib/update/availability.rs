@@ -7,6 +7,7 @@ use crate::container::state::{Choices, State};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::Image;
+use crate::image::kernel;
 use crate::image::tree::Tree;
 use crate::install::acceptance::Granted;
 use crate::name::{Deployment, Name};
@@ -47,6 +48,8 @@ pub enum Prospect {
     Newer,
     /// Nothing: the image brings this, which the user has to accept first.
     Unaccepted(Vec<&'static str>),
+    /// Nothing: the image cannot be run here, for this reason.
+    Unusable(String),
 }
 
 impl Updates {
@@ -79,7 +82,16 @@ impl Updates {
             Prospect::Newer => self.granted.added_by(tree, image)?,
             _ => Vec::new(),
         };
-        Ok(if added.is_empty() { prospect } else { Prospect::Unaccepted(added) })
+        if !added.is_empty() {
+            return Ok(Prospect::Unaccepted(added));
+        }
+        Ok(match prospect {
+            Prospect::Newer if self.is_choosy() => match kernel::check(tree) {
+                Ok(()) => Prospect::Newer,
+                Err(e) => Prospect::Unusable(e.to_string()),
+            },
+            prospect => prospect,
+        })
     }
 
     /// Whether an image may bring what the user has to accept first.
@@ -121,6 +133,7 @@ impl Prospect {
             Prospect::Staged(_) => "staged",
             Prospect::Newer => "newer",
             Prospect::Unaccepted(_) => "unaccepted",
+            Prospect::Unusable(_) => "unusable",
         }
     }
 
@@ -141,6 +154,7 @@ impl fmt::Display for Prospect {
             Prospect::Unaccepted(added) => {
                 write!(f, "unaccepted, it brings {}, see --accept-exports", added.join(", "))
             }
+            Prospect::Unusable(reason) => write!(f, "unusable: {reason}"),
         }
     }
 }

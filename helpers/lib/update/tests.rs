@@ -4,6 +4,7 @@ use std::fs;
 
 use super::availability::{Prospect, Updates};
 use super::updater::Updater;
+use crate::container;
 use crate::container::info::{ExportsUse, Values};
 use crate::container::registration;
 use crate::container::state::{Choices, State};
@@ -414,4 +415,25 @@ fn what_atomic_installed_has_exports_unless_its_files_show_that_it_has_none() {
     assert!(!is_choosy());
     update(&host, &host.image(2), Wish::AsBefore).unwrap();
     assert_eq!(usage(&host), ExportsUse::Accepted);
+}
+
+#[test]
+fn categories_stay() {
+    let host = plain();
+    let categories = || {
+        let current = host.site.deployments.installed(&host.name).unwrap();
+        host.site.deployments.info(&current).unwrap().ours().unwrap().execution.categories
+    };
+    let chosen = categories().unwrap();
+    let (_, registration) = registration::find(host.site.root(), &host.name).unwrap().unwrap();
+    assert_eq!(registration.execution.categories, Some(chosen));
+    // Others would be chosen now: another container has them.
+    let mut other = registration;
+    other.name = "app".parse().unwrap();
+    other.deployment = "app.0".parse().unwrap();
+    let path = host.site.root().join(&derived::registration(&other.name));
+    fs::write(path, serde_json::to_string(&other).unwrap()).unwrap();
+    assert_ne!(container::categories::choose(host.site.root(), &host.name), chosen);
+    update(&host, &host.plain_image(2, &[]), Wish::AsBefore).unwrap();
+    assert_eq!(categories(), Some(chosen));
 }

@@ -58,3 +58,19 @@ fn lines_of_paths_are_not_too_long() {
     let body = compose(&registration, &TreePath::from("/r.json")).unwrap();
     assert!(body.lines().all(|line| line.len() < 64 << 10) && body.contains("\"/srv/4999\""));
 }
+
+#[test]
+fn lines_of_plain_images_have_no_priority() {
+    let mut registration = registration("[Service]\nExecStart=/bin/x\n");
+    let has_none = |registration: &Registration| {
+        let body = compose(registration, &TreePath::from("/r.json")).unwrap();
+        // Without that, those of our own programs would be in their messages.
+        let is_known = body.contains("\nEnvironment=SYSCONTAINERS_LOG_PREFIX=no\n");
+        let has_none = body.contains("\nSyslogLevelPrefix=no\n");
+        assert_eq!(is_known, has_none);
+        has_none
+    };
+    assert!(!has_none(&registration));
+    registration.execution.confined = true;
+    assert!(has_none(&registration));
+}

@@ -104,8 +104,7 @@ fn what_a_payload_writes_decides_nothing() {
     // As a volume that is inside of it in the image would be found.
     fs::remove_dir_all(test.host("web/data/sub")).unwrap();
     symlink(&victim, test.host("web/data/sub")).unwrap();
-    let error = test.make(&["/data", "/data/sub", "/data/sub2/x"]).unwrap_err().to_string();
-    assert!(error.starts_with("cannot mount volume /data/sub in volume /data: sub in "), "{error}");
+    test.make(&["/data", "/data/sub", "/data/sub2/x"]).unwrap();
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
     assert!(test.host("web/data-sub/file").exists() && test.host("web/data-sub2-x").is_dir());
     purge(&test.root, &test.name).unwrap();
