@@ -98,7 +98,7 @@ for runtime in crun runc; do
     expect_like ' /dev/shm tmpfs .*noexec.*size=65536k' journal_of "$runtime"
     expect_like ' /sys/fs/cgroup cgroup2? ro,.*noexec' journal_of "$runtime"
     expect_like $'^Seccomp:\t2$' journal_of "$runtime"
-    expect_like $'^NoNewPrivs:\t1$' journal_of "$runtime"
+    expect_like $'^NoNewPrivs:\t0$' journal_of "$runtime"
     expect 2048 unit_property "$runtime" TasksMax
     # The administrator's own limit wins.
     systemctl set-property --runtime "$runtime" TasksMax=100

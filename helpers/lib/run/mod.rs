@@ -1,5 +1,6 @@
 //! Starting and stopping containers.
 
+pub mod accounts;
 pub mod apparmor;
 pub mod bundle;
 pub mod confinement;

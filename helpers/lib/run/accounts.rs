@@ -1,0 +1,127 @@
+//! What a payload needs in its root file system that the image may lack: entries of passwd(5) and group(5) for its user
+//! and group, since many programs want to know a name and a home, and its working directory. All is as with podman.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Context, Result};
+use crate::system::files;
+
+/// Size in bytes of a file of the image with accounts; one that is larger stays as it is.
+const LIMIT: usize = 1 << 20;
+
+/// The payload of a configuration, and its root file system, which may be written to, by nobody else yet.
+pub struct Payload<'a> {
+    config: &'a Value,
+    rootfs: &'a Path,
+    uid: u32,
+    gid: u32,
+}
+
+impl<'a> Payload<'a> {
+    /// The payload of a configuration of a plain image.
+    pub fn new(config: &'a Value, rootfs: &'a Path) -> Payload<'a> {
+        let id = |key: &str| config["process"]["user"][key].as_u64().and_then(|id| u32::try_from(id).ok());
+        Payload { config, rootfs, uid: id("uid").unwrap_or(0), gid: id("gid").unwrap_or(0) }
+    }
+
+    /// Adds what is missing. What is in another file system, such as a volume, stays as it is there.
+    pub fn settle(&self) -> Result<()> {
+        let (uid, gid) = (self.uid, self.gid);
+        let home = self.directory().replace([':', '\n'], "_");
+        self.add("/etc/passwd", uid, &format!("{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh\n"))
+            .context(|| format!("cannot add user {uid} to its /etc/passwd"))?;
+        self.add("/etc/group", gid, &format!("{gid}:x:{gid}:{uid}\n"))
+            .context(|| format!("cannot add group {gid} to its /etc/group"))?;
+        self.make_directory().context(|| format!("cannot make its working directory {}", self.directory()))
+    }
+
+    fn directory(&self) -> &str {
+        self.config["process"]["cwd"].as_str().unwrap_or("/")
+    }
+
+    /// Where a path is, without links; `None` if it is in another file system.
+    fn find(&self, path: &str) -> Result<Option<PathBuf>> {
+        let place = files::resolve_inside(self.rootfs, path.as_ref())?;
+        let mounts = self.config.get("mounts").and_then(Value::as_array).into_iter().flatten();
+        for destination in mounts.filter_map(|mount| mount["destination"].as_str()) {
+            if place.starts_with(files::resolve_inside(self.rootfs, destination.as_ref())?) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.rootfs.join(place.strip_prefix("/").unwrap_or(&place))))
+    }
+
+    /// Adds an entry to a file, if there is one, and it has none with this number.
+    fn add(&self, path: &str, id: u32, entry: &str) -> Result<()> {
+        let Some(file) = self.find(path)? else { return Ok(()) };
+        let Ok(Some(text)) = files::read_bounded(&file, LIMIT) else { return Ok(()) };
+        let text = String::from_utf8_lossy(&text);
+        let number = |line: &str| line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
+        if text.lines().any(|line| number(line) == Some(id)) {
+            return Ok(());
+        }
+        let line = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let mut file = OpenOptions::new().append(true).open(file).context(|| "cannot open it".into())?;
+        file.write_all(format!("{line}{entry}").as_bytes()).context(|| "cannot write to it".into())
+    }
+
+    /// Makes the working directory, for the payload's user.
+    fn make_directory(&self) -> Result<()> {
+        let Some(directory) = self.find(self.directory())? else { return Ok(()) };
+        if directory.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        fs::create_dir_all(&directory).context(|| "cannot create it".into())?;
+        chown(&directory, Some(self.uid), Some(self.gid)).context(|| "cannot change its owner".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    fn settle(rootfs: &Path, user: Value, mounts: Value) -> (String, String) {
+        let config = json!({"process": {"user": user, "cwd": "/w/a:b"}, "mounts": mounts});
+        Payload::new(&config, rootfs).settle().unwrap();
+        let read = |file: &str| fs::read_to_string(rootfs.join(file)).unwrap_or_default();
+        (read("etc/passwd"), read("etc/group"))
+    }
+
+    #[test]
+    fn who_is_nowhere_gets_an_entry_and_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = fs::metadata(dir.path()).unwrap();
+        let (uid, gid) = (own.uid(), own.gid());
+        let user = json!({"uid": uid, "gid": gid});
+        fs::create_dir_all(dir.path().join("etc")).unwrap();
+        // An image without these files does without.
+        assert_eq!(settle(dir.path(), user.clone(), json!([])), (String::new(), String::new()));
+        assert!(!dir.path().join("etc/passwd").exists() && dir.path().join("w/a:b").is_dir());
+        // Links of the image lead to its own files.
+        symlink("/etc/other", dir.path().join("etc/passwd")).unwrap();
+        fs::write(dir.path().join("etc/other"), "x:x:77777:0::/root:/bin/sh").unwrap();
+        fs::write(dir.path().join("etc/group"), "x:x:77777:\n").unwrap();
+        let covered = settle(dir.path(), user.clone(), json!([{"destination": "/etc"}]));
+        assert!(!covered.0.ends_with('\n') && covered.1 == "x:x:77777:\n");
+        let (passwd, group) = settle(dir.path(), user.clone(), json!([]));
+        let entry = format!("{uid}:*:{uid}:{gid}:container user:/w/a_b:/bin/sh\n");
+        assert_eq!(passwd, format!("x:x:77777:0::/root:/bin/sh\n{entry}"));
+        assert_eq!(group, format!("x:x:77777:\n{gid}:x:{gid}:{uid}\n"));
+        // Once.
+        assert_eq!(settle(dir.path(), user, json!([])), (passwd, group));
+    }
+
+    #[test]
+    fn a_working_directory_in_a_volume_is_made_by_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        settle(dir.path(), json!({"uid": 0, "gid": 0}), json!([{"destination": "/w"}]));
+        assert!(!dir.path().join("w").exists());
+    }
+}
