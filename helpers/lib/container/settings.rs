@@ -172,9 +172,19 @@ impl Settings {
         self.last("Timezone").and_then(|text| payload::timezone(text).ok())
     }
 
-    /// How the payload notifies systemd, if `Notify=` says that.
-    pub fn notify(&self) -> Option<UserNotify> {
-        self.last("Notify").and_then(|text| payload::notify(text).ok())
+    /// How the payload notifies systemd: what `Notify=` says counts, or else `--notify`, `given` now or `known` before.
+    pub fn notify_unless(
+        &self,
+        given: Option<UserNotify>,
+        known: Option<UserNotify>,
+    ) -> Result<Option<UserNotify>> {
+        let key = self.last("Notify").and_then(|text| payload::notify(text).ok());
+        match (key, given) {
+            (Some(key), Some(option)) if key != option => {
+                Err(Error::new("--notify and Notify= contradict each other; unset the key with -o Notify="))
+            }
+            (key, _) => Ok(key.or(known)),
+        }
     }
 
     /// The variables that `Environment=` sets, with their values.

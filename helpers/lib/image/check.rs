@@ -4,8 +4,7 @@
 //! What the image left out is made here, too: a configuration from the image's own, and tmpfiles from the bind sources
 //! that the host lacks.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
 use crate::container::info::Values;
 use crate::container::needs;
@@ -25,9 +24,7 @@ use crate::image::render::Rendered;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
-use crate::oci::nesting::{self, nested_sources};
-use crate::paths::{Root, TreePath, VOLUMES};
-use crate::unit::escape::TmpfilesPlace;
+use crate::paths::TreePath;
 use crate::unit::syntax::UnitFile;
 use crate::unit::user::{self, Unreachable};
 
@@ -84,9 +81,7 @@ pub fn check(
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
-    if let Some(file) = decides(exports) {
-        overrides::refuse(installation.settings, file).context(what)?;
-    }
+    overrides::refuse(installation.settings, exports).context(what)?;
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
@@ -111,23 +106,14 @@ pub fn check(
     let run_once = exports.is_run_once();
     options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
-    let config = match config {
-        Some((origin, text)) => {
-            let normalised = config::parse(&text, origin, run_once || confined).context(what)?;
-            limits::check_mounts(&normalised)
-                .and_then(|()| binds::check(&normalised, installation, pid_file))
-                .context(|| format!("invalid configuration in {origin}"))
-                .context(what)?;
-            Some((text, normalised))
-        }
-        None => None,
-    };
+    let parse = |(origin, text)| parse(origin, text, run_once || confined, installation, pid_file);
+    let config = config.map(parse).transpose().context(what)?;
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
         // What is mounted there are its volumes, and what the administrator has.
         None if confined => None,
-        None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
+        None => normalised.map(|config| binds::missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
     Ok(Checked {
@@ -147,22 +133,27 @@ pub fn check(
     })
 }
 
+/// Parses a configuration, and checks its mounts.
+fn parse(
+    origin: &str,
+    text: String,
+    has_scratch: bool,
+    installation: &Installation,
+    pid_file: Option<&str>,
+) -> Result<(String, Normalised)> {
+    let normalised = config::parse(&text, origin, has_scratch)?;
+    limits::check_mounts(&normalised)
+        .and_then(|()| binds::check(&normalised, installation, pid_file))
+        .context(|| format!("invalid configuration in {origin}"))?;
+    Ok((text, normalised))
+}
+
 /// The values that are for the payload's environment: those that no template uses. A plain image has no templates, so
 /// all of them are, whatever the default unit makes of their names.
 fn for_environment(user_values: &Values, used: &BTreeSet<String>, is_plain: bool) -> Values {
     let mut values = user_values.clone();
     values.retain(|name, _| is_plain || !used.contains(name) && !variables::is_forced(name));
     values
-}
-
-/// What says how the payload is run, if that is the image's own.
-fn decides(exports: &Exports) -> Option<&'static str> {
-    match exports.texts() {
-        texts if texts.config.is_some() => Some(CONFIG),
-        texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
-        _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
-        _ => None,
-    }
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.
@@ -196,40 +187,6 @@ fn readiness(config: Option<&Normalised>) -> Notify {
     }
 }
 
-/// Returns tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories that only the
-/// payload's user can enter. A directory that exists keeps its mode and owner. What the image itself brings for the
-/// host is left out, and so are volumes and what is in a directory that the payload writes to: systemd-tmpfiles follows
-/// symlinks, so prepare makes these.
-fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
-    let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
-    let brought: HashSet<&Path> = layout.files().iter().map(|file| file.path.as_path()).collect();
-    let nested = nested_sources(config);
-    let is_wanted = |source: &PathBuf| {
-        if source.starts_with(VOLUMES) || nested.contains_key(&nesting::plain(source)) {
-            return false;
-        }
-        let there = root.join(&TreePath::new(source));
-        !brought.contains(source.as_path()) && (!there.exists() || is_volatile(source) && there.is_dir())
-    };
-    let mounts = config.mounts().filter(|mount| mount.has_bind_type());
-    let sources = mounts.filter_map(|mount| mount.bind_source()).map(|source| source.components().collect());
-    let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
-    let (mut lines, mut place) = (String::new(), TmpfilesPlace::default());
-    place.push("d ");
-    for source in missing {
-        // A path that cannot be written in tmpfiles cannot be created; the start of the container will report that.
-        if let Ok(path) = place.value(&source.to_string_lossy()) {
-            lines.push_str(&format!("d {path} :0700 :{uid} :{gid} - -\n"));
-        }
-    }
-    lines
-}
-
-/// Returns whether a directory that exists now may be gone after the next boot.
-fn is_volatile(path: &Path) -> bool {
-    ["/run", "/var/run", "/tmp"].iter().any(|above| path.starts_with(above) && path != Path::new(above))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,8 +194,10 @@ mod tests {
     use crate::image::render;
     use crate::image::tree::Directory;
     use crate::oci::config::Config;
+    use crate::paths::Root;
     use crate::provenance::Provenance;
     use serde_json::{Value, json};
+    use std::path::Path;
 
     fn normalised(config: Value) -> Normalised {
         Config::new(config).normalised()
@@ -369,29 +328,6 @@ mod tests {
             let error = install(&files, "{}", &[]).err().unwrap().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn missing_bind_sources_become_directories() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("etc/there")).unwrap();
-        std::fs::create_dir_all(dir.path().join("run/there")).unwrap();
-        let config = normalised(json!({"process": {"user": {"uid": 7, "gid": 8}}, "mounts": [
-            {"type": "bind", "source": "/etc/there", "destination": "/a"},
-            {"type": "bind", "source": "/run/there", "destination": "/r"},
-            {"type": "bind", "source": "/run", "destination": "/run"},
-            {"type": "bind", "source": "/var/lib/x y%", "destination": "/b"},
-            {"type": "bind", "source": "/var/lib/x y%", "destination": "/c"},
-            {"type": "tmpfs", "source": "/none", "destination": "/d"},
-            // A volume, and what is in a directory that the payload writes to.
-            {"type": "bind", "source": "/var/lib/syscontainers/web/data", "destination": "/data"},
-            {"type": "bind", "source": "/var/lib/x y%/in/it", "destination": "/e"},
-        ]}));
-        let lines = missing_sources(&Root::new(dir.path()), &config, &Layout::default());
-        assert_eq!(lines, "d /run/there :0700 :7 :8 - -\nd /var/lib/x\" \"y%% :0700 :7 :8 - -\n");
-        let none = normalised(json!({}));
-        let lines = missing_sources(&Root::new(dir.path()), &none, &Layout::default());
-        assert_eq!(lines, "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::settings::{self, Assignment, Settings};
 use crate::container::{derived, units};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
@@ -148,7 +148,7 @@ impl Planner<'_> {
         let root = self.site.root();
         let runtime = if exports.needs_runtime() { Some(self.find_runtime()?) } else { None };
         let (directory, user_secrets) = (self.site.deployments.directory(), self.kept_secrets());
-        let user_notify = self.notify(&settings)?;
+        let user_notify = settings.notify_unless(self.options.notify, self.user_notify())?;
         let installation = Installation {
             name: self.name,
             image: &self.image.title,
@@ -231,16 +231,6 @@ impl Planner<'_> {
 
     fn user_notify(&self) -> Option<UserNotify> {
         self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
-    }
-
-    /// How the payload notifies systemd: what `Notify=` says counts, or else `--notify`.
-    fn notify(&self, settings: &Settings) -> Result<Option<UserNotify>> {
-        match (settings.notify(), self.options.notify) {
-            (Some(key), Some(option)) if key != option => {
-                Err(Error::new("--notify and Notify= contradict each other; unset the key with -o Notify="))
-            }
-            (key, _) => Ok(key.or_else(|| self.user_notify())),
-        }
     }
 
     /// What the user decided about the container, now or before.
