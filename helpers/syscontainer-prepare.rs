@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
 use syscontainers::run::{keys, rootfs, runtime, selinux, view, volumes};
-use syscontainers::system::{cgroup, files, privacy, record};
+use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
@@ -33,6 +34,9 @@ const PROGRAM: Program = Program {
     operands: Completes::Container,
     statuses: &[0, 1, 2],
 };
+
+/// How long it may take to remove what was written to a root file system.
+const CLEAN_UP: Duration = Duration::from_secs(600);
 
 struct Args {
     name: Name,
@@ -58,9 +62,19 @@ fn run(args: Args) -> Result<()> {
         if let Err(e) = bundle.pipes().drain() {
             log::warning(&format!("some output of {name} may be missing: {e}"));
         }
-        return bundle.remove(name).context(|| format!("cannot clean up after {name}"));
+        return clean_up(name, &bundle).context(|| format!("cannot clean up after {name}"));
     }
     prepare(name, &bundle).context(|| format!("cannot prepare {name}"))
+}
+
+/// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.
+fn clean_up(name: &Name, bundle: &Bundle) -> Result<()> {
+    let has_scratch = bundle.load().ok().flatten().is_some_and(|launch| launch.scratch.is_some());
+    if has_scratch && notify::is_expected() {
+        // Only this much is at stake if systemd does not answer.
+        let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", CLEAN_UP.as_micros()));
+    }
+    bundle.remove(name)
 }
 
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
@@ -74,8 +88,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         return Ok(());
     }
     let root = Root::default();
-    let found = registration::find(&root, name)?;
-    let (_, registration) = found.ok_or_else(|| {
+    let (_, registration) = registration::find(&root, name)?.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
     check_deployment(&root, &registration)?;

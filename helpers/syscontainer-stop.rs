@@ -44,6 +44,7 @@ fn run(name: Name) -> Result<()> {
     if let Err(e) = stop(&name).context(|| format!("cannot stop {name}")) {
         log::warning(&format!("{e}, leaving it to systemd"));
     }
+    Bundle::new(&Root::default(), &name).pipes().wait();
     Ok(())
 }
 
@@ -59,9 +60,7 @@ fn stop(name: &Name) -> Result<()> {
     } else {
         payload.signal(signal)?;
     }
-    payload.wait(None)?;
-    bundle.pipes().wait();
-    Ok(())
+    payload.wait(None).map(|_| ())
 }
 
 fn main() -> ExitCode {

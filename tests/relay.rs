@@ -42,8 +42,8 @@ fn second(of: i32) -> i32 {
     let mut found = 0;
     wait_until("there is a second process", || {
         let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-        let waiting = children.split_whitespace().map(|pid| pid.parse().unwrap());
-        found = waiting.filter(|pid| name_of(*pid) == "(output, stand-by)").next_back().unwrap_or(0);
+        let mut waiting = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        found = waiting.rfind(|pid| name_of(*pid) == "(output, stand-by)").unwrap_or(0);
         found != 0
     });
     found
@@ -106,6 +106,24 @@ fn everything_arrives_and_both_end() {
     assert_eq!(text.lines().count(), 400_000);
     assert!(relay.first.wait().unwrap().success());
     wait_until("the second ends", || is_gone(other));
+}
+
+#[test]
+fn it_is_not_far_ahead_of_the_journal() {
+    let mut relay = Relay::run();
+    let pipe = relay.pipe.take().unwrap();
+    nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+    let (mut written, begin) = (0, Instant::now());
+    // Nobody reads from the journal.
+    while begin.elapsed() < Duration::from_secs(1) {
+        match (&pipe).write(&[b'x'; 1000]) {
+            Ok(more) => written += more,
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    assert!((64 << 10..256 << 10).contains(&written), "{written} bytes");
+    drop(pipe);
+    assert_eq!(relay.end().len(), written);
 }
 
 #[test]

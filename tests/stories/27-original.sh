@@ -195,11 +195,16 @@ expect '"PORT": "8084" "RECEIVER": "original"' user_values bare.1
 systemctl restart bare
 answers bare 8084 original
 
-say 'what it pulled is not pulled again'
+say 'what it pulled has no times, and is pulled again'
 systemctl start registry
 skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "docker://$REGISTRY/other"
 syscontainer-pull --json "$REGISTRY/other" >"$WORK/pulled" 2>/dev/null
-expect_like '"layers-fetched": 0' cat "$WORK/pulled"
+expect_like '"layers-reused": 0' cat "$WORK/pulled"
+expect_like '"layers-fetched": 0' quietly syscontainer-pull --json "$REGISTRY/other"
+skopeo copy --quiet --format=v2s2 "oci:$WORK/layout:latest" "docker://$REGISTRY/hello"
+expect_like '"changed": true' quietly syscontainer-pull --json "$REGISTRY/hello"
+expect_like '"changed": false' quietly syscontainer-pull --json "$REGISTRY/hello"
+store_is_sound
 
 say 'killed between its parts'
 # The link is switched, and nothing else is done.

@@ -16,7 +16,7 @@ say 'states'
 install_hello_world one 8081
 line one "inactive \(dead\) +one.0 +$REGISTRY/hello-world:latest +$short +- +- +-"
 systemctl start one
-line one "active \(running\) +one.0 .* [A-Z][a-z][a-z] 20[0-9-]+ [0-9:]+ [A-Z]+ +- +-"
+line one "active \(running\) +one.0 .* 20[0-9-]+T[0-9:]+Z +- +-"
 systemctl kill --signal=KILL one
 systemctl stop one
 install_hello_world two 8082

@@ -36,6 +36,11 @@ lines_of() { lines_in "$(unit_property "$1" InvocationID)"; }
 # not_in NAME INVOCATION: it runs, in another one.
 not_in() { unit_has "$1" ActiveState active && ! unit_has "$1" InvocationID "$2"; }
 numbers_are_whole() { lines_of "$1" | grep -E '^[0-9]+$' | cmp - <(seq "$2"); }
+# counted_all NAME: it counts, and no line is missing; the lines are in $WORK/lines.
+counted_all() {
+    lines_of "$1" >"$WORK/lines"
+    cmp "$WORK/lines" <(seq "$(wc -l <"$WORK/lines")")
+}
 # all_names: a shell command that writes by each name; the last is that of the first process.
 all_names='for at in /dev/stdout /dev/stderr /proc/self/fd/1 /proc/self/fd/2 /dev/fd/1 /proc/1/fd/1 /proc/1/fd/2; do echo "by $at" >$at; done'
 by_names=$(printf 'by %s\n' /dev/stdout /dev/stderr /proc/self/fd/{1,2} /dev/fd/1 /proc/1/fd/{1,2})
@@ -166,15 +171,15 @@ for runtime in crun runc; do
         check "after $which was killed, there are more lines" eval "sleep 1; [ \$(lines_of counts | wc -l) -gt $last ]"
         expect "$payload" unit_property counts MainPID
     done
-    check 'none is missing' eval 'lines_of counts | cmp - <(seq "$(lines_of counts | wc -l)")'
+    check 'none is missing' counted_all counts
     # Even without both, the payload lives, and what it prints is there in the end.
     # shellcheck disable=SC2046 # two words
     kill -KILL $(relays counts)
     sleep 1
     expect "$payload" unit_property counts MainPID
     check 'it stops' systemctl stop counts
-    check 'none is missing' eval 'lines_of counts | cmp - <(seq "$(lines_of counts | wc -l)")'
-    check 'and there were more' test "$(lines_of counts | wc -l)" -gt 600
+    check 'none is missing' counted_all counts
+    check 'and there were more' test "$(wc -l <"$WORK/lines")" -gt 600
     systemctl start counts
     check 'it starts again' eval 'sleep 1; [ "$(lines_of counts | head -n 1)" = 1 ]'
     expect 1 unit_property counts NFileDescriptorStore
@@ -189,16 +194,23 @@ for runtime in crun runc; do
     expect 'inactive dead success' state keeps
     forget keeps
 
-    say "$runtime: any bytes, and many"
-    plain bytes "$(shell_args 'printf "a\000b\n" >/dev/stdout; head -c 200000 /dev/zero | tr "\000" x >/dev/stdout; echo; yes 0123456789012345678901234567890123456789 | head -c 20500000 >/dev/stdout; echo end')"
-    checkout --runtime=/usr/bin/$runtime "$REGISTRY/bytes"
-    systemctl start bytes
-    wait_for 'it ends' ended bytes
-    lines_of bytes >"$WORK/lines"
-    expect end tail -n 1 "$WORK/lines"
-    expect 200000 eval 'tr -cd x <"$WORK/lines" | wc -c'
-    expect 500000 grep -cx 0123456789012345678901234567890123456789 "$WORK/lines"
-    forget bytes
+    say "$runtime: any bytes, and many, also if it fails at the end"
+    mkdir -p /etc/systemd/system/bytes.service.d
+    printf '[Service]\nRestart=no\n' >/etc/systemd/system/bytes.service.d/once.conf
+    digits=$(printf '0123456789%.0s' {1..4})
+    for status in 0 3; do
+        plain bytes "$(shell_args "printf 'a\\000b\\n' >/dev/stdout; head -c 200000 /dev/zero | tr '\\000' x >/dev/stdout; echo; yes $digits | head -c 4100000 >/dev/stdout; echo end; exit $status")"
+        checkout --runtime=/usr/bin/$runtime "$REGISTRY/bytes"
+        systemctl start bytes
+        wait_for 'it ends' ended bytes
+        lines_of bytes >"$WORK/lines"
+        expect end tail -n 1 "$WORK/lines"
+        expect 200000 eval 'tr -cd x <"$WORK/lines" | wc -c'
+        # A line may be in two pieces.
+        expect "$(seq 100000 | sed "s/.*/$digits/" | tr -d '\n' | sha256sum)" eval 'grep -E "^[0-9]+$" "$WORK/lines" | tr -d "\n" | sha256sum'
+        forget bytes
+    done
+    rm -r /etc/systemd/system/bytes.service.d
 done
 
 say 'two streams'

@@ -135,9 +135,9 @@ impl Planner<'_> {
         settings: Settings,
         warn: &dyn Fn(&str),
     ) -> Result<Planned> {
-        self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
+        self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
         let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
         let rootfs = remote.as_deref().map(rootfs::find).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));

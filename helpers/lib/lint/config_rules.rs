@@ -18,7 +18,9 @@ use crate::oci::normalise::is_released;
 /// Applies the rules for runtime configurations.
 pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let run_once = inspection.exports.is_run_once();
-    root(config, run_once, report);
+    let texts = inspection.exports.texts();
+    let is_plain = texts.config.is_none() && texts.config_template.is_none();
+    root(config, run_once || is_plain, report);
     types(config, report);
     old_forms(config, report);
     capabilities(config, report);
@@ -33,8 +35,8 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintRe
     }
 }
 
-fn root(config: &LintedConfig, run_once: bool, report: &mut LintReport) {
-    for invalid in config.written.invalid_root(run_once) {
+fn root(config: &LintedConfig, scratch: bool, report: &mut LintReport) {
+    for invalid in config.written.invalid_root(scratch) {
         let (rule, pointer) = match &invalid {
             InvalidConfig::RootPath(Some(path)) if path == NO_VALUE => continue,
             InvalidConfig::RootPath(_) => (&rules::ROOT_PATH, "/root/path"),

@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,10 +21,12 @@ use crate::container::output::PIPES;
 use crate::error::{Context, Result};
 use crate::name::Name;
 use crate::paths;
-use crate::system::{lock, notify};
+use crate::system::{journal, lock, notify};
 
 /// How long the relay may take for what is left in the pipe when the payload is gone. What is left then is read later.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the journal may take for what it was sent before.
+const CATCHING_UP: Duration = Duration::from_secs(5);
 
 /// More than fits into a pipe, whatever its size is.
 const MOST: usize = 16 << 20;
@@ -87,22 +89,30 @@ impl Pipes {
         Ok(streams)
     }
 
-    /// Waits until the relays have read everything, for a short time: another process may still have a pipe open.
+    /// Waits until the relays have read everything, for some time: another process may still have a pipe open.
     pub fn wait(&self) {
-        self.paths().into_iter().for_each(|path| lock::wait(path, PATIENCE));
+        self.wait_for(PATIENCE);
+    }
+
+    fn wait_for(&self, limit: Duration) {
+        self.paths().into_iter().for_each(|path| lock::wait(path, limit));
     }
 
     /// Writes what no relay has read to this process's own streams, when all others are gone.
     pub fn drain(&self) -> Result<()> {
-        let is_pipe = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.file_type().is_fifo());
-        if !self.paths().into_iter().any(is_pipe) {
+        if !self.stdout.exists() {
             return Ok(());
         }
+        let what = |path: &Path| format!("cannot read the rest of {}", path.display());
         let (mut stdout, mut stderr) = (std::io::stdout().lock(), std::io::stderr().lock());
         let writers: [&mut dyn Write; PIPES] = [&mut stdout, &mut stderr];
-        let pairs = self.paths().into_iter().zip(writers).filter(|(path, _)| is_pipe(path));
-        for (path, writer) in pairs {
-            rest(path, writer).context(|| format!("cannot read the rest of {}", path.display()))?;
+        for (path, writer) in self.paths().into_iter().zip(writers) {
+            let rest = rest(path).context(|| what(path))?;
+            if !rest.is_empty() {
+                // What the relay moved may still be in another socket.
+                journal::synchronize(CATCHING_UP);
+                writer.write_all(&rest).and_then(|()| writer.flush()).context(|| what(path))?;
+            }
         }
         Ok(())
     }
@@ -150,25 +160,21 @@ fn open(path: &Path) -> std::io::Result<File> {
 }
 
 /// What is in a pipe. Somebody could still write to it, so there is an end.
-fn rest(path: &Path, writer: &mut dyn Write) -> std::io::Result<()> {
+fn rest(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut file = open(path)?;
-    let mut left = MOST;
+    let mut rest = Vec::new();
     let mut buffer = [0; 4096];
-    while left > 0 {
-        let most = left.min(buffer.len());
-        match file.read(&mut buffer[..most]) {
+    while rest.len() < MOST {
+        match file.read(&mut buffer) {
             Ok(0) => break,
-            Ok(read) => {
-                writer.write_all(&buffer[..read])?;
-                left -= read;
-            }
+            Ok(read) => rest.extend_from_slice(&buffer[..read]),
             // Somebody still has it open.
             Err(e) if e.kind() == ErrorKind::WouldBlock => break,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    writer.flush()
+    Ok(rest)
 }
 
 #[cfg(test)]
@@ -182,19 +188,14 @@ mod tests {
         pipes.drain().unwrap();
         pipes.make().unwrap();
         assert!(pipes.make().is_err());
-        let mut read = Vec::new();
-        rest(&pipes.stdout, &mut read).unwrap();
-        assert_eq!(read, b"");
+        assert_eq!(rest(&pipes.stdout).unwrap(), b"");
         let _kept = open(&pipes.stdout).unwrap();
         let mut writer = OpenOptions::new().write(true).open(&pipes.stdout).unwrap();
         writer.write_all(&[b'x'; 5000]).unwrap();
-        rest(&pipes.stdout, &mut read).unwrap();
-        assert_eq!(read.len(), 5000, "while it is open");
+        assert_eq!(rest(&pipes.stdout).unwrap().len(), 5000, "while it is open");
         writer.write_all(b"end").unwrap();
         drop(writer);
-        read.clear();
-        rest(&pipes.stdout, &mut read).unwrap();
-        assert_eq!(read, b"end");
+        assert_eq!(rest(&pipes.stdout).unwrap(), b"end");
     }
 
     #[test]
@@ -205,9 +206,10 @@ mod tests {
         let begin = std::time::Instant::now();
         pipes.wait();
         assert!(begin.elapsed() < PATIENCE, "nobody reads");
+        let limit = Duration::from_millis(50);
         let held = Flock::lock(open(&pipes.stdout).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-        pipes.wait();
-        assert!(begin.elapsed() >= PATIENCE, "somebody does");
+        pipes.wait_for(limit);
+        assert!(begin.elapsed() >= limit, "somebody does");
         drop(held);
     }
 }

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::fs::{FileType, fstat};
 
 use crate::error::{Context, Error, Result};
@@ -24,6 +25,9 @@ use crate::run::relay::engine::{State, TITLE};
 pub const TITLES: [&[u8; TITLE]; 2] = [b"syscontainer-relay", b"(output, stand-by)"];
 const COMMS: [&[u8; 16]; 2] = [b"syscontainer-re\0", b"output-standby\0\0"];
 
+/// How far it may be ahead of the journal, in bytes. systemd allows some MiB, for which the clean-up of a unit that failed
+/// would have to wait, or lines would be out of order.
+const AHEAD: usize = 64 << 10;
 /// How many mappings are given back; what is more than that stays.
 const MAPPINGS: usize = 128;
 /// What is needed of the stack below the frame at hand.
@@ -51,6 +55,8 @@ pub fn run() -> Result<()> {
     SigSet::all().thread_block().context(what)?;
     // SAFETY: nothing handles the signal.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }.context(what)?;
+    // It need not be a socket.
+    let _ = setsockopt(&std::io::stdout(), sockopt::SndBuf, &AHEAD);
     let maps = fs::read_to_string("/proc/self/maps").context(what)?;
     let stat = fs::read_to_string("/proc/self/stat").context(what)?;
     let exe = fs::read_link("/proc/self/exe").context(what)?;

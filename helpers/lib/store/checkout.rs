@@ -72,6 +72,10 @@ fn set_time(directory: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> 
         (None, FileType::RegularFile) => return Ok(()),
         (None, _) => ModificationTime::default(),
     };
+    // Mostly it has, from an earlier checkout. A directory's changes with what is done in it, after this was found out.
+    if kind(stat) != FileType::Directory && time.is_of(stat) {
+        return Ok(());
+    }
     Ok(fs::utimensat(directory, name, &time.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 

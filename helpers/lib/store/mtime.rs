@@ -4,7 +4,7 @@
 //!
 //! The beginning of 1970 has no attribute, so such an object is the same as in any other repository.
 
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::{Stat, Timespec, Timestamps};
 
 /// Name of the attribute: only who has CAP_SYS_ADMIN on the host sees it, and symlinks may have it.
 pub const ATTRIBUTE: &str = "trusted.syscontainers.mtime";
@@ -58,6 +58,12 @@ impl ModificationTime {
             0 => Some(seconds.to_string()),
             _ => Some(format!("{seconds}.{nanoseconds:09}").trim_end_matches('0').to_owned()),
         }
+    }
+
+    /// Whether a file was modified then.
+    pub fn is_of(self, stat: &Stat) -> bool {
+        let time = self.timestamps().last_modification;
+        (time.tv_sec, time.tv_nsec) == (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(-1))
     }
 
     /// The same time as system calls take it, for the last access as well.

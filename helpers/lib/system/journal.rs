@@ -3,12 +3,32 @@
 //! Each kind of change has a MESSAGE_ID, see `units/syscontainers.catalog`. Entries have fields of their own, and
 //! `OBJECT_SYSTEMD_UNIT=`, so that `journalctl --unit NAME` shows them along with the container's output.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use libsystemd::logging::{self, Priority};
 
 use crate::digest::Digest;
 use crate::name::{Deployment, Name};
 use crate::paths::Root;
 use crate::program::{credentials, log, text};
+
+/// Waits until the journal of this process has everything that was sent to it before, for no longer than `limit`. Without
+/// an answer, nothing else can be done about it.
+pub fn synchronize(limit: Duration) {
+    let instance = std::env::var("LOG_NAMESPACE").map_or_else(|_| String::new(), |name| format!(".{name}"));
+    let path = format!("/run/systemd/journal{instance}/io.systemd.journal");
+    let ask = || -> std::io::Result<()> {
+        let mut socket = UnixStream::connect(path)?;
+        socket.set_read_timeout(Some(limit))?;
+        socket.write_all(b"{\"method\":\"io.systemd.Journal.Synchronize\"}\0")?;
+        BufReader::new(socket).read_until(0, &mut Vec::new()).map(|_| ())
+    };
+    if let Err(e) = ask() {
+        log::warning(&format!("the journal is slow, so lines may be out of order: {e}"));
+    }
+}
 
 /// The kinds of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

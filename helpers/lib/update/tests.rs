@@ -340,7 +340,16 @@ fn updates_come_from_where_the_container_came_from() {
     assert_eq!(updates.provenance.unwrap().source, "docker-archive:/tmp/x.tar");
     assert!(update(&host, &from(5, &|_| ()), Wish::AsBefore).is_err());
     // The same image for another architecture is another deployment, since updates of it differ.
-    let other = from(4, &|image| image.provenance.architecture = "s390x".into());
+    let other = |config: &str| {
+        let config = config.to_owned();
+        from(4, &move |image| {
+            image.provenance.architecture = "s390x".into();
+            image.config = image.config.replace("amd64", &config);
+        })
+    };
+    let error = with_updater(&host, &other("riscv64"), &rebase, |updater| updater.update()).unwrap_err();
+    assert!(error.to_string().contains("it is for the architecture \"riscv64\""), "{error}");
+    let other = other("s390x");
     with_updater(&host, &other, &rebase, |updater| updater.update()).unwrap();
     assert_eq!(host.current(), Some(3));
 }
