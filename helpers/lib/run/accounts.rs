@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(settle(dir.path(), user.clone(), json!([])), (String::new(), String::new()));
         assert!(!dir.path().join("etc/passwd").exists() && dir.path().join("w/a:b").is_dir());
         // Links of the image lead to its own files.
-        symlink("/etc/other", dir.path().join("etc/passwd")).unwrap();
+        symlink("other", dir.path().join("etc/passwd")).unwrap();
         fs::write(dir.path().join("etc/other"), "x:x:77777:0::/root:/bin/sh").unwrap();
         fs::write(dir.path().join("etc/group"), "x:x:77777:\n").unwrap();
         let covered = settle(dir.path(), user.clone(), json!([{"destination": "/etc"}]));
