@@ -71,7 +71,7 @@ mkdir -p "$index"
 "$TESTS/build-image" "$index/layout:one" "$WORK/thing" >/dev/null
 mkdir -p "$WORK/foreign/etc"
 echo foreign >"$WORK/foreign/etc/foreign"
-sed 's/^case $(uname -m) in$/case s390x in/' "$TESTS/build-image" >"$WORK/build-foreign"
+sed 's/$(uname -m)/s390x/' "$TESTS/build-image" >"$WORK/build-foreign"
 sh "$WORK/build-foreign" "$index/layout:two" "$WORK/thing" "$WORK/foreign" >/dev/null
 own=$(uname -m)
 case $own in x86_64) own=amd64 ;; aarch64) own=arm64 ;; esac

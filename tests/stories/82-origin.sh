@@ -305,7 +305,7 @@ push_both() {
     own=$(uname -m)
     case $own in x86_64) own=amd64 ;; aarch64) own=arm64 ;; esac
     "$TESTS/build-image" --config="$SLEEPS" "$index/layout:one" "$WORK/of-both" >/dev/null
-    sed 's/^case $(uname -m) in$/case s390x in/' "$TESTS/build-image" >"$WORK/build-foreign"
+    sed 's/$(uname -m)/s390x/' "$TESTS/build-image" >"$WORK/build-foreign"
     sh "$WORK/build-foreign" --config="$SLEEPS" "$index/layout:two" "$WORK/of-both" "$WORK/of-other" >/dev/null
     sed -i 's/"annotations":{"org.opencontainers.image.ref.name":"one"}/"platform":{"architecture":"'"$own"'","os":"linux"}/
         s/"annotations":{"org.opencontainers.image.ref.name":"two"}/"platform":{"architecture":"s390x","os":"linux"}/' \

@@ -4,7 +4,8 @@
 //! What the image left out is made here, too: a configuration from the image's own, and tmpfiles from the bind sources
 //! that the host lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 use crate::container::info::Values;
 use crate::container::needs;
@@ -21,10 +22,13 @@ use crate::image::limits;
 use crate::image::options;
 use crate::image::overrides;
 use crate::image::render::Rendered;
+use crate::image::service::{self, Unkept};
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
-use crate::paths::TreePath;
+use crate::oci::nesting::{self, nested_sources};
+use crate::paths::{Root, TreePath, VOLUMES};
+use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
 use crate::unit::user::{self, Unreachable};
 
@@ -54,6 +58,8 @@ pub struct Checked {
     pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
+    /// What the unit asks for and does not get.
+    pub unkept: Vec<Unkept>,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
 }
@@ -81,7 +87,9 @@ pub fn check(
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
-    overrides::refuse(installation.settings, exports).context(what)?;
+    if let Some(file) = decides(exports) {
+        overrides::refuse(installation.settings, file).context(what)?;
+    }
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
@@ -102,7 +110,8 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
-    check_users(&parsed, &installation.link).context(what)?;
+    let runs_payload = exports.runs_payload();
+    check_unit(&parsed, runs_payload, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
@@ -113,10 +122,12 @@ pub fn check(
         Some(tmpfiles) => Some(tmpfiles.text),
         // What is mounted there are its volumes, and what the administrator has.
         None if confined => None,
-        None => normalised.map(|config| binds::missing_sources(installation.root, config, &layout)),
+        None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
+    let unkept = if runs_payload { service::unkept(&parsed, notify) } else { Vec::new() };
     Ok(Checked {
+        unkept,
         unit,
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
         config,
@@ -133,7 +144,7 @@ pub fn check(
     })
 }
 
-/// Parses a configuration, and checks its mounts.
+/// Parses a configuration, and checks what an installation insists on.
 fn parse(
     origin: &str,
     text: String,
@@ -154,6 +165,24 @@ fn for_environment(user_values: &Values, used: &BTreeSet<String>, is_plain: bool
     let mut values = user_values.clone();
     values.retain(|name, _| is_plain || !used.contains(name) && !variables::is_forced(name));
     values
+}
+
+/// What says how the payload is run, if that is the image's own.
+fn decides(exports: &Exports) -> Option<&'static str> {
+    match exports.texts() {
+        texts if texts.config.is_some() => Some(CONFIG),
+        texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
+        _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
+        _ => None,
+    }
+}
+
+/// Refuses a unit that would not do what it says.
+fn check_unit(unit: &UnitFile, runs_payload: bool, link: &TreePath) -> Result<()> {
+    if runs_payload {
+        service::check(unit).context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))?;
+    }
+    check_users(unit, link)
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.
@@ -187,166 +216,39 @@ fn readiness(config: Option<&Normalised>) -> Notify {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Digest;
-    use crate::image::render;
-    use crate::image::tree::Directory;
-    use crate::oci::config::Config;
-    use crate::paths::Root;
-    use crate::provenance::Provenance;
-    use serde_json::{Value, json};
-    use std::path::Path;
-
-    fn normalised(config: Value) -> Normalised {
-        Config::new(config).normalised()
-    }
-
-    /// Takes the files of an image, with the labels and the command of its configuration, through the whole pipeline.
-    fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -> Result<Checked> {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
+/// Returns tmpfiles for the bind sources that the host lacks, or may lack after a boot: directories that only the
+/// payload's user can enter. A directory that exists keeps its mode and owner. What the image itself brings for the
+/// host is left out, and so are volumes and what is in a directory that the payload writes to: systemd-tmpfiles follows
+/// symlinks, so prepare makes these.
+fn missing_sources(root: &Root, config: &Normalised, layout: &Layout) -> String {
+    let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
+    let brought: HashSet<&Path> = layout.files().iter().map(|file| file.path.as_path()).collect();
+    let nested = nested_sources(config);
+    let is_wanted = |source: &PathBuf| {
+        if source.starts_with(VOLUMES) || nested.contains_key(&nesting::plain(source)) {
+            return false;
         }
-        let tree = Directory(dir.path().to_path_buf());
-        let image = Image {
-            name: "r/web:1".into(),
-            title: "r/web:1".into(),
-            provenance: Provenance {
-                transport: "docker".into(),
-                source: concat!("docker://", "r/web:1").into(),
-                architecture: "amd64".into(),
-                policy_scope: None,
-            },
-            commit: String::new(),
-            digest: Digest::of(b""),
-            manifest: String::new(),
-            config: format!(
-                r#"{{"architecture": "amd64", "os": "linux", "config": {config}, "rootfs": {{"type": "layers", "diff_ids": []}}, "history": []}}"#
-            ),
-        };
-        let user_values =
-            user_values.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let installation = Installation {
-            name: &"web".parse().unwrap(),
-            image: &image.name,
-            digest: &image.digest,
-            root: &Root::new(dir.path().join("host")),
-            link: "/d/web".into(),
-            deployment: "/d/web.0".into(),
-            runtime: Path::new("/usr/bin/crun"),
-            uid: 0,
-            gid: 0,
-            uuid: None,
-            user_values: &user_values,
-            user_secrets: &BTreeSet::new(),
-            settings: &Default::default(),
-            user_notify: None,
-        };
-        let exports = Exports::read(&tree, &image)?;
-        let values = variables::complete(&installation, &exports.manifest().default_values)?;
-        let rendered = render::render(&exports, &tree, &installation, &values, None);
-        check(rendered, &exports, &tree, &image, &installation, &values)
-    }
-
-    const CONFIG: &str = r#"{"root": {"path": "rootfs", "readonly": true},
-        "process": {"args": ["/bin/web", "$PORT", "$DESTDIR"]},
-        "mounts": [{"type": "bind", "source": "${STATE_DIRECTORY}/web", "destination": "/data"}]}"#;
-
-    #[test]
-    fn an_image_becomes_the_content_of_a_deployment() {
-        let files = [
-            ("exports/config.json.template", CONFIG),
-            ("exports/service.template", "[Service]\nType=notify\nUser=web\nExecStart=$EXEC_START\n"),
-            ("exports/manifest.json", r#"{"defaultValues": {"PORT": 80}}"#),
-            ("exports/hostfs/etc/web.conf", ""),
-        ];
-        let checked = install(&files, "{}", &[("UNUSED", "x")]).unwrap();
-        let (text, config) = checked.config.as_ref().unwrap();
-        assert!(text.contains(r#"["/bin/web", "80", "/d/web.0"]"#), "{text}");
-        assert_eq!(config.mounts().count(), 2);
-        assert_eq!(checked.tmpfiles.as_deref(), Some("d /var/lib/web :0700 :0 :0 - -\n"));
-        assert_eq!(
-            (checked.exec_variables.as_slice(), checked.notify),
-            (["EXEC_START".to_owned()].as_slice(), Notify::Socket)
-        );
-        assert!(!checked.confined);
-        assert!(checked.used.contains("PORT") && !checked.used.contains("UNUSED"));
-        let paths: Vec<_> = checked.layout.files().iter().map(|file| file.path.to_string()).collect();
-        assert_eq!(paths, ["/etc", "/etc/web.conf"]);
-    }
-
-    #[test]
-    fn an_image_without_exports_is_run_as_its_configuration_says() {
-        let checked =
-            install(&[], r#"{"Cmd": ["/bin/web"], "Volumes": {"/data": {}}}"#, &[("A", "b")]).unwrap();
-        let (text, _) = checked.config.as_ref().unwrap();
-        assert!(text.contains(r#""A=b""#) && checked.used.contains("A"), "{text}");
-        assert!(text.contains(r#""source": "/var/lib/syscontainers/web/data""#), "{text}");
-        assert_eq!(checked.tmpfiles, None);
-        assert_eq!(checked.exec_variables, variables::EXEC_VARIABLES);
-        assert!(checked.confined);
-    }
-
-    #[test]
-    fn whatever_cannot_be_installed_is_refused() {
-        let service = ("exports/service.template", "[Service]\nExecStart=$EXEC_START $NONE\n");
-        for (files, expected) in [
-            (vec![], "cannot make a configuration for r/web:1: it has neither exports/config.json nor"),
-            (vec![service], "cannot render r/web:1: exports/service.template:2:23: no value for NONE; give"),
-            (
-                vec![("exports/manifest.json", "[]")],
-                "invalid image r/web:1: cannot read exports/manifest.json: it is not a JSON object",
-            ),
-            (
-                vec![("exports/config.json", "{")],
-                "cannot install r/web:1: invalid JSON in exports/config.json, after",
-            ),
-            (
-                vec![("exports/config.json", "{}")],
-                "cannot install r/web:1: invalid configuration in exports/config.json: root.readonly must be true",
-            ),
-            (
-                vec![("exports/service.template", "A=1")],
-                "cannot install r/web:1: invalid unit in exports/service.template: line 1: A= is not in any section",
-            ),
-            (
-                vec![(
-                    "exports/service.template",
-                    "[Service]\nUser=web\nExecStart=$DESTDIR/rootfs/bin/web\n",
-                )],
-                "cannot install r/web:1: exports/service.template:3: ExecStart= runs /d/web/rootfs/bin/web as another",
-            ),
-            (
-                vec![("exports/hostfs/a", ""), ("exports/manifest.json", r#"{"renameFiles": {"/a": "b"}}"#)],
-                "cannot install r/web:1: invalid files in exports/hostfs: exports/manifest.json renames /a to",
-            ),
-        ] {
-            let error = install(&files, "{}", &[]).err().unwrap().to_string();
-            assert!(error.starts_with(expected), "{error}");
+        let there = root.join(&TreePath::new(source));
+        !brought.contains(source.as_path()) && (!there.exists() || is_volatile(source) && there.is_dir())
+    };
+    let mounts = config.mounts().filter(|mount| mount.has_bind_type());
+    let sources = mounts.filter_map(|mount| mount.bind_source()).map(|source| source.components().collect());
+    let missing: BTreeSet<PathBuf> = sources.filter(is_wanted).collect();
+    let (mut lines, mut place) = (String::new(), TmpfilesPlace::default());
+    place.push("d ");
+    for source in missing {
+        // A path that cannot be written in tmpfiles cannot be created; the start of the container will report that.
+        if let Ok(path) = place.value(&source.to_string_lossy()) {
+            lines.push_str(&format!("d {path} :0700 :{uid} :{gid} - -\n"));
         }
     }
-
-    #[test]
-    fn who_is_told_of_readiness() {
-        let unit = |text: &str| UnitFile::parse(text).unwrap();
-        let own = normalised(json!({"linux": {"namespaces": [{"type": "pid"}]}}));
-        let mapped = normalised(json!({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}}));
-        let notify = unit("[Service]\nType=notify");
-        let forking = unit("[Service]\nType=forking");
-        for (unit, config, chosen, expected) in [
-            (&notify, Some(&own), None, Notify::Ready),
-            (&notify, Some(&mapped), None, Notify::Socket),
-            (&notify, None, None, Notify::Socket),
-            (&forking, Some(&own), None, Notify::Created),
-            (&forking, Some(&own), Some(UserNotify::Ready), Notify::Ready),
-            (&forking, Some(&own), Some(UserNotify::Full), Notify::Socket),
-            (&notify, Some(&own), Some(UserNotify::No), Notify::Created),
-        ] {
-            assert_eq!(notify_mode(unit, config, chosen), expected, "{chosen:?}");
-        }
-    }
+    lines
 }
+
+/// Returns whether a directory that exists now may be gone after the next boot.
+fn is_volatile(path: &Path) -> bool {
+    ["/run", "/var/run", "/tmp"].iter().any(|above| path.starts_with(above) && path != Path::new(above))
+}
+
+#[cfg(test)]
+mod tests;

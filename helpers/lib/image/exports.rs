@@ -17,10 +17,13 @@ use crate::image::template;
 use crate::image::tree::Tree;
 use crate::image::variables::{self, EXEC_VARIABLES};
 
-/// The unit of an image that brings none, the same as Atomic's; that of a plain image has its title, if it has one.
+/// The unit of an image that brings none. It is Atomic's, but it stops before the network does, and tries again for as
+/// long as it fails: five starts in ten seconds, after which systemd gives up, are never made. The description of a
+/// plain image is its title, if it has one.
 const SERVICE: &str = "
 [Unit]
 Description=$NAME
+After=network.target
 
 [Service]
 ExecStartPre=$EXEC_STARTPRE
@@ -28,6 +31,7 @@ ExecStart=$EXEC_START
 ExecStop=$EXEC_STOP
 ExecStopPost=$EXEC_STOPPOST
 Restart=on-failure
+RestartSec=5s
 WorkingDirectory=$DESTDIR
 PIDFile=$PIDFILE
 

@@ -7,16 +7,9 @@ use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload;
 use crate::container::settings::Settings;
 use crate::error::{Error, Result};
-use crate::image::exports::{CONFIG, CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE};
 
-/// Fails for keys that an image cannot have which says itself how its payload is run, or has none.
-pub fn refuse(settings: &Settings, exports: &Exports) -> Result<()> {
-    let file = match exports.texts() {
-        texts if texts.config.is_some() => CONFIG,
-        texts if texts.config_template.is_some() => CONFIG_TEMPLATE,
-        _ if !exports.runs_payload() => SERVICE_TEMPLATE,
-        _ => return Ok(()),
-    };
+/// Fails for keys that an image cannot have which brings a configuration of its own.
+pub fn refuse(settings: &Settings, file: &str) -> Result<()> {
     let keys: Vec<String> = settings.of_plain_images().map(|key| format!("{key}=")).collect();
     if keys.is_empty() {
         return Ok(());
@@ -100,8 +93,6 @@ pub fn environment(values: &Values, settings: &Settings) -> Result<Values> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::exports::ExportedTexts;
-    use crate::image::manifest::Manifest;
     use oci_spec::image::ConfigBuilder;
 
     fn settings(texts: &[&str]) -> Settings {
@@ -167,13 +158,8 @@ mod tests {
 
     #[test]
     fn an_image_with_a_configuration_decides_itself() {
-        let with = |config: Option<&str>| {
-            let texts = ExportedTexts { config: config.map(str::to_owned), ..ExportedTexts::default() };
-            Exports::new(texts, Manifest::default(), false)
-        };
-        refuse(&settings(&["User=1"]), &with(None)).unwrap();
-        refuse(&settings(&["Label=a=b", "Notify=yes"]), &with(Some("{}"))).unwrap();
-        let error = refuse(&settings(&["User=1", "Exec=x", "Label=a=b"]), &with(Some("{}"))).unwrap_err();
+        refuse(&settings(&["Label=a=b", "Notify=yes"]), "exports/config.json").unwrap();
+        let error = refuse(&settings(&["User=1", "Exec=x", "Label=a=b"]), "exports/config.json").unwrap_err();
         let expected = "exports/config.json says how its payload is run, so Exec=, User= cannot be set; Label=, Notify=, StopSignal= and StopTimeout= can";
         assert_eq!(error.to_string(), expected);
     }

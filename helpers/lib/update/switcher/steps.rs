@@ -170,7 +170,9 @@ impl Switcher<'_> {
     }
 
     fn report_confirmed(&self, switch: &Switch) {
-        let is_up = manager::is_active(self.manager(), self.name).unwrap_or(false);
+        let status = manager::status(self.manager(), self.name).ok().flatten();
+        // It may be stopped just now: the payload is gone before the unit is.
+        let is_up = status.is_some_and(|status| !status.is_down() && !status.is_being_stopped());
         let message = if is_up {
             format!("confirmed {}, which is running", switch.to)
         } else {
