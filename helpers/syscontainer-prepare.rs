@@ -4,7 +4,6 @@
 //! `--cleanup`, in `ExecStopPost=`, it only does the latter. It may be killed and run again at any time.
 
 use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{accounts, keys, rootfs, runtime, selinux, unit_user, view, volumes};
+use syscontainers::run::{keys, rootfs, runtime, selinux, unit_user, view, volumes};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -107,10 +106,9 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
-    make_directories(&root, bundle)?;
     if registration.execution.confined {
-        let own = label.is_none().then(|| bundle.directory());
-        complete(&root, &registration, &mut config, own)?;
+        let info = Info::read(&root.join(&registration.path()))?;
+        info.ours().map(|ours| keys::apply(&root, ours, &mut config)).transpose()?;
     }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
@@ -131,6 +129,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if let Some(label) = &label {
         label_volumes(&root, &registration, label)?;
     }
+    make_directories(&root, bundle)?;
     make_pipes(&root, &launch, bundle, label.as_deref())?;
     // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
@@ -150,21 +149,6 @@ fn make_pipes(root: &Root, launch: &Launch, bundle: &Bundle, label: Option<&str>
     pipes.make()?;
     let mut paths = label.iter().flat_map(|label| pipes.paths().map(|path| (path, *label)));
     paths.try_for_each(|(path, label)| selinux::label(root, path, label))
-}
-
-/// Adds what follows from the administrator's keys, from the host and from the image's files. What is made for that is in
-/// `directory`, if there is one: payloads on a host with SELinux could not read it.
-fn complete(
-    root: &Root,
-    registration: &Registration,
-    config: &mut Value,
-    directory: Option<&Path>,
-) -> Result<()> {
-    let rootfs = root.join(&registration.rootfs());
-    let info = Info::read(&root.join(&registration.path()))?;
-    info.ours().map(|ours| keys::apply(root, ours, config)).transpose()?;
-    directory.map(|directory| accounts::add(config, &rootfs, directory)).transpose()?;
-    Ok(())
 }
 
 fn label_volumes(root: &Root, registration: &Registration, label: &str) -> Result<()> {

@@ -1,100 +1,127 @@
-//! Entries of passwd(5) and group(5) for a payload whose user or group the image does not know, as with podman: many
-//! programs want to know a name and a home.
-//!
-//! What the image has stays in front. The files are in the bundle, and mounted over the image's.
+//! What a payload needs in its root file system that the image may lack: entries of passwd(5) and group(5) for its user
+//! and group, since many programs want to know a name and a home, and its working directory. All is as with podman.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::system::files;
 
 /// Size in bytes of a file of the image with accounts; one that is larger stays as it is.
 const LIMIT: usize = 1 << 20;
 
-/// Adds what is missing to the configuration of a start, whose root file system is `rootfs`, and whose bundle is
-/// `directory`.
-pub fn add(config: &mut Value, rootfs: &Path, directory: &Path) -> Result<()> {
-    let id = |key: &str| config["process"]["user"][key].as_u64().unwrap_or(0);
-    let (uid, gid) = (id("uid"), id("gid"));
-    let home = config["process"]["cwd"].as_str().unwrap_or("/").replace([':', '\n'], "_");
-    let entries = [
-        ("/etc/passwd", uid, format!("{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh\n")),
-        ("/etc/group", gid, format!("{gid}:x:{gid}:{uid}\n")),
-    ];
-    for (path, id, entry) in entries {
-        let what = || format!("cannot add an entry to {path}");
-        if is_hidden(config, path) {
-            continue;
-        }
-        let found = files::resolve_inside(rootfs, path.as_ref()).context(what)?;
-        let found = rootfs.join(found.strip_prefix("/").unwrap_or(&found));
-        let Ok(Some(text)) = files::read_bounded(&found, LIMIT) else { continue };
-        let mut text = String::from_utf8_lossy(&text).into_owned();
-        if text.lines().any(|line| line.split(':').nth(2).and_then(|field| field.parse().ok()) == Some(id)) {
-            continue;
-        }
-        text.push_str(if text.is_empty() || text.ends_with('\n') { "" } else { "\n" });
-        let file = directory.join(path.trim_start_matches("/etc/"));
-        files::replace_volatile(&file, (text + &entry).as_bytes(), 0o644).context(what)?;
-        // Whatever this process's umask is.
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).context(what)?;
-        let mount = json!({
-            "destination": path, "type": "bind", "source": file.to_string_lossy(),
-            "options": ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
-        });
-        let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-        mounts.ok_or_else(|| Error::new("mounts is not an array"))?.push(mount);
-    }
-    Ok(())
+/// The payload of a configuration, and its root file system, which may be written to, by nobody else yet.
+pub struct Payload<'a> {
+    config: &'a Value,
+    rootfs: &'a Path,
+    uid: u32,
+    gid: u32,
 }
 
-/// Whether something else is mounted at or above a path, so that the image's file is not seen.
-fn is_hidden(config: &Value, path: &str) -> bool {
-    let mounts = config.get("mounts").and_then(Value::as_array).into_iter().flatten();
-    mounts
-        .filter_map(|mount| mount["destination"].as_str())
-        .any(|destination| Path::new(path).starts_with(destination))
+impl<'a> Payload<'a> {
+    /// The payload of a configuration of a plain image.
+    pub fn new(config: &'a Value, rootfs: &'a Path) -> Payload<'a> {
+        let id = |key: &str| config["process"]["user"][key].as_u64().and_then(|id| u32::try_from(id).ok());
+        Payload { config, rootfs, uid: id("uid").unwrap_or(0), gid: id("gid").unwrap_or(0) }
+    }
+
+    /// Adds what is missing. What is in another file system, such as a volume, stays as it is there.
+    pub fn settle(&self) -> Result<()> {
+        let (uid, gid) = (self.uid, self.gid);
+        let home = self.directory().replace([':', '\n'], "_");
+        self.add("/etc/passwd", uid, &format!("{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh\n"))
+            .context(|| format!("cannot add user {uid} to its /etc/passwd"))?;
+        self.add("/etc/group", gid, &format!("{gid}:x:{gid}:{uid}\n"))
+            .context(|| format!("cannot add group {gid} to its /etc/group"))?;
+        self.make_directory().context(|| format!("cannot make its working directory {}", self.directory()))
+    }
+
+    fn directory(&self) -> &str {
+        self.config["process"]["cwd"].as_str().unwrap_or("/")
+    }
+
+    /// Where a path is, without links; `None` if it is in another file system.
+    fn find(&self, path: &str) -> Result<Option<PathBuf>> {
+        let place = files::resolve_inside(self.rootfs, path.as_ref())?;
+        let mounts = self.config.get("mounts").and_then(Value::as_array).into_iter().flatten();
+        for destination in mounts.filter_map(|mount| mount["destination"].as_str()) {
+            if place.starts_with(files::resolve_inside(self.rootfs, destination.as_ref())?) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.rootfs.join(place.strip_prefix("/").unwrap_or(&place))))
+    }
+
+    /// Adds an entry to a file, if there is one, and it has none with this number.
+    fn add(&self, path: &str, id: u32, entry: &str) -> Result<()> {
+        let Some(file) = self.find(path)? else { return Ok(()) };
+        let Ok(Some(text)) = files::read_bounded(&file, LIMIT) else { return Ok(()) };
+        let text = String::from_utf8_lossy(&text);
+        let number = |line: &str| line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
+        if text.lines().any(|line| number(line) == Some(id)) {
+            return Ok(());
+        }
+        let line = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let mut file = OpenOptions::new().append(true).open(file).context(|| "cannot open it".into())?;
+        file.write_all(format!("{line}{entry}").as_bytes()).context(|| "cannot write to it".into())
+    }
+
+    /// Makes the working directory, for the payload's user.
+    fn make_directory(&self) -> Result<()> {
+        let Some(directory) = self.find(self.directory())? else { return Ok(()) };
+        if directory.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        fs::create_dir_all(&directory).context(|| "cannot create it".into())?;
+        chown(&directory, Some(self.uid), Some(self.gid)).context(|| "cannot change its owner".into())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use serde_json::json;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
-    fn added(user: Value, mounts: Value, rootfs: &Path) -> (Vec<String>, String, String) {
-        let bundle = tempfile::tempdir().unwrap();
-        let mut config = json!({"process": {"user": user, "cwd": "/a:b"}, "mounts": mounts});
-        add(&mut config, rootfs, bundle.path()).unwrap();
-        let read = |file: &str| fs::read_to_string(bundle.path().join(file)).unwrap_or_default();
-        let places = config["mounts"].as_array().unwrap().iter();
-        let places = places.map(|mount| mount["destination"].as_str().unwrap().to_owned()).collect();
-        (places, read("passwd"), read("group"))
+    fn settle(rootfs: &Path, user: Value, mounts: Value) -> (String, String) {
+        let config = json!({"process": {"user": user, "cwd": "/w/a:b"}, "mounts": mounts});
+        Payload::new(&config, rootfs).settle().unwrap();
+        let read = |file: &str| fs::read_to_string(rootfs.join(file)).unwrap_or_default();
+        (read("etc/passwd"), read("etc/group"))
     }
 
     #[test]
-    fn who_is_nowhere_gets_an_entry() {
+    fn who_is_nowhere_gets_an_entry_and_a_directory() {
         let dir = tempfile::tempdir().unwrap();
+        let own = fs::metadata(dir.path()).unwrap();
+        let (uid, gid) = (own.uid(), own.gid());
+        let user = json!({"uid": uid, "gid": gid});
         fs::create_dir_all(dir.path().join("etc")).unwrap();
-        let nobody = json!({"uid": 7, "gid": 8});
         // An image without these files does without.
-        assert_eq!(added(nobody.clone(), json!([]), dir.path()).0, [""; 0]);
-        fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh").unwrap();
-        fs::write(dir.path().join("etc/group"), "root:x:0:\n").unwrap();
-        let (places, passwd, group) = added(nobody.clone(), json!([]), dir.path());
-        assert_eq!(places, ["/etc/passwd", "/etc/group"]);
-        assert_eq!(passwd, "root:x:0:0::/root:/bin/sh\n7:*:7:8:container user:/a_b:/bin/sh\n");
-        assert_eq!(group, "root:x:0:\n8:x:8:7\n");
-        let known = added(json!({"uid": 0, "gid": 8}), json!([]), dir.path());
-        assert_eq!((known.0, known.1), (vec!["/etc/group".to_owned()], String::new()));
-        let hidden = added(nobody.clone(), json!([{"destination": "/etc"}]), dir.path());
-        assert_eq!(hidden.0, ["/etc"]);
+        assert_eq!(settle(dir.path(), user.clone(), json!([])), (String::new(), String::new()));
+        assert!(!dir.path().join("etc/passwd").exists() && dir.path().join("w/a:b").is_dir());
         // Links of the image lead to its own files.
-        fs::rename(dir.path().join("etc/passwd"), dir.path().join("etc/other")).unwrap();
-        symlink("/etc/other", dir.path().join("etc/passwd")).unwrap();
-        assert!(added(nobody, json!([]), dir.path()).1.ends_with("/a_b:/bin/sh\n"));
+        symlink("other", dir.path().join("etc/passwd")).unwrap();
+        fs::write(dir.path().join("etc/other"), "x:x:77777:0::/root:/bin/sh").unwrap();
+        fs::write(dir.path().join("etc/group"), "x:x:77777:\n").unwrap();
+        let covered = settle(dir.path(), user.clone(), json!([{"destination": "/etc"}]));
+        assert!(!covered.0.ends_with('\n') && covered.1 == "x:x:77777:\n");
+        let (passwd, group) = settle(dir.path(), user.clone(), json!([]));
+        let entry = format!("{uid}:*:{uid}:{gid}:container user:/w/a_b:/bin/sh\n");
+        assert_eq!(passwd, format!("x:x:77777:0::/root:/bin/sh\n{entry}"));
+        assert_eq!(group, format!("x:x:77777:\n{gid}:x:{gid}:{uid}\n"));
+        // Once.
+        assert_eq!(settle(dir.path(), user, json!([])), (passwd, group));
+    }
+
+    #[test]
+    fn a_working_directory_in_a_volume_is_made_by_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        settle(dir.path(), json!({"uid": 0, "gid": 0}), json!([{"destination": "/w"}]));
+        assert!(!dir.path().join("w").exists());
     }
 }

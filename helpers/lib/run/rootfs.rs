@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::container::registration::Registration;
 use crate::error::Result;
 use crate::paths::Root;
+use crate::run::accounts::Payload;
 use crate::run::bundle::Bundle;
 use crate::run::mount_check::Expected;
 use crate::run::names::Names;
@@ -36,6 +37,7 @@ pub fn make(
     // It has the files of the image only, until names are added.
     places::settle(config, &lower)?;
     memory::settle(config, &rootfs)?;
+    Payload::new(config, &rootfs).settle()?;
     // A payload with a label reads nothing of the host that has another.
     let directory = label.is_none().then(|| bundle.directory());
     Names { root, rootfs: &rootfs, directory }.add(config)?;
