@@ -90,17 +90,16 @@ fn run(args: Args) -> Result<Outcome> {
         return list(args.json).map(Into::into);
     };
     let mut report = report(&args, target)?;
-    report.findings.retain(|finding| !args.skip.iter().any(|id| id == finding.rule.id));
-    for note in &report.notes {
-        log::info(note);
-    }
+    report.skip(&args.skip);
+    report.notes.iter().for_each(|note| log::info(note));
+    report.omissions().for_each(|note| log::warning(&note));
     if args.json {
         let findings: Vec<_> = report.findings.iter().map(|finding| finding.to_json()).collect();
         cli::print_json(&findings)?;
     } else {
         cli::print(&report.findings.iter().map(|finding| format!("{finding}\n")).collect::<String>())?;
     }
-    let is_bad = report.findings.iter().any(|finding| args.strict || finding.is_error());
+    let is_bad = report.has(|rule| args.strict || rule.is_error());
     Ok(if is_bad { Outcome::Findings } else { Outcome::Success })
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use syscontainers::container::info::Info;
 use syscontainers::container::registration::{self, Registration};
+use syscontainers::container::units;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::oci::config;
@@ -23,7 +24,7 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{accounts, keys, rootfs, runtime, selinux, view, volumes};
+use syscontainers::run::{accounts, keys, rootfs, runtime, selinux, unit_user, view, volumes};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -91,7 +92,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let (_, registration) = registration::find(&root, name)?.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
-    check_deployment(&root, &registration)?;
+    check(&root, &registration)?;
     bundle.remove(name)?;
     let Some(runtime) = &registration.execution.runtime else { return Ok(()) };
     // A crash may have left state of a runtime that no bundle names.
@@ -99,7 +100,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let path = root.join(&registration.path().join("config.json"));
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let mut config = config::parse(&text, &path.display().to_string(), registration.execution.has_scratch())?;
-    let stop_signal = config.stop_signal();
+    let stop_signal = registration.execution.stop_signal.or(config.stop_signal());
     sources::check(&root, &registration, &config)?;
     let sources = Sources::of(&config)?;
     sources.redirect(&mut config);
@@ -117,6 +118,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         runtime: runtime.clone(),
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
+        is_task: units::is_task(&registration),
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
         scratch: registration.execution.has_scratch().then(|| registration.scratch()),
@@ -195,6 +197,11 @@ fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Resu
         log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
     }
     Ok(label)
+}
+
+fn check(root: &Root, registration: &Registration) -> Result<()> {
+    check_deployment(root, registration)?;
+    registration.execution.runtime.as_ref().map_or(Ok(()), |_| unit_user::check(registration))
 }
 
 /// systemd runs the registered deployment, so the link must lead to the same one.

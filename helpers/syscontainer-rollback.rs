@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use syscontainers::container::deployment::Deployments;
-use syscontainers::container::state::{Purpose, State};
+use syscontainers::container::state::{Choices, Purpose, State};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::install::acceptance;
 use syscontainers::install::site::Site;
@@ -126,7 +126,7 @@ fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Resul
             "{target} uses the /exports of its image, which {name} ignores since --plain; accept them with 'syscontainer-checkout --update --accept-exports {name}'"
         )));
     }
-    if let (true, Some(failure)) = (args.if_failed, state.failed_before(&ours.digest, &ours.user_values)) {
+    if let (true, Some(failure)) = (args.if_failed, state.failed_before(&ours.digest, &Choices::of(&info))) {
         return Err(Error::new(format!("{target} failed before, too: {}", failure.reason)));
     }
     Ok(target)

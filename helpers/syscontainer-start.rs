@@ -1,7 +1,8 @@
 //! Starts a prepared container: what `$EXEC_START` expands to.
 //!
-//! Creates the container, makes its payload the main process of the unit (`MAINPID=`), starts it and exits. Run from a
-//! shell, it stays in the foreground instead.
+//! Creates the container, makes its payload the main process of the unit (`MAINPID=`), starts it and exits. If the unit
+//! is not up with that, but when the payload is ready or, as a task, gone, this is the main process until then, see
+//! [`syscontainers::run::parent`]. Run from a shell, it stays in the foreground instead.
 //!
 //! If this process were killed between hand-over and start, the unit would be active with nothing running in it. So a
 //! second process, `--finish`, reads from a pipe: once it knows that the hand-over began, it starts the payload when
@@ -10,23 +11,22 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command as Process, ExitCode, Stdio};
 
-use syscontainers::container::output::Output;
 use syscontainers::container::readiness::Notify;
 use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
+use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
-use syscontainers::run::output::Streams;
-use syscontainers::run::{foreground, limits, runtime};
+use syscontainers::run::{foreground, limits, parent, runtime, starting};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::files;
 use syscontainers::system::lock;
 use syscontainers::system::notify;
-use syscontainers::system::notify::proxy::Proxy;
+use syscontainers::system::notify::proxy::{Proxy, Relay};
 use syscontainers::system::notify::sender::Unit;
 
 const PROGRAM: Program = Program {
@@ -35,26 +35,38 @@ const PROGRAM: Program = Program {
     about: "Starts the container NAME, which syscontainer-prepare has prepared. Under systemd it exits once \
             the payload is the unit's main process; run from a shell, it waits for the payload and exits with \
             its exit status.",
-    options: &[Opt::flag("finish", "start the payload once standard input ends").hidden()],
+    options: &[
+        Opt::flag("finish", "start the payload once standard input ends").hidden(),
+        Opt::flag("parent", "be the parent of the payload").hidden(),
+    ],
     operands: Completes::Container,
     statuses: &[0, 1, 2],
 };
 
+/// Which of the processes of a start this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    First,
+    Finisher,
+    Parent,
+}
+
 struct Args {
     name: Name,
-    finish: bool,
+    part: Part,
 }
 
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
-    let (mut name, mut finish) = (None, false);
+    let (mut name, mut part) = (None, Part::First);
     for argument in arguments {
         match argument {
-            Flag("finish") => finish = true,
+            Flag("finish") => part = Part::Finisher,
+            Flag("parent") => part = Part::Parent,
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Args { name: name.ok_or("missing NAME")?, finish })
+    Ok(Args { name: name.ok_or("missing NAME")?, part })
 }
 
 fn run(args: Args) -> Result<()> {
@@ -65,8 +77,10 @@ fn run(args: Args) -> Result<()> {
     let launch = launch
         .ok_or_else(|| Error::new(format!("it is not prepared; use 'systemctl start {name}'")))
         .context(what)?;
-    if args.finish {
-        return finish(name, &launch);
+    match args.part {
+        Part::First => {}
+        Part::Finisher => return finish(name, &bundle, &launch),
+        Part::Parent => return parent::be(name, &bundle, &launch).context(what),
     }
     let _lock = lock::start(&bundle.lock()).context(what)?;
     let socket = launch.notify_socket.as_ref().map(|path| Root::default().join(path));
@@ -84,10 +98,14 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
         set_cgroup(bundle)?;
     }
     // What fails here fails before there is a payload, whose unit would wait for it.
-    let unit = proxy.as_ref().map(|_| Unit::own()).transpose()?;
+    warn_of_watchdog(name, launch);
+    let relay = proxy.as_ref().map(|_| Unit::own()).transpose()?.map(Relay::new);
+    if launch.is_task || proxy.is_some() {
+        return starting::run(name, bundle, launch, proxy.zip(relay), again(name, "--parent")?);
+    }
     // Before the container is created, so that the start does not wait for this process.
     let mut finisher = spawn_finisher(name)?;
-    let payload = match create(name, bundle, launch) {
+    let payload = match bundle.create_payload(name, launch) {
         Ok(payload) => payload,
         Err(e) => {
             end(&mut finisher)?;
@@ -103,25 +121,16 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
         runtime::delete(&launch.runtime, name)?;
         return Err(e);
     }
-    proxy.zip(unit).map_or(Ok(()), |(proxy, unit)| proxy.run(unit, payload.fd()))
+    Ok(())
 }
 
-fn create(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<syscontainers::system::process::Process> {
-    let streams = match launch.output {
-        Output::Journal => Streams::default(),
-        Output::Pipe => bundle.pipes().connect(name)?,
-    };
-    bundle.create(name, launch, streams)?;
-    let payload = bundle.record_payload()?;
-    launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
-    if let Some(path) = &launch.pid_file {
-        files::replace_volatile(
-            &Root::default().join(path),
-            format!("{}\n", payload.id()).as_bytes(),
-            0o644,
-        )?;
+/// systemd sets the variable for a unit with `WatchdogSec=`. That of an image is not in its unit, but that of a drop-in is.
+fn warn_of_watchdog(name: &Name, launch: &Launch) {
+    if launch.notify != Notify::Socket && std::env::var_os("WATCHDOG_USEC").is_some() {
+        log::warning(&format!(
+            "a drop-in of {name}.service has WatchdogSec=, but keep-alive messages cannot leave the PID namespace of the payload: systemd will end it; remove that line, or give the payload systemd's own socket with --notify=full"
+        ));
     }
-    Ok(payload)
 }
 
 /// Makes the payload the unit's main process, then lets the second process start it.
@@ -136,6 +145,9 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
         end(&mut finisher)?;
         return Err(e);
     }
+    if let Some(pipe) = &mut pipe {
+        pipe.write_all(b"2").context(|| "cannot reach the second process".into())?;
+    }
     drop(pipe);
     match finisher.wait().context(|| "cannot wait for the second process".into())? {
         status if status.success() => Ok(()),
@@ -148,8 +160,15 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
 
 fn spawn_finisher(name: &Name) -> Result<Child> {
     let what = || "cannot run a second process".to_string();
-    let program = std::env::current_exe().context(what)?;
-    Process::new(program).arg("--finish").arg(name.as_str()).stdin(Stdio::piped()).spawn().context(what)
+    again(name, "--finish")?.stdin(Stdio::piped()).spawn().context(what)
+}
+
+/// This program, as another part of the start.
+fn again(name: &Name, part: &str) -> Result<Process> {
+    let program = std::env::current_exe().context(|| "cannot find this program".into())?;
+    let mut command = Process::new(program);
+    command.arg(part).arg(name.as_str());
+    Ok(command)
 }
 
 fn end(finisher: &mut Child) -> Result<()> {
@@ -158,12 +177,16 @@ fn end(finisher: &mut Child) -> Result<()> {
 }
 
 /// The second process: starts the payload when the first process is done or dead.
-fn finish(name: &Name, launch: &Launch) -> Result<()> {
+fn finish(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<()> {
     let mut told = Vec::new();
     std::io::stdin().read_to_end(&mut told).context(|| "cannot read standard input".into())?;
     if told.is_empty() {
         // There was no hand-over: the unit fails with the first process.
         return Ok(());
+    }
+    // If systemd was not told, it must not learn of the payload now, as that of a service that never gets ready.
+    if let (2.., Some(payload)) = (told.len(), bundle.payload()?) {
+        bundle.set_main_process(payload.id())?;
     }
     command::succeed(&mut runtime::start(&launch.runtime, name))
 }

@@ -1,27 +1,33 @@
 //! Stops a container: what `$EXEC_STOP` expands to.
 //!
-//! Sends the stop signal and waits for the payload to end; systemd limits the wait with `TimeoutStopSec=`. This always
-//! succeeds: whatever happens here, systemd stops what is left of the unit.
+//! Sends the stop signal, waits for the payload to end, and kills it when the time that its unit gives it is over. This
+//! always succeeds: whatever happens here, systemd stops what is left of the unit.
 
-use std::process::ExitCode;
-use std::time::Duration;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use syscontainers::error::{Context, Result};
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
-use syscontainers::program::cli::{self, Completes, Program};
+use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::Bundle;
+use syscontainers::run::ending::Ending;
+use syscontainers::run::successor;
 use syscontainers::system::lock;
+use syscontainers::system::notify;
+use syscontainers::system::process::Process;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-stop",
     synopsis: &["NAME"],
-    about: "Sends the stop signal to the container NAME and waits until it exits. A payload that is the first \
-            process of its PID namespace and does not handle the signal is killed at once.",
-    options: &[],
+    about: "Sends the stop signal to the container NAME and waits until it exits. What is still there when \
+            TimeoutStopSec= of its unit is over is killed.",
+    options: &[
+        Opt::flag("leave", "start the process that ends the payload, and leave it").hidden(),
+        Opt::flag("end", "end the payload in its place").hidden(),
+    ],
     operands: Completes::Container,
     statuses: &[0, 2],
 };
@@ -29,38 +35,92 @@ const PROGRAM: Program = Program {
 /// Longest wait for a start that is under way.
 const START: Duration = Duration::from_secs(5);
 
-fn parse(arguments: Vec<Argument>) -> Result<Name, lexopt::Error> {
-    let mut name = None;
+/// Which of the processes of [`successor`] this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Command,
+    Between,
+    Successor,
+}
+
+struct Args {
+    name: Name,
+    part: Part,
+}
+
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
+    let (mut name, mut part) = (None, Part::Command);
     for argument in arguments {
         match argument {
+            Flag("leave") => part = Part::Between,
+            Flag("end") => part = Part::Successor,
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(name.ok_or("missing NAME")?)
+    Ok(Args { name: name.ok_or("missing NAME")?, part })
 }
 
-fn run(name: Name) -> Result<()> {
-    if let Err(e) = stop(&name).context(|| format!("cannot stop {name}")) {
+fn run(args: Args) -> Result<()> {
+    let name = &args.name;
+    let bundle = Bundle::new(&Root::default(), name);
+    let result = match args.part {
+        Part::Command => stop(name, &bundle),
+        Part::Between => again(name, "--end").and_then(successor::leave),
+        Part::Successor => succeed(name, &bundle),
+    };
+    if let Err(e) = result.context(|| format!("cannot stop {name}")) {
         log::warning(&format!("{e}, leaving it to systemd"));
     }
-    Bundle::new(&Root::default(), &name).pipes().wait();
+    if args.part == Part::Command {
+        // systemd ends the relays as soon as this command ends.
+        bundle.pipes().wait();
+    }
     Ok(())
 }
 
-fn stop(name: &Name) -> Result<()> {
-    let bundle = Bundle::new(&Root::default(), name);
+fn stop(name: &Name, bundle: &Bundle) -> Result<()> {
+    let begin = Instant::now();
     // A payload that is created but not started yet would miss the signal.
     lock::wait(&bundle.lock(), START);
-    let Some(payload) = bundle.payload()? else { return Ok(()) };
-    let wanted = bundle.load().ok().flatten().and_then(|launch| launch.stop_signal);
-    let signal = wanted.unwrap_or(Signal::SIGTERM as i32);
-    if payload.ignores(signal) {
-        payload.signal(Signal::SIGKILL as i32)?;
-    } else {
-        payload.signal(signal)?;
+    let Some(payload) = payload(bundle)? else { return Ok(()) };
+    if main_process() == Some(payload.id()) && successor::run(again(name, "--leave")?, begin)? {
+        return Ok(());
     }
-    payload.wait(None).map(|_| ())
+    Ending::begin(name, &payload, signal(bundle), begin)?.finish()
+}
+
+fn succeed(name: &Name, bundle: &Bundle) -> Result<()> {
+    match payload(bundle)? {
+        Some(payload) => successor::be(name, bundle, &payload, signal(bundle)),
+        None => Ok(()),
+    }
+}
+
+/// The process that is to end: the payload, or the one that it made the main process of its unit.
+fn payload(bundle: &Bundle) -> Result<Option<Process>> {
+    match (bundle.payload()?, main_process()) {
+        (None, Some(pid)) if bundle.load()?.is_some() => Process::open(pid),
+        (payload, _) => Ok(payload),
+    }
+}
+
+/// The main process of the unit that this is the stop command of. There is none if it ended by itself, after which
+/// systemd runs that command, too.
+fn main_process() -> Option<i32> {
+    std::env::var("MAINPID").ok().filter(|_| notify::is_expected())?.parse().ok()
+}
+
+fn signal(bundle: &Bundle) -> Option<i32> {
+    bundle.load().ok().flatten().and_then(|launch| launch.stop_signal)
+}
+
+/// This program, as another part.
+fn again(name: &Name, part: &str) -> Result<Command> {
+    let program = std::env::current_exe().context(|| "cannot find this program".into())?;
+    let mut command = Command::new(program);
+    command.arg(part).arg(name.as_str());
+    Ok(command)
 }
 
 fn main() -> ExitCode {

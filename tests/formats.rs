@@ -269,6 +269,8 @@ fn the_manual_has_the_limits() {
         format!("{} files", limits::HOST_FILES),
         format!("{} directories", limits::DEPTH),
         format!("{} bytes", limits::PATH),
+        format!("{} bytes", limits::USER),
+        format!("{} groups", limits::GROUPS),
         format!("{} mounts", limits::MOUNTS),
         kib(registration::MAX_SIZE),
     ];

@@ -258,7 +258,7 @@ fn variations() {
         (SERVICE, "[Service]", "[Service]\nType=dbus", &["unit-syntax"]),
         (SERVICE, "[Service]", "[Service]\nRestart=$WHEN", &["no-default", "readable-variable"]),
         (SERVICE, "[Service]", "[Service]\n$LINES", &["no-default", "readable-variable"]),
-        (SERVICE, "[Service]", "[Service]\nUser=it\nNice=5\nMemoryMax=1G", &[]),
+        (SERVICE, "[Service]", "[Service]\nUser=it\nNice=5\nMemoryMax=1G", &["service-user"]),
         (SERVICE, "[Service]", "[Service]\nKey with blanks=1", &["unit-syntax"]),
         (SERVICE, "WantedBy=", "WantedBye=", &["unit-setting"]),
         ("manifest.json", "{", "{,", &["manifest-invalid"]),

@@ -15,7 +15,7 @@ exports task "$(shell_args 'echo did it')" --unit='Type=oneshot'
 exports badtask "$(shell_args 'exit 3')" --unit='Type=oneshot'
 exports kept '["true"]' --unit=$'Type=oneshot\nRemainAfterExit=yes'
 exports polite "$(until_stopped 'echo begins')" --unit='Restart=on-failure'
-exports deaf "$(shell_args 'while :; do sleep 1; done')" --unit='Restart=on-failure'
+exports deaf "$(shell_args 'while :; do sleep 1; done')" --unit=$'Restart=on-failure\nTimeoutStopSec=1s'
 exports tells "$(notifies '--ready --status=up')" --unit='Type=notify' "${host_usr[@]}"
 exports tellshost "$(notifies '--ready --status=up')" --unit='Type=notify' --namespaces=ipc,mount "${host_usr[@]}"
 exports lies "$(notifies 'MAINPID=1 READY=1')" --unit='Type=notify' "${host_usr[@]}"
@@ -82,7 +82,7 @@ for runtime in crun runc; do
 
     say 'one that does not'
     systemctl start "deaf-$runtime"
-    check 'it is killed at once' systemctl stop "deaf-$runtime"
+    check 'it is killed when its time is over' systemctl stop "deaf-$runtime"
     expect 'inactive dead success' state "deaf-$runtime"
     expect_no '[Tt]imed out' journal_of "deaf-$runtime"
     systemctl start "deaf-$runtime"

@@ -262,7 +262,7 @@ plain own:1 of-the-registry
 pull_image own:1
 plain evil 667
 rm "$WORK/own.tar"
-refuse 'it is away' update_by_units own-1
+check 'it is away' update_by_units own-1
 expect 666 cat $CO/own-1/rootfs/version
 skopeo copy --quiet "docker://$REGISTRY/evil" "docker-archive:$WORK/own.tar:$REGISTRY/another:1"
 check 'a newer one in its place' update_by_units own-1

@@ -35,11 +35,19 @@ lines_in() {
 lines_of() { lines_in "$(unit_property "$1" InvocationID)"; }
 # not_in NAME INVOCATION: it runs, in another one.
 not_in() { unit_has "$1" ActiveState active && ! unit_has "$1" InvocationID "$2"; }
-numbers_are_whole() { lines_of "$1" | grep -E '^[0-9]+$' | cmp - <(seq "$2"); }
+# numbers_are_whole NAME COUNT: every number is there, in order. A line may be in two pieces where the relay was killed within it.
+numbers_are_whole() { [ "$(lines_of "$1" | grep -E '^[0-9]+$' | tr -d '\n')" = "$(seq "$2" | tr -d '\n')" ]; }
+# counts_on FILE: as above, of numbers up to any.
+counts_on() {
+    local found wanted
+    found=$(tr -d '\n' <"$1")
+    wanted=$(seq "$(wc -l <"$1")" | tr -d '\n')
+    [ -n "$found" ] && [ "$found" = "${wanted:0:${#found}}" ]
+}
 # counted_all NAME: it counts, and no line is missing; the lines are in $WORK/lines.
 counted_all() {
     lines_of "$1" >"$WORK/lines"
-    cmp "$WORK/lines" <(seq "$(wc -l <"$WORK/lines")")
+    counts_on "$WORK/lines"
 }
 # all_names: a shell command that writes by each name; the last is that of the first process.
 all_names='for at in /dev/stdout /dev/stderr /proc/self/fd/1 /proc/self/fd/2 /dev/fd/1 /proc/1/fd/1 /proc/1/fd/2; do echo "by $at" >$at; done'
@@ -142,7 +150,7 @@ for runtime in crun runc; do
         # It is restarted.
         wait_for "$whom is killed" not_in killed "$invocation"
         systemctl stop killed
-        check 'no line is missing' eval 'lines_in "$invocation" >"$WORK/lines"; [ -s "$WORK/lines" ] && cmp "$WORK/lines" <(seq "$(wc -l <"$WORK/lines")")'
+        check 'no line is missing' eval 'lines_in "$invocation" >"$WORK/lines"; counts_on "$WORK/lines"'
         [ "$(wc -l <"$WORK/lines")" -gt 200 ] || fail "there are $(wc -l <"$WORK/lines") lines"
     done
     forget killed

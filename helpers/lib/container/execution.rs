@@ -47,6 +47,12 @@ pub struct Execution {
     /// How many bytes the payload may write to its root file system, if that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch_size: Option<u64>,
+    /// Number of the signal that ends the payload, if it is not SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<i32>,
+    /// How long the payload may take to end after that, if the user decided it: as systemd.time(7) has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<String>,
     /// Directories that the payload writes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
@@ -66,6 +72,8 @@ impl Execution {
             categories: None,
             output: Output::default(),
             scratch_size: None,
+            stop_signal: None,
+            stop_timeout: None,
             volumes: Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::keys::mounts::UserMount;
 use crate::container::keys::payload::Namespace;
-use crate::container::keys::{devices, host_name, limits, mounts, payload, words};
+use crate::container::keys::{devices, host_name, limits, mounts, payload, stop, words};
 use crate::container::output;
 use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
@@ -59,6 +59,8 @@ pub const KEYS: &[Key] = &[
     Key { name: READ_ONLY, repeats: false, check: check_boolean },
     Key { name: SCRATCH_SIZE, repeats: false, check: limits::check_size },
     Key { name: "ShmSize", repeats: false, check: limits::check_size },
+    Key { name: STOP_SIGNAL, repeats: false, check: stop::check_signal },
+    Key { name: STOP_TIMEOUT, repeats: false, check: stop::check_timeout },
     Key { name: "Timezone", repeats: false, check: payload::check_timezone },
     Key { name: "Tmpfs", repeats: true, check: mounts::check_tmpfs },
     Key { name: "Ulimit", repeats: true, check: limits::check_ulimit },
@@ -67,12 +69,17 @@ pub const KEYS: &[Key] = &[
     Key { name: "WorkingDir", repeats: false, check: mounts::check_path },
 ];
 
+/// The signal that asks the payload to end.
+pub const STOP_SIGNAL: &str = "StopSignal";
+/// How long the payload may take to end after that.
+pub const STOP_TIMEOUT: &str = "StopTimeout";
+
 /// Other names of keys, which people know from elsewhere.
 const ALIASES: &[(&str, &str)] = &[("Device", "AddDevice")];
 
 /// The keys that apply to every image, since they are not about the runtime's configuration. An image with a
 /// configuration of its own says itself what all others are about.
-const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, "StopSignal", "StopTimeout"];
+const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, STOP_SIGNAL, STOP_TIMEOUT];
 
 /// The keys whose values are assignments, of which some may be secret.
 const ASSIGNMENTS: &[&str] = &["Environment"];

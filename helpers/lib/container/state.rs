@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
-use crate::container::info::{Info, Values};
+use crate::container::info::{ExportsUse, Info, Values};
+use crate::container::settings::Settings;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::name::{Deployment, Name};
@@ -61,18 +62,44 @@ pub struct State {
     pub switch: Option<Switch>,
 }
 
-/// An image that failed, with the values that it failed with; the fields are the JSON keys.
+/// An image that failed, with the choices that it failed with; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failure {
     /// Digest of the image's manifest.
     pub digest: Digest,
-    /// The values that the user had set.
-    pub user_values: Values,
+    /// What the user had chosen.
+    #[serde(flatten)]
+    pub choices: Choices,
     /// Why it failed.
     pub reason: String,
     /// When it failed, in seconds since 1970.
     pub time: u64,
+}
+
+/// What a user chooses that decides whether an image works; the fields are the JSON keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Choices {
+    /// The values that the user set.
+    pub user_values: Values,
+    /// What the user set with `--option=`.
+    #[serde(default)]
+    pub settings: Settings,
+    /// Whether `/exports` of the image are ignored.
+    #[serde(default)]
+    pub ignores_exports: bool,
+}
+
+impl Choices {
+    /// Those of a deployment; Atomic recorded none.
+    pub fn of(deployment: &Info) -> Choices {
+        deployment.ours().map_or_else(Choices::default, |ours| Choices {
+            user_values: ours.user_values.clone(),
+            settings: ours.settings.clone(),
+            ignores_exports: ours.exports == ExportsUse::Ignored,
+        })
+    }
 }
 
 /// A switch from one deployment to another; the fields are the JSON keys.
@@ -189,18 +216,25 @@ impl State {
         staged.unwrap_or_else(|| current.clone())
     }
 
-    /// How an image failed before with these values; the same image may work with others. Nothing else decides this.
-    pub fn failed_before(&self, digest: &Digest, user_values: &Values) -> Option<&Failure> {
-        self.failed.iter().rev().find(|failure| failure.is_of(digest, user_values))
+    /// The choices for the next deployment: those of the staged deployment, or else of the `current` one, and what was
+    /// decided since.
+    pub fn choices(&self, deployments: &Deployments, current: &Info) -> Choices {
+        let choices = Choices::of(&self.wanted(deployments, current));
+        Choices { ignores_exports: choices.ignores_exports || self.ignores_exports, ..choices }
     }
 
-    /// Remembers that an image failed with these values.
-    pub fn remember(&mut self, digest: &Digest, user_values: &Values, reason: &str) {
-        self.forgive(digest, user_values);
+    /// How an image failed before with these choices; the same image may work with others. Nothing else decides this.
+    pub fn failed_before(&self, digest: &Digest, choices: &Choices) -> Option<&Failure> {
+        self.failed.iter().rev().find(|failure| failure.is_of(digest, choices))
+    }
+
+    /// Remembers that an image failed with these choices.
+    pub fn remember(&mut self, digest: &Digest, choices: &Choices, reason: &str) {
+        self.forgive(digest, choices);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.failed.push(Failure {
             digest: digest.clone(),
-            user_values: user_values.clone(),
+            choices: choices.clone(),
             reason: reason.to_owned(),
             time: now.as_secs(),
         });
@@ -208,15 +242,15 @@ impl State {
         self.failed.drain(..excess);
     }
 
-    /// Forgets that an image failed with these values.
-    pub fn forgive(&mut self, digest: &Digest, user_values: &Values) {
-        self.failed.retain(|failure| !failure.is_of(digest, user_values));
+    /// Forgets that an image failed with these choices.
+    pub fn forgive(&mut self, digest: &Digest, choices: &Choices) {
+        self.failed.retain(|failure| !failure.is_of(digest, choices));
     }
 }
 
 impl Failure {
-    fn is_of(&self, digest: &Digest, user_values: &Values) -> bool {
-        self.digest == *digest && self.user_values == *user_values
+    fn is_of(&self, digest: &Digest, choices: &Choices) -> bool {
+        self.digest == *digest && self.choices == *choices
     }
 }
 
@@ -238,8 +272,8 @@ mod tests {
         format!("sha256:{number:064}").parse().unwrap()
     }
 
-    fn values(value: &str) -> Values {
-        [("A".to_owned(), value.to_owned())].into()
+    fn values(value: &str) -> Choices {
+        Choices { user_values: [("A".to_owned(), value.to_owned())].into(), ..Choices::default() }
     }
 
     #[test]
@@ -283,6 +317,8 @@ mod tests {
         assert_eq!(state.failed_before(&digest_of(1), &values("x")).unwrap().reason, "it died again");
         assert!(state.failed_before(&digest_of(1), &values("y")).is_none());
         assert!(state.failed_before(&digest_of(2), &values("x")).is_none());
+        let plain = Choices { ignores_exports: true, ..values("x") };
+        assert!(state.failed_before(&digest_of(1), &plain).is_none());
         let text = serde_json::to_string(&state).unwrap().replace("\"failed\"", "\"bad\"");
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
         for number in 0..20 {

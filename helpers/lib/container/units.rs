@@ -116,6 +116,17 @@ pub fn broken(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
     Ok(writer.finish())
 }
 
+/// Whether the unit runs its payload as a task (`Type=oneshot`), which has started once it has ended.
+pub fn is_task(registration: &Registration) -> bool {
+    let is_oneshot = |unit: UnitFile| unit.last("Service", "Type") == Some("oneshot");
+    registration.execution.run_once || parse(registration).is_ok_and(is_oneshot)
+}
+
+/// Whether the image's unit has commands that run as another user. What runs the payload is no such command then.
+pub fn has_other_users(registration: &Registration) -> bool {
+    parse(registration).is_ok_and(|unit| user::is_other(&unit))
+}
+
 /// What the start of every container depends on.
 fn start_conditions(writer: &mut Writer) -> Result<()> {
     // It may repair this unit and have systemd load it again.
@@ -146,6 +157,12 @@ fn as_root(command: &str) -> String {
     let end = command.find(|c| !is_prefix(c)).unwrap_or(command.len());
     let prefixes = command[..end].replace(['!', '+'], "");
     format!("+{prefixes}{}", &command[end..])
+}
+
+/// Has a command's failure count for nothing (`-`).
+fn lenient(command: &str) -> String {
+    let end = command.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(command.len());
+    if command[..end].contains('-') { command.to_owned() } else { format!("-{command}") }
 }
 
 /// Whether a boolean setting of a unit file is false.
@@ -255,6 +272,7 @@ impl Body<'_> {
             let dropped = self.is_placement(key, value) || managed && self.is_superseded(key);
             if !dropped {
                 let line = match value {
+                    _ if managed && self.is_our_stop(key, value) => lenient(&self.privileged(key, value)),
                     _ if managed && self.needs_root(key, value) => as_root(value),
                     _ if key == "RootDirectory" => self.root_directory(value),
                     // It is for commands that run as root.
@@ -301,13 +319,24 @@ impl Body<'_> {
     fn is_superseded(&self, key: &str) -> bool {
         match key {
             "Type" => self.registration.execution.run_once || self.service_type() == "notify",
-            "PIDFile" => self.service_type() == "notify",
+            // That of the body has another purpose.
+            "PIDFile" => self.service_type() != "oneshot",
             "Restart" | "RemainAfterExit" => self.registration.execution.run_once,
             "NotifyAccess" => true,
             // Keep-alive messages of a payload with its own PID namespace do not arrive.
             "WatchdogSec" => self.registration.execution.notify != Notify::Socket,
             _ => false,
         }
+    }
+
+    /// Whether a line runs our stop command. It ends a payload of any status with success; that it was killed itself
+    /// says nothing about the payload.
+    fn is_our_stop(&self, key: &str, value: &str) -> bool {
+        key == "ExecStop" && value.contains(&expansion("EXEC_STOP", &self.registration.name))
+    }
+
+    fn privileged(&self, key: &str, value: &str) -> String {
+        if self.needs_root(key, value) { as_root(value) } else { value.to_owned() }
     }
 
     /// Runtimes need root, whatever user the image's other commands run as.
@@ -334,9 +363,10 @@ impl Body<'_> {
     fn fixed_settings(&mut self) -> Result<()> {
         let name = &self.registration.name;
         if !self.registration.execution.uses("EXEC_STOP") {
-            let root = if self.needs_root("ExecStop", &expansion("EXEC_STOP", name)) { "+" } else { "" };
+            // That it was killed says nothing about the payload.
+            let prefix = if self.needs_root("ExecStop", &expansion("EXEC_STOP", name)) { "-+" } else { "-" };
             let stop = paths::helper("syscontainer-stop");
-            self.writer.set("Service", "ExecStop", Value::Exec(root, &[&stop, name.as_str()]))?;
+            self.writer.set("Service", "ExecStop", Value::Exec(prefix, &[&stop, name.as_str()]))?;
         }
         if self.registration.execution.run_once || self.service_type() == "notify" {
             let kind = self.service_type().to_owned();
@@ -347,13 +377,21 @@ impl Body<'_> {
             // Of the payload's output, which outlive the relay, see run::output.
             self.raw("FileDescriptorStoreMax", &PIPES.to_string())?;
         }
-        if self.service_type() != "oneshot" {
-            // This is how a payload ends that, as process 1, does not handle its stop signal. Any other SIGKILL is a
-            // failure to restart from.
-            self.raw("SuccessExitStatus", "SIGKILL")?;
-            if self.unit.last("Service", "Restart").is_some_and(|restart| restart != "no") {
-                self.raw("RestartForceExitStatus", "SIGKILL")?;
-            }
+        // A stop may be requested while a command before the start runs, which systemd ends with the same signal.
+        self.raw("SuccessExitStatus", "SIGTERM")?;
+        let is_sent_to_payload =
+            self.registration.execution.notify == Notify::Socket || self.service_type() == "dbus";
+        if let Some(signal) = self.registration.execution.stop_signal.filter(|_| is_sent_to_payload) {
+            // While such a service starts, the payload is the main process already.
+            self.raw("KillSignal", &signal.to_string())?;
+        }
+        if let Some(timeout) = self.registration.execution.stop_timeout.clone() {
+            self.raw("TimeoutStopSec", &timeout)?;
+        }
+        if !is_task(self.registration) {
+            // Who is named there when the payload ends is the main process after it: at a stop, somebody who succeeds.
+            let file = paths::bundle(name).join(paths::MAIN_PROCESS);
+            self.writer.set("Service", "PIDFile", Value::Path(file.as_path()))?;
         }
         Ok(())
     }

@@ -87,6 +87,7 @@ mod tests {
     use crate::container::info::Values;
     use crate::image::layout::Substitution;
     use crate::image::manifest;
+    use crate::image::template::Problems;
     use crate::image::tree;
 
     #[test]
@@ -102,7 +103,7 @@ mod tests {
         let manifest = manifest::parse(r#"{"installedFilesTemplate": ["/etc/template"]}"#).unwrap();
         let values = Values::from([("NAME".into(), "web".into())]);
         let substitution = Substitution { values: &values, secrets: &Default::default() };
-        let layout = Layout::read(&tree, &manifest, &substitution, &mut Vec::new()).unwrap();
+        let layout = Layout::read(&tree, &manifest, &substitution, &mut Problems::default()).unwrap();
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: only root can give files away");
             return;

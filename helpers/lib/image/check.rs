@@ -22,6 +22,7 @@ use crate::image::limits;
 use crate::image::options;
 use crate::image::overrides;
 use crate::image::render::Rendered;
+use crate::image::service::{self, Unkept};
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
@@ -57,6 +58,8 @@ pub struct Checked {
     pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
+    /// What the unit asks for and does not get.
+    pub unkept: Vec<Unkept>,
     /// Whether the container runs once, with a root file system that may be written.
     pub run_once: bool,
 }
@@ -107,21 +110,13 @@ pub fn check(
     let parsed = UnitFile::parse(unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))
         .context(what)?;
-    check_users(&parsed, &installation.link).context(what)?;
+    let runs_payload = exports.runs_payload();
+    check_unit(&parsed, runs_payload, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
     options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
-    let config = match config {
-        Some((origin, text)) => {
-            let normalised = config::parse(&text, origin, run_once || confined).context(what)?;
-            limits::check_mounts(&normalised)
-                .and_then(|()| binds::check(&normalised, installation, pid_file))
-                .context(|| format!("invalid configuration in {origin}"))
-                .context(what)?;
-            Some((text, normalised))
-        }
-        None => None,
-    };
+    let parse = |(origin, text)| parse(origin, text, run_once || confined, installation, pid_file);
+    let config = config.map(parse).transpose().context(what)?;
     let normalised = config.as_ref().map(|(_, normalised)| normalised);
     let tmpfiles = match rendered.tmpfiles {
         Some(tmpfiles) => Some(tmpfiles.text),
@@ -130,7 +125,9 @@ pub fn check(
         None => normalised.map(|config| missing_sources(installation.root, config, &layout)),
     };
     let notify = notify_mode(&parsed, normalised, installation.user_notify);
+    let unkept = if runs_payload { service::unkept(&parsed, notify) } else { Vec::new() };
     Ok(Checked {
+        unkept,
         unit,
         tmpfiles: tmpfiles.filter(|text| !text.trim().is_empty()),
         config,
@@ -145,6 +142,21 @@ pub fn check(
         confined,
         run_once,
     })
+}
+
+/// Parses a configuration, and checks what an installation insists on.
+fn parse(
+    origin: &str,
+    text: String,
+    has_scratch: bool,
+    installation: &Installation,
+    pid_file: Option<&str>,
+) -> Result<(String, Normalised)> {
+    let normalised = config::parse(&text, origin, has_scratch)?;
+    limits::check_mounts(&normalised)
+        .and_then(|()| binds::check(&normalised, installation, pid_file))
+        .context(|| format!("invalid configuration in {origin}"))?;
+    Ok((text, normalised))
 }
 
 /// The values that are for the payload's environment: those that no template uses. A plain image has no templates, so
@@ -163,6 +175,14 @@ fn decides(exports: &Exports) -> Option<&'static str> {
         _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
         _ => None,
     }
+}
+
+/// Refuses a unit that would not do what it says.
+fn check_unit(unit: &UnitFile, runs_payload: bool, link: &TreePath) -> Result<()> {
+    if runs_payload {
+        service::check(unit).context(|| format!("invalid unit in {SERVICE_TEMPLATE}"))?;
+    }
+    check_users(unit, link)
 }
 
 /// Refuses commands that run a file of the deployment as another user, who cannot reach it.

@@ -128,7 +128,7 @@ mod tests {
                 continue;
             }
             let why = format!(
-                "exports/config.json.template:1:{column}: PW is a secret, and other users of the host could see it in {place}; use it in process.env, or in a host file of mode 0600"
+                "exports/config.json.template:1:{column}: PW is a secret, and other users of the host could see it in {place}; use it in process.env, or in a host file of mode 0600 that belongs to root"
             );
             // Whatever its value is, even that of a mask.
             for value in ["7", "********", "\"x\\"] {

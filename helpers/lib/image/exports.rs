@@ -13,14 +13,17 @@ use crate::image::layout::{HOSTFS, Layout, Substitution};
 use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
 use crate::image::profile::Profile;
-use crate::image::template;
+use crate::image::template::{self, Problems};
 use crate::image::tree::Tree;
 use crate::image::variables::{self, EXEC_VARIABLES};
 
-/// The unit of an image that brings none, the same as Atomic's; that of a plain image has its title, if it has one.
+/// The unit of an image that brings none. It is Atomic's, but it stops before the network does, and tries again for as
+/// long as it fails: five starts in ten seconds, after which systemd gives up, are never made. The description of a
+/// plain image is its title, if it has one.
 const SERVICE: &str = "
 [Unit]
 Description=$NAME
+After=network.target
 
 [Service]
 ExecStartPre=$EXEC_STARTPRE
@@ -28,6 +31,7 @@ ExecStart=$EXEC_START
 ExecStop=$EXEC_STOP
 ExecStopPost=$EXEC_STOPPOST
 Restart=on-failure
+RestartSec=5s
 WorkingDirectory=$DESTDIR
 PIDFile=$PIDFILE
 
@@ -195,7 +199,7 @@ impl Exports {
     /// The variables that a user may set.
     pub fn variables(&self, tree: &dyn Tree) -> Result<Variables> {
         let substitution = Substitution { values: &Values::new(), secrets: &BTreeSet::new() };
-        let layout = Layout::read(tree, &self.manifest, &substitution, &mut Vec::new())?;
+        let layout = Layout::read(tree, &self.manifest, &substitution, &mut Problems::default())?;
         let mut used = self.used();
         used.extend(layout.used().iter().cloned());
         let mut found = Variables { defaults: self.manifest.default_values.clone(), missing: Vec::new() };

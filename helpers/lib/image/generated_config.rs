@@ -22,8 +22,8 @@ use crate::image::user::User;
 use crate::name::Name;
 use crate::oci::config::STOP_SIGNAL;
 use crate::oci::mount::TMPCOPYUP;
-use crate::oci::signal;
 use crate::paths::{self, KERNEL};
+use crate::signal;
 
 /// How many processes and threads a payload may have, as with podman.
 const PIDS: u32 = 2048;

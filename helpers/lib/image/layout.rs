@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
 use crate::image::secrets;
-use crate::image::template::{self, Format, Problem};
+use crate::image::template::{self, Format, Problems};
 use crate::image::tree::{FileKind, Tree, TreeEntry};
 use crate::paths::TreePath;
 use crate::steps;
@@ -59,7 +59,7 @@ impl Layout {
         tree: &dyn Tree,
         manifest: &Manifest,
         substitution: &Substitution,
-        problems: &mut Vec<Problem>,
+        problems: &mut Problems,
     ) -> Result<Layout> {
         let what = || format!("invalid files in {HOSTFS}");
         let entries = tree.walk(HOSTFS)?;
@@ -70,20 +70,19 @@ impl Layout {
         let mut files = place(&entries, &renames).context(what)?;
         let templates: HashSet<PathBuf> =
             manifest.installed_files_template.iter().map(|p| normal(p)).collect();
-        let mut size = 0;
+        let (mut size, mut rendered_size) = (0, 0);
         for file in files.iter_mut().filter(|file| file.kind == FileKind::Regular) {
             if templates.contains(file.path.as_path()) {
                 let template = read_template(tree, file)?;
+                check_all(&mut size, template.text.len())?;
                 let variables = template::variables(&template.text);
-                if secrets::is_readable(file.mode, file.gid) {
+                if secrets::is_readable(file.mode, file.uid, file.gid) {
                     readable.extend(variables.iter().cloned());
                     problems.extend(secrets::uses(&template.name, &template.text, substitution.secrets));
                 }
                 used.extend(variables);
                 let content = template.render(substitution.values, problems);
-                size += content.len();
-                limits::check_size(size, limits::HOST_TEMPLATES)
-                    .context(|| "cannot replace variables in all of installedFilesTemplate".into())?;
+                check_all(&mut rendered_size, content.len())?;
                 file.content = Some(content);
             }
         }
@@ -129,7 +128,7 @@ fn normal(path: &str) -> PathBuf {
 fn renames(
     manifest: &Manifest,
     substitution: &Substitution,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Result<BTreeMap<PathBuf, PathBuf>> {
     let (mut renames, mut places) = (BTreeMap::new(), None);
     for (from, to) in &manifest.rename_files {
@@ -249,6 +248,13 @@ fn renamed(path: &Path, renames: &BTreeMap<PathBuf, PathBuf>) -> PathBuf {
     path.to_path_buf()
 }
 
+/// Adds to the size of all templates.
+fn check_all(sum: &mut usize, size: usize) -> Result<()> {
+    *sum += size;
+    limits::check_size(*sum, limits::HOST_TEMPLATES)
+        .context(|| "cannot replace variables in all of installedFilesTemplate".into())
+}
+
 /// A host file whose content is a template.
 struct FileTemplate {
     /// Path in the image.
@@ -268,7 +274,7 @@ fn read_template(tree: &dyn Tree, file: &HostFile) -> Result<FileTemplate> {
 }
 
 impl FileTemplate {
-    fn render(&self, values: &Values, problems: &mut Vec<Problem>) -> String {
+    fn render(&self, values: &Values, problems: &mut Problems) -> String {
         let rendered = template::render(&self.name, &self.text, Format::Text, values, None);
         problems.extend(rendered.problems);
         rendered.text
@@ -350,6 +356,32 @@ mod tests {
         assert!(
             paths(&[entry("a", FileKind::Regular)], &[("/a", &format!("/{}", "x".repeat(1025)))]).is_err()
         );
+    }
+
+    #[test]
+    fn templates_have_one_limit_whatever_they_become() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join(HOSTFS);
+        std::fs::create_dir_all(&files).unwrap();
+        // Long names become nothing.
+        let name = "E".repeat(1023);
+        std::fs::write(files.join("0"), format!("${name}").repeat(limits::HOST_TEMPLATE >> 10)).unwrap();
+        let read = |count: usize| {
+            let names: Vec<String> = (0..count).map(|n| format!("/{n}")).collect();
+            for name in names.iter().filter(|name| *name != "/0") {
+                let _ = std::fs::hard_link(files.join("0"), files.join(&name[1..]));
+            }
+            let text = serde_json::json!({"installedFilesTemplate": names}).to_string();
+            let manifest = manifest::parse(&text).unwrap();
+            let values = Values::from([(name.clone(), String::new())]);
+            let substitution = Substitution { values: &values, secrets: &BTreeSet::new() };
+            let tree = crate::image::tree::Directory(dir.path().to_path_buf());
+            Layout::read(&tree, &manifest, &substitution, &mut Problems::default())
+        };
+        let most = limits::HOST_TEMPLATES / limits::HOST_TEMPLATE;
+        assert_eq!(read(most).unwrap().files().len(), most);
+        let error = read(most + 1).unwrap_err().to_string();
+        assert!(error.contains("all of installedFilesTemplate: it is larger than 16384 KiB"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const TEXT: usize = 256 << 10;
 pub const HOST_TEMPLATE: usize = 1 << 20;
 /// Maximum size in bytes of what a template becomes.
 pub const RENDERED: usize = 1 << 20;
-/// Maximum size in bytes of what all files for the host become in which variables are replaced.
+/// Maximum size in bytes of all files for the host in which variables are replaced, and of what they become.
 pub const HOST_TEMPLATES: usize = 16 << 20;
 /// Maximum number of files and directories for the host.
 pub const HOST_FILES: usize = 10_000;
@@ -22,6 +22,16 @@ pub const HOST_FILES: usize = 10_000;
 pub const DEPTH: usize = 64;
 /// Maximum length in bytes of a path of a file for the host.
 pub const PATH: usize = 1024;
+
+/// How many problems with placeholders are listed of one file for the host.
+pub const PROBLEMS_OF_FILE: usize = 1000;
+/// How many are listed of all files for the host.
+pub const PROBLEMS: usize = 10_000;
+
+/// Maximum length in bytes of the user that an image names.
+pub const USER: usize = 256;
+/// Maximum number of groups of that user, the same as Linux has (NGROUPS_MAX).
+pub const GROUPS: usize = 65_536;
 
 /// Maximum number of mounts in a runtime configuration.
 pub const MOUNTS: usize = 1000;

@@ -35,6 +35,7 @@ pub mod positions;
 pub mod profile;
 pub mod render;
 pub mod secrets;
+pub mod service;
 pub mod template;
 pub mod tree;
 pub mod user;

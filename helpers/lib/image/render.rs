@@ -11,7 +11,7 @@ use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES
 use crate::image::installation::Installation;
 use crate::image::layout::{self, Layout};
 use crate::image::secrets;
-use crate::image::template::{self, Format, PlaceholderFault, Problem, RenderedText};
+use crate::image::template::{self, Format, PlaceholderFault, Problem, Problems, RenderedText};
 use crate::image::tree::Tree;
 use crate::image::variables;
 
@@ -29,7 +29,7 @@ pub struct Rendered {
     /// The files for the host, or why they cannot be laid out.
     pub layout: Result<Layout>,
     /// Problems with names and contents of the files for the host.
-    pub layout_problems: Vec<Problem>,
+    pub layout_problems: Problems,
     /// Names of all variables that are used.
     pub used: BTreeSet<String>,
     /// Names of variables that are used where every user of the host can read them.
@@ -47,7 +47,7 @@ pub fn render(
     stand_in: Option<&str>,
 ) -> Rendered {
     let linked = variables::with_destdir(values, &installation.link);
-    let mut layout_problems = Vec::new();
+    let mut layout_problems = Problems::default();
     let mut secrets = installation.user_secrets.clone();
     secrets.extend(exports.manifest().secret_values.iter().cloned());
     let context = layout::Substitution { values: &linked, secrets: &secrets };
@@ -88,12 +88,12 @@ impl Rendered {
     pub fn check_problems(&self, image: &str) -> Result<()> {
         let texts = [&self.unit, &self.tmpfiles, &self.config].into_iter().flatten();
         let problems: Vec<&Problem> =
-            texts.flat_map(|text| &text.problems).chain(&self.layout_problems).collect();
+            texts.flat_map(|text| &text.problems).chain(&self.layout_problems.listed).collect();
         if problems.is_empty() {
             return Ok(());
         }
         let shown = problems.iter().take(SHOWN).map(|problem| problem.to_string());
-        let more = problems.len().saturating_sub(SHOWN);
+        let more = problems.len().saturating_sub(SHOWN) + self.layout_problems.omitted;
         let more = (more > 0).then(|| format!("and {more} more problems"));
         let list = shown.chain(more).collect::<Vec<_>>().join("; ");
         let is_missing = problems.iter().any(|problem| matches!(problem.fault, PlaceholderFault::NoValue(_)));
@@ -114,7 +114,7 @@ mod tests {
             tmpfiles: text("exports/b", "${B}"),
             config: None,
             layout: Ok(Layout::default()),
-            layout_problems: Vec::new(),
+            layout_problems: Problems::default(),
             used: BTreeSet::new(),
             readable: BTreeSet::new(),
             secrets: BTreeSet::new(),

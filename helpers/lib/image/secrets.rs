@@ -28,10 +28,10 @@ const WORDS: [&str; 12] = [
     "TOKEN",
 ];
 
-/// Whether users of the host other than its owner may read or change a host file with `mode` that belongs to the
-/// group `gid`; root is in its own.
-pub fn is_readable(mode: u32, gid: u32) -> bool {
-    mode & 0o007 != 0 || gid != 0 && mode & 0o070 != 0
+/// Whether users of the host other than root may read or change a host file with `mode` that belongs to the user `uid`
+/// and the group `gid`; root is in its own. Whoever owns a file may change its mode.
+pub fn is_readable(mode: u32, uid: u32, gid: u32) -> bool {
+    mode & 0o007 != 0 || gid != 0 && mode & 0o070 != 0 || uid != 0
 }
 
 /// Finds the places of a template at which secret variables are used.
@@ -78,21 +78,23 @@ mod tests {
         let found = uses("t", "$PW\n$A ${PW} $$PW $", &secrets);
         let found: Vec<String> = found.iter().map(Problem::to_string).collect();
         let why = "PW is a secret, and every user of the host could read it here; \
-                   use it in process.env of config.json.template, or in a host file of mode 0600";
+                   use it in process.env of config.json.template, or in a host file of mode 0600 that belongs to root";
         assert_eq!(found, [format!("t:1:1: {why}"), format!("t:2:4: {why}")]);
     }
 
     #[test]
     fn files_that_others_can_read() {
-        for (mode, gid, expected) in [
-            (0o600, 100, false),
-            (0o640, 0, false),
-            (0o640, 100, true),
-            (0o060, 100, true),
-            (0o620, 100, true),
-            (0o604, 0, true),
+        for (mode, uid, gid, expected) in [
+            (0o600, 0, 100, false),
+            (0o640, 0, 0, false),
+            (0o640, 0, 100, true),
+            (0o060, 0, 100, true),
+            (0o620, 0, 100, true),
+            (0o604, 0, 0, true),
+            (0o600, 65534, 0, true),
+            (0o000, 65534, 0, true),
         ] {
-            assert_eq!(is_readable(mode, gid), expected, "{mode:o} {gid}");
+            assert_eq!(is_readable(mode, uid, gid), expected, "{mode:o} {uid} {gid}");
         }
     }
 

@@ -6,7 +6,9 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::image::limits;
 use crate::image::tree::Tree;
+use crate::steps;
 
 /// IDs above are refused, as podman does.
 const MAX_ID: u32 = i32::MAX as u32;
@@ -48,7 +50,10 @@ impl User {
     }
 
     fn look_up(text: &str, passwd: &str, group: &str) -> Result<User> {
+        check_length(text)?;
+        // A colon stands for a group, even where none follows it.
         let (name, group_name) = text.split_once(':').unwrap_or((text, ""));
+        let has_group = name.len() < text.len();
         let number = id(name)?.or(name.is_empty().then_some(0));
         let entry = match number {
             Some(number) => entries(passwd).find(|entry| entry.id == number),
@@ -58,8 +63,8 @@ impl User {
         let uid = uid.ok_or_else(|| Error::new(format!("its user {name:?} is not in its /etc/passwd")))?;
         let (gid, memberships) = if group_name.is_empty() {
             let gid = entry.as_ref().and_then(|entry| entry.gid).unwrap_or(0);
-            let member = entry.as_ref().map(|entry| entry.name);
-            (gid, member.map_or_else(Vec::new, |member| memberships(group, member)))
+            let member = entry.as_ref().map(|entry| entry.name).filter(|_| !has_group);
+            (gid, member.map_or_else(|| Ok(Vec::new()), |member| memberships(group, member))?)
         } else {
             let named = entries(group).find(|entry| entry.name == group_name).map(|entry| entry.id);
             let gid = id(group_name)?.or(named);
@@ -67,8 +72,7 @@ impl User {
             (gid.ok_or_else(why)?, Vec::new())
         };
         let mut groups = if text.is_empty() { Vec::new() } else { vec![gid] };
-        // A colon stands for a group, even where none follows it.
-        groups.extend(memberships.into_iter().filter(|other| *other != gid && !text.contains(':')));
+        groups.extend(memberships.into_iter().filter(|other| *other != gid));
         let home = entry.and_then(|entry| entry.home).filter(|home| !home.is_empty()).map(str::to_owned);
         Ok(User { uid, gid, groups, home })
     }
@@ -88,6 +92,17 @@ impl User {
     }
 }
 
+/// Refuses what is longer than any user, so that nothing that is done with it takes long.
+fn check_length(text: &str) -> Result<()> {
+    let (length, limit) = (text.len(), limits::USER);
+    if length <= limit {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "its user is {length} bytes long, and {limit} are the most that is allowed; see Limits in syscontainers(7)"
+    )))
+}
+
 /// The ID that a text is; `None` if it is a name.
 fn id(text: &str) -> Result<Option<u32>> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -100,15 +115,17 @@ fn id(text: &str) -> Result<Option<u32>> {
     }
 }
 
-/// The valid lines of passwd(5) or group(5).
+/// The valid lines of passwd(5) or group(5). IDs that are refused in `USER` make a line invalid, too: the highest one
+/// means "unchanged" to the kernel, so that a payload would stay root.
 fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
-    file.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim().split(':').collect();
+    steps::counted(file.lines()).filter_map(|line| {
+        // None of the fields behind these counts.
+        let fields: Vec<&str> = line.trim().splitn(8, ':').collect();
         let field = |index: usize| fields.get(index).copied();
         Some(Entry {
             name: field(0).filter(|name| !name.is_empty())?,
-            id: field(2)?.parse().ok()?,
-            gid: field(3).and_then(|gid| gid.parse().ok()),
+            id: field(2)?.parse().ok().filter(|id| *id <= MAX_ID)?,
+            gid: field(3).and_then(|gid| gid.parse().ok()).filter(|gid| *gid <= MAX_ID),
             home: field(5),
             members: field(3).unwrap_or_default(),
         })
@@ -116,9 +133,16 @@ fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
 }
 
 /// The numbers of the groups that have `user` among their members.
-fn memberships(file: &str, user: &str) -> Vec<u32> {
+fn memberships(file: &str, user: &str) -> Result<Vec<u32>> {
     let of_user = |entry: &Entry| entry.members.split(',').any(|member| member == user);
-    entries(file).filter(of_user).map(|entry| entry.id).collect()
+    let limit = limits::GROUPS;
+    let found: Vec<u32> = entries(file).filter(of_user).map(|entry| entry.id).take(limit + 1).collect();
+    if found.len() > limit {
+        return Err(Error::new(format!(
+            "its user {user:?} is in more than {limit} groups of its /etc/group, the most that there may be"
+        )));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -174,6 +198,34 @@ mod tests {
         ] {
             assert_eq!(User::look_up(text, PASSWD, GROUP).unwrap_err().to_string(), reason);
         }
+    }
+
+    #[test]
+    fn ids_that_mean_something_else_to_the_kernel_are_no_users() {
+        let passwd = "max:x:4294967295:4294967295:::\nbig:x:2147483648:1:::\nhalf:x:7:4294967295:::\n";
+        let group = "g:x:4294967295:half\nh:x:2147483647:half\n";
+        for (text, reason) in [
+            ("max", "its user \"max\" is not in its /etc/passwd"),
+            ("big", "its user \"big\" is not in its /etc/passwd"),
+            ("1:g", "its group in \"1:g\" is not in its /etc/group"),
+        ] {
+            assert_eq!(User::look_up(text, passwd, group).unwrap_err().to_string(), reason);
+        }
+        let half = User::look_up("half", passwd, group).unwrap();
+        assert_eq!((half.uid, half.gid, half.groups), (7, 0, vec![0, MAX_ID]));
+    }
+
+    #[test]
+    fn users_and_their_groups_have_limits() {
+        let look_up = |text: &str, groups: usize| User::look_up(text, PASSWD, &"g:x:9:app\n".repeat(groups));
+        let zeros = |length: usize| format!("{}1000", "0".repeat(length - 4));
+        assert_eq!(look_up(&zeros(limits::USER), 1).unwrap().uid, 1000);
+        let refused = look_up(&zeros(4_000_000), 1).unwrap_err().to_string();
+        assert!(refused.starts_with("its user is 4000000 bytes long, and 256 are the most"), "{refused}");
+        assert_eq!(look_up("app", limits::GROUPS).unwrap().groups.len(), limits::GROUPS + 1);
+        let refused = look_up("app", limits::GROUPS + 1).unwrap_err().to_string();
+        assert!(refused.contains("\"app\" is in more than 65536 groups"), "{refused}");
+        steps::assert_linear("groups", |size| assert!(look_up("app", size).is_ok()));
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::image::tree::{Directory, Tree, WithoutExports};
 use crate::name::{Deployment, Name};
 use crate::provenance::Provenance;
 
+/// How it is said that a container would not run once any more.
+pub const NOT_RUN_ONCE: &str = "no atomic.run=once";
+
 /// What the user says about `/exports`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wish {
@@ -72,7 +75,11 @@ impl Granted {
         if self.exports == ExportsUse::Accepted {
             return Vec::new();
         }
-        let label = (run_once && !self.run_once).then_some(RUN_ONCE_LABEL);
+        let label = match (self.run_once, run_once) {
+            (false, true) => Some(RUN_ONCE_LABEL),
+            (true, false) => Some(NOT_RUN_ONCE),
+            _ => None,
+        };
         brought.iter().copied().chain(label).collect()
     }
 }
@@ -137,17 +144,16 @@ fn ignored<'a>(tree: Box<dyn Tree + 'a>, image: &Image, notice: Option<String>) 
 }
 
 fn unaccepted(name: &Name, image: &Image, added: &[&str]) -> Error {
-    let is_root = added.iter().any(|what| *what != RUN_ONCE_LABEL);
+    let is_root = added.iter().any(|what| ![RUN_ONCE_LABEL, NOT_RUN_ONCE].contains(what));
+    let before = match added.contains(&NOT_RUN_ONCE) {
+        true => format!("unlike what {name} was installed from"),
+        false => format!("which {name} was installed without"),
+    };
     let consequence =
         if is_root { "it could do anything on this host" } else { "it would run in another way" };
     Error::of_kind(
         Kind::Unaccepted,
-        format!(
-            "{} ({}) brings {}, which {name} was installed without: {consequence}",
-            image.name,
-            image.digest,
-            added.join(", ")
-        ),
+        format!("{} ({}) brings {}, {before}: {consequence}", image.name, image.digest, added.join(", ")),
     )
 }
 

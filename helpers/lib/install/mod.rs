@@ -10,6 +10,7 @@ pub mod preview;
 pub mod previous;
 pub mod recovery;
 pub mod register;
+mod remarks;
 pub mod remover;
 pub mod rootfs;
 pub mod same;

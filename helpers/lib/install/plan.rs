@@ -19,7 +19,6 @@ use crate::host_files::plan::Plan;
 use crate::image::Image;
 use crate::image::check::{self, Checked};
 use crate::image::installation::Installation;
-use crate::image::profile::Profile;
 use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
@@ -36,6 +35,7 @@ use crate::oci::resources;
 use crate::paths::TreePath;
 use crate::program::log;
 use crate::run::lengths;
+use crate::signal;
 use crate::system::quota;
 
 /// The user's choices.
@@ -190,29 +190,6 @@ impl Planner<'_> {
         Ok(Planned { notices, ..self.check(draft, rendered, info, warn)? })
     }
 
-    /// Tells what the image opens on this host, and warns of what of it has no effect here.
-    fn notices(
-        &self,
-        rendered: &Checked,
-        settings: &Settings,
-        warn: &dyn Fn(&str),
-    ) -> Result<Option<String>> {
-        let (name, profile) = (self.name, Profile::of(self.image)?);
-        if profile.healthcheck.is_some() {
-            warn(&format!(
-                "the HEALTHCHECK of {} is not run, {name} is taken for healthy as long as it runs",
-                self.image.name
-            ));
-        }
-        let shares_network = rendered.confined && settings.last("Network").is_none_or(|mode| mode == "host");
-        let ports = profile.shown_ports().filter(|_| shares_network);
-        Ok(ports.map(|ports| {
-            format!(
-                "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
-            )
-        }))
-    }
-
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
     pub fn tree(&self, rootfs: Option<&TreePath>) -> Box<dyn Tree + '_> {
         match rootfs {
@@ -296,6 +273,8 @@ impl Planner<'_> {
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
         let pid_file = pid_file.map(TreePath::new);
         let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
+        let settings = self.settings();
+        let stop_signal = settings.last(settings::STOP_SIGNAL).and_then(signal::number);
         let runs_payload = rendered.exec_variables.iter().any(|used| used == "EXEC_START");
         let execution = Execution {
             runtime: if runs_payload { runtime } else { None },
@@ -311,6 +290,8 @@ impl Planner<'_> {
                 .settings()
                 .last(settings::SCRATCH_SIZE)
                 .and_then(|size| limits::size(size).ok()),
+            stop_signal: stop_signal.or_else(|| rendered.config.as_ref()?.1.stop_signal()),
+            stop_timeout: settings.last(settings::STOP_TIMEOUT).map(str::to_owned),
             volumes: rendered.volumes.clone(),
         };
         let ours = Ours {
@@ -346,27 +327,6 @@ impl Planner<'_> {
         }
     }
 
-    fn warn_of_values(&self, rendered: &Checked, warn: &dyn Fn(&str)) {
-        for name in self.options.user_values.keys() {
-            if rendered.environment.contains(name) {
-                continue;
-            }
-            if variables::is_forced(name) {
-                warn(&format!("{name} says how the container is installed, ignoring --set {name}"));
-            } else if rendered.readable.contains(name) && secrets::looks_secret(name) {
-                warn(&format!(
-                    "every user of this host can read the value of {name}, which {} uses in its unit or in a readable file; with --secret {name}, that would be refused",
-                    self.image.name
-                ));
-            } else if !rendered.used.contains(name) {
-                warn(&format!(
-                    "no template of {} uses {name}, --set {name} changes nothing",
-                    self.image.name
-                ));
-            }
-        }
-    }
-
     fn check(&self, draft: &Draft, rendered: Checked, info: Info, warn: &dyn Fn(&str)) -> Result<Planned> {
         let (name, site) = (self.name, self.site);
         let what = || format!("cannot install {name}");
@@ -388,6 +348,7 @@ impl Planner<'_> {
         if registration.unit.is_some() {
             units::compose(&registration, &derived::registration(name)).context(what)?;
         }
+        rendered.unkept.iter().for_each(|unkept| warn(&format!("{}: {unkept}", self.image.name)));
         if let (Some(config), Some(_)) = (config, &registration.execution.runtime) {
             lengths::check(name, config, registration.execution.notify).context(what)?;
             for ignored in resources::settings(config).ignored {

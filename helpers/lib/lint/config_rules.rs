@@ -28,7 +28,7 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintRe
     mount_types(config, report);
     writable_files(config, inspection, report);
     if !run_once {
-        stop_signal(config, report);
+        stop_signal(config, inspection, report);
     }
     if inspection.exports.config_template().is_some() {
         directories(config, inspection, report);
@@ -194,20 +194,42 @@ fn directories(config: &LintedConfig, inspection: &Inspection, report: &mut Lint
 
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
-fn stop_signal(config: &LintedConfig, report: &mut LintReport) {
+fn stop_signal(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let args: Vec<&str> = config.list("/process/args").iter().filter_map(Value::as_str).collect();
-    let program = args.first().and_then(|path| Path::new(path).file_name()?.to_str()).unwrap_or_default();
-    let command = args
-        .iter()
-        .skip(1)
-        .position(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains('c'));
-    let Some(script) = command.and_then(|at| args.get(at + 2)) else { return };
+    let Some((shell, script)) = script(&args, inspection) else { return };
     let mut words = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
     let answers = words.any(|word| word == "trap" || word == "exec");
-    if SHELLS.contains(&program) && !answers && config.normalised.has_pid_namespace() {
+    if !answers && config.normalised.has_pid_namespace() {
         let message = format!(
-            "process 1 is {program}, which ignores its stop signal; begin the last command with exec, or set a trap"
+            "process 1 is {shell}, which ignores its stop signal: every stop takes all of its time; begin the last command with exec, or set a trap"
         );
         report.add(&rules::STOP_SIGNAL, config.place("/process/args"), message);
     }
+}
+
+/// The shell that is process 1, and what it does, where that can be told.
+fn script(args: &[&str], inspection: &Inspection) -> Option<(String, String)> {
+    let (program, rest) = args.split_first()?;
+    let Some(shell) = shell(program) else { return script_file(program, inspection) };
+    let command =
+        rest.iter().position(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains('c'));
+    match command {
+        Some(at) => Some((shell.to_owned(), (*rest.get(at + 1)?).to_owned())),
+        None => script_file(rest.iter().find(|arg| !arg.starts_with('-'))?, inspection),
+    }
+}
+
+fn shell(program: &str) -> Option<&str> {
+    let name = Path::new(program).file_name()?.to_str()?;
+    SHELLS.contains(&name).then_some(name)
+}
+
+/// A script in the image, by its absolute path there.
+fn script_file(path: &str, inspection: &Inspection) -> Option<(String, String)> {
+    let text = inspection.target.tree().read(path.strip_prefix('/')?).ok().flatten()?;
+    let text = String::from_utf8(text).ok()?;
+    let (first, rest) = text.strip_prefix("#!")?.split_once('\n')?;
+    let shell = first.split_whitespace().find_map(shell)?.to_owned();
+    let code: Vec<&str> = rest.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+    Some((format!("{path}, a script of {shell}"), code.join("\n")))
 }

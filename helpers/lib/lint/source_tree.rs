@@ -113,7 +113,8 @@ fn walk(top: &Directory) -> Result<Vec<TreeEntry>> {
 }
 
 fn entry(path: PathBuf, kind: FileKind, stat: &Stat) -> TreeEntry {
-    TreeEntry { path, kind, mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid }
+    // Whoever has the sources, what is copied to an image belongs to root there.
+    TreeEntry { path, kind, mode: stat.st_mode & 0o7777, uid: 0, gid: 0 }
 }
 
 #[cfg(test)]

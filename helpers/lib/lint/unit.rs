@@ -16,6 +16,7 @@ use crate::container::units;
 use crate::error::Result;
 use crate::image::check;
 use crate::image::exports::SERVICE_TEMPLATE;
+use crate::image::service::{self, Unkept};
 use crate::image::template::RenderedText;
 use crate::install::register::{self, Parts};
 use crate::name::Deployment;
@@ -64,6 +65,9 @@ pub fn check<'a>(
     let unit = Unit { file, parsed, rendered };
     commands(&unit, inspection, report);
     unreachable(&unit, inspection, report);
+    if inspection.exports.runs_payload() {
+        shapes(&unit, config, report);
+    }
     composed(&unit, inspection, config, report)?;
     Ok(Some(unit))
 }
@@ -107,6 +111,19 @@ fn unreachable(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
             "{key}= runs {file} as another user, but only root can enter the deployment; set RootDirectory="
         );
         report.add(&rules::UNREACHABLE_COMMAND, Place::at(&unit.file, line, 1), message);
+    }
+}
+
+/// Looks for what a unit that runs a payload cannot have.
+fn shapes(unit: &Unit, config: Option<&LintedConfig>, report: &mut LintReport) {
+    if let Some(line) = service::forking(&unit.parsed) {
+        let message = format!("Type=forking: {}", service::FORKING);
+        report.add(&rules::FORKING, Place::at(&unit.file, line, 1), message);
+    }
+    let notify = check::notify_mode(&unit.parsed, config.map(|config| &config.normalised), None);
+    for Unkept { line, key, why } in service::unkept(&unit.parsed, notify) {
+        let rule = if key == "WatchdogSec" { &rules::WATCHDOG } else { &rules::SERVICE_USER };
+        report.add(rule, Place::at(&unit.file, line, 1), why);
     }
 }
 
@@ -201,8 +218,8 @@ impl<'a> Origins<'a> {
     /// Returns the line of the template that a line of the composed unit comes from.
     fn find(&self, composed: &str) -> Option<usize> {
         let (key, value) = composed.split_once('=')?;
-        // The body lets some commands run as root.
-        let as_root = || self.0.get(&(key, value.strip_prefix('+')?));
-        self.0.get(&(key, value)).or_else(as_root).copied()
+        // The body lets some commands run as root, and one fail.
+        let with_prefix = || self.0.get(&(key, value.trim_start_matches(['-', '+'])));
+        self.0.get(&(key, value)).or_else(with_prefix).copied()
     }
 }

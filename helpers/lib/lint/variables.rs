@@ -21,7 +21,7 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) {
     let knows_defaults = knows_defaults(inspection, report);
     let texts = [&rendered.config, &rendered.unit, &rendered.tmpfiles].into_iter().flatten();
     let mut seen = BTreeSet::new();
-    for problem in texts.flat_map(|text| &text.problems).chain(&rendered.layout_problems) {
+    for problem in texts.flat_map(|text| &text.problems).chain(&rendered.layout_problems.listed) {
         let place = place(inspection, problem);
         match &problem.fault {
             PlaceholderFault::NoValue(name) => {
@@ -40,6 +40,11 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) {
             PlaceholderFault::TooLarge => report.add(&rules::TOO_LARGE, place, problem.fault.to_string()),
             PlaceholderFault::Invalid => report.add(&rules::PLACEHOLDER, place, problem.fault.to_string()),
         }
+    }
+    let omitted = rendered.layout_problems.omitted;
+    if omitted > 0 {
+        let file = inspection.target.shown(HOSTFS);
+        report.notes.push(format!("{omitted} more problems with variables in {file} are not listed"));
     }
     readable(inspection, report);
 }

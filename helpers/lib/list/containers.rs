@@ -158,10 +158,9 @@ fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &S
         row.problems.push(format!("a switch to {} is under way, or was interrupted", switch.to));
     }
     let pending = row.pending.as_ref().and_then(|digest| digest.parse().ok());
-    let wanted = info.map(|info| state.wanted(deployments, info));
-    let user_values = wanted.as_ref().and_then(|info| Some(&info.ours()?.user_values));
-    if let (Some(digest), Some(user_values)) = (pending, user_values) {
-        let failure = state.failed_before(&digest, user_values);
+    let choices = info.map(|info| state.choices(deployments, info));
+    if let (Some(digest), Some(choices)) = (pending, choices) {
+        let failure = state.failed_before(&digest, &choices);
         row.problems
             .extend(failure.map(|failure| format!("the pending image failed before: {}", failure.reason)));
     }

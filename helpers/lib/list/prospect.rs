@@ -6,7 +6,6 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::name::Name;
-use crate::program::log;
 use crate::store::Store;
 use crate::store::access::Access;
 use crate::store::pull::{self, PullObserver};
@@ -65,10 +64,9 @@ pub fn find(
         }
         pull::look_at(&store, reference, access, observer, examine)
     };
-    let found = look().unwrap_or_else(|e| {
-        log::warning(&format!("cannot find out whether {name} can have the image: {e}"));
-        prospect
-    });
+    // An update would fail as well.
+    let what = || format!("cannot find out what an update of {name} to {digest} would do");
+    let found = look().context(what)?;
     Ok((digest, found))
 }
 

@@ -13,7 +13,6 @@ use crate::error::{Context, Result};
 use crate::oci::mismatch::{self, Mismatch};
 use crate::oci::mount::Mount;
 use crate::oci::normalise;
-use crate::oci::signal;
 
 /// Annotation with the image's stop signal, see conversion.md of the OCI image specification.
 pub const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
@@ -142,7 +141,7 @@ impl Normalised {
     /// The signal that ends the payload, if the configuration names one.
     pub fn stop_signal(&self) -> Option<i32> {
         let signal = self.0.get("annotations").and_then(|annotations| annotations.get(STOP_SIGNAL));
-        signal.and_then(Value::as_str).and_then(signal::number)
+        signal.and_then(Value::as_str).and_then(crate::signal::number)
     }
 
     /// Returns whether the payload gets a PID namespace of its own.

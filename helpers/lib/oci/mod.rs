@@ -11,4 +11,3 @@ pub mod normalise;
 pub mod resources;
 pub mod seccomp;
 mod seccomp_default;
-pub mod signal;

@@ -1,5 +1,9 @@
 //! The frame of every `main`: parse, run, report.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -97,9 +101,26 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 
 fn write(text: &str) -> Result<()> {
     use std::io::Write;
+    let text = if is_journal() { Cow::Owned(shortened_lines(text)) } else { Cow::Borrowed(text) };
     // It is not an error if the reader is gone (`--help | head`).
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(format!("cannot print: {e}"))),
         _ => Ok(()),
     }
+}
+
+/// Whether stdout is the journal, which takes a part of a long line for an entry of its own.
+fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    stdout.is_ok_and(|stdout| stream == format!("{}:{}", stdout.dev(), stdout.ino()))
+}
+
+fn shortened_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .flat_map(|line| {
+            let content = line.strip_suffix('\n').unwrap_or(line);
+            [text::shortened(content), Cow::Borrowed(&line[content.len()..])]
+        })
+        .collect()
 }

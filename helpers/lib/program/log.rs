@@ -9,8 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::OnceLock;
 
-use crate::program::credentials;
-use crate::program::text::printable;
+use crate::program::{credentials, text};
 
 /// The variable, and its value, by which programs in a unit with `SyslogLevelPrefix=no` know of that.
 pub const NO_PREFIX: (&str, &str) = ("SYSCONTAINERS_LOG_PREFIX", "no");
@@ -65,13 +64,19 @@ pub fn identifier() -> &'static str {
 
 fn write(priority: u8, message: &str) {
     let (name, sink) = STATE.get_or_init(|| ("syscontainers", Sink::Plain));
-    let message = printable(&credentials::concealed(message));
+    let message = line(message);
     match sink {
         Sink::Plain => stderr(&format!("{name}: {message}\n")),
         Sink::Bare => stderr(&format!("{message}\n")),
         Sink::Prefixed => stderr(&format!("<{priority}>{message}\n")),
         Sink::Kmsg => kmsg(priority, name, &message),
     }
+}
+
+/// A message as it is shown: one line without credentials, and not too long.
+pub fn line(message: &str) -> String {
+    // What hides a password must not be cut off before it is seen.
+    text::shortened(&text::printable(&credentials::concealed(message))).into_owned()
 }
 
 fn stderr(line: &str) {
@@ -92,5 +97,29 @@ fn kmsg(priority: u8, name: &str, message: &str) {
         OpenOptions::new().write(true).open("/dev/kmsg").and_then(|mut f| f.write_all(line.as_bytes()));
     if written.is_err() {
         stderr(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_short_and_have_no_credentials_whatever_is_cut_off() {
+        assert_eq!(
+            line("cannot open docker://u:p@host/x:\n\u{1b}no"),
+            r"cannot open docker://***@host/x:\n\x1bno"
+        );
+        for length in (0..6000).step_by(7) {
+            let shown = line(&format!(
+                "{}docker://user:{}s3cret@host/x <0>forged",
+                "x".repeat(length),
+                "y".repeat(3000)
+            ));
+            assert!(
+                shown.len() <= text::MESSAGE && !shown.contains("yy") && !shown.contains("s3cret"),
+                "{shown}"
+            );
+        }
     }
 }

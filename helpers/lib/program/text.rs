@@ -5,6 +5,7 @@
 //! Escapes are those of C: `\n`, `\x1b`, `\u202e`, `\U000e0041`. A backslash stays as it is, so that what is harmless is
 //! shown as it was written.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -69,6 +70,26 @@ pub fn indented(text: &str) -> String {
     out
 }
 
+/// Length in bytes of the longest message. The journal cuts lines at some 48 KiB, and takes what begins with `<N>` behind
+/// such a cut for an entry of its own.
+pub const MESSAGE: usize = 4096;
+
+/// Text of one line, whose middle is left out if it is longer than [`MESSAGE`]: what is wrong comes first, and what can
+/// be done about it last.
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= MESSAGE {
+        return Cow::Borrowed(text);
+    }
+    let (mut head, mut tail) = (MESSAGE / 4 * 3, text.len() - (MESSAGE / 4 - 16));
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    Cow::Owned(format!("{} … {}", &text[..head], &text[tail..]))
+}
+
 /// A path as one word of a line.
 pub fn word(text: &str) -> String {
     escaped(text, |c| !c.is_whitespace() && !is_hidden(c))
@@ -127,6 +148,19 @@ mod tests {
         assert_eq!(lines("a\n\tb\r\u{85}"), "a\n\tb\\r\\u0085");
         assert_eq!(indented("# a\n\n\tb\r"), "    # a\n\n    \tb\\r\n");
         assert_eq!(word("a b\u{a0}c\\x"), r"a\x20b\u00a0c\x");
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(shortened("short"), "short");
+        let limit = "ä".repeat(MESSAGE / 2);
+        assert_eq!(shortened(&limit), limit.as_str());
+        for c in ["x", "ä", "漢", "\u{1f600}"] {
+            let text = format!("begin {} end", c.repeat(MESSAGE));
+            let short = shortened(&text);
+            assert!(short.len() <= MESSAGE && short.len() > MESSAGE - 64, "{}", short.len());
+            assert!(short.starts_with("begin ") && short.contains(" … ") && short.ends_with(" end"));
+        }
     }
 
     #[test]

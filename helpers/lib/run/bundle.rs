@@ -46,6 +46,9 @@ pub struct Launch {
     pub deployment: Deployment,
     /// Who tells systemd that the service is ready.
     pub notify: Notify,
+    /// Whether the unit is starting until the payload ends.
+    #[serde(default)]
+    pub is_task: bool,
     /// An additional file that the payload's process ID is written to.
     pub pid_file: Option<TreePath>,
     /// Number of the signal that ends the payload, if it is not SIGTERM.
@@ -108,6 +111,13 @@ impl Bundle {
         self.directory.join("lock")
     }
 
+    /// Writes which process is the main one of the unit, or will be when the payload is gone. systemd reads that when
+    /// the main process ends, and after `ExecStartPost=` and `ExecReload=`.
+    pub fn set_main_process(&self, pid: i32) -> Result<()> {
+        let path = self.directory.join(paths::MAIN_PROCESS);
+        files::replace_volatile(&path, format!("{pid}\n").as_bytes(), 0o644)
+    }
+
     /// Path of the notification socket for a payload with its own PID namespace. One that sees the host's /run connects
     /// to it there, as any user; for all others, the runtime mounts it.
     pub fn notify(&self, sees_host_run: bool) -> TreePath {
@@ -149,6 +159,21 @@ impl Bundle {
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
         streams.set(&mut create);
         view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
+    }
+
+    /// Has the runtime create the container, and records its payload wherever that is looked for.
+    pub fn create_payload(&self, name: &Name, launch: &Launch) -> Result<Process> {
+        let streams = match launch.output {
+            Output::Journal => Streams::default(),
+            Output::Pipe => self.pipes().connect(name)?,
+        };
+        self.create(name, launch, streams)?;
+        let payload = self.record_payload()?;
+        launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
+        if let Some(path) = &launch.pid_file {
+            files::replace_volatile(&self.root.join(path), format!("{}\n", payload.id()).as_bytes(), 0o644)?;
+        }
+        Ok(payload)
     }
 
     /// Opens the process of the payload that the runtime just created, and records it for [`Bundle::payload`].

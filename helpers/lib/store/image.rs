@@ -8,7 +8,8 @@ use ostree::ObjectType;
 use ostree::glib::{Variant, VariantDict};
 
 use super::commit::{self, CommitContent};
-use super::merge::{self, StoredLayer};
+use super::layer::StoredLayer;
+use super::merge;
 use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
@@ -206,7 +207,8 @@ pub fn forget(store: &Store, nameless: &Image) {
 }
 
 fn merged(store: &Store, metadata: &Variant, layers: &[StoredLayer]) -> Result<CommitContent<()>> {
-    let root = commit::write_tree(&store.repo, &merge::merge(&store.repo, layers)?)?;
+    let commits: Vec<String> = layers.iter().map(|layer| layer.commit.clone()).collect();
+    let root = commit::write_tree(&store.repo, &merge::merge(&store.repo, &commits)?)?;
     Ok(CommitContent { root, metadata: metadata.clone(), result: () })
 }
 

@@ -1,5 +1,6 @@
 //! Layers: tar archives, streamed into commits that contain them as they were packed, including markers of whiteouts.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use ostree::glib::{Variant, VariantDict};
@@ -10,8 +11,8 @@ use super::builder::{Builder, BuiltTree};
 use super::commit::{self, CommitContent};
 use super::expected::Expected;
 use super::host::HostRepository;
+use super::implicit;
 use super::limits;
-use super::merge::StoredLayer;
 use super::refs;
 use crate::error::{Context, Error, Result};
 
@@ -19,10 +20,17 @@ use crate::error::{Context, Error, Result};
 const SIZE: &str = "docker.size";
 const UNCOMPRESSED_SIZE: &str = "docker.uncompressed_size";
 const UNCOMPRESSED_DIGEST: &str = "docker.uncompressed_digest";
-/// Our own key: see [`StoredLayer::implicit`].
-const IMPLICIT: &str = "syscontainers.implicit-directories";
 /// Our own key: see [`StoredLayer::has_times`].
 const TIMES: &str = "syscontainers.times";
+
+/// A layer in the repository.
+#[derive(Clone)]
+pub struct StoredLayer {
+    /// The commit that contains the layer as it was packed.
+    pub commit: String,
+    /// Whether its files have modification times: those of layers that Atomic pulled have none.
+    pub has_times: bool,
+}
 
 /// A layer that was imported.
 pub struct Import {
@@ -44,9 +52,8 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLay
         // It is incomplete, or does not match its name: it is fetched again.
         return Ok(None);
     }
-    let implicit = metadata.lookup::<Vec<String>>(IMPLICIT).ok().flatten().unwrap_or_default();
     let has_times = metadata.contains(TIMES);
-    Ok(Some(StoredLayer { commit: commit.to_string(), implicit: implicit.into_iter().collect(), has_times }))
+    Ok(Some(StoredLayer { commit: commit.to_string(), has_times }))
 }
 
 /// Imports a layer as a commit of its own, so that it need not be fetched again if something fails later. `on_read` is
@@ -60,19 +67,18 @@ pub fn import(
 ) -> Result<Import> {
     let write = || write(repo, host, blob, expected, on_read);
     let published = commit::publish(repo, &refs::layer_ref(&expected.digest), write);
-    let (commit, tree) = published.context(|| format!("cannot import layer {}", expected.digest))?;
-    let layer = StoredLayer { commit, implicit: tree.implicit, has_times: true };
-    Ok(Import { layer, skipped: tree.skipped })
+    let (commit, skipped) = published.context(|| format!("cannot import layer {}", expected.digest))?;
+    Ok(Import { layer: StoredLayer { commit, has_times: true }, skipped })
 }
 
-/// Writes the layer's tree, if its blob is what it must be.
+/// Writes the layer's tree, if its blob is what it must be. The result is how many members were skipped.
 fn write(
     repo: &ostree::Repo,
     host: Option<&HostRepository>,
     blob: impl Read,
     expected: &Expected,
     on_read: &dyn Fn(u64),
-) -> Result<CommitContent<BuiltTree>> {
+) -> Result<CommitContent<usize>> {
     let size = expected.size;
     let refusal = format!("there are more bytes than the {size} that the manifest declares");
     let (packed, blob) = Meter::new(Bounded::new(Observed { inner: blob, on_read }, size, refusal));
@@ -102,18 +108,18 @@ fn write(
             return Err(Error::new(format!("its {name} is {found}, not {digest}; nothing of it was kept")));
         }
     }
-    let tree = builder.finish()?;
-    let metadata = metadata(expected, &tree, packed.count(), unpacked.count());
-    Ok(CommitContent { root: tree.root.clone(), metadata, result: tree })
+    let BuiltTree { root, implicit, skipped } = builder.finish()?;
+    let metadata = metadata(expected, implicit, packed.count(), unpacked.count());
+    Ok(CommitContent { root, metadata, result: skipped })
 }
 
 /// The metadata of a layer's commit.
-fn metadata(expected: &Expected, tree: &BuiltTree, packed: u64, unpacked: u64) -> Variant {
+fn metadata(expected: &Expected, implicit: BTreeSet<String>, packed: u64, unpacked: u64) -> Variant {
     let metadata = VariantDict::new(None);
     metadata.insert(SIZE, packed.to_string());
     metadata.insert(UNCOMPRESSED_SIZE, unpacked.to_string());
     metadata.insert(UNCOMPRESSED_DIGEST, expected.diff_id.to_string());
-    metadata.insert(IMPLICIT, tree.implicit.iter().cloned().collect::<Vec<_>>());
     metadata.insert(TIMES, true);
+    implicit::record(&metadata, implicit);
     metadata.end()
 }

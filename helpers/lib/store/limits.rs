@@ -24,6 +24,8 @@ pub const XATTRS: usize = 64 << 10;
 pub const EXTENSION: u64 = 1 << 20;
 /// Length in bytes of all paths of a layer's directories that have no entry of their own.
 pub const IMPLICIT: usize = 16 << 20;
+/// The same for all layers of an image, as it is in their commits. A layer counts as often as the image has it.
+pub const IMPLICIT_OF_IMAGE: usize = 64 << 20;
 /// Size in bytes that any layer's archive may have, unpacked.
 pub const UNPACKED: u64 = 2 << 30;
 /// How many times as large as its blob a layer's archive may be, if that is more than [`UNPACKED`].
@@ -55,6 +57,7 @@ mod tests {
             format!("{} KiB of extended attributes", XATTRS >> 10),
             format!("{} MiB for a name or a set of PAX records", EXTENSION >> 20),
             format!("{} MiB for the paths of directories", IMPLICIT >> 20),
+            format!("{} MiB for those of all layers", IMPLICIT_OF_IMAGE >> 20),
             format!("{} GiB", UNPACKED >> 30),
             format!("{RATIO} times"),
         ] {

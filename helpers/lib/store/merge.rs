@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use ostree::gio::prelude::*;
 use ostree::{MutableTree, ObjectType, RepoFile};
 
+use super::implicit;
 use super::limits;
 use super::repository::NEVER;
 use crate::digest;
@@ -18,32 +19,20 @@ const SPECIAL: &str = ".wh..wh.";
 /// Marker for a directory that hides everything of lower layers.
 const OPAQUE: &str = ".wh..wh..opq";
 
-/// A layer in the repository.
-#[derive(Clone)]
-pub struct StoredLayer {
-    /// The commit that contains the layer as it was packed.
-    pub commit: String,
-    /// Directories without an entry of their own in the archive. If a lower layer has them, they keep its owner and
-    /// mode.
-    pub implicit: BTreeSet<String>,
-    /// Whether its files have modification times: those of layers that Atomic pulled have none.
-    pub has_times: bool,
-}
-
 /// A dirtree object: files with their checksums, directories with those of their content and metadata.
 type DirTree = (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>, Vec<u8>)>);
 
-/// Merges layers, lowest first.
-pub fn merge(repo: &ostree::Repo, layers: &[StoredLayer]) -> Result<MutableTree> {
+/// Merges the layers in these commits, lowest first.
+pub fn merge(repo: &ostree::Repo, layers: &[String]) -> Result<MutableTree> {
     merge_counting(repo, layers, &Cell::new(0))
 }
 
 /// Like [`merge`], and counts the entries that are looked at.
-fn merge_counting(repo: &ostree::Repo, layers: &[StoredLayer], entries: &Cell<u64>) -> Result<MutableTree> {
-    let tree = MutableTree::new();
-    for (index, layer) in layers.iter().enumerate() {
-        let what = || format!("cannot merge layer commit {}", layer.commit);
-        let (root, _) = repo.read_commit(&layer.commit, NEVER).context(what)?;
+fn merge_counting(repo: &ostree::Repo, layers: &[String], entries: &Cell<u64>) -> Result<MutableTree> {
+    let (tree, mut reader) = (MutableTree::new(), implicit::Reader::default());
+    for (index, commit) in layers.iter().enumerate() {
+        let what = || format!("cannot merge layer commit {commit}");
+        let (root, _) = repo.read_commit(commit, NEVER).context(what)?;
         let root = root
             .downcast::<RepoFile>()
             .map_err(|_| Error::new("its root is not a directory of the store"))
@@ -51,7 +40,9 @@ fn merge_counting(repo: &ostree::Repo, layers: &[StoredLayer], entries: &Cell<u6
         root.ensure_resolved().context(what)?;
         let content = root.tree_get_contents_checksum().unwrap_or_default();
         let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
-        let merge = Merge { repo, layer, entries, known: RefCell::default() };
+        // In the lowest layer all directories are new.
+        let implicit = if index == 0 { BTreeSet::new() } else { reader.read(repo, commit).context(what)? };
+        let merge = Merge { repo, implicit, entries, known: RefCell::default() };
         merge.directory(&tree, index == 0, &content, &metadata, "").context(what)?;
     }
     Ok(tree)
@@ -60,7 +51,8 @@ fn merge_counting(repo: &ostree::Repo, layers: &[StoredLayer], entries: &Cell<u6
 /// The merge of one layer.
 struct Merge<'a> {
     repo: &'a ostree::Repo,
-    layer: &'a StoredLayer,
+    /// The layer's directories without a member of their own: see [`implicit`].
+    implicit: BTreeSet<String>,
     /// Entries of all layers that have been looked at.
     entries: &'a Cell<u64>,
     /// Directories by the checksums of their contents, and whether there are markers below them: each is looked at
@@ -89,7 +81,7 @@ impl Merge<'_> {
                 remove(target, gone)?;
             }
         }
-        if is_new || !self.layer.implicit.contains(path) {
+        if is_new || !self.implicit.contains(path) {
             target.set_metadata_checksum(metadata);
         }
         for (name, checksum) in files.iter().filter(|(name, _)| !name.starts_with(WHITEOUT)) {
@@ -177,7 +169,7 @@ mod tests {
     use ostree::RepoMode;
 
     /// A layer with one empty file.
-    fn layer(repo: &ostree::Repo, path: &str) -> StoredLayer {
+    fn layer(repo: &ostree::Repo, path: &str) -> String {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
@@ -188,7 +180,7 @@ mod tests {
         let archive = archive.into_inner().unwrap();
         let digest = Digest::of(&archive);
         let expected = Expected { digest: digest.clone(), diff_id: digest, size: archive.len() as u64 };
-        layer::import(repo, None, archive.as_slice(), &expected, &|_| {}).unwrap().layer
+        layer::import(repo, None, archive.as_slice(), &expected, &|_| {}).unwrap().layer.commit
     }
 
     /// How many entries are looked at for a file at this depth, and for a marker there in the layer above or in another

@@ -22,6 +22,7 @@ mod expected;
 mod failure;
 mod host;
 mod image;
+mod implicit;
 mod layer;
 mod layout_archive;
 pub mod leftovers;

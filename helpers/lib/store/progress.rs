@@ -20,6 +20,9 @@ use crate::system::notify::is_expected;
 
 /// How long the service manager is asked to wait after the last sign of life.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a pull may take at most before the service manager is not asked any more, whatever arrives. A prune waits for
+/// pulls, and how long it waits is not for a registry to decide. What arrived completely is there for the next pull.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// Minimum time between two signs of life.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -104,11 +107,13 @@ impl PullObserver for Progress {
         let (bar, managed) = (self.bar(layer), self.managed);
         let (text, total) = (short(layer).to_owned(), bytes::shown(layer.size()));
         let (begin, life, done) = (Instant::now(), SignsOfLife::default(), AtomicU64::new(0));
+        let before = self.begin.elapsed();
         Box::new(move |length| {
             bar.inc(length);
             let done = done.fetch_add(length, Ordering::Relaxed) + length;
             if let Some(is_alive) = life.next(begin.elapsed(), done).filter(|_| managed) {
-                tell_manager(&format!("fetching layer {text}: {} of {total}", bytes::shown(done)), is_alive);
+                let status = format!("fetching layer {text}: {} of {total}", bytes::shown(done));
+                tell_manager(&status, is_alive, before + begin.elapsed());
             }
         })
     }
@@ -121,7 +126,8 @@ impl PullObserver for Progress {
 
     fn copying(&self, bytes: u64) {
         if let Some(is_alive) = self.copy.next(self.begin.elapsed(), bytes).filter(|_| self.managed) {
-            tell_manager(&format!("copying the image: {}", bytes::shown(bytes)), is_alive);
+            let status = format!("copying the image: {}", bytes::shown(bytes));
+            tell_manager(&status, is_alive, self.begin.elapsed());
         }
     }
 
@@ -139,9 +145,16 @@ fn short(layer: &Descriptor) -> &str {
     digest::shorten(layer.digest().as_ref())
 }
 
-fn tell_manager(status: &str, is_alive: bool) {
-    let patience = NotifyState::Other(format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros()));
-    let states = [Some(NotifyState::Status(status.to_owned())), is_alive.then_some(patience)];
+/// How long the service manager is asked to wait, of a pull that began so long ago.
+fn extension(begun: Duration) -> Option<Duration> {
+    Some(LONGEST.saturating_sub(begun).min(PATIENCE)).filter(|extension| !extension.is_zero())
+}
+
+fn tell_manager(status: &str, is_alive: bool, begun: Duration) {
+    let patience = extension(begun).filter(|_| is_alive);
+    let patience =
+        patience.map(|time| NotifyState::Other(format!("EXTEND_TIMEOUT_USEC={}", time.as_micros())));
+    let states = [Some(NotifyState::Status(status.to_owned())), patience];
     // The pull continues whether the service manager is reached or not.
     let _ = notify(false, &states.into_iter().flatten().collect::<Vec<_>>());
 }
@@ -149,6 +162,17 @@ fn tell_manager(status: &str, is_alive: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_progress_extends_timeouts_for_ever() {
+        assert_eq!(extension(Duration::ZERO), Some(PATIENCE));
+        assert_eq!(extension(LONGEST - PATIENCE / 2), Some(PATIENCE / 2));
+        assert_eq!(extension(LONGEST), None);
+        assert_eq!(extension(LONGEST * 2), None);
+        let page = include_str!("../../syscontainer-pull.8");
+        let hours = LONGEST.as_secs() / 3600;
+        assert!(page.contains(&format!("{hours} hours")), "syscontainer-pull(8) does not say {hours} hours");
+    }
 
     #[test]
     fn only_progress_extends_timeouts() {

@@ -10,8 +10,7 @@ use oci_spec::image::Descriptor;
 use super::access::Access;
 use super::expected::{self, Expected};
 use super::image;
-use super::layer::{self, Import};
-use super::merge::StoredLayer;
+use super::layer::{self, Import, StoredLayer};
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::repository::Store;
@@ -114,7 +113,7 @@ struct Pull<'a> {
     retries: Retries,
 }
 
-/// Writes an image of merged layers.
+/// Writes an image of the layers in these commits.
 type Write = fn(&Store, &str, &image::Description, &[StoredLayer]) -> Result<Image>;
 
 impl<'a> Pull<'a> {

@@ -12,7 +12,7 @@ use libsystemd::logging::{self, Priority};
 use crate::digest::Digest;
 use crate::name::{Deployment, Name};
 use crate::paths::Root;
-use crate::program::{credentials, log, text};
+use crate::program::log;
 
 /// Waits until the journal of this process has everything that was sent to it before, for no longer than `limit`. Without
 /// an answer, nothing else can be done about it.
@@ -173,13 +173,11 @@ pub fn record(root: &Root, event: Event, subject: &Subject, message: &str) -> bo
         ("SYSCONTAINER_DIGEST", subject.digest.as_ref().map(Digest::to_string)),
         ("SYSCONTAINER_DEPLOYMENT", subject.deployment.as_ref().map(Deployment::to_string)),
         ("SYSCONTAINER_PREVIOUS", subject.previous.clone()),
-        ("SYSCONTAINER_REASON", subject.reason.as_deref().map(credentials::concealed)),
+        ("SYSCONTAINER_REASON", subject.reason.clone()),
     ];
-    let fields =
-        fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, text::printable(&value))));
+    let fields = fields.into_iter().filter_map(|(key, value)| value.map(|value| (key, log::line(&value))));
     // Without a journal, there is nothing to record it in.
-    logging::journal_send(event.priority(), &text::printable(&credentials::concealed(message)), fields)
-        .is_ok()
+    logging::journal_send(event.priority(), &log::line(message), fields).is_ok()
 }
 
 /// An image as it is shown in messages.

@@ -1,4 +1,4 @@
-//! Processes of payloads: waiting for them, signalling them, and which signals they handle.
+//! Processes of payloads: waiting for them, and signalling them.
 
 use std::fs;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -51,14 +51,9 @@ impl Process {
 
     /// Sends a signal, unless the process is gone.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        use std::os::fd::AsRawFd;
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: pidfd_send_signal(2) reads no memory when its third argument is null.
-        #[allow(unsafe_code)]
-        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0, 0) };
-        match Errno::result(result) {
-            Ok(_) | Err(Errno::ESRCH) => Ok(()),
-            Err(e) => Err(e).context(|| format!("cannot send signal {signal} to process {}", self.pid)),
+        match self.send(signal) {
+            Err(Errno::ESRCH) => Ok(()),
+            result => result.context(|| format!("cannot send signal {signal} to process {}", self.pid)),
         }
     }
 
@@ -76,11 +71,21 @@ impl Process {
         }
     }
 
-    /// Whether the kernel drops a signal to this process: the first process of a PID namespace only gets the signals
-    /// that it handles, or blocks in order to fetch them later.
-    pub fn ignores(&self, signal: i32) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        status_ignores(&status, signal)
+    /// Whether its parent has fetched its exit status, after which nothing of it is left.
+    pub fn is_reaped(&self) -> Result<bool> {
+        match self.send(0) {
+            Err(Errno::ESRCH) => Ok(true),
+            result => result.map(|()| false).context(|| format!("cannot look for process {}", self.pid)),
+        }
+    }
+
+    fn send(&self, signal: i32) -> nix::Result<()> {
+        use std::os::fd::AsRawFd;
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: pidfd_send_signal(2) reads no memory when its third argument is null.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0, 0) };
+        Errno::result(result).map(|_| ())
     }
 }
 
@@ -94,34 +99,9 @@ pub fn start_time(pid: i32) -> Result<u64> {
     field.and_then(|f| f.parse().ok()).ok_or_else(|| Error::new("it contains no start time")).context(what)
 }
 
-fn status_ignores(status: &str, signal: i32) -> bool {
-    let field =
-        |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).unwrap_or_default();
-    let ids: Vec<&str> = field("NSpid:").split_whitespace().collect();
-    if ids.len() < 2 || ids.last() != Some(&"1") {
-        return false;
-    }
-    let mask = |key: &str| u64::from_str_radix(field(key), 16).unwrap_or_default();
-    (mask("SigCgt:") | mask("SigBlk:")) & (1 << (signal - 1)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn first_processes_drop_what_they_do_not_handle() {
-        let status = |pids: &str, caught: &str, blocked: &str| {
-            format!("Name:\tx\nNSpid:\t{pids}\nSigBlk:\t{blocked}\nSigIgn:\t0\nSigCgt:\t{caught}\n")
-        };
-        let term = "0000000000004000";
-        assert!(status_ignores(&status("77\t1", "0", "0"), libc::SIGTERM));
-        assert!(!status_ignores(&status("77\t1", term, "0"), libc::SIGTERM));
-        assert!(!status_ignores(&status("77\t1", "0", term), libc::SIGTERM));
-        assert!(!status_ignores(&status("77\t5", "0", "0"), libc::SIGTERM));
-        assert!(!status_ignores(&status("1", "0", "0"), libc::SIGTERM));
-        assert!(!status_ignores("", libc::SIGTERM));
-    }
 
     #[test]
     fn waits_for_an_end() {
@@ -131,7 +111,9 @@ mod tests {
         assert!(process.start_time().unwrap() > 0);
         process.signal(libc::SIGKILL).unwrap();
         assert!(process.wait(None).unwrap());
+        assert!(!process.is_reaped().unwrap());
         child.wait().unwrap();
+        assert!(process.is_reaped().unwrap());
         process.signal(libc::SIGTERM).unwrap();
     }
 }

@@ -24,6 +24,12 @@ pub fn is_other(unit: &UnitFile) -> bool {
     is_set("User") || is_set("Group") || is_set("DynamicUser")
 }
 
+/// The commands of a service.
+pub fn commands(unit: &UnitFile) -> impl Iterator<Item = &str> {
+    let commands = unit.effective("Service").filter(|(key, _)| COMMANDS.contains(key));
+    commands.map(|(_, value)| value)
+}
+
 /// Finds commands that run a file in `directory`, which only root can enter, as another user.
 pub fn unreachable<'a>(unit: &'a UnitFile, directory: &str) -> Vec<Unreachable<'a>> {
     if !is_other(unit) || has_own_root(unit) {

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use crate::container::deployment::Deployments;
-use crate::container::info::{Info, Values};
-use crate::container::state::State;
+use crate::container::state::{Choices, State};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::Image;
@@ -27,8 +26,8 @@ pub struct Updates {
     /// Digest of the current deployment's image; `None` if Atomic recorded none, or if the next deployment will differ from
     /// the current one in any case.
     digest: Option<Digest>,
-    /// The values that the user set, for the next deployment.
-    user_values: Values,
+    /// What the user chose for the next deployment.
+    choices: Choices,
     /// The staged deployment, and the digest of its image.
     staged: Option<(Deployment, Option<Digest>)>,
     state: State,
@@ -41,7 +40,7 @@ pub enum Prospect {
     Current,
     /// Nothing: updates are held.
     Held,
-    /// Nothing: the image failed before with these values, for this reason.
+    /// Nothing: the image failed before with these choices, for this reason.
     Failed(String),
     /// Switch to a deployment that is staged already.
     Staged(Deployment),
@@ -64,17 +63,16 @@ impl Updates {
             (staged.clone(), digest)
         });
         let wanted = state.wanted(deployments, &info);
-        let values_of = |info: &Info| info.ours().map(|ours| ours.user_values.clone()).unwrap_or_default();
-        let user_values = values_of(&wanted);
+        let choices = state.choices(deployments, &info);
         let granted = Granted::of(deployments, &current, &wanted).now(&state);
         let is_as_wanted = info.image == wanted.image
-            && values_of(&info) == user_values
+            && Choices::of(&info) == choices
             && Granted::of(deployments, &current, &info) == granted;
         let digest = if is_as_wanted { info.digest() } else { None };
         let provenance = wanted.ours().and_then(|ours| ours.provenance.clone());
         let has_own_files = wanted.remote.is_none();
         let image = wanted.image;
-        Ok(Updates { image, provenance, granted, has_own_files, digest, user_values, staged, state })
+        Ok(Updates { image, provenance, granted, has_own_files, digest, choices, staged, state })
     }
 
     /// Like [`Updates::prospect`], of an image whose files are there.
@@ -118,7 +116,7 @@ impl Updates {
             _ if self.digest.as_ref() == Some(digest) => return Prospect::Current,
             _ => {}
         }
-        match self.state.failed_before(digest, &self.user_values) {
+        match self.state.failed_before(digest, &self.choices) {
             Some(failure) => Prospect::Failed(failure.reason.clone()),
             None => Prospect::Newer,
         }

@@ -7,7 +7,7 @@ use super::updater::Updater;
 use crate::container;
 use crate::container::info::{ExportsUse, Values};
 use crate::container::registration;
-use crate::container::state::State;
+use crate::container::state::{Choices, State};
 use crate::container::{derived, info};
 use crate::error::{Kind, Result};
 use crate::image::Image;
@@ -153,6 +153,16 @@ fn a_label_that_changes_how_a_container_runs_has_to_be_accepted_as_well() {
     assert!(is_run_once());
     update(&host, &run_once(&host, 3), Wish::AsBefore).unwrap();
     assert_eq!((host.current(), usage(&host)), (Some(2), ExportsUse::None));
+    // Nor does it stop running once without a word.
+    let other = host.plain_image(4, &[]);
+    let error = stage(&host, &other, Wish::AsBefore).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unaccepted);
+    assert!(error.to_string().contains("brings no atomic.run=once, unlike what web was"), "{error}");
+    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
+    assert_eq!(
+        updates.prospect_of(&other.1, &other.0).unwrap(),
+        Prospect::Unaccepted(vec![acceptance::NOT_RUN_ONCE])
+    );
     // It accepts no /exports.
     let error = update(&host, &host.image(4), Wish::AsBefore).unwrap_err();
     assert!(error.to_string().contains("exports/service.template"), "{error}");
@@ -236,6 +246,37 @@ fn what_is_ignored_stays_ignored_whatever_is_current() {
     update(&host, &image(1), Wish::Accept).unwrap();
     assert!(!state().ignores_exports);
     assert_eq!(host.site.deployments.installed(&host.name).unwrap(), accepted);
+}
+
+#[test]
+fn what_failed_with_exports_may_work_without_and_is_not_used_with_them() {
+    let host = TestHost::new();
+    let image = |number| host.plain_image(number, &[(BROUGHT[5].0, BROUGHT[5].1)]);
+    let state = || State::load(&host.site.deployments, &host.name).unwrap();
+    let staged = || {
+        let staged = state().staged(&host.site.deployments).cloned();
+        staged.map(|staged| host.site.deployments.info(&staged).unwrap().ours().unwrap().exports)
+    };
+    host.install_image(&image(1), &Options::default()).unwrap();
+    let fails = |choices: &Choices| {
+        let mut failed = state();
+        failed.remember(&image(2).1.digest, choices, "it died");
+        failed.save(&host.site.deployments, &host.name).unwrap();
+    };
+    let plain = Choices { ignores_exports: true, ..Choices::default() };
+    fails(&Choices::default());
+    stage(&host, &image(2), Wish::AsBefore).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (None, false));
+    stage(&host, &image(2), Wish::Ignore).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (Some(ExportsUse::Ignored), true));
+    // Where nothing is made, the decision counts all the same, for what was staged before as well.
+    stage(&host, &image(3), Wish::Accept).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (Some(ExportsUse::Accepted), false));
+    fails(&plain);
+    stage(&host, &image(2), Wish::Ignore).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (None, true));
+    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
+    assert_eq!(updates.prospect(&image(2).1.digest), Prospect::Failed("it died".to_owned()));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use crate::container::info::Info;
 use crate::container::registration::Registration;
-use crate::container::state::State;
+use crate::container::state::{Choices, State};
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Kind, Result};
 use crate::install::acceptance::{self, Wish, with_remedy};
@@ -72,6 +72,7 @@ impl Updater<'_> {
         match &outlook {
             Outlook::New => {}
             Outlook::Failed(reason) => {
+                self.keep_wish(&mut state, &planned)?;
                 self.tell(Event::Skipped, &planned, Some(reason), &message);
                 return Ok(());
             }
@@ -81,6 +82,7 @@ impl Updater<'_> {
                 return Ok(());
             }
             Outlook::Staged(_) => {
+                self.keep_wish(&mut state, &planned)?;
                 log::info(&message);
                 return Ok(());
             }
@@ -92,7 +94,7 @@ impl Updater<'_> {
         state.staged = Some(draft.deployment.clone());
         acceptance::remember(&mut state, &planned.info);
         if let Some(ours) = planned.info.ours() {
-            state.forgive(&ours.digest, &ours.user_values);
+            state.forgive(&ours.digest, &Choices::of(&planned.info));
         }
         state.save(&site.deployments, name)?;
         let tree = self.planner.tree(planned.info.rootfs());
@@ -191,13 +193,35 @@ impl Updater<'_> {
 
     /// Removes the staged deployment, which is not wanted any more, and remembers what was decided on `/exports`.
     fn settle(&self, state: &mut State, planned: &Planned) -> Result<()> {
-        let Planner { site, name, options, .. } = self.planner;
         let before = state.clone();
         state.staged = None;
-        if options.exports != Wish::AsBefore {
+        self.decide(state, planned);
+        self.save(state, &before)
+    }
+
+    /// Remembers what was decided on `/exports`, although no deployment is made. One that was staged before and uses
+    /// them is not wanted any more if they are ignored.
+    fn keep_wish(&self, state: &mut State, planned: &Planned) -> Result<()> {
+        let deployments = &self.planner.site.deployments;
+        let before = state.clone();
+        self.decide(state, planned);
+        let staged = state.staged(deployments).and_then(|staged| deployments.info(staged).ok());
+        if staged.is_some_and(|staged| acceptance::is_overruled(state, &staged)) {
+            state.staged = None;
+        }
+        self.save(state, &before)
+    }
+
+    fn decide(&self, state: &mut State, planned: &Planned) {
+        if self.planner.options.exports != Wish::AsBefore {
             acceptance::remember(state, &planned.info);
         }
-        if *state != before {
+    }
+
+    /// Writes the state if it has changed, and removes deployments that it does not name any more.
+    fn save(&self, state: &State, before: &State) -> Result<()> {
+        let Planner { site, name, .. } = self.planner;
+        if state != before {
             state.save(&site.deployments, name)?;
             retention::collect(site, name)?;
         }
@@ -302,10 +326,10 @@ impl Outlook {
     }
 }
 
-/// Why an earlier deployment with the same image and values failed, if it did.
+/// Why an earlier deployment with the same image and choices failed, if it did.
 fn failed_before(state: &State, planned: &Info) -> Option<String> {
     let ours = planned.ours()?;
-    state.failed_before(&ours.digest, &ours.user_values).map(|failure| failure.reason.clone())
+    state.failed_before(&ours.digest, &Choices::of(planned)).map(|failure| failure.reason.clone())
 }
 
 /// Whether two deployments are the same. With a root file system of the user's they never are, since that may have

@@ -9,4 +9,5 @@ pub mod host_name;
 pub mod limits;
 pub mod mounts;
 pub mod payload;
+pub mod stop;
 pub mod words;

@@ -11,7 +11,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{PassCred, ReceiveTimestampns};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 
@@ -53,42 +52,26 @@ impl Proxy {
         Ok(Proxy { socket })
     }
 
-    /// Passes on the notifications of a unit's processes about its start, until it is ready or the payload's process, the
-    /// pidfd `payload`, is gone.
-    pub fn run(&self, unit: Unit, payload: BorrowedFd<'_>) -> Result<()> {
-        let what = || "cannot pass on the payload's notifications".to_string();
-        let mut relay = Relay { unit, warned: false };
-        loop {
-            let mut fds = [
-                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-                PollFd::new(payload, PollFlags::POLLIN),
-            ];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                result => result.context(what)?,
-            };
-            let gone = fds[1].any() == Some(true);
-            if self.drain(&mut relay)? || gone {
-                return Ok(());
-            }
-        }
+    /// The descriptor, readable when there are notifications.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
-    /// Passes on pending notifications. Returns whether the payload is ready.
-    fn drain(&self, relay: &mut Relay) -> Result<bool> {
+    /// Passes on pending notifications of a unit's processes about its start, except that it is ready: that message is
+    /// returned.
+    pub fn pass_on(&self, relay: &mut Relay) -> Result<Option<String>> {
         let mut buffer = [0; DATAGRAM];
         loop {
             match self.receive(&mut buffer) {
                 Ok(received) => {
                     let Some(message) = relay.judge(&received, &buffer[..received.length]) else { continue };
-                    if let Some(state) = message.to_state() {
-                        send(&state)?;
-                    }
-                    if message.is_ready {
-                        return Ok(true);
+                    match message.to_state() {
+                        Some(state) if message.is_ready => return Ok(Some(state)),
+                        Some(state) => send(&state)?,
+                        None => {}
                     }
                 }
-                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EAGAIN) => return Ok(None),
                 Err(Errno::EINTR) => {}
                 Err(e) => return Err(e).context(|| "cannot read a notification".into()),
             }
@@ -123,13 +106,18 @@ impl Proxy {
 }
 
 /// Decides what is passed on.
-struct Relay {
+pub struct Relay {
     unit: Unit,
     /// Whether a warning was logged, which is done once: anybody who reaches the socket could fill the journal.
     warned: bool,
 }
 
 impl Relay {
+    /// Nothing but what processes of `unit` say is passed on.
+    pub fn new(unit: Unit) -> Relay {
+        Relay { unit, warned: false }
+    }
+
     /// Returns the message if it is one of the unit's processes that speaks.
     fn judge(&mut self, received: &Received, datagram: &[u8]) -> Option<Message> {
         let is_own = received.sender.map(|sender| (sender, self.unit.has(sender)));

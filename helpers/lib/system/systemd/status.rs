@@ -9,8 +9,8 @@ use crate::paths::{DROP_IN, GENERATED, STUBS};
 use crate::program::{timespan, timestamp};
 
 /// Names of the properties, for `systemctl show --property`.
-pub const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Type,Job,InvocationID,MainPID,NRestarts,\
-    ExecMainCode,ExecMainStatus,RestartUSec,TimeoutStartUSec,TimeoutStopUSec,NeedDaemonReload,StateChangeTimestamp,\
+pub const PROPERTIES: &str = "Id,User,LoadState,ActiveState,SubState,Result,Type,Job,InvocationID,MainPID,NRestarts,\
+    ExecMainCode,ExecMainStatus,RestartUSec,TimeoutStartUSec,TimeoutStopUSec,SendSIGKILL,NeedDaemonReload,StateChangeTimestamp,\
     InactiveExitTimestampMonotonic,FragmentPath,DropInPaths,RequiredBy,RequisiteOf,BoundBy,ConsistsOf";
 
 /// The status of a unit at one moment. Strings are as systemd writes them, see org.freedesktop.systemd1(5).
@@ -18,6 +18,8 @@ pub const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,Type,Job,
 pub struct UnitStatus {
     /// Name of the unit.
     pub id: String,
+    /// The user that its commands run as, unless they have a prefix that prevents it; empty for root.
+    pub user: String,
     /// Whether the unit file was found and read: `loaded`, `not-found`, `bad-setting`, `masked`.
     pub load_state: String,
     /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
@@ -46,6 +48,8 @@ pub struct UnitStatus {
     pub start_timeout: Duration,
     /// How long a stop may take.
     pub stop_timeout: Duration,
+    /// Whether what is left then is killed.
+    pub sends_sigkill: bool,
     /// Whether the unit's files were changed since systemd loaded them.
     pub needs_reload: bool,
     /// When the unit entered its state, RFC 3339.
@@ -88,6 +92,7 @@ impl UnitStatus {
         };
         UnitStatus {
             id: text("Id"),
+            user: text("User"),
             load_state: text("LoadState"),
             active_state: text("ActiveState"),
             sub_state: text("SubState"),
@@ -102,6 +107,7 @@ impl UnitStatus {
             restart_delay: if text("RestartUSec").is_empty() { Duration::ZERO } else { span("RestartUSec") },
             start_timeout: span("TimeoutStartUSec"),
             stop_timeout: span("TimeoutStopUSec"),
+            sends_sigkill: text("SendSIGKILL") != "no",
             needs_reload: text("NeedDaemonReload") == "yes",
             since: text("StateChangeTimestamp").strip_prefix('@').and_then(timestamp::of_seconds),
             was_started: is_set("InactiveExitTimestampMonotonic"),
@@ -115,6 +121,11 @@ impl UnitStatus {
     /// Whether nothing of the unit is running or being started.
     pub fn is_down(&self) -> bool {
         matches!(self.active_state.as_str(), "inactive" | "failed")
+    }
+
+    /// Whether the unit is being stopped.
+    pub fn is_being_stopped(&self) -> bool {
+        self.active_state == "deactivating"
     }
 
     /// Whether the unit is up.
@@ -192,6 +203,7 @@ mod tests {
             ("b.service c.service".into(), "d.service".into())
         );
         assert!(UnitStatus::unknown("x.service").is_down());
+        assert!(status_of("ActiveState=deactivating").is_being_stopped());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::container::derived;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
-use crate::container::state::{Before, Phase, Purpose, State, Switch};
+use crate::container::state::{Before, Choices, Phase, Purpose, State, Switch};
 use crate::error::{Error, Result};
 use crate::host_files;
 use crate::host_files::record::DeploymentFiles;
@@ -170,7 +170,9 @@ impl Switcher<'_> {
     }
 
     fn report_confirmed(&self, switch: &Switch) {
-        let is_up = manager::is_active(self.manager(), self.name).unwrap_or(false);
+        let status = manager::status(self.manager(), self.name).ok().flatten();
+        // It may be stopped just now: the payload is gone before the unit is.
+        let is_up = status.is_some_and(|status| !status.is_down() && !status.is_being_stopped());
         let message = if is_up {
             format!("confirmed {}, which is running", switch.to)
         } else {
@@ -282,22 +284,24 @@ impl Switcher<'_> {
 
     /// Remembers that a deployment failed, if its `info` can be read: otherwise it could not be recognised.
     fn remember(&self, state: &mut State, deployment: &Deployment, reason: &str) {
-        if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
-            state.remember(&ours.digest, &ours.user_values, reason);
+        let Some(info) = self.info(deployment) else { return };
+        if let Some(ours) = info.ours() {
+            state.remember(&ours.digest, &Choices::of(&info), reason);
         }
     }
 
     /// Forgets that a deployment failed.
     pub(super) fn forgive(&self, state: &mut State, deployment: &Deployment) {
-        if let Some(ours) = self.info(deployment).as_ref().and_then(Info::ours) {
-            state.forgive(&ours.digest, &ours.user_values);
+        let Some(info) = self.info(deployment) else { return };
+        if let Some(ours) = info.ours() {
+            state.forgive(&ours.digest, &Choices::of(&info));
         }
     }
 
     fn failed_before(&self, state: &State, deployment: &Deployment) -> bool {
-        let info = self.info(deployment);
-        let ours = info.as_ref().and_then(Info::ours);
-        ours.is_some_and(|ours| state.failed_before(&ours.digest, &ours.user_values).is_some())
+        let Some(info) = self.info(deployment) else { return false };
+        let choices = Choices::of(&info);
+        info.ours().is_some_and(|ours| state.failed_before(&ours.digest, &choices).is_some())
     }
 
     /// Whether a deployment uses `/exports` that the container ignores by now.

@@ -1,0 +1,56 @@
+//! What the user is told about a planned deployment: what its image opens on this host, and what has no effect.
+
+use crate::container::settings::Settings;
+use crate::error::Result;
+use crate::image::check::Checked;
+use crate::image::profile::Profile;
+use crate::image::secrets;
+use crate::image::variables;
+use crate::install::plan::Planner;
+
+impl Planner<'_> {
+    /// Tells what the image opens on this host, and warns of what of it has no effect here.
+    pub(super) fn notices(
+        &self,
+        rendered: &Checked,
+        settings: &Settings,
+        warn: &dyn Fn(&str),
+    ) -> Result<Option<String>> {
+        let (name, profile) = (self.name, Profile::of(self.image)?);
+        if profile.healthcheck.is_some() {
+            warn(&format!(
+                "the HEALTHCHECK of {} is not run, {name} is taken for healthy as long as it runs",
+                self.image.name
+            ));
+        }
+        let shares_network = rendered.confined && settings.last("Network").is_none_or(|mode| mode == "host");
+        let ports = profile.shown_ports().filter(|_| shares_network);
+        Ok(ports.map(|ports| {
+            format!(
+                "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
+            )
+        }))
+    }
+
+    /// Warns of values that the user set without effect, or where others can read them.
+    pub(super) fn warn_of_values(&self, rendered: &Checked, warn: &dyn Fn(&str)) {
+        for name in self.options.user_values.keys() {
+            if rendered.environment.contains(name) {
+                continue;
+            }
+            if variables::is_forced(name) {
+                warn(&format!("{name} says how the container is installed, ignoring --set {name}"));
+            } else if rendered.readable.contains(name) && secrets::looks_secret(name) {
+                warn(&format!(
+                    "every user of this host can read the value of {name}, which {} uses in its unit or in a readable file; with --secret {name}, that would be refused",
+                    self.image.name
+                ));
+            } else if !rendered.used.contains(name) {
+                warn(&format!(
+                    "no template of {} uses {name}, --set {name} changes nothing",
+                    self.image.name
+                ));
+            }
+        }
+    }
+}
