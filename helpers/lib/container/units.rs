@@ -220,14 +220,12 @@ impl Body<'_> {
             self.raw("SyslogLevelPrefix", "no")?;
             let (name, value) = log::NO_PREFIX;
             self.raw("Environment", &format!("{name}={value}"))?;
-        }
-        self.raw("KillMode", "mixed")?;
-        self.raw("TimeoutStopSec", "10s")?;
-        if self.registration.execution.confined {
             // As with podman: images were made for that. Where the host does not allow as many, systemd takes what it does.
             self.raw("LimitNOFILE", NOFILE)?;
             self.raw("IgnoreSIGPIPE", "no")?;
         }
+        self.raw("KillMode", "mixed")?;
+        self.raw("TimeoutStopSec", "10s")?;
         if runtime == RuntimeKind::Runc {
             // It makes a cgroup below the unit's; without the policy, an OOM kill there looks like any other signal.
             self.raw("Delegate", "yes")?;
