@@ -27,6 +27,7 @@ pub mod manifest;
 mod metadata;
 mod place;
 pub mod positions;
+pub mod problems;
 pub mod render;
 pub mod secrets;
 pub mod template;

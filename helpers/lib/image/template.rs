@@ -25,25 +25,6 @@ pub struct Problem {
     pub fault: PlaceholderFault,
 }
 
-/// Problems, as far as there are not too many.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems {
-    /// Those that are listed.
-    pub listed: Vec<Problem>,
-    /// How many others there are.
-    pub omitted: usize,
-}
-
-impl Problems {
-    /// Adds those of one file.
-    pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
-        let room = limits::PROBLEMS.saturating_sub(self.listed.len()).min(limits::PROBLEMS_OF_FILE);
-        let mut problems = problems.into_iter();
-        self.listed.extend(problems.by_ref().take(room));
-        self.omitted += problems.count();
-    }
-}
-
 /// What is wrong with a placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlaceholderFault {
@@ -312,21 +293,6 @@ mod tests {
             bad(Format::Unit, "[Service]\n$LINE"),
             ["t:2:1: the value of LINE cannot be used here: it would add a line or a setting to the unit"]
         );
-    }
-
-    #[test]
-    fn a_part_of_many_problems_is_listed() {
-        let found =
-            |count: usize| render("t", &"$".repeat(2 * count - 1), Format::Text, &values(), None).problems;
-        assert_eq!(found(1).len(), 1);
-        let (mut problems, problem) = (Problems::default(), found(1).remove(0));
-        problems.extend(vec![problem.clone(); limits::PROBLEMS_OF_FILE + 1]);
-        assert_eq!((problems.listed.len(), problems.omitted), (limits::PROBLEMS_OF_FILE, 1));
-        for _ in 0..2 * limits::PROBLEMS {
-            problems.extend([problem.clone()]);
-        }
-        let expected = (limits::PROBLEMS, limits::PROBLEMS_OF_FILE + 1 + limits::PROBLEMS);
-        assert_eq!((problems.listed.len(), problems.omitted), expected);
     }
 
     #[test]

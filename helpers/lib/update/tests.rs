@@ -6,7 +6,7 @@ use super::availability::{Prospect, Updates};
 use super::updater::Updater;
 use crate::container::info::{ExportsUse, Values};
 use crate::container::registration;
-use crate::container::state::{Choices, State};
+use crate::container::state::State;
 use crate::container::{derived, info};
 use crate::error::{Kind, Result};
 use crate::image::Image;
@@ -17,6 +17,8 @@ use crate::install::plan::{Options, Planner};
 use crate::install::previous::Previous;
 use crate::install::testing::TestHost;
 use crate::system::lock;
+
+mod failures;
 
 /// Everything that an image can bring, and what it is called in messages.
 const BROUGHT: [(&str, &str, &str); 6] = [
@@ -245,37 +247,6 @@ fn what_is_ignored_stays_ignored_whatever_is_current() {
     update(&host, &image(1), Wish::Accept).unwrap();
     assert!(!state().ignores_exports);
     assert_eq!(host.site.deployments.installed(&host.name).unwrap(), accepted);
-}
-
-#[test]
-fn what_failed_with_exports_may_work_without_and_is_not_used_with_them() {
-    let host = TestHost::new();
-    let image = |number| host.plain_image(number, &[(BROUGHT[5].0, BROUGHT[5].1)]);
-    let state = || State::load(&host.site.deployments, &host.name).unwrap();
-    let staged = || {
-        let staged = state().staged(&host.site.deployments).cloned();
-        staged.map(|staged| host.site.deployments.info(&staged).unwrap().ours().unwrap().exports)
-    };
-    host.install_image(&image(1), &Options::default()).unwrap();
-    let fails = |choices: &Choices| {
-        let mut failed = state();
-        failed.remember(&image(2).1.digest, choices, "it died");
-        failed.save(&host.site.deployments, &host.name).unwrap();
-    };
-    let plain = Choices { ignores_exports: true, ..Choices::default() };
-    fails(&Choices::default());
-    stage(&host, &image(2), Wish::AsBefore).unwrap();
-    assert_eq!((staged(), state().ignores_exports), (None, false));
-    stage(&host, &image(2), Wish::Ignore).unwrap();
-    assert_eq!((staged(), state().ignores_exports), (Some(ExportsUse::Ignored), true));
-    // Where nothing is made, the decision counts all the same, for what was staged before as well.
-    stage(&host, &image(3), Wish::Accept).unwrap();
-    assert_eq!((staged(), state().ignores_exports), (Some(ExportsUse::Accepted), false));
-    fails(&plain);
-    stage(&host, &image(2), Wish::Ignore).unwrap();
-    assert_eq!((staged(), state().ignores_exports), (None, true));
-    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
-    assert_eq!(updates.prospect(&image(2).1.digest), Prospect::Failed("it died".to_owned()));
 }
 
 #[test]
