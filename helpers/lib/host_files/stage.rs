@@ -87,7 +87,7 @@ mod tests {
     use crate::container::info::Values;
     use crate::image::layout::Substitution;
     use crate::image::manifest;
-    use crate::image::template::Problems;
+    use crate::image::problems::Problems;
     use crate::image::tree;
 
     #[test]

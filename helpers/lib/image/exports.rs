@@ -12,8 +12,9 @@ use crate::image::Image;
 use crate::image::layout::{HOSTFS, Layout, Substitution};
 use crate::image::limits;
 use crate::image::manifest::{self, Manifest};
+use crate::image::problems::Problems;
 use crate::image::profile::Profile;
-use crate::image::template::{self, Problems};
+use crate::image::template;
 use crate::image::tree::Tree;
 use crate::image::variables::{self, EXEC_VARIABLES};
 

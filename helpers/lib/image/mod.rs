@@ -32,6 +32,7 @@ pub mod overrides;
 mod place;
 pub mod platform;
 pub mod positions;
+pub mod problems;
 pub mod profile;
 pub mod render;
 pub mod secrets;

@@ -10,8 +10,9 @@ use crate::image::config_secrets;
 use crate::image::exports::{CONFIG_TEMPLATE, Exports, SERVICE_TEMPLATE, TMPFILES_TEMPLATE};
 use crate::image::installation::Installation;
 use crate::image::layout::{self, Layout};
+use crate::image::problems::Problems;
 use crate::image::secrets;
-use crate::image::template::{self, Format, PlaceholderFault, Problem, Problems, RenderedText};
+use crate::image::template::{self, Format, PlaceholderFault, Problem, RenderedText};
 use crate::image::tree::Tree;
 use crate::image::variables;
 

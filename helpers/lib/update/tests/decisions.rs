@@ -1,0 +1,82 @@
+//! What was decided on a container, and what failed before.
+
+use super::*;
+use crate::container::state::Choices;
+
+#[test]
+fn what_failed_with_exports_may_work_without_and_is_not_used_with_them() {
+    let host = TestHost::new();
+    let image = |number| host.plain_image(number, &[(BROUGHT[5].0, BROUGHT[5].1)]);
+    let state = || State::load(&host.site.deployments, &host.name).unwrap();
+    let staged = || {
+        let staged = state().staged(&host.site.deployments).cloned();
+        staged.map(|staged| host.site.deployments.info(&staged).unwrap().ours().unwrap().exports)
+    };
+    host.install_image(&image(1), &Options::default()).unwrap();
+    let fails = |choices: &Choices| {
+        let mut failed = state();
+        failed.remember(&image(2).1.digest, choices, "it died");
+        failed.save(&host.site.deployments, &host.name).unwrap();
+    };
+    let plain = Choices { ignores_exports: true, ..Choices::default() };
+    fails(&Choices::default());
+    stage(&host, &image(2), Wish::AsBefore).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (None, false));
+    stage(&host, &image(2), Wish::Ignore).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (Some(ExportsUse::Ignored), true));
+    // Where nothing is made, the decision counts all the same, for what was staged before as well.
+    stage(&host, &image(3), Wish::Accept).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (Some(ExportsUse::Accepted), false));
+    fails(&plain);
+    stage(&host, &image(2), Wish::Ignore).unwrap();
+    assert_eq!((staged(), state().ignores_exports), (None, true));
+    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
+    assert_eq!(updates.prospect(&image(2).1.digest), Prospect::Failed("it died".to_owned()));
+}
+
+#[test]
+fn what_is_ignored_stays_ignored_whatever_is_current() {
+    let host = TestHost::new();
+    let image = |number| host.plain_image(number, &[(BROUGHT[5].0, BROUGHT[5].1)]);
+    let state = || State::load(&host.site.deployments, &host.name).unwrap();
+    host.install_image(&image(1), &Options::default()).unwrap();
+    let accepted = host.site.deployments.installed(&host.name).unwrap();
+    update(&host, &image(1), Wish::Ignore).unwrap();
+    assert!(state().ignores_exports && usage(&host) == ExportsUse::Ignored);
+    let info = |deployment| host.site.deployments.info(deployment).unwrap();
+    assert!(acceptance::is_overruled(&state(), &info(&accepted)));
+    // As a revert does.
+    host.site.deployments.switch(&accepted).unwrap();
+    update(&host, &image(2), Wish::AsBefore).unwrap();
+    assert_eq!((usage(&host), has_host_file(&host)), (ExportsUse::Ignored, false));
+    stage(&host, &image(3), Wish::Accept).unwrap();
+    assert!(!state().ignores_exports);
+    stage(&host, &image(4), Wish::Ignore).unwrap();
+    assert!(state().ignores_exports);
+    // What is current is as wanted, and only the decision is new.
+    host.site.deployments.switch(&accepted).unwrap();
+    update(&host, &image(1), Wish::Accept).unwrap();
+    assert!(!state().ignores_exports);
+    assert_eq!(host.site.deployments.installed(&host.name).unwrap(), accepted);
+}
+
+#[test]
+fn marks_of_images_stay() {
+    let host = TestHost::new();
+    let image = |number, manifest| host.plain_image(number, &[("exports/manifest.json", manifest)]);
+    let marked = |host: &TestHost| {
+        let current = host.site.deployments.installed(&host.name).unwrap();
+        host.site.deployments.info(&current).unwrap().ours().unwrap().image_secrets.clone()
+    };
+    let user_values = Values::from([("TOKEN".to_owned(), "x".to_owned())]);
+    let options = Options { user_values: user_values.clone(), ..Options::default() };
+    let first = image(1, r#"{"secretValues": ["TOKEN", "OTHER"]}"#);
+    host.install_image(&first, &options).unwrap();
+    // The same command again completes it.
+    host.install_image(&first, &options).unwrap();
+    update(&host, &image(2, "{}"), Wish::AsBefore).unwrap();
+    assert_eq!(marked(&host), ["TOKEN".to_owned()].into());
+    let unset = Options { unset: ["TOKEN".to_owned()].into(), user_values, ..Options::default() };
+    with_updater(&host, &image(3, "{}"), &unset, |updater| updater.update()).unwrap();
+    assert!(marked(&host).is_empty());
+}
