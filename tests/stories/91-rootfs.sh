@@ -282,7 +282,7 @@ done
 say 'a limit that would not hold'
 snapshot >"$WORK/before"
 for bad in 0 -1 1.5G much; do
-    run_fails 2 "invalid ScratchSize=$bad: it is not a size" syscontainer-checkout -o ScratchSize=$bad "$REGISTRY/much"
+    run_fails 2 "invalid ScratchSize=$bad: expected a size such as 64m" syscontainer-checkout -o ScratchSize=$bad "$REGISTRY/much"
 done
 run_fails 1 'ScratchSize= limits what is written to the root file system, which is read-only' \
     syscontainer-checkout -o ScratchSize=1G -o ReadOnly=yes "$REGISTRY/much"
