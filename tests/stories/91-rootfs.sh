@@ -292,7 +292,7 @@ unchanged "$WORK/before"
 exports system "$(until_stopped)"
 build_and_pull system
 for option in HostName=web ReadOnly=yes; do
-    run_fails 1 "${option%=*}= is for images without a configuration in /exports" syscontainer-checkout -o $option "$REGISTRY/system"
+    run_fails 1 "so ${option%=*}= cannot be set; Label=" syscontainer-checkout -o $option "$REGISTRY/system"
 done
 # As if the file system had been changed since.
 checkout "$REGISTRY/much"

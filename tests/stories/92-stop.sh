@@ -176,6 +176,8 @@ for runtime in crun runc; do
         check 'it restarts' systemctl restart "ends-$status"
         expect 'active running success' state "ends-$status"
         if [ $status != 0 ]; then
+            # Before, it has no handler.
+            wait_for 'it runs again' says "ends-$status" begins
             kill -TERM "$(unit_property "ends-$status" MainPID)"
             wait_for 'the same without a stop is a failure' test -e /run/failures
             expect "failed failed exit-code $status" state "ends-$status"

@@ -185,7 +185,7 @@ unchanged "$WORK/before"
 say 'an image with a configuration decides itself'
 exports decider "$(until_stopped)"
 build_and_pull decider
-run_fails 1 'exports/config.json says how its payload is run, so User=, Volume= cannot be set; Label=, Notify=, StopSignal= and StopTimeout= can' \
+run_fails 1 'exports/config.json says how its payload is run, so User=, Volume= cannot be set; Label=, Notify=, Output=, ScratchSize=, StopSignal=, StopTimeout= can' \
     syscontainer-checkout --name=decider -o User=1 -o Volume=/srv:/d "$REGISTRY/decider"
 checkout --name=decider -o Label=a=b -o Notify=no "$REGISTRY/decider"
 start_and_stop decider

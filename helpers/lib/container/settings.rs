@@ -79,7 +79,7 @@ const ALIASES: &[(&str, &str)] = &[("Device", "AddDevice")];
 
 /// The keys that apply to every image, since they are not about the runtime's configuration. An image with a
 /// configuration of its own says itself what all others are about.
-const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, STOP_SIGNAL, STOP_TIMEOUT];
+pub const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, STOP_SIGNAL, STOP_TIMEOUT];
 
 /// The keys whose values are assignments, of which some may be secret.
 const ASSIGNMENTS: &[&str] = &["Environment"];

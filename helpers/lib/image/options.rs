@@ -1,17 +1,12 @@
 //! Options of the administrator's about the root file system, which do not go with every image, nor with each other.
 
-use crate::container::settings::{HOST_NAME, READ_ONLY, SCRATCH_SIZE, Settings};
+use crate::container::settings::{READ_ONLY, SCRATCH_SIZE, Settings};
 use crate::error::{Error, Result};
 
 /// Fails for options that would have no effect. `confined` is whether the image brings no configuration, and `run_once`
 /// whether it runs once.
 pub fn check(settings: &Settings, confined: bool, run_once: bool) -> Result<()> {
     let is_set = |key: &str| settings.last(key).is_some();
-    if let Some(key) = [HOST_NAME, READ_ONLY].into_iter().find(|key| is_set(key) && !confined) {
-        return Err(Error::new(format!(
-            "{key}= is for images without a configuration in /exports, and this one's decides that; unset it with '-o {key}='"
-        )));
-    }
     let is_written = if confined { !settings.is_on(READ_ONLY) } else { run_once };
     if is_set(SCRATCH_SIZE) && !is_written {
         return Err(Error::new(format!(
@@ -33,11 +28,6 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_refused() {
-        for options in [&["HostName=a"], &["ReadOnly=yes"], &["ReadOnly=no"]] {
-            assert!(checked(options, true, false).is_ok());
-            let error = checked(options, false, true).unwrap_err().to_string();
-            assert!(error.contains("= is for images without a configuration in /exports"), "{error}");
-        }
         for (options, confined, run_once, is_good) in [
             (["ScratchSize=1G", "ReadOnly=no"].as_slice(), true, false, true),
             (&["ScratchSize=1G", "ReadOnly=yes"], true, false, false),

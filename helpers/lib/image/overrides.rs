@@ -5,7 +5,7 @@ use oci_spec::image::Config;
 use crate::container::info::Values;
 use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload;
-use crate::container::settings::Settings;
+use crate::container::settings::{FOR_ALL, Settings};
 use crate::error::{Error, Result};
 
 /// Fails for keys that an image cannot have which brings a configuration of its own.
@@ -15,8 +15,9 @@ pub fn refuse(settings: &Settings, file: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "{file} says how its payload is run, so {} cannot be set; Label=, Notify=, StopSignal= and StopTimeout= can",
-        keys.join(", ")
+        "{file} says how its payload is run, so {} cannot be set; {}= can",
+        keys.join(", "),
+        FOR_ALL.join("=, ")
     )))
 }
 
@@ -160,7 +161,7 @@ mod tests {
     fn an_image_with_a_configuration_decides_itself() {
         refuse(&settings(&["Label=a=b", "Notify=yes"]), "exports/config.json").unwrap();
         let error = refuse(&settings(&["User=1", "Exec=x", "Label=a=b"]), "exports/config.json").unwrap_err();
-        let expected = "exports/config.json says how its payload is run, so Exec=, User= cannot be set; Label=, Notify=, StopSignal= and StopTimeout= can";
+        let expected = "exports/config.json says how its payload is run, so Exec=, User= cannot be set; Label=, Notify=, Output=, ScratchSize=, StopSignal=, StopTimeout= can";
         assert_eq!(error.to_string(), expected);
     }
 }

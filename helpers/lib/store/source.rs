@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use containers_image_proxy::{Error as ProxyError, ImageProxy, OpenedImage};
-use oci_spec::image::{Descriptor, ImageManifest};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_util::io::SyncIoBridge;
@@ -185,7 +185,7 @@ impl ImageSource {
     pub fn config(&self, manifest: &FetchedManifest, text: &str) -> Result<String> {
         let what = || format!("cannot fetch the configuration of {}", self.reference.to_skopeo());
         let is_same = |descriptor: &Descriptor| descriptor.digest() == manifest.oci.config().digest();
-        let config = match (config_descriptor(text), &self.original) {
+        let mut config = match (config_descriptor(text), &self.original) {
             (Some(served), original) if original.is_none() || is_same(&served) => self.document(&served)?,
             (Some(served), Some(original)) if original.transport().digests == Digests::Served => {
                 let exact = original.with_digest(&manifest.digest).unwrap_or_else(|| original.clone());
@@ -196,6 +196,11 @@ impl ImageSource {
             _ => self.request(self.proxy.fetch_config_raw(&self.image)).context(what)?,
         };
         check_document(&config).context(what)?;
+        if serde_json::from_slice::<ImageConfiguration>(&config).is_err() {
+            // Converted, it has everything that the format demands.
+            config = self.request(self.proxy.fetch_config_raw(&self.image)).context(what)?;
+            check_document(&config).context(what)?;
+        }
         String::from_utf8(config).context(what)
     }
 
