@@ -31,6 +31,8 @@ trap 'echo "not ok - ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND: exit status $
 . "${BASH_SOURCE[0]%/*}/lib/images.sh"
 # shellcheck source=tests/stories/lib/containers.sh
 . "${BASH_SOURCE[0]%/*}/lib/containers.sh"
+# shellcheck source=tests/stories/lib/corpus.sh
+. "${BASH_SOURCE[0]%/*}/lib/corpus.sh"
 # shellcheck source=tests/stories/lib/host_users.sh
 . "${BASH_SOURCE[0]%/*}/lib/host_users.sh"
 # shellcheck source=tests/stories/lib/machine.sh
