@@ -90,6 +90,13 @@ for name in linked script; do
 done
 forget quiet system linked script settings forced refused named
 
+# only_once NAME: it is not started again when it fails.
+only_once() {
+    mkdir -p "/etc/systemd/system/$1.service.d"
+    printf '[Service]\nRestart=no\n' >"/etc/systemd/system/$1.service.d/only-once.conf"
+    systemctl daemon-reload
+}
+
 for runtime in crun runc; do
     say "$runtime: by all names"
     for user in 0 1000:77; do
@@ -130,6 +137,7 @@ for runtime in crun runc; do
     for how in 'exit 0' 'exit 3'; do
         plain short "$(shell_args "seq 3000 >/dev/stderr; $how")"
         checkout --runtime=/usr/bin/$runtime "$REGISTRY/short"
+        only_once short
         for _ in 1 2 3 4 5; do
             systemctl start short 2>/dev/null || true
             wait_for "it ends by $how" ended short
@@ -158,6 +166,7 @@ for runtime in crun runc; do
     say "$runtime: the journal is slow, and the payload ends meanwhile"
     plain slow "$(shell_args 'sleep 1; seq 2000 >/dev/stderr; exit 4')"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/slow"
+    only_once slow
     systemctl start slow
     journald=$(unit_property systemd-journald MainPID)
     kill -STOP "$journald"
