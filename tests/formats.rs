@@ -17,6 +17,7 @@ use syscontainers::container::info::{Info, Ours, RecordedFiles};
 use syscontainers::container::registration;
 use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
+use syscontainers::container::settings;
 use syscontainers::container::state::{Before, Failure, State, Switch};
 use syscontainers::container::volume::Volume;
 use syscontainers::image::limits;
@@ -275,6 +276,15 @@ fn the_manual_has_the_limits() {
         kib(registration::MAX_SIZE),
     ];
     assert_eq!(found, limits);
+}
+
+#[test]
+fn the_manual_has_the_options_of_containers() {
+    let page = Page::read("helpers/syscontainer-checkout.8");
+    let name = |tag: String| tag.split('=').next().unwrap().to_owned();
+    let documented: Vec<String> = page.tags("KEYS").into_iter().map(name).collect();
+    let known: Vec<String> = settings::KEYS.iter().map(|key| key.name.to_owned()).collect();
+    assert_eq!(documented, known);
 }
 
 /// What nothing here prevents is for administrators to know.
