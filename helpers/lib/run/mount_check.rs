@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
 use crate::oci::mount;
+use crate::paths::RUN;
 use crate::run::sources::Source;
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
@@ -203,6 +204,14 @@ impl<'a> Check<'a> {
         };
         let below = mount.point.strip_prefix(&outer.place).unwrap_or(&mount.point);
         let there = original.path.join(below);
+        // A bind of the host's / brings what the runtime has already mounted in this container, too. That is no more than
+        // the host's own /dev and /proc, which it brings as well.
+        if original.path == Path::new("/")
+            && there.starts_with(RUN)
+            && !(outer.private && mount.is_propagated)
+        {
+            return Ok(true);
+        }
         let same = self.host.iter().filter(|host| host.point == there);
         let mut same = same
             .filter(|host| {

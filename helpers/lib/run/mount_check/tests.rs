@@ -218,3 +218,19 @@ fn cgroups_of_version_1_are_as_strict() {
         test.check(&format!("{top}12 6 0:2 / /sys/fs/cgroup/x ro,nosuid,nodev,noexec - proc proc rw\n"));
     assert!(error.contains("nothing like that"), "{error}");
 }
+
+#[test]
+fn whoever_has_all_of_the_host_has_what_is_mounted_in_containers() {
+    let root = Directory::open(Path::new("/")).unwrap();
+    let host = mounts::parse_all(b"1 0 8:1 / / rw - ext4 /dev/sda rw\n");
+    let allows = |source: &str, point: &str| {
+        let bind =
+            json!({"destination": "/host", "type": "bind", "source": source, "options": ["rbind", "rslave"]});
+        let expected = Expected::of(&json!({"mounts": [bind]}), &[]);
+        let mounts = mounts::parse_all(format!("5 1 0:3 / {point} rw - tmpfs tmpfs rw\n").as_bytes());
+        Check::new(&expected, &mounts, &host, &root).check_mount(&mounts[0]).is_ok()
+    };
+    assert!(allows("/", "/host/run/syscontainers/x/rootfs/dev"));
+    assert!(!allows("/", "/host/etc") && !allows("/", "/run/syscontainers/x/rootfs/dev"));
+    assert!(!allows("/run", "/host/syscontainers/x/rootfs/dev"));
+}
