@@ -10,14 +10,14 @@ truncate --size=512M "$WORK/disk.img"
 mkfs.ext4 -q -O quota,project -E quotatype=prjquota "$WORK/disk.img"
 mount -o loop,prjquota "$WORK/disk.img" /var/lib/containers
 mkdir -m 0700 $CO
-# plain NAME COMMANDS: an image of a shell that does them.
-plain() {
+# limited_image NAME COMMANDS: an image of a shell that does them.
+limited_image() {
     mkdir -p "$WORK/$1/srv"
     echo x >"$WORK/$1/srv/file"
     build_and_pull "$1" --config="{\"Cmd\": $(until_stopped "$2")}"
 }
-plain writer 'mkdir /a; head -c 40000000 /dev/zero >/a/big; stat -c "has %b" /a/big; for n in $(seq 20); do head -c 1000000 /dev/zero >/srv/$n; done; echo written'
-plain files '(mkdir /tmp/x; cd /tmp/x; seq 9000 | xargs touch) 2>&1 | tail -n 1; ls /tmp/x | wc -l; echo written'
+limited_image writer 'mkdir /a; head -c 40000000 /dev/zero >/a/big; stat -c "has %b" /a/big; for n in $(seq 20); do head -c 1000000 /dev/zero >/srv/$n; done; echo written'
+limited_image files '(mkdir /tmp/x; cd /tmp/x; seq 9000 | xargs touch) 2>&1 | tail -n 1; ls /tmp/x | wc -l; echo written'
 used() { du --summarize --block-size=1 "$CO/.$1.scratch" | cut -f1; }
 for runtime in crun runc; do
     checkout --name=limited --runtime=/usr/bin/$runtime -o ScratchSize=16M "$REGISTRY/writer"
@@ -61,17 +61,17 @@ while [ ! -e /stop ]; do
 done &
 END
 )
-plain looks "$look"
-seen() { cat $CO/.looks.scratch/upper/seen; }
+limited_image looks "$look"
+limits_seen() { cat $CO/.looks.scratch/upper/seen; }
 for runtime in crun runc; do
     checkout --name=looks --runtime=/usr/bin/$runtime "$REGISTRY/looks"
     mkdir -p /etc/systemd/system/looks.service.d
     printf '[Service]\nMemoryMax=200M\nCPUQuota=50%%\n' >/etc/systemd/system/looks.service.d/limits.conf
     systemctl daemon-reload
     systemctl start looks
-    expect_soon '/ /sys/fs/cgroup / memory 209715200 cpu 50000 100000 pids 2048' seen
+    expect_soon '/ /sys/fs/cgroup / memory 209715200 cpu 50000 100000 pids 2048' limits_seen
     systemctl set-property --runtime looks MemoryMax=100M CPUQuota=150% TasksMax=77
-    expect_soon '/ /sys/fs/cgroup / memory 104857600 cpu 150000 100000 pids 77' seen
+    expect_soon '/ /sys/fs/cgroup / memory 104857600 cpu 150000 100000 pids 77' limits_seen
     systemctl stop looks
     rm -r /etc/systemd/system/looks.service.d
     must 'it goes' syscontainer-remove looks

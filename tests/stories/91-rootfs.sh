@@ -11,10 +11,10 @@ rootfs_image() {
     build_image "$1" --owners --config="$config}" "$WORK/$name"
     pull_image "$1"
 }
-# inside NAME COMMAND…: in its container.
-inside() { nsenter --target "$(unit_property "$1" MainPID)" --mount --uts --cgroup --root --wd=/ -- "${@:2}"; }
-# seen NAME FILE: what it has there.
-seen() { inside "$1" /bin/busybox cat "$2"; }
+# in_payload NAME COMMAND…: in its container.
+in_payload() { nsenter --target "$(unit_property "$1" MainPID)" --mount --uts --cgroup --root --wd=/ -- "${@:2}"; }
+# names_seen NAME FILE: what it has there.
+names_seen() { in_payload "$1" /bin/busybox cat "$2"; }
 # shared: what containers share, and what is beside it.
 shared() {
     find $CO/.storage/ostree/objects -type f -printf '%i %s %m %U:%G %C@ %p\n' | sort
@@ -144,7 +144,7 @@ forget crun runc
 say 'names'
 names=$WORK/names
 mkdir -p "$names"/{etc,x}
-look() { for file in hosts resolv.conf hostname; do seen "$1" /etc/$file; done; inside "$1" /bin/busybox hostname; }
+look() { for file in hosts resolv.conf hostname; do names_seen "$1" /etc/$file; done; in_payload "$1" /bin/busybox hostname; }
 host_looks() { cat /etc/hosts /etc/resolv.conf; cat /proc/sys/kernel/hostname /proc/sys/kernel/hostname; }
 mkdir -p /run/resolver
 echo 'nameserver 192.0.2.53' >/run/resolver/stub.conf
@@ -181,32 +181,32 @@ for runtime in crun runc; do
     systemctl start names
     echo "192.0.2.8 in-place.$runtime" >>/etc/hosts
     echo "search $runtime.example" >>/run/resolver/stub.conf
-    expect_like "in-place.$runtime" seen names /etc/hosts
-    expect_like "search $runtime.example" seen names /etc/resolv.conf
-    refuse 'it does not write to them' inside names /bin/busybox sh -c 'echo x >>/etc/hosts'
-    refuse 'nor to the other' inside names /bin/busybox sh -c 'echo x >>/etc/resolv.conf'
+    expect_like "in-place.$runtime" names_seen names /etc/hosts
+    expect_like "search $runtime.example" names_seen names /etc/resolv.conf
+    refuse 'it does not write to them' in_payload names /bin/busybox sh -c 'echo x >>/etc/hosts'
+    refuse 'nor to the other' in_payload names /bin/busybox sh -c 'echo x >>/etc/resolv.conf'
     # It cannot see this before the next start.
     sed "s/^/# /" /etc/hosts >/etc/.hosts.new
     mv /etc/.hosts.new /etc/hosts
-    expect_no '^# ' seen names /etc/hosts
+    expect_no '^# ' names_seen names /etc/hosts
     systemctl restart names
-    expect_like '^# ' seen names /etc/hosts
+    expect_like '^# ' names_seen names /etc/hosts
     systemctl stop names
     sed -i 's/^[# ]*//' /etc/hosts
     say "$runtime: a host without any"
     mv /etc/hosts /etc/.hosts.old
     mv /run/resolver /run/.resolver
     systemctl start names
-    expect '' seen names /etc/resolv.conf
-    expect $'127.0.0.1 localhost\n::1 localhost' seen names /etc/hosts
+    expect '' names_seen names /etc/resolv.conf
+    expect $'127.0.0.1 localhost\n::1 localhost' names_seen names /etc/hosts
     systemctl stop names
     mv /etc/.hosts.old /etc/hosts
     mv /run/.resolver /run/resolver
     say "$runtime: those of a host whose files are not for everybody"
     chmod 0640 /etc/hosts
     systemctl start names
-    expect_same /etc/hosts seen names /etc/hosts
-    expect 644 inside names /bin/busybox stat -c %a /etc/hosts
+    expect_same /etc/hosts names_seen names /etc/hosts
+    expect 644 in_payload names /bin/busybox stat -c %a /etc/hosts
     systemctl stop names
     chmod 0644 /etc/hosts
     forget names
@@ -219,10 +219,10 @@ done
 for runtime in crun runc; do
     checkout --name=names --runtime=/usr/bin/$runtime -o HostName=web.example "$REGISTRY/names"
     systemctl start names
-    expect web.example inside names /bin/busybox hostname
-    expect web.example seen names /etc/hostname
+    expect web.example in_payload names /bin/busybox hostname
+    expect web.example names_seen names /etc/hostname
     { cat /etc/hosts; echo '127.0.1.1 web.example'; } >"$WORK/hosts"
-    expect_same "$WORK/hosts" seen names /etc/hosts
+    expect_same "$WORK/hosts" names_seen names /etc/hosts
     systemctl stop names
     forget names
 done
@@ -230,29 +230,29 @@ old=$(cat /proc/sys/kernel/hostname)
 checkout --name=names "$REGISTRY/names"
 echo renamed >/proc/sys/kernel/hostname
 systemctl start names
-expect renamed inside names /bin/busybox hostname
-expect renamed seen names /etc/hostname
+expect renamed in_payload names /bin/busybox hostname
+expect renamed names_seen names /etc/hostname
 echo "$old" >/proc/sys/kernel/hostname
-expect renamed inside names /bin/busybox hostname
+expect renamed in_payload names /bin/busybox hostname
 systemctl stop names
 forget names
 
 say 'the same as with podman'
-podman_here() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
-podman_here create --quiet --name=names --network=host --tls-verify=false "$REGISTRY/names" >/dev/null
+podman_of_names() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
+podman_of_names create --quiet --name=names --network=host --tls-verify=false "$REGISTRY/names" >/dev/null
 # Where this host does not let it have its limits the container is not made, but its files are.
-podman_here init names >/dev/null 2>&1 || true
+podman_of_names init names >/dev/null 2>&1 || true
 checkout --name=names "$REGISTRY/names"
 systemctl start names
-userdata=/run/podman-story/vfs-containers/$(podman_here inspect --format='{{.Id}}' names)/userdata
-expect "$(cat "$userdata/hostname")" seen names /etc/hostname
+userdata=/run/podman-story/vfs-containers/$(podman_of_names inspect --format='{{.Id}}' names)/userdata
+expect "$(cat "$userdata/hostname")" names_seen names /etc/hostname
 words() { sed -E '/^(#|$)/d; s/[[:space:]]+/ /g' | grep -v containers.internal | sort -u; }
 words <"$userdata/hosts" >"$WORK/his"
 words </etc/hosts >"$WORK/ours"
 expect "$(cat "$WORK/his")" cat "$WORK/ours"
 expect "$(grep ^nameserver "$userdata/resolv.conf")" bash -c "grep ^nameserver '/proc/$(unit_property names MainPID)/root/etc/resolv.conf'"
 systemctl stop names
-podman_here rm --all --force >/dev/null
+podman_of_names rm --all --force >/dev/null
 rm -r "$WORK/podman"
 forget names
 
@@ -336,7 +336,7 @@ systemctl stop filled
 rootfs_image filled "$(until_stopped)" '"Volumes": {"/data": {}, "/etc/conf": {}, "/etc": {}}'
 check 'an update with more of them' syscontainer-checkout --update filled
 systemctl start filled
-expect image seen filled /etc/conf/file
+expect image names_seen filled /etc/conf/file
 expect 'file more' names_in /var/lib/syscontainers/filled/data
 check 'names are in none of them' bash -c "! grep ' /etc/hosts ' /proc/$(unit_property filled MainPID)/mountinfo"
 systemctl stop filled

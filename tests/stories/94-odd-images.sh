@@ -66,9 +66,12 @@ expect moving.0 readlink $CO/moving
 
 say 'names that are too long'
 long=$(printf 'n%.0s' {1..65})
+exports hostnamed "$(until_stopped)" --template --namespaces=pid,ipc,mount,uts
+sed -i '0,/{/s//{"hostname": "$NAME",/' "$WORK/hostnamed/exports/config.json.template"
+build_and_pull hostnamed
 snapshot >"$WORK/before"
 run_fails 1 "cannot install $long: its host name would have 65 bytes, and Linux allows 64; choose a shorter name with --name=NAME" \
-    syscontainer-checkout --name="$long" "$REGISTRY/pinned@$first"
+    syscontainer-checkout --name="$long" "$REGISTRY/hostnamed"
 exports notifies "$(until_stopped)" --unit=Type=notify
 build_and_pull notifies
 exports plain-name "$(until_stopped)"
@@ -81,7 +84,7 @@ unchanged "$WORK/before"
 checkout --name="${socket%n}" "$REGISTRY/notifies"
 forget "${socket%n}"
 for runtime in crun runc; do
-    checkout --name="${long%n}" --runtime=/usr/bin/$runtime "$REGISTRY/pinned@$first"
+    checkout --name="${long%n}" --runtime=/usr/bin/$runtime "$REGISTRY/hostnamed"
     start_and_stop "${long%n}"
     forget "${long%n}"
     # Without a host name and a socket, a file's name is the limit.

@@ -5,8 +5,8 @@
 
 RELAY=/usr/libexec/syscontainers/syscontainer-relay
 
-# plain NAME ARGS [MEMBER…]: a plain image with this command, of the directory $WORK/NAME, and further members of its config.
-plain() {
+# printing_image NAME ARGS [MEMBER…]: a plain image with this command, of the directory $WORK/NAME, and further members of its config.
+printing_image() {
     local name=$1 config="{\"Cmd\": $2" member
     for member in "${@:3}"; do config+=", $member"; done
     mkdir -p "$WORK/$name"
@@ -54,15 +54,15 @@ all_names='for at in /dev/stdout /dev/stderr /proc/self/fd/1 /proc/self/fd/2 /de
 by_names=$(printf 'by %s\n' /dev/stdout /dev/stderr /proc/self/fd/{1,2} /dev/fd/1 /proc/1/fd/{1,2})
 
 say 'which images have a pipe'
-plain quiet "$(until_stopped 'echo quiet')"
-plain named "$(until_stopped "$all_names")"
+printing_image quiet "$(until_stopped 'echo quiet')"
+printing_image named "$(until_stopped "$all_names")"
 mkdir -p "$WORK/linked/var/log/web" "$WORK/script/usr/bin" "$WORK/settings/etc"
 ln -s /dev/stdout "$WORK/linked/var/log/web/access.log"
-plain linked "$(until_stopped 'echo linked >/var/log/web/access.log')"
+printing_image linked "$(until_stopped 'echo linked >/var/log/web/access.log')"
 printf '#!/bin/sh\nexec >/proc/1/fd/1\necho script; sleep 100000\n' >"$WORK/script/usr/bin/web"
 chmod +x "$WORK/script/usr/bin/web"
-plain script '["web"]'
-plain settings '["sleep", "100000"]' '"Volumes": {"/etc/web": {}}'
+printing_image script '["web"]'
+printing_image settings '["sleep", "100000"]' '"Volumes": {"/etc/web": {}}'
 for image in quiet:journal named:pipe linked:pipe script:pipe settings:pipe; do
     checkout "$REGISTRY/${image%:*}"
     expect "${image#*:}" output_of "${image%:*}"
@@ -100,7 +100,7 @@ only_once() {
 for runtime in crun runc; do
     say "$runtime: by all names"
     for user in 0 1000:77; do
-        plain named "$(until_stopped "$all_names")" "\"User\": \"$user\""
+        printing_image named "$(until_stopped "$all_names")" "\"User\": \"$user\""
         checkout --runtime=/usr/bin/$runtime "$REGISTRY/named"
         systemctl start named
         expect_soon "$by_names" lines_of named
@@ -117,7 +117,7 @@ for runtime in crun runc; do
     done
 
     say "$runtime: what they take"
-    plain named "$(until_stopped 'echo up >/dev/stderr')"
+    printing_image named "$(until_stopped 'echo up >/dev/stderr')"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/named"
     systemctl start named
     expect_soon up lines_of named
@@ -135,7 +135,7 @@ for runtime in crun runc; do
 
     say "$runtime: nothing is lost at the end"
     for how in 'exit 0' 'exit 3'; do
-        plain short "$(shell_args "seq 3000 >/dev/stderr; $how")"
+        printing_image short "$(shell_args "seq 3000 >/dev/stderr; $how")"
         checkout --runtime=/usr/bin/$runtime "$REGISTRY/short"
         only_once short
         for _ in 1 2 3 4 5; do
@@ -148,7 +148,7 @@ for runtime in crun runc; do
         forget short
     done
 
-    plain killed "$(shell_args 'exec >/dev/stderr; n=0; while :; do n=$((n+1)); echo $n; [ $((n%100)) != 0 ] || sleep 0.02; done')"
+    printing_image killed "$(shell_args 'exec >/dev/stderr; n=0; while :; do n=$((n+1)); echo $n; [ $((n%100)) != 0 ] || sleep 0.02; done')"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/killed"
     for whom in main all; do
         systemctl start killed
@@ -164,7 +164,7 @@ for runtime in crun runc; do
     forget killed
 
     say "$runtime: the journal is slow, and the payload ends meanwhile"
-    plain slow "$(shell_args 'sleep 1; seq 2000 >/dev/stderr; exit 4')"
+    printing_image slow "$(shell_args 'sleep 1; seq 2000 >/dev/stderr; exit 4')"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/slow"
     only_once slow
     systemctl start slow
@@ -177,7 +177,7 @@ for runtime in crun runc; do
     forget slow
 
     say "$runtime: relays are killed"
-    plain counts "$(shell_args 'trap "exit 0" TERM; exec >/dev/stderr; n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done')"
+    printing_image counts "$(shell_args 'trap "exit 0" TERM; exec >/dev/stderr; n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done')"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/counts"
     systemctl start counts
     payload=$(unit_property counts MainPID)
@@ -203,7 +203,7 @@ for runtime in crun runc; do
     forget counts
 
     say "$runtime: others keep the pipe open"
-    plain keeps "$(shell_args "trap 'exit 0' TERM; (trap '' TERM; sleep 100000) & echo up >/dev/stderr; wait")"
+    printing_image keeps "$(shell_args "trap 'exit 0' TERM; (trap '' TERM; sleep 100000) & echo up >/dev/stderr; wait")"
     checkout --runtime=/usr/bin/$runtime "$REGISTRY/keeps"
     systemctl start keeps
     expect_soon up lines_of keeps
@@ -216,7 +216,7 @@ for runtime in crun runc; do
     printf '[Service]\nRestart=no\n' >/etc/systemd/system/bytes.service.d/once.conf
     digits=$(printf '0123456789%.0s' {1..4})
     for status in 0 3; do
-        plain bytes "$(shell_args "printf 'a\\000b\\n' >/dev/stdout; head -c 200000 /dev/zero | tr '\\000' x >/dev/stdout; echo; yes $digits | head -c 4100000 >/dev/stdout; echo end; exit $status")"
+        printing_image bytes "$(shell_args "printf 'a\\000b\\n' >/dev/stdout; head -c 200000 /dev/zero | tr '\\000' x >/dev/stdout; echo; yes $digits | head -c 4100000 >/dev/stdout; echo end; exit $status")"
         checkout --runtime=/usr/bin/$runtime "$REGISTRY/bytes"
         systemctl start bytes
         wait_for 'it ends' ended bytes
@@ -231,7 +231,7 @@ for runtime in crun runc; do
 done
 
 say 'two streams'
-plain both "$(shell_args 'echo out >/dev/stdout; echo err >/dev/stderr; sleep 100000')"
+printing_image both "$(shell_args 'echo out >/dev/stdout; echo err >/dev/stderr; sleep 100000')"
 checkout "$REGISTRY/both"
 mkdir -p /etc/systemd/system/both.service.d
 printf '[Service]\nStandardError=append:/var/lib/story/both.err\n' >/etc/systemd/system/both.service.d/err.conf

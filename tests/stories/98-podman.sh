@@ -7,7 +7,7 @@ USED=$WORK/used
 : >"$USED"
 
 # He cannot have cgroups and raise limits in this machine: with --ulimit=host he takes what he finds, as systemd does then.
-podman() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
+their_podman() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
 podman_run() {
     env --default-signal podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs \
         run --rm --network=host --cgroups=disabled --ulimit=host --tls-verify=false "$@" </dev/null
@@ -38,15 +38,15 @@ a_looking_image() {
 # tasks_under_podman NAME: how many processes and threads it may have.
 tasks_under_podman() {
     local config
-    podman create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
-    podman init "$1" >/dev/null 2>&1 || true
-    config=$WORK/podman/vfs-containers/$(podman inspect --format='{{.Id}}' "$1")/userdata/config.json
+    their_podman create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
+    their_podman init "$1" >/dev/null 2>&1 || true
+    config=$WORK/podman/vfs-containers/$(their_podman inspect --format='{{.Id}}' "$1")/userdata/config.json
     grep -oE '"pids":\{"limit":[0-9]+' "$config" | grep -oE '[0-9]+$'
-    podman rm --force "$1" >/dev/null
+    their_podman rm --force "$1" >/dev/null
 }
 
-# compare WHERE HIS OWN: every property of two files is as the table says; what it said is added to $USED.
-compare() {
+# compare_looks WHERE HIS OWN: every property of two files is as the table says; what it said is added to $USED.
+compare_looks() {
     awk -F '\t' -v where="$1" -v used="$USED" '
         function trim(text) { gsub(/^ +| +$/, "", text); return text }
         # The row of a property: one with these values, or one that says that they are the same.
@@ -97,7 +97,7 @@ while IFS=';' read -r name config; do
             *) expect_like $'^program with capabilities\t0000000000000400$' cat "$WORK/own" ;;
         esac
         printf 'limit tasks\t%s\n' "$(unit_property "$name-$runtime" TasksMax)" >>"$WORK/own"
-        check "$name, $runtime: what it sees is as the table says" compare "$name, $runtime" "$WORK/his" "$WORK/own"
+        check "$name, $runtime: what it sees is as the table says" compare_looks "$name, $runtime" "$WORK/his" "$WORK/own"
         systemctl stop "$name-$runtime"
         forget "$name-$runtime"
     done
@@ -116,5 +116,5 @@ grep '^| ' "$TABLE" | grep -vE '^\| Property |\| same \| same \|' | while read -
     must "this holds no more: $line" grep -qxF -- "$line" "$USED"
 done
 ok 'every row with a difference holds'
-podman rm --all --force >/dev/null
+their_podman rm --all --force >/dev/null
 rm -r "$WORK/podman"

@@ -150,8 +150,8 @@ done
 say 'the same while the runtime is at work'
 mkdir -p "$WORK/led/w/a" "$WORK/led/v"
 image_of led "{\"Cmd\": $(until_stopped 'touch /v/begun'), \"Volumes\": {\"/w\": {}, \"/w/a\": {}, \"/v\": {}}}"
-# wrapped RUNTIME AFTER: one that does this after it created a container, whose process is $pid.
-wrapped() {
+# wrapped_runtime RUNTIME AFTER: one that does this after it created a container, whose process is $pid.
+wrapped_runtime() {
     mkdir -p /usr/local/lib/wrapped
     cat >/usr/local/lib/wrapped/"$1" <<-END
 		#!/bin/bash
@@ -171,7 +171,7 @@ make_disk() {
 }
 make_disk
 for runtime in crun runc; do
-    wrapped $runtime :
+    wrapped_runtime $runtime :
     mount --bind /srv/precious $V/led/w/disk
     mount -o remount,bind,ro,nosuid,noexec $V/led/w/disk
     checkout -o ReadOnly=yes --runtime=/usr/local/lib/wrapped/$runtime "$REGISTRY/led"
@@ -181,7 +181,7 @@ for runtime in crun runc; do
     while read -r place options option; do
         stopped led
         rm -f $V/led/v/begun
-        wrapped $runtime "mount -o remount,bind,$options $place"
+        wrapped_runtime $runtime "mount -o remount,bind,$options $place"
         refuse "$runtime: it does not start with $place $options" systemctl start led
         expect_like "the runtime mounted [a-z0-9]* at $place without the option $option, which the (configuration|mount on the host) has" journal_of led
         refuse 'it did not run' test -e $V/led/v/begun
@@ -199,14 +199,14 @@ for runtime in crun runc; do
 		/w/disk suid nosuid
 	END
     stopped led
-    wrapped $runtime 'mount --make-shared /w/a'
+    wrapped_runtime $runtime 'mount --make-shared /w/a'
     refuse 'nor with one that is shared' systemctl start led
     expect_like 'at /w/a without the option private' journal_of led
     stopped led
-    wrapped $runtime 'mount -t tmpfs tmpfs /proc'
+    wrapped_runtime $runtime 'mount -t tmpfs tmpfs /proc'
     refuse 'nor with something over /proc' systemctl start led
     stopped led
-    wrapped $runtime 'umount /dev/shm'
+    wrapped_runtime $runtime 'umount /dev/shm'
     refuse 'nor with something missing' systemctl start led
     expect_like 'the runtime did not mount tmpfs /dev/shm there' journal_of led
     stopped led

@@ -22,14 +22,14 @@ push_layers() {
         digest=sha256:${digest%% *} size=$(stat -c %s "$1")
         mv "$1" "$blobs/${digest#*:}"
     }
-    # times COUNT TEXT: the text so many times, with commas.
-    times() { repeat "$1" "$2," | sed 's/,$//'; }
+    # how_often COUNT TEXT: the text so many times, with commas.
+    how_often() { repeat "$1" "$2," | sed 's/,$//'; }
     diff_id=$(sha256sum <"$3")
     gzip -n <"$3" >"$WORK/blob"
     put "$WORK/blob"
-    layer=$(times "$2" "{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"$digest\",\"size\":$size}")
+    layer=$(how_often "$2" "{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"$digest\",\"size\":$size}")
     printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["/f"]},"rootfs":{"type":"layers","diff_ids":[%s]}}' \
-        "$(times "$2" "\"sha256:${diff_id%% *}\"")" >"$WORK/blob"
+        "$(how_often "$2" "\"sha256:${diff_id%% *}\"")" >"$WORK/blob"
     put "$WORK/blob"
     config="{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"$digest\",\"size\":$size}"
     manifest=application/vnd.oci.image.manifest.v1+json
