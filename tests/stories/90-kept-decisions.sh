@@ -33,7 +33,7 @@ rm /etc/rooted
 mkdir -p /etc/systemd/system/kept.service.d
 printf '[Unit]\nOnFailure=syscontainer-rollback@%%N.service\n[Service]\nRestart=no\n' >/etc/systemd/system/kept.service.d/failure.conf
 checkout --update --plain kept
-expect_like '"ignores-exports": true' cat $CO/.kept.state
+expect_like '^  "ignores-exports": true' cat $CO/.kept.state
 systemctl daemon-reload
 systemctl restart kept
 wait_for 'its payload fails, and no rollback helps it' systemctl is-failed syscontainer-rollback@kept.service
@@ -67,7 +67,7 @@ systemctl reset-failed
 say 'until they are accepted'
 checkout --update --accept-exports kept
 expect_like '"exports": "accepted"' cat $CO/kept/info
-expect_no 'ignores-exports": true' cat $CO/.kept.state
+expect_no '^  "ignores-exports": true' cat $CO/.kept.state
 set_soak kept 1
 systemctl restart kept
 expect again cat /etc/rooted

@@ -60,11 +60,16 @@ pub fn check_owner(reference: &Reference) -> Result<()> {
     walk(reference, &judge)
 }
 
-/// Whether an image was at a path at which there is nothing now: an archive is often removed once it was pulled.
+/// Whether an image was at a path at which there is nothing now: an archive is often removed once it was pulled. Where
+/// others can make files, that would say nothing; [`check_owner`] does.
 pub fn is_gone(reference: &Reference) -> bool {
     let path = Path::new(reference.location());
+    let is_missing =
+        |path: &Path| path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+    let above = path.ancestors().find(|above| !is_missing(above));
     !reference.transport().has_names()
-        && path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        && is_missing(path)
+        && above.is_some_and(|above| privacy::check_path(above).is_ok())
 }
 
 /// Has each file of a layout judged, and the directories that they are in.
