@@ -99,7 +99,7 @@ for runtime in crun runc; do
         check 'mounts of the host appear' grep -F ' /t/later ' "/proc/$(unit_property "$name" MainPID)/mountinfo"
         umount /srv/honest/a/b/later
         kill -KILL "$(unit_property "$name" MainPID)"
-        expect_soon inactive unit_property "$name" ActiveState
+        expect_soon failed unit_property "$name" ActiveState
         check 'what is mounted in it stays' mountpoint -q /srv/honest/a/b/deep
         expect two cat /srv/honest/a/b/deep/file
         check 'prepared by hand' /usr/libexec/syscontainers/syscontainer-prepare "$name"
