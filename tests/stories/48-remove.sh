@@ -179,7 +179,9 @@ removable() {
     rm -rf /etc/full /opt/full /var/lib/full
     as_it_was "$1"
 }
-removable 'failed' 'systemctl start full; systemctl kill --signal=ABRT full; wait_for "it is" ended full'
+# runs NAME: its payload, no longer the runtime.
+runs() { ! grep -qE '^(crun|runc)' "/proc/$(unit_property "$1" MainPID)/comm"; }
+removable 'failed' 'systemctl start full; wait_for "it runs" runs full; systemctl kill --signal=ABRT full; wait_for "it is" ended full'
 removable 'no link' "rm $CO/full"
 removable 'a link to nowhere' "rm -r $CO/full.0"
 removable 'no registration' 'rm /etc/syscontainers/attached/full.json'

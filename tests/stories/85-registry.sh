@@ -7,7 +7,8 @@ hostile=127.0.0.1:5085
 printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' $hostile >/etc/containers/registries.conf.d/hostile.conf
 systemd-run --quiet --unit=hostile --setenv=SYSCONTAINERS_TEST_SERVE=$hostile \
     /usr/libexec/syscontainers-tests/registry --exact serve_the_story --nocapture
-wait_for 'it listens' http 5085/v2/
+# Before, it has no images.
+wait_for 'it serves' http 5085/v2/app/manifests/latest
 behave() { expect ok http "5085/behave/$1/$2"; }
 # skopeos: how many are running.
 skopeos() { cat /proc/[0-9]*/comm 2>/dev/null | grep -cx skopeo || true; }
