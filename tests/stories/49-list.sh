@@ -19,6 +19,8 @@ systemctl start one
 line one "active \(running\) +one.0 .* 20[0-9-]+T[0-9:]+Z +- +-"
 systemctl kill --signal=KILL one
 systemctl stop one
+# Nobody asked for the kill.
+systemctl reset-failed one 2>/dev/null || true
 install_hello_world two 8082
 systemctl --quiet mask two
 line two 'masked +two.0 .*'

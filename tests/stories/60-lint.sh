@@ -56,8 +56,8 @@ finds 1 "$finding" "$REGISTRY/writable"
 say 'warnings are errors, if they are to be'
 exports shell '["/bin/sh","-c","sleep 1000"]' --template
 image_to_lint shell
-finding='exports/config.json.template:3:25: warning: process 1 is sh, which ignores its stop signal; '\
-'begin the last command with exec, or set a trap [stop-signal]'
+finding='exports/config.json.template:3:25: warning: process 1 is sh, which ignores its stop signal: '\
+'every stop takes all of its time; begin the last command with exec, or set a trap [stop-signal]'
 finds 0 "$finding" "$REGISTRY/shell"
 finds 1 "$finding" --strict "$REGISTRY/shell"
 expect_like '"rule": "stop-signal"' syscontainer-lint --json "$REGISTRY/shell"
