@@ -38,7 +38,10 @@ not_in() { unit_has "$1" ActiveState active && ! unit_has "$1" InvocationID "$2"
 # numbers_are_whole NAME COUNT: every number is there, in order. A line may be in two pieces where the relay was killed within it.
 numbers_are_whole() { [ "$(lines_of "$1" | grep -E '^[0-9]+$' | tr -d '\n')" = "$(seq "$2" | tr -d '\n')" ]; }
 # all_came NAME COUNT: as above, of all invocations since the journal was marked.
-all_came() { [ "$(journal_of "$1" | grep -E '^[0-9]+$' | tr -d '\n')" = "$(seq "$2" | tr -d '\n')" ]; }
+all_came() {
+    journalctl --sync
+    [ "$(journalctl --quiet --output=cat --since="$mark" --unit="$1" | grep -E '^[0-9]+$' | tr -d '\n')" = "$(seq "$2" | tr -d '\n')" ]
+}
 # counts_on FILE: as above, of numbers up to any.
 counts_on() {
     local found wanted
