@@ -46,6 +46,8 @@ is_clean() {
 }
 # has_successor NAME: its stop has begun, and goes on whatever happens to the command of the stop.
 has_successor() { [ "$(cat "/run/syscontainers/$1/main.pid")" != "$(unit_property "$1" MainPID)" ]; }
+# sleeps_before_start NAME: its command before the start is at work; systemd's own process, before that, loses signals.
+sleeps_before_start() { [ "$(cat "/proc/$(unit_property "$1" ControlPID)/comm")" = sleep ]; }
 # takes_its_time NAME: of TimeoutStopSec=2s, once, as systemd would say otherwise; then it is killed, which is said once.
 takes_its_time() {
     local begin took
@@ -293,7 +295,7 @@ for runtime in crun runc; do
     checkout --runtime="$path" --name=before "$REGISTRY/ends" --set STATUS=1
     drop_in before '[Unit]\nOnFailure=failures.service\n[Service]\nExecStartPre=/bin/sleep 1000'
     systemctl start --no-block before
-    wait_for 'a command before it runs' unit_has before SubState start-pre
+    wait_for 'a command before it runs' sleeps_before_start before
     stops before
     mkdir -p /run/gate
     checkout --runtime="$path" "$REGISTRY/late"
