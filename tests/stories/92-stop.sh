@@ -69,9 +69,9 @@ echo begins
 while :; do sleep 0.05; done'
 script_image dies 'trap "kill -KILL \$\$; exec sleep 100" TERM
 while :; do sleep 0.05; done'
-script_image quits 'echo begins
-trap "echo asked >&2; exit 0" QUIT
+script_image quits 'trap "echo asked >&2; exit 0" QUIT
 trap "echo told >&2" TERM
+echo begins
 while :; do sleep 0.05; done' '"StopSignal": "SIGQUIT"'
 script_image deaf 'sleep 100000'
 mkdir -p "$WORK/execs/bin"
@@ -212,6 +212,7 @@ for runtime in crun runc; do
     expect 2s unit_property quits TimeoutStopUSec
     expect_like '"StopTimeout"' cat "$CO/quits/info"
     systemctl start quits
+    wait_for 'it runs' says quits begins
     takes_its_time quits
     expect_like '^told$' journal_of quits
     checkout --update -o StopSignal= -o StopTimeout= quits
