@@ -102,8 +102,11 @@ volumes_image nest '/a /a/b/etc /a/b/srv/victim /a/b/new-on-the-host/x' "$(shell
     done 2>/dev/null
     cp /a/b/etc/shadow /a/loot-shadow 2>/dev/null
     touch /a/done; trap "exit 0" TERM; sleep 100000 & wait')"
-# came_back NAME: it was started again, which the runtime may also have refused.
-came_back() { [ -e "$VOLUMES/$1/a/done" ] || [ "$(unit_property "$1" ActiveState)" = failed ]; }
+# came_back NAME: it was started again since the journal was marked, or that was refused.
+came_back() {
+    journalctl --sync
+    [ -e "$VOLUMES/$1/a/done" ] || journalctl --quiet --since="$mark" --unit="$1" --output=cat | grep -qE "cannot (prepare|start) $1"
+}
 # Wherever it leads, it is refused.
 number=0
 for runtime in crun runc; do
@@ -111,6 +114,10 @@ for runtime in crun runc; do
         number=$((number + 1))
         checkout --name=nest$number --runtime=/usr/bin/$runtime --set TARGET=$target "$REGISTRY/nest"
         systemctl start nest$number || true
+        wait_for 'the link is made' test -L $VOLUMES/nest$number/a/b
+        # Not after RestartSec=.
+        mark_journal
+        systemctl restart nest$number 2>/dev/null || true
         wait_for "$runtime: it comes back with a link to $target" came_back nest$number
         check 'for which there is a reason' journal_has nest$number 'cannot prepare nest[0-9]*: cannot mount volume "/a/b/.*" in the directory that is mounted at /a: b/.* in /var/lib/syscontainers/nest[0-9]*/a leads through a symlink'
         refuse 'it did not run' test -e $VOLUMES/nest$number/a/done
@@ -145,8 +152,9 @@ for runtime in crun runc; do
     rm $VOLUMES/user/a/done
     volumes_image user '/a /a/b/srv/victim /a/b/new-on-the-host/y' "$(until_stopped 'for d in /a/b/srv/victim /a/b/new-on-the-host/y; do cat $d/*; touch $d/PWNED; done >/a/loot 2>/dev/null; touch /a/done')" '"User": "1000:1000"'
     check 'an update' syscontainer-checkout --update user
+    mark_journal
     systemctl restart user || true
-    wait_for 'it was started, or refused' bash -c "[ -e $VOLUMES/user/a/done ] || systemctl is-failed user"
+    wait_for 'it was started, or refused' came_back user
     refuse 'it got nothing' test -s $VOLUMES/user/a/loot
     host_is_unchanged
     systemctl stop user
