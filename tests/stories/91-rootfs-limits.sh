@@ -58,7 +58,7 @@ while [ ! -e /stop ]; do
     echo "$where $own memory $(cat $directory/memory.max) cpu $(cat $directory/cpu.max) pids $(cat $directory/pids.max)" >/seen.new
     mv /seen.new /seen
     sleep 0.1
-done &
+done & :
 END
 )
 limited_image looks "$look"
