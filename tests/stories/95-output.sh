@@ -239,7 +239,7 @@ for runtime in crun runc; do
 done
 
 say 'two streams'
-printing_image both "$(shell_args 'echo out >/dev/stdout; echo err >/dev/stderr; sleep 100000')"
+printing_image both "$(until_stopped 'echo out >/dev/stdout; echo err >/dev/stderr')"
 checkout "$REGISTRY/both"
 mkdir -p /etc/systemd/system/both.service.d
 printf '[Service]\nStandardError=append:/var/lib/story/both.err\n' >/etc/systemd/system/both.service.d/err.conf
