@@ -190,12 +190,6 @@ pub fn properties(root: &Root, settings: &Settings) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    fn settings(texts: &[&str]) -> Settings {
-        let mut settings = Settings::default();
-        texts.iter().for_each(|text| settings.assign(&text.parse().unwrap()));
-        settings
-    }
-
     #[test]
     fn what_is_not_on_the_host_is_named_with_its_key() {
         let dir = tempfile::tempdir().unwrap();
@@ -206,7 +200,7 @@ mod tests {
         fs::write(dir.path().join("srv/env"), "A=b\n\n # x\nC=d e=\"f\"\r\n").unwrap();
         fs::write(dir.path().join("srv/bad"), "A=b\nsecret\n").unwrap();
         std::os::unix::fs::symlink("/srv/data", dir.path().join("link")).unwrap();
-        let check = |text: &str| check(&root, &settings(&[text])).map_err(|e| e.to_string());
+        let check = |text: &str| check(&root, &Settings::of(&[text])).map_err(|e| e.to_string());
         for good in ["Volume=/srv/data:/d", "Volume=/link:/d", "Volume=/own", "EnvironmentFile=/srv/env"] {
             check(good).unwrap();
         }
@@ -242,18 +236,18 @@ mod tests {
             assert_eq!(check(bad).unwrap_err(), expected, "{bad}");
         }
         check("AddDevice=-/dev/none").unwrap();
-        let read = environment(&root, &settings(&["EnvironmentFile=/srv/env"])).unwrap();
+        let read = environment(&root, &Settings::of(&["EnvironmentFile=/srv/env"])).unwrap();
         assert_eq!(read, [("A".to_owned(), "b".to_owned()), ("C".into(), "d e=\"f\"".into())]);
     }
 
     #[test]
     fn devices_are_those_of_the_host() {
         let root = Root::default();
-        let found = devices(&root, &settings(&["AddDevice=/dev/zero:/dev/mine:r"])).unwrap();
+        let found = devices(&root, &Settings::of(&["AddDevice=/dev/zero:/dev/mine:r"])).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].major, found[0].minor, found[0].is_block), (1, 5, false));
         assert_eq!(found[0].container, PathBuf::from("/dev/mine"));
-        let wanted = settings(&["AddDevice=/dev/zero:/dev/mine:r", "AddDevice=-/dev/not-yet"]);
+        let wanted = Settings::of(&["AddDevice=/dev/zero:/dev/mine:r", "AddDevice=-/dev/not-yet"]);
         let properties = properties(&root, &wanted);
         let allow = |what: &str| ("DeviceAllow".to_owned(), what.to_owned());
         assert_eq!(properties, [allow("/dev/zero r"), allow("/dev/not-yet rwm")]);

@@ -120,6 +120,14 @@ fn suggestion(name: &str) -> String {
 }
 
 impl Settings {
+    /// The settings that these assignments make.
+    #[cfg(test)]
+    pub fn of(texts: &[&str]) -> Settings {
+        let mut settings = Settings::default();
+        texts.iter().for_each(|text| settings.assign(&text.parse().expect("an assignment")));
+        settings
+    }
+
     /// Applies an assignment.
     pub fn assign(&mut self, assignment: &Assignment) {
         let Assignment { key, value } = assignment;

@@ -204,8 +204,7 @@ mod tests {
     use super::*;
 
     fn applied(texts: &[&str], is_root: bool) -> Result<Value> {
-        let mut settings = Settings::default();
-        texts.iter().for_each(|text| settings.assign(&text.parse().unwrap()));
+        let settings = Settings::of(texts);
         let mut config = json!({
             "process": {}, "linux": {"namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "mount"}]},
             "mounts": [
@@ -309,11 +308,8 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("etc/x")).unwrap();
         std::fs::write(dir.path().join("etc/file"), "").unwrap();
         let (tree, root) = (Directory(dir.path().into()), Root::new(dir.path()));
-        let check = |texts: &[&str]| {
-            let mut settings = Settings::default();
-            texts.iter().for_each(|text| settings.assign(&text.parse().unwrap()));
-            check_kinds(&tree, &root, &settings).map_err(|e| e.to_string())
-        };
+        let check =
+            |texts: &[&str]| check_kinds(&tree, &root, &Settings::of(texts)).map_err(|e| e.to_string());
         check(&["Volume=/etc/file:/etc/file", "Volume=/etc:/etc/x", "Tmpfs=/new", "Volume=/etc/file:/new2"])
             .unwrap();
         // It is not the image's file that is covered.

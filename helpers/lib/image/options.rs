@@ -21,9 +21,7 @@ mod tests {
     use super::*;
 
     fn checked(options: &[&str], confined: bool, run_once: bool) -> Result<()> {
-        let mut settings = Settings::default();
-        options.iter().for_each(|option| settings.assign(&option.parse().unwrap()));
-        check(&settings, confined, run_once)
+        check(&Settings::of(options), confined, run_once)
     }
 
     #[test]

@@ -96,12 +96,6 @@ mod tests {
     use super::*;
     use oci_spec::image::ConfigBuilder;
 
-    fn settings(texts: &[&str]) -> Settings {
-        let mut settings = Settings::default();
-        texts.iter().for_each(|text| settings.assign(&text.parse().unwrap()));
-        settings
-    }
-
     fn applied(texts: &[&str]) -> Result<Config> {
         let mut config = ConfigBuilder::default()
             .entrypoint(vec!["/entry".to_owned()])
@@ -111,7 +105,7 @@ mod tests {
             .volumes(vec!["/data/".to_owned(), "/log".into()])
             .build()
             .unwrap();
-        apply(&mut config, &settings(texts))?;
+        apply(&mut config, &Settings::of(texts))?;
         Ok(config)
     }
 
@@ -150,17 +144,18 @@ mod tests {
     #[test]
     fn variables_that_contradict_each_other_are_not_shown() {
         let values = Values::from([("A".into(), "secret".into()), ("B".into(), "1".into())]);
-        let both = environment(&values, &settings(&["Environment=C=2 B=1"])).unwrap();
+        let both = environment(&values, &Settings::of(&["Environment=C=2 B=1"])).unwrap();
         assert_eq!(both.into_values().collect::<Vec<_>>(), ["secret", "1", "2"]);
-        let error = environment(&values, &settings(&["Environment=A=other"])).unwrap_err().to_string();
+        let error = environment(&values, &Settings::of(&["Environment=A=other"])).unwrap_err().to_string();
         assert!(error.starts_with("--set A and Environment= have different values of A;"), "{error}");
         assert!(!error.contains("secret") && !error.contains("other"), "{error}");
     }
 
     #[test]
     fn an_image_with_a_configuration_decides_itself() {
-        refuse(&settings(&["Label=a=b", "Notify=yes"]), "exports/config.json").unwrap();
-        let error = refuse(&settings(&["User=1", "Exec=x", "Label=a=b"]), "exports/config.json").unwrap_err();
+        refuse(&Settings::of(&["Label=a=b", "Notify=yes"]), "exports/config.json").unwrap();
+        let error =
+            refuse(&Settings::of(&["User=1", "Exec=x", "Label=a=b"]), "exports/config.json").unwrap_err();
         let expected = "exports/config.json says how its payload is run, so Exec=, User= cannot be set; Label=, Notify=, Output=, ScratchSize=, StopSignal=, StopTimeout= can";
         assert_eq!(error.to_string(), expected);
     }

@@ -64,6 +64,7 @@ fn device(device: &Device) -> Value {
 mod tests {
     use super::*;
     use crate::container::info::Info;
+    use crate::container::settings::Settings;
     use crate::digest::Digest;
 
     fn ours(options: &[&str], values: &[(&str, &str)]) -> Ours {
@@ -72,7 +73,7 @@ mod tests {
             "execution": {"notify": "created"},
         }});
         let mut ours = serde_json::from_value::<Info>(info).unwrap().ours().unwrap().clone();
-        options.iter().for_each(|text| ours.settings.assign(&text.parse().unwrap()));
+        ours.settings = Settings::of(options);
         ours.user_values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         ours
     }
