@@ -5,39 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::oci::config::Normalised;
 use crate::oci::mount::Mount;
+use crate::paths::HOST_DIRECTORIES;
 
-/// Directories that the host's programs share, without what is in them. Who writes to one as a whole may change the host
+/// Directories that the host's programs share besides [`HOST_DIRECTORIES`], without what is in them. Who writes to one as a whole may change the host
 /// anyway, and links in them, such as `/var/run`, are the host's.
-const SHARED: [&str; 28] = [
-    "/",
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/home",
-    "/lib",
-    "/lib64",
-    "/media",
-    "/mnt",
-    "/opt",
-    "/proc",
-    "/root",
-    "/run",
-    "/run/lock",
-    "/sbin",
-    "/srv",
-    "/sys",
-    "/sysroot",
-    "/tmp",
-    "/usr",
-    "/usr/local",
-    "/var",
-    "/var/cache",
-    "/var/lib",
-    "/var/lib/containers",
-    "/var/log",
-    "/var/tmp",
-];
+const SHARED: [&str; 7] = ["/dev", "/proc", "/sys", "/sysroot", "/usr", "/usr/local", "/var/lib/containers"];
 
 /// A path as it is compared with others: `/var/run` and `/var/lock` are links on every host.
 pub fn plain(path: &Path) -> PathBuf {
@@ -68,7 +40,8 @@ pub fn nested_sources(config: &Normalised) -> BTreeMap<PathBuf, PathBuf> {
 }
 
 fn is_outer(sources: &BTreeMap<PathBuf, bool>, path: &Path) -> bool {
-    sources.get(path) == Some(&false) && !SHARED.iter().any(|shared| path == Path::new(shared))
+    sources.get(path) == Some(&false)
+        && !HOST_DIRECTORIES.iter().chain(&SHARED).any(|shared| path == Path::new(shared))
 }
 
 /// All bind sources, and whether each is read-only wherever it is mounted.
