@@ -71,7 +71,6 @@ systemctl stop root
 expect_like 'RequiresMountsFor=.*"/var/lib/syscontainers/plain/data"( |$)' systemctl cat plain
 
 say 'the same as with podman'
-podman_here() { command podman --root "$WORK/podman" --runroot "$WORK/podman-run" --storage-driver vfs "$@"; }
 if podman_here run --quiet --pull=never --network=host --tls-verify=false --name=plain "$REGISTRY/plain" true >/dev/null 2>&1 ||
     podman_here run --quiet --network=host --cgroups=disabled --tls-verify=false --name=plain "$REGISTRY/plain" true >"$WORK/said" 2>&1 ||
     podman_here container exists plain; then
@@ -89,7 +88,7 @@ if podman_here run --quiet --pull=never --network=host --tls-verify=false --name
 else
     say "podman makes no container here: $(tail -n 1 "$WORK/said")"
 fi
-rm -rf "$WORK/podman" "$WORK/podman-run"
+rm -rf "$WORK/podman"
 host_is_unchanged() { expect_same "$WORK/host" the_host; }
 host_is_unchanged
 

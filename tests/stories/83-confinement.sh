@@ -26,11 +26,10 @@ with_users() {
 
 # his NAME: the configuration that podman makes of the image, with what was said of it in $WORK/said. Where this host does not
 # let it have its limits the container is not made, but its configuration is.
-podman() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
 his() {
-    podman create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
-    podman init "$1" >"$WORK/said" 2>&1 || true
-    cat "$WORK/podman/vfs-containers/$(podman inspect --format='{{.Id}}' "$1")/userdata/config.json"
+    podman_here create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
+    podman_here init "$1" >"$WORK/said" 2>&1 || true
+    cat "$WORK/podman/vfs-containers/$(podman_here inspect --format='{{.Id}}' "$1")/userdata/config.json"
 }
 
 say 'what podman makes of the same images'
@@ -58,7 +57,7 @@ END
 compare() { CONFINEMENT=$CASES /usr/libexec/syscontainers-tests/confinement --nocapture >"$WORK/compared" 2>&1 || { cat "$WORK/compared"; return 1; }; }
 check 'ours is not weaker in anything' compare
 for name in "${names[@]}"; do expect_like "^\"$name\" is not weaker" cat "$WORK/compared"; done
-podman rm --all --force >/dev/null
+podman_here rm --all --force >/dev/null
 rm -r "$WORK/podman"
 forget "${names[@]}"
 

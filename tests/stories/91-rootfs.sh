@@ -54,13 +54,13 @@ chown 77 /bin/busybox && mv /var/log /var/moved || echo 'it cannot change what t
 echo "$(stat -c '%a %u:%g' /run/app) $(stat -c '%a %u:%g' /tmp)"
 cp /bin/busybox /var/cache/app/copy
 mknod /var/cache/disk b 254 0; mknod /var/cache/null c 1 3 && echo x >/var/cache/null && echo 'it has a device'
-pwd; stat -c '%a %F' /work/place
+pwd; stat -c '%a %F' /app/place
 echo written
 END
 )
-rootfs_image writer "$(until_stopped "$write")" '"WorkingDir": "/work/place"'
+rootfs_image writer "$(until_stopped "$write")" '"WorkingDir": "/app/place"'
 for runtime in crun runc; do checkout --name=$runtime --runtime=/usr/bin/$runtime "$REGISTRY/writer"; done
-refuse "/work is not made in the deployment" test -e $CO/crun.0/rootfs/work
+refuse "/app is not made in the deployment" test -e $CO/crun.0/rootfs/app
 shared >"$WORK/shared"
 for runtime in crun runc; do
     for _ in 1 2; do
@@ -69,7 +69,7 @@ for runtime in crun runc; do
         wait_for 'it has written' bash -c "journalctl --sync; journalctl --since=$mark --unit=$runtime --output=cat | grep -q '^written\$'"
         expect_no 'it cannot|missing|not forgotten|has a device' journal_of $runtime
         expect_like '^750 55:66 1777 0:0$' journal_of $runtime
-        expect_like '^/work/place$' journal_of $runtime
+        expect_like '^/app/place$' journal_of $runtime
         expect_like '^755 directory$' journal_of $runtime
         check 'it is on disk' test -s $CO/.$runtime.scratch/upper/var/cache/app/copy
         expect 700 stat --format=%a $CO/.$runtime.scratch
@@ -117,9 +117,9 @@ END
 )
 rootfs_image strict "$(until_stopped)"
 cp -a "$image/." "$WORK/strict"
-rootfs_image strict "$(until_stopped "$strict")" '"WorkingDir": "/work/place"' '"Volumes": {"/run/link/data": {}}'
+rootfs_image strict "$(until_stopped "$strict")" '"WorkingDir": "/app/place"' '"Volumes": {"/run/link/data": {}}'
 for runtime in crun runc; do checkout --name=$runtime --runtime=/usr/bin/$runtime -o ReadOnly=yes "$REGISTRY/strict"; done
-for path in work srv/data; do refuse "/$path is not made in the deployment" test -e "$CO/crun.0/rootfs/$path"; done
+for path in app srv/data; do refuse "/$path is not made in the deployment" test -e "$CO/crun.0/rootfs/$path"; done
 for runtime in crun runc; do
     check "$runtime: it starts" systemctl start $runtime
     wait_for 'it has looked' journal_has $runtime '^looked$'
@@ -130,7 +130,7 @@ for runtime in crun runc; do
         expect_like " $directory tmpfs .*nosuid.*size=[0-9]+k,.*nr_inodes=" journal_of $runtime
     done
     expect_like 'No space left on device' journal_of $runtime
-    expect_like '^/work/place$' journal_of $runtime
+    expect_like '^/app/place$' journal_of $runtime
     check 'the volume is where the link of the image leads' grep -q ' /srv/data ' "/proc/$(unit_property $runtime MainPID)/mountinfo"
     systemctl stop $runtime
     is_forgotten $runtime
@@ -238,13 +238,12 @@ systemctl stop names
 forget names
 
 say 'the same as with podman'
-podman_of_names() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
-podman_of_names create --quiet --name=names --network=host --tls-verify=false "$REGISTRY/names" >/dev/null
+podman_here create --quiet --name=names --network=host --tls-verify=false "$REGISTRY/names" >/dev/null
 # Where this host does not let it have its limits the container is not made, but its files are.
-podman_of_names init names >/dev/null 2>&1 || true
+podman_here init names >/dev/null 2>&1 || true
 checkout --name=names "$REGISTRY/names"
 systemctl start names
-userdata=/run/podman-story/vfs-containers/$(podman_of_names inspect --format='{{.Id}}' names)/userdata
+userdata=/run/podman-story/vfs-containers/$(podman_here inspect --format='{{.Id}}' names)/userdata
 expect "$(cat "$userdata/hostname")" names_seen names /etc/hostname
 words() { sed -E '/^(#|$)/d; s/[[:space:]]+/ /g' | grep -v containers.internal | sort -u; }
 words <"$userdata/hosts" >"$WORK/his"
@@ -252,7 +251,7 @@ words </etc/hosts >"$WORK/ours"
 expect "$(cat "$WORK/his")" cat "$WORK/ours"
 expect "$(grep ^nameserver "$userdata/resolv.conf")" bash -c "grep ^nameserver '/proc/$(unit_property names MainPID)/root/etc/resolv.conf'"
 systemctl stop names
-podman_of_names rm --all --force >/dev/null
+podman_here rm --all --force >/dev/null
 rm -r "$WORK/podman"
 forget names
 

@@ -7,9 +7,8 @@ USED=$WORK/used
 : >"$USED"
 
 # He cannot have cgroups and raise limits in this machine: with --ulimit=host he takes what he finds, as systemd does then.
-their_podman() { command podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs "$@"; }
 podman_run() {
-    env --default-signal podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs \
+    env --default-signal "${PODMAN[@]}" \
         run --rm --network=host --cgroups=disabled --ulimit=host --tls-verify=false "$@" </dev/null
 }
 
@@ -38,11 +37,11 @@ a_looking_image() {
 # tasks_under_podman NAME: how many processes and threads it may have.
 tasks_under_podman() {
     local config
-    their_podman create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
-    their_podman init "$1" >/dev/null 2>&1 || true
-    config=$WORK/podman/vfs-containers/$(their_podman inspect --format='{{.Id}}' "$1")/userdata/config.json
+    podman_here create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
+    podman_here init "$1" >/dev/null 2>&1 || true
+    config=$WORK/podman/vfs-containers/$(podman_here inspect --format='{{.Id}}' "$1")/userdata/config.json
     grep -oE '"pids":\{"limit":[0-9]+' "$config" | grep -oE '[0-9]+$'
-    their_podman rm --force "$1" >/dev/null
+    podman_here rm --force "$1" >/dev/null
 }
 
 # compare_looks WHERE HIS OWN: every property of two files is as the table says; what it said is added to $USED.
@@ -108,7 +107,7 @@ number;"User": "1000"
 group;"User": "app:extra", "WorkingDir": "/data"
 nowhere;"User": "4711", "WorkingDir": "/data"
 numbers;"User": "4711:4712"
-directory;"User": "app", "WorkingDir": "/work/dir"
+directory;"User": "app", "WorkingDir": "/app/dir"
 END
 
 say 'every difference that the table has is one'
@@ -116,5 +115,5 @@ grep '^| ' "$TABLE" | grep -vE '^\| Property |\| same \| same \|' | while read -
     must "this holds no more: $line" grep -qxF -- "$line" "$USED"
 done
 ok 'every row with a difference holds'
-their_podman rm --all --force >/dev/null
+podman_here rm --all --force >/dev/null
 rm -r "$WORK/podman"

@@ -183,3 +183,7 @@ write_as_atomic() {
         --add-metadata-string="docker.digest=sha256:$digest" --add-metadata-string=signatures=0)
     ostree --repo="$repo" refs --create="ociimage/$2" "$image"
 }
+
+# podman_here ARGUMENT…: podman, with a storage of this story's.
+PODMAN=(podman --root="$WORK/podman" --runroot=/run/podman-story --storage-driver=vfs --cgroup-manager=cgroupfs)
+podman_here() { "${PODMAN[@]}" "$@"; }
