@@ -106,7 +106,7 @@ END
 # engine_says LINE: since it was started last.
 engine_says() {
     journalctl --sync
-    journalctl --output=cat _SYSTEMD_INVOCATION_ID="$(unit_property engine InvocationID)" | grep -qx -- "$1"
+    journalctl --output=cat _SYSTEMD_INVOCATION_ID="$(unit_property engine InvocationID)" | grep -x -- "$1" >/dev/null
 }
 both network --set NETWORK=10.1.0.0/16
 for runtime in crun runc; do

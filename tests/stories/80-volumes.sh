@@ -104,7 +104,7 @@ volumes_image nest '/a /a/b/etc /a/b/srv/victim /a/b/new-on-the-host/x' "$(shell
 # came_back NAME: it was started again since the journal was marked, or that was refused.
 came_back() {
     journalctl --sync
-    [ -e "$VOLUMES/$1/a/done" ] || journalctl --quiet --since="$mark" --unit="$1" --output=cat | grep -qE "cannot (prepare|start) $1"
+    [ -e "$VOLUMES/$1/a/done" ] || journalctl --quiet --since="$mark" --unit="$1" --output=cat | grep -E "cannot (prepare|start) $1" >/dev/null
 }
 # Wherever it leads, it is refused.
 number=0

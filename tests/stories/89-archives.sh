@@ -109,7 +109,7 @@ nothing_was_written
 mkdir -p "$WORK/long"
 touch "$WORK/long/$(printf 'x%.0s' {1..200})"
 tar --format=gnu -C "$WORK/long" -cf "$WORK/long.tar" .
-head -c 2048 "$WORK/long.tar" | grep -q LongLink
+head -c 2048 "$WORK/long.tar" | grep LongLink >/dev/null
 block=$(grep -abo '././@LongLink' "$WORK/long.tar" | cut -d: -f1)
 dd if="$WORK/long.tar" of=$FOREIGN/long.tar bs=512 skip=$((block / 512)) count=1 status=none
 # Its size is 4 GiB, 040000000000 in octal, and the checksum is that of the new header.

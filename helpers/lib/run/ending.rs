@@ -120,12 +120,16 @@ mod tests {
 
     #[test]
     fn a_payload_that_ends_by_its_signal_ends_soon() {
+        // Not SIGINT, which whatever a shell starts in the background ignores.
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let payload = Process::open(child.id() as i32).unwrap().unwrap();
         let name = "web".parse().unwrap();
-        Ending::begin(&name, &payload, Some(2), Instant::now()).unwrap().finish().unwrap();
+        Ending::begin(&name, &payload, Some(Signal::SIGUSR1 as i32), Instant::now())
+            .unwrap()
+            .finish()
+            .unwrap();
         use std::os::unix::process::ExitStatusExt;
-        assert_eq!(child.wait().unwrap().signal(), Some(2));
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGUSR1 as i32));
         assert_eq!((shown(15), shown(37)), ("SIGTERM".to_owned(), "signal 37".to_owned()));
     }
 }

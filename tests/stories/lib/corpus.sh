@@ -33,14 +33,14 @@ _answer_to() {
 
 # fresh PORT: what a browser asks next time about the page that it has kept.
 fresh() {
-    _answer_to "$1" | sed -n '/^$/q; s/^[Ll]ast-[Mm]odified: /If-Modified-Since: /p; s/^[Ee][Tt]ag: /If-None-Match: /p'
+    _answer_to "$1" | sed -n '1,/^$/ { s/^[Ll]ast-[Mm]odified: /If-Modified-Since: /p; s/^[Ee][Tt]ag: /If-None-Match: /p }'
 }
 
 # unchanged_since FILE PORT: the server answers that the page is the one that fresh() saw.
 unchanged_since() {
     local headers
     mapfile -t headers <"$1"
-    _answer_to "$2" "${headers[@]}" | grep -q '^HTTP/1\.[01] 304'
+    _answer_to "$2" "${headers[@]}" | grep '^HTTP/1\.[01] 304' >/dev/null
 }
 
 # client PROGRAM [ARG…]: of the image, on the host's network; it writes nothing.
