@@ -56,8 +56,10 @@ fn wait_ready(
         // The job is queried before the unit: if it ended in between, the status would still be that of before.
         let process = job();
         let now = show_one(manager, unit)?;
-        // Until then, the status is that of the previous run, which may well be up.
-        let has_begun = process.is_none() || now.invocation != before;
+        // Until then, the status is that of the previous run, which may well be up, or none at all: systemd forgets a
+        // unit that is neither up nor failed.
+        let is_new_run = !now.invocation.is_empty() && now.invocation != before;
+        let has_begun = process.is_none() || is_new_run;
         let verdict = if has_begun { judge_start(&now, before) } else { None };
         if let Some(verdict) = verdict {
             return Ok(verdict);
@@ -236,6 +238,23 @@ mod tests {
         };
         let verdict = wait_ready(&fake, unit, &before, job).unwrap();
         assert!(matches!(verdict, Verdict::Bad(_)), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_unit_that_systemd_forgot_says_nothing_about_a_job_that_has_not_begun() {
+        let fake = Fake::new();
+        let unit = "web.service";
+        let mut asked = 0;
+        let job = || {
+            asked += 1;
+            if asked == 1 {
+                assert_eq!(show_one(&fake, unit).unwrap().invocation, "");
+                return Some(1);
+            }
+            fake.queue(Verb::Start, &[unit.to_owned()]).unwrap();
+            None
+        };
+        assert_eq!(wait_ready(&fake, unit, "the run before", job).unwrap(), Verdict::Good);
     }
 
     #[test]
