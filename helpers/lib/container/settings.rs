@@ -16,16 +16,30 @@ use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
 
 pub use crate::container::keys::boolean::{boolean, check_boolean};
+use Scope::{All, Plain, Written};
 
 /// A key that may be set.
 #[derive(Debug)]
 pub struct Key {
     /// Its name, as it is written.
     pub name: &'static str,
+    /// The images that it is for.
+    pub scope: Scope,
     /// Whether it may have several values.
     pub repeats: bool,
     /// Fails if a text is none of its values.
     pub check: fn(&str) -> Result<()>,
+}
+
+/// The images that a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them: it is not about the runtime's configuration.
+    All,
+    /// Those whose payload may write to its root file system.
+    Written,
+    /// Those without a configuration of their own, which says itself what the key is about.
+    Plain,
 }
 
 /// Whether the root file system is read-only.
@@ -39,34 +53,34 @@ pub const SCRATCH_SIZE: &str = "ScratchSize";
 
 /// All keys, sorted by name.
 pub const KEYS: &[Key] = &[
-    Key { name: "AddCapability", repeats: true, check: payload::check_capabilities },
-    Key { name: "AddDevice", repeats: true, check: devices::check_device },
-    Key { name: "DropCapability", repeats: true, check: payload::check_capabilities },
-    Key { name: "Entrypoint", repeats: false, check: payload::check_entrypoint },
-    Key { name: "Environment", repeats: true, check: payload::check_assignments },
-    Key { name: "EnvironmentFile", repeats: true, check: mounts::check_path },
-    Key { name: "Exec", repeats: false, check: payload::check_command },
-    Key { name: "Group", repeats: false, check: payload::check_group },
-    Key { name: HOST_NAME, repeats: false, check: host_name::check },
-    Key { name: "IpcNamespace", repeats: false, check: payload::check_namespace },
-    Key { name: "Label", repeats: true, check: payload::check_assignments },
-    Key { name: "Mount", repeats: true, check: mounts::check_mount },
-    Key { name: "Network", repeats: false, check: payload::check_network },
-    Key { name: "NoNewPrivileges", repeats: false, check: check_boolean },
-    Key { name: "Notify", repeats: false, check: payload::check_notify },
-    Key { name: output::KEY, repeats: false, check: output::check },
-    Key { name: "PidNamespace", repeats: false, check: payload::check_namespace },
-    Key { name: READ_ONLY, repeats: false, check: check_boolean },
-    Key { name: SCRATCH_SIZE, repeats: false, check: limits::check_size },
-    Key { name: "ShmSize", repeats: false, check: limits::check_size },
-    Key { name: STOP_SIGNAL, repeats: false, check: stop::check_signal },
-    Key { name: STOP_TIMEOUT, repeats: false, check: stop::check_timeout },
-    Key { name: "Timezone", repeats: false, check: payload::check_timezone },
-    Key { name: "Tmpfs", repeats: true, check: mounts::check_tmpfs },
-    Key { name: "Ulimit", repeats: true, check: limits::check_ulimit },
-    Key { name: "User", repeats: false, check: payload::check_user },
-    Key { name: "Volume", repeats: true, check: mounts::check_volume },
-    Key { name: "WorkingDir", repeats: false, check: mounts::check_path },
+    Key { name: "AddCapability", scope: Plain, repeats: true, check: payload::check_capabilities },
+    Key { name: "AddDevice", scope: Plain, repeats: true, check: devices::check_device },
+    Key { name: "DropCapability", scope: Plain, repeats: true, check: payload::check_capabilities },
+    Key { name: "Entrypoint", scope: Plain, repeats: false, check: payload::check_entrypoint },
+    Key { name: "Environment", scope: Plain, repeats: true, check: payload::check_assignments },
+    Key { name: "EnvironmentFile", scope: Plain, repeats: true, check: mounts::check_path },
+    Key { name: "Exec", scope: Plain, repeats: false, check: payload::check_command },
+    Key { name: "Group", scope: Plain, repeats: false, check: payload::check_group },
+    Key { name: HOST_NAME, scope: Plain, repeats: false, check: host_name::check },
+    Key { name: "IpcNamespace", scope: Plain, repeats: false, check: payload::check_namespace },
+    Key { name: "Label", scope: All, repeats: true, check: payload::check_assignments },
+    Key { name: "Mount", scope: Plain, repeats: true, check: mounts::check_mount },
+    Key { name: "Network", scope: Plain, repeats: false, check: payload::check_network },
+    Key { name: "NoNewPrivileges", scope: Plain, repeats: false, check: check_boolean },
+    Key { name: "Notify", scope: All, repeats: false, check: payload::check_notify },
+    Key { name: output::KEY, scope: All, repeats: false, check: output::check },
+    Key { name: "PidNamespace", scope: Plain, repeats: false, check: payload::check_namespace },
+    Key { name: READ_ONLY, scope: Plain, repeats: false, check: check_boolean },
+    Key { name: SCRATCH_SIZE, scope: Written, repeats: false, check: limits::check_size },
+    Key { name: "ShmSize", scope: Plain, repeats: false, check: limits::check_size },
+    Key { name: STOP_SIGNAL, scope: All, repeats: false, check: stop::check_signal },
+    Key { name: STOP_TIMEOUT, scope: All, repeats: false, check: stop::check_timeout },
+    Key { name: "Timezone", scope: Plain, repeats: false, check: payload::check_timezone },
+    Key { name: "Tmpfs", scope: Plain, repeats: true, check: mounts::check_tmpfs },
+    Key { name: "Ulimit", scope: Plain, repeats: true, check: limits::check_ulimit },
+    Key { name: "User", scope: Plain, repeats: false, check: payload::check_user },
+    Key { name: "Volume", scope: Plain, repeats: true, check: mounts::check_volume },
+    Key { name: "WorkingDir", scope: Plain, repeats: false, check: mounts::check_path },
 ];
 
 /// The signal that asks the payload to end.
@@ -76,10 +90,6 @@ pub const STOP_TIMEOUT: &str = "StopTimeout";
 
 /// Other names of keys, which people know from elsewhere.
 const ALIASES: &[(&str, &str)] = &[("Device", "AddDevice")];
-
-/// The keys that apply to every image, since they are not about the runtime's configuration. An image with a
-/// configuration of its own says itself what all others are about.
-pub const FOR_ALL: &[&str] = &["Label", "Notify", output::KEY, SCRATCH_SIZE, STOP_SIGNAL, STOP_TIMEOUT];
 
 /// The keys whose values are assignments, of which some may be secret.
 const ASSIGNMENTS: &[&str] = &["Environment"];
@@ -159,9 +169,12 @@ impl Settings {
         self.last(key).and_then(boolean) == Some(true)
     }
 
-    /// The names of keys that are set and do not apply to an image with a configuration of its own.
-    pub fn of_plain_images(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str).filter(|key| !FOR_ALL.contains(key))
+    /// The names of keys that are set and are for some images only. One that this version does not know, which is one of
+    /// another, is for plain images.
+    pub fn of_scope(&self, scope: Scope) -> impl Iterator<Item = &str> {
+        let scope_of =
+            |name: &str| KEYS.iter().find(|key| key.name == name).map_or(Scope::Plain, |key| key.scope);
+        self.0.keys().map(String::as_str).filter(move |name| scope_of(name) == scope)
     }
 
     /// What `Volume=`, `Tmpfs=` and `Mount=` mount, in this order. Values that this version does not know, which are those
@@ -255,7 +268,7 @@ mod tests {
         assert_eq!(settings.all("User").collect::<Vec<_>>(), ["b"]);
         assert_eq!(settings.all("Volume").collect::<Vec<_>>(), ["/c:/d", "/a:/b"]);
         assert_eq!(settings.last("AddDevice"), Some("/dev/fuse"));
-        assert_eq!(settings.of_plain_images().collect::<Vec<_>>(), ["AddDevice", "User", "Volume"]);
+        assert_eq!(settings.of_scope(Scope::Plain).collect::<Vec<_>>(), ["AddDevice", "User", "Volume"]);
         for text in ["User=", "Volume=", "AddDevice=", "Label="] {
             assign(&mut settings, text);
         }

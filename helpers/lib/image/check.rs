@@ -20,7 +20,6 @@ use crate::image::installation::Installation;
 use crate::image::layout::Layout;
 use crate::image::limits;
 use crate::image::options;
-use crate::image::overrides;
 use crate::image::render::Rendered;
 use crate::image::service::{self, Unkept};
 use crate::image::tree::Tree;
@@ -87,9 +86,7 @@ pub fn check(
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
-    if let Some(file) = decides(exports) {
-        overrides::refuse(installation.settings, file).context(what)?;
-    }
+    options::check(installation.settings, exports).context(what)?;
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
         (None, Some(rendered)) => Some((CONFIG_TEMPLATE, rendered.text)),
@@ -113,7 +110,6 @@ pub fn check(
     let runs_payload = exports.runs_payload();
     check_unit(&parsed, runs_payload, &installation.link).context(what)?;
     let run_once = exports.is_run_once();
-    options::check(installation.settings, confined, run_once).context(what)?;
     let pid_file = values.get("PIDFILE").filter(|_| used.contains("PIDFILE")).map(String::as_str);
     let parse = |(origin, text)| parse(origin, text, run_once || confined, installation, pid_file);
     let config = config.map(parse).transpose().context(what)?;
@@ -165,16 +161,6 @@ fn for_environment(user_values: &Values, used: &BTreeSet<String>, is_plain: bool
     let mut values = user_values.clone();
     values.retain(|name, _| is_plain || !used.contains(name) && !variables::is_forced(name));
     values
-}
-
-/// What says how the payload is run, if that is the image's own.
-fn decides(exports: &Exports) -> Option<&'static str> {
-    match exports.texts() {
-        texts if texts.config.is_some() => Some(CONFIG),
-        texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
-        _ if !exports.runs_payload() => Some(SERVICE_TEMPLATE),
-        _ => None,
-    }
 }
 
 /// Refuses a unit that would not do what it says.

@@ -186,6 +186,16 @@ impl Exports {
         self.exec_variables().iter().any(|variable| variable == "EXEC_START")
     }
 
+    /// Returns the file that says how the payload is run, if the image brings one.
+    pub fn decider(&self) -> Option<&'static str> {
+        match &self.texts {
+            texts if texts.config.is_some() => Some(CONFIG),
+            texts if texts.config_template.is_some() => Some(CONFIG_TEMPLATE),
+            _ if !self.runs_payload() => Some(SERVICE_TEMPLATE),
+            _ => None,
+        }
+    }
+
     /// Returns whether the unit runs a payload, or a template names the runtime.
     pub fn needs_runtime(&self) -> bool {
         self.service().is_some() && (self.runs_payload() || self.used().contains("RUNTIME"))

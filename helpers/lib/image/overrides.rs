@@ -5,21 +5,8 @@ use oci_spec::image::Config;
 use crate::container::info::Values;
 use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload;
-use crate::container::settings::{FOR_ALL, Settings};
+use crate::container::settings::Settings;
 use crate::error::{Error, Result};
-
-/// Fails for keys that an image cannot have which brings a configuration of its own.
-pub fn refuse(settings: &Settings, file: &str) -> Result<()> {
-    let keys: Vec<String> = settings.of_plain_images().map(|key| format!("{key}=")).collect();
-    if keys.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(format!(
-        "{file} says how its payload is run, so {} cannot be set; {}= can",
-        keys.join(", "),
-        FOR_ALL.join("=, ")
-    )))
-}
 
 /// Changes an image's own configuration as the administrator wants it.
 pub fn apply(config: &mut Config, settings: &Settings) -> Result<()> {
@@ -149,14 +136,5 @@ mod tests {
         let error = environment(&values, &Settings::of(&["Environment=A=other"])).unwrap_err().to_string();
         assert!(error.starts_with("--set A and Environment= have different values of A;"), "{error}");
         assert!(!error.contains("secret") && !error.contains("other"), "{error}");
-    }
-
-    #[test]
-    fn an_image_with_a_configuration_decides_itself() {
-        refuse(&Settings::of(&["Label=a=b", "Notify=yes"]), "exports/config.json").unwrap();
-        let error =
-            refuse(&Settings::of(&["User=1", "Exec=x", "Label=a=b"]), "exports/config.json").unwrap_err();
-        let expected = "exports/config.json says how its payload is run, so Exec=, User= cannot be set; Label=, Notify=, Output=, ScratchSize=, StopSignal=, StopTimeout= can";
-        assert_eq!(error.to_string(), expected);
     }
 }
