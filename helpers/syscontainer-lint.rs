@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use syscontainers::container::settings::Settings;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
 use syscontainers::lint::target::{Sources, Target};
@@ -24,6 +25,8 @@ const PROGRAM: Program = Program {
         Opt::flag("list", "print all rules with the reasons for them").operands(Completes::Nothing),
         Opt::valued("skip", "RULE", "do not report the findings of a rule; may be repeated")
             .completes(Completes::Listed(|| RULES.iter().map(|rule| rule.id).collect())),
+        Opt::valued("option", "KEY=VALUE", "check the image as installed with this option; may be repeated")
+            .short('o'),
         Opt::flag("strict", "also fail if there are only warnings"),
         Opt::flag("json", "print the findings as JSON"),
         Access::ARCH,
@@ -42,6 +45,7 @@ struct Args {
     /// `None` lists the rules.
     target: Option<PathBuf>,
     skip: Vec<String>,
+    settings: Settings,
     strict: bool,
     json: bool,
     access: Access,
@@ -51,12 +55,17 @@ struct Args {
 
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut target, mut skip, mut list) = (None, Vec::new(), false);
-    let (mut strict, mut json) = (false, false);
+    let (mut strict, mut json, mut settings) = (false, false, Settings::default());
     let (mut access, mut root, mut repo) = (Access::default(), Root::default(), None);
     for argument in arguments {
         match argument {
             Flag("list") => list = true,
             Valued("skip", value) => skip.push(value.parse_with(known)?),
+            // Its errors show no value that may be secret.
+            Valued("option", value) => {
+                let assignment = value.string()?.parse();
+                settings.assign(&assignment.map_err(|e: Error| e.to_string())?);
+            }
             Flag("strict") => strict = true,
             Flag("json") => json = true,
             Valued("arch", value) => access.arch = Some(value.string()?),
@@ -75,7 +84,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         (None, false) => return Err("missing TARGET".into()),
         _ => {}
     }
-    Ok(Args { target, skip, strict, json, access, root, repo })
+    Ok(Args { target, skip, settings, strict, json, access, root, repo })
 }
 
 fn known(id: &str) -> Result<String> {
@@ -105,14 +114,14 @@ fn run(args: Args) -> Result<Outcome> {
 
 fn report(args: &Args, target: &Path) -> Result<LintReport> {
     if target.is_dir() {
-        return lint::check(&Target::Sources(&Sources::open(target)?));
+        return lint::check(&Target::Sources(&Sources::open(target)?), &args.settings);
     }
     let text = target.to_str().ok_or_else(|| Error::usage(format!("{target:?} is not UTF-8")))?;
     if target.exists() || text.starts_with(['.', '/']) {
         // Opening a path that is not a directory fails, and the kernel gives the reason.
         std::fs::read_dir(target).context(|| format!("cannot check {text}"))?;
     }
-    remote::check_reference(text, &args.root, args.repo.as_deref(), &args.access)
+    remote::check_reference(text, &args.root, args.repo.as_deref(), &args.access, &args.settings)
 }
 
 fn list(json: bool) -> Result<()> {

@@ -2,7 +2,7 @@
 //! one, in which nothing is found.
 //!
 //! `lint/RULE/bad` and `lint/RULE/good` hold what differs from `lint-base`: files that are added or replaced, and `FILE.none`
-//! for FILE to be left out. `image.json` is the configuration of an image instead.
+//! for FILE to be left out. `image.json` is the configuration of an image instead; `options` has what lint is called with.
 
 #![cfg(feature = "store")]
 #![allow(clippy::unwrap_used)]
@@ -35,12 +35,12 @@ fn rules() -> Vec<(String, String)> {
 }
 
 /// Exit status, and findings as rule, severity and the line that is printed.
-fn findings(target: &str) -> (Option<i32>, Vec<(String, String, String)>) {
-    let output = lint(&["--json", target]);
+fn findings(options: &[&str], target: &str) -> (Option<i32>, Vec<(String, String, String)>) {
+    let output = lint(&[options, &["--json", target]].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(stderr, "", "{target}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let printed = String::from_utf8(lint(&[target]).stdout).unwrap();
+    let printed = String::from_utf8(lint(&[options, &[target]].concat()).stdout).unwrap();
     let found = found.as_array().unwrap();
     assert_eq!(printed.lines().count(), found.len(), "{printed}");
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
@@ -64,7 +64,7 @@ fn copy(from: &Path, to: &Path) {
         let path = to.join(entry.path().strip_prefix(from).unwrap());
         match path.to_str().unwrap().strip_suffix(".none") {
             Some(path) => fs::remove_file(path).unwrap(),
-            None if path.ends_with(".as-base") => {}
+            None if path.ends_with(".as-base") || path.ends_with("/options") => {}
             None => {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::copy(entry.path(), path).unwrap();
@@ -141,7 +141,10 @@ fn finds_the_planted_mistake_only() {
         for kind in ["bad", "good"] {
             let directory = TempDir::new().unwrap();
             let Some(target) = make(&rule, kind, directory.path()) else { continue };
-            let (status, found) = findings(&target);
+            let options = tests().join("lint").join(&rule).join(kind).join("options");
+            let options = fs::read_to_string(options).unwrap_or_default();
+            let options: Vec<&str> = options.lines().collect();
+            let (status, found) = findings(&options, &target);
             let mut problems = Vec::new();
             let names: Vec<_> = found.iter().map(|(rule, severity, _)| (&**rule, &**severity)).collect();
             let expected = if kind == "bad" { vec![(&*rule, &*severity)] } else { vec![] };
@@ -158,11 +161,12 @@ fn finds_the_planted_mistake_only() {
                 problems.push(format!("the exit status is {status:?}"));
             }
             if kind == "bad" {
-                let strict = lint(&["--strict", &target]);
+                let strict = lint(&[&options[..], &["--strict", &target]].concat());
                 if strict.status.code() != Some(1) {
                     problems.push(format!("with --strict, the exit status is {:?}", strict.status.code()));
                 }
-                let skipped = lint(&["--strict", &format!("--skip={rule}"), &target]);
+                let skipped =
+                    lint(&[&options[..], &["--strict", &format!("--skip={rule}"), &target]].concat());
                 if (skipped.status.code(), skipped.stdout.len()) != (Some(0), 0) {
                     let text = String::from_utf8_lossy(&skipped.stdout);
                     problems
@@ -275,6 +279,38 @@ fn variations() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn options_that_contradict_the_image_or_each_other() {
+    let directory = TempDir::new().unwrap();
+    let Some(target) = image(r#"{"Cmd": ["/x"], "User": "5"}"#, directory.path()) else { return };
+    for (options, expected) in [
+        (
+            &["-oUser=nobody-of-it"][..],
+            Some("cannot use User=nobody-of-it: its user \"nobody-of-it\" is not in"),
+        ),
+        (
+            &["-oReadOnly=yes", "-oScratchSize=1G"],
+            Some("ScratchSize= limits what is written to the root file system"),
+        ),
+        (&["-oTmpfs=/x", "-oVolume=/x"], Some("two of Volume=, Tmpfs= and Mount= are for /x")),
+        (&["-oUser=7", "-oEntrypoint=/y", "-oReadOnly=yes"], None),
+        (&["-oUser=7", "-oUser=nobody-of-it", "-oUser="], None),
+    ] {
+        let (status, found) = findings(options, &target);
+        let found: Vec<_> = found.iter().map(|(rule, _, line)| (&**rule, &**line)).collect();
+        match expected {
+            None => assert_eq!((status, found), (Some(0), vec![]), "{options:?}"),
+            Some(text) => {
+                assert!(
+                    matches!(found[..], [("option", line)] if line.contains(text)),
+                    "{options:?}: {found:?}"
+                );
+                assert_eq!(status, Some(1));
+            }
+        }
+    }
+}
+
 /// A mount after that of /proc.
 fn mount(text: &str) -> String {
     format!("\"source\": \"proc\"}},\n{text}")
@@ -309,9 +345,15 @@ fn nothing_is_wrong_with_the_example() {
 fn calls_that_are_wrong() {
     let base = tests().join("lint-base");
     let base = base.to_str().unwrap();
-    for arguments in
-        [&["--skip=nothing", base][..], &[], &["--list", base], &[base, base], &["--no"], &["ftp://x/y"]]
-    {
+    for arguments in [
+        &["--skip=nothing", base][..],
+        &["-oPod=x", base],
+        &[],
+        &["--list", base],
+        &[base, base],
+        &["--no"],
+        &["ftp://x/y"],
+    ] {
         let output = lint(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!((output.stdout.len(), String::from_utf8_lossy(&output.stderr).lines().count()), (0, 1));

@@ -27,7 +27,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 mod metadata;
-mod options;
+pub mod options;
 pub mod overrides;
 mod place;
 pub mod platform;

@@ -4,15 +4,17 @@ use super::finding::{LintReport, Place};
 use super::inspection::{ImaginaryHost, Inspection, NO_VALUE};
 use super::target::Target;
 use super::{
-    config, config_rules, dockerfile, git, limits, manifest, mounts, profile, rules, texts, unit, variables,
+    config, config_rules, dockerfile, git, keys, limits, manifest, mounts, profile, rules, texts, unit,
+    variables,
 };
+use crate::container::settings::Settings;
 use crate::error::Result;
 use crate::image::exports::{self, Exports};
 use crate::image::render;
 use crate::image::variables as values;
 
-/// Applies all rules.
-pub fn check(target: &Target) -> Result<LintReport> {
+/// Applies all rules, to what an installation with these settings would make.
+pub fn check(target: &Target, settings: &Settings) -> Result<LintReport> {
     let mut report = LintReport::default();
     let texts = texts::read(target, &mut report)?;
     if let Some(source) = target.sources() {
@@ -25,7 +27,7 @@ pub fn check(target: &Target) -> Result<LintReport> {
     let manifest = manifest::check(target, &texts, &mut report);
     let expects_files = texts.expects_files;
     let exports = Exports::new(texts.exported, manifest, is_run_once(target)?);
-    let host = ImaginaryHost::new(target)?;
+    let host = ImaginaryHost::new(target, settings)?;
     let installation = host.installation();
     let values = values::complete(&installation, &exports.manifest().default_values)?;
     let rendered = render::render(&exports, &*target.tree(), &installation, &values, Some(NO_VALUE));
@@ -38,6 +40,7 @@ pub fn check(target: &Target) -> Result<LintReport> {
         rendered: &rendered,
     };
     variables::check(&inspection, &mut report);
+    keys::check(&inspection, &mut report);
     profile::check(&inspection, &mut report)?;
     let config = config::load(&inspection, &mut report);
     if let Some(config) = &config {

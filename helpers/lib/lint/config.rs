@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, NO_VALUE, is_broken};
-use super::{json, rules};
+use super::{json, keys, rules};
 use crate::container::info::Values;
 use crate::image::exports::{CONFIG, CONFIG_TEMPLATE};
 use crate::image::generated_config;
@@ -149,7 +149,10 @@ fn generate<'a>(inspection: &Inspection<'a>, report: &mut LintReport) -> Option<
             Some(LintedConfig::new(written, image.name.clone(), None))
         }
         Err(error) => {
-            report.add(&rules::IMAGE_CONFIG, Place::file(&image.name), error.to_string());
+            match keys::are_to_blame(inspection, image) {
+                true => keys::add(inspection, &error, report),
+                false => report.add(&rules::IMAGE_CONFIG, Place::file(&image.name), error.to_string()),
+            }
             None
         }
     }

@@ -31,8 +31,8 @@ pub struct ImaginaryHost {
 }
 
 impl ImaginaryHost {
-    /// Makes up the host for an image. Its user sets no values.
-    pub fn new(target: &Target) -> Result<ImaginaryHost> {
+    /// Makes up the host for an image. Its user sets no values, but may have decided something about the container.
+    pub fn new(target: &Target, settings: &Settings) -> Result<ImaginaryHost> {
         let name = target.name()?;
         let (image, digest) = match target.image() {
             Some(image) => (image.title.clone(), image.digest.clone()),
@@ -45,7 +45,7 @@ impl ImaginaryHost {
             root: Root::default(),
             user_values: Values::new(),
             user_secrets: BTreeSet::new(),
-            settings: Settings::default(),
+            settings: settings.clone(),
         })
     }
 

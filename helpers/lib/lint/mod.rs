@@ -18,6 +18,7 @@ mod git;
 mod git_index;
 mod inspection;
 mod json;
+mod keys;
 mod limits;
 mod manifest;
 mod mounts;

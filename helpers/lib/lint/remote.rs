@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::check::check;
 use super::finding::LintReport;
 use super::target::Target;
+use crate::container::settings::Settings;
 use crate::error::Result;
 use crate::paths::{self, Root};
 use crate::store::Store;
@@ -15,12 +16,18 @@ use crate::store::reference::Reference;
 use crate::store::transports;
 use crate::system::files;
 
-/// Checks an image. A name means the image in the store, or the one in a registry if the store has none. A reference with
+/// Checks an image as it would be installed with these settings. A name means the image in the store, or the one in a registry if the store has none. A reference with
 /// a transport means the image as it is at its source now. What is not in the store is pulled to a temporary one.
-pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Access) -> Result<LintReport> {
+pub fn check_reference(
+    text: &str,
+    root: &Root,
+    repo: Option<&Path>,
+    access: &Access,
+    settings: &Settings,
+) -> Result<LintReport> {
     let reference: Reference = text.parse()?;
     if transports::of(text).is_none() {
-        if let Some(report) = check_stored(&reference.name()?, root, repo)? {
+        if let Some(report) = check_stored(&reference.name()?, root, repo, settings)? {
             return Ok(report);
         }
     }
@@ -29,13 +36,18 @@ pub fn check_reference(text: &str, root: &Root, repo: Option<&Path>, access: &Ac
     let temporary = files::temporary_directory(&directory, "syscontainer-")?;
     let store = Store::open_or_create(root, Some(&temporary.path().join("store")))?;
     let image = pull::pull(&store, &reference, access, &Progress::new(true))?.image;
-    check(&Target::Image(&store.tree(&image), &image))
+    check(&Target::Image(&store.tree(&image), &image), settings)
 }
 
 /// Checks an image in the store; returns `None` if there is none.
-fn check_stored(name: &str, root: &Root, repo: Option<&Path>) -> Result<Option<LintReport>> {
+fn check_stored(
+    name: &str,
+    root: &Root,
+    repo: Option<&Path>,
+    settings: &Settings,
+) -> Result<Option<LintReport>> {
     let Some(store) = Store::open_existing(root, repo)? else { return Ok(None) };
     let _lock = store.lock_shared()?;
     let Some(image) = store.lookup(name)? else { return Ok(None) };
-    check(&Target::Image(&store.tree(&image), &image)).map(Some)
+    check(&Target::Image(&store.tree(&image), &image), settings).map(Some)
 }

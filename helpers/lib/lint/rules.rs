@@ -147,6 +147,8 @@ rules! {
     "The image exposes ports. A container without a runtime configuration of its own shares the network of the host: whatever it listens on is open on all addresses of the host, unless it is told to listen on one, or its network is private (-o Network=private)."
     HEALTHCHECK Warning "healthcheck"
     "The image has a HEALTHCHECK, which is not run here: a container counts as healthy as long as it runs. Have the payload end when it does not work any more, or notify systemd (Type=notify, WatchdogSec=)."
+    OPTION Error "option"
+    "An option that was given with -o does not go with the image: a runtime configuration of the image's own decides what it is about, or it contradicts the image or another option. An installation refuses it."
     IMAGE_CONFIG Error "image-config"
     "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, its working directory or a volume is relative, or a volume is in /proc."
 }
