@@ -23,7 +23,7 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{keys, rootfs, runtime, selinux, unit_user, view, volumes};
+use syscontainers::run::{keys, rootfs, runtime, selinux, unit_user, view, volumes, writers};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -101,15 +101,16 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let mut config = config::parse(&text, &path.display().to_string(), registration.execution.has_scratch())?;
     let stop_signal = registration.execution.stop_signal.or(config.stop_signal());
     sources::check(&root, &registration, &config)?;
-    let sources = Sources::of(&config)?;
+    let info = registration.execution.confined.then(|| Info::read(&root.join(&registration.path())));
+    let info = info.transpose()?;
+    let ours = info.as_ref().and_then(Info::ours);
+    let untrusted = writers::find(&root, &registration, &config, ours.map(|ours| &ours.settings));
+    let sources = Sources::of(&root, &config, &untrusted)?;
     sources.redirect(&mut config);
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
-    if registration.execution.confined {
-        let info = Info::read(&root.join(&registration.path()))?;
-        info.ours().map(|ours| keys::apply(&root, ours, &mut config)).transpose()?;
-    }
+    ours.map(|ours| keys::apply(&root, ours, &untrusted, &mut config)).transpose()?;
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
     let mut launch = Launch {
@@ -119,7 +120,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         is_task: units::is_task(&registration),
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
-        scratch: registration.execution.has_scratch().then(|| registration.scratch()),
+        overlay: rootfs::overlay(&registration, label.as_deref()),
         shown_rootfs,
         sources: sources.into_nested(),
         notify_socket,
@@ -134,7 +135,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
     let mounts = (&mut config, launch.sources.as_slice());
-    launch.mounts = rootfs::make(&root, &registration, bundle, mounts, label.as_deref())?;
+    launch.mounts = rootfs::make(&root, &registration, bundle, mounts, launch.overlay.as_ref())?;
     record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)

@@ -335,7 +335,7 @@ for runtime in crun runc; do
     expect 'd /var/lib/state :0700 :0 :0 - -' grep -v '^#' /etc/tmpfiles.d/state.conf
     systemctl start state || true
     wait_for "$runtime: the next start is refused" journal_has state \
-        'cannot bind /var/lib/state/a/.*, which is in /var/lib/state, where its payload can put anything: /var/lib/state/a: it is a symlink, which is not followed; put a directory in its place'
+        'cannot bind /var/lib/state/a/.*, which is in /var/lib/state, where a payload can put anything: /var/lib/state/a: it is a symlink, which is not followed; put a directory in its place'
     refuse 'it got nothing' test -e /var/lib/state/loot
     systemd-tmpfiles --create state.conf
     host_is_unchanged

@@ -24,7 +24,7 @@ for where in /srv/app /var/log/app /var/run/app; do
         expect_no '/a/' cat /etc/tmpfiles.d/app.conf
         systemctl start app || true
         wait_for "$runtime: the next start is refused" journal_has app \
-            "cannot bind .*/app/a/srv/victim, which is in .*/app, where its payload can put anything: .*/app/a: it is a symlink"
+            "cannot bind .*/app/a/srv/victim, which is in .*/app, where a payload can put anything: .*/app/a: it is a symlink"
         refuse 'it got nothing' test -e "$where/loot"
         systemd-tmpfiles --create app.conf
         no_loot "$where with $runtime"

@@ -12,6 +12,7 @@ use crate::container::settings::Settings;
 use crate::error::{Context, Error, Result};
 use crate::paths::Root;
 use crate::system::files;
+use crate::system::untrusted::Untrusted;
 
 /// Size in bytes of a file with an environment.
 const ENVIRONMENT: usize = 1 << 20;
@@ -36,8 +37,8 @@ pub struct Device {
     pub gid: u32,
 }
 
-/// Fails if the host lacks something that keys name.
-pub fn check(root: &Root, settings: &Settings) -> Result<()> {
+/// Fails if the host lacks something that keys name, or if it is in a directory that payloads write to and must not be.
+pub fn check(root: &Root, settings: &Settings, untrusted: &Untrusted) -> Result<()> {
     for mount in settings.mounts() {
         let UserMountKind::Bind(source) = &mount.kind else { continue };
         let (from, to) = (source.display(), mount.destination.display());
@@ -48,6 +49,7 @@ pub fn check(root: &Root, settings: &Settings) -> Result<()> {
     if let Some(Namespace::Path(path)) = settings.network() {
         let what = || format!("cannot use the network namespace {}", path.display());
         let found = find(root, &path).context(what).map_err(|e| with_remedy(&e, "Network="))?;
+        refuse_untrusted(root, &path, untrusted).context(what)?;
         if !fs::metadata(&found).context(what)?.is_file() {
             return Err(Error::new("it is not a file")).context(what);
         }
@@ -57,8 +59,18 @@ pub fn check(root: &Root, settings: &Settings) -> Result<()> {
             .context(|| format!("cannot use the time zone {}", file.display()))
             .map_err(|e| with_remedy(&e, "Timezone="))?;
     }
-    environment(root, settings)?;
+    environment(root, settings, untrusted)?;
     devices(root, settings).map(|_| ())
+}
+
+/// The runtime opens it by its path.
+fn refuse_untrusted(root: &Root, path: &Path, untrusted: &Untrusted) -> Result<()> {
+    match untrusted.find(root, path)?.outer {
+        None => Ok(()),
+        Some(outer) => {
+            Err(Error::new(format!("it is in {outer}, where a payload can put anything; keep it elsewhere")))
+        }
+    }
 }
 
 fn with_remedy(error: &Error, keys: &str) -> Error {
@@ -83,13 +95,13 @@ pub fn is_file(root: &Root, mount: &UserMount) -> bool {
 }
 
 /// The variables of all files of `EnvironmentFile=`, in order.
-pub fn environment(root: &Root, settings: &Settings) -> Result<Vec<(String, String)>> {
+pub fn environment(root: &Root, settings: &Settings, untrusted: &Untrusted) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for path in settings.all("EnvironmentFile") {
         let what = || format!("cannot read the environment of {path}");
-        let found = find(root, path.as_ref()).context(what);
-        let found = found.map_err(|e| with_remedy(&e, "EnvironmentFile="))?;
-        let text = files::read_bounded(&found, ENVIRONMENT).context(what)?.unwrap_or_default();
+        let found = untrusted.find(root, path.as_ref()).and_then(|way| way.read(root, ENVIRONMENT));
+        let text = found.context(what)?.ok_or_else(|| Error::new("it is not on this host")).context(what);
+        let text = text.map_err(|e| with_remedy(&e, "EnvironmentFile="))?;
         let text = String::from_utf8(text).context(|| "it is not UTF-8".into()).context(what)?;
         variables.extend(parse_environment(&text).context(what)?);
     }
@@ -200,7 +212,9 @@ mod tests {
         fs::write(dir.path().join("srv/env"), "A=b\n\n # x\nC=d e=\"f\"\r\n").unwrap();
         fs::write(dir.path().join("srv/bad"), "A=b\nsecret\n").unwrap();
         std::os::unix::fs::symlink("/srv/data", dir.path().join("link")).unwrap();
-        let check = |text: &str| check(&root, &Settings::of(&[text])).map_err(|e| e.to_string());
+        let check = |text: &str| {
+            check(&root, &Settings::of(&[text]), &Untrusted::default()).map_err(|e| e.to_string())
+        };
         for good in ["Volume=/srv/data:/d", "Volume=/link:/d", "Volume=/own", "EnvironmentFile=/srv/env"] {
             check(good).unwrap();
         }
@@ -236,7 +250,8 @@ mod tests {
             assert_eq!(check(bad).unwrap_err(), expected, "{bad}");
         }
         check("AddDevice=-/dev/none").unwrap();
-        let read = environment(&root, &Settings::of(&["EnvironmentFile=/srv/env"])).unwrap();
+        let read =
+            environment(&root, &Settings::of(&["EnvironmentFile=/srv/env"]), &Untrusted::default()).unwrap();
         assert_eq!(read, [("A".to_owned(), "b".to_owned()), ("C".into(), "d e=\"f\"".into())]);
     }
 

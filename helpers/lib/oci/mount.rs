@@ -13,7 +13,7 @@ pub struct Mount<'a>(&'a Value);
 
 impl<'a> Mount<'a> {
     /// The mounts of a configuration, in order.
-    pub(super) fn all(config: &'a Value) -> impl Iterator<Item = Mount<'a>> + use<'a> {
+    pub fn all(config: &'a Value) -> impl Iterator<Item = Mount<'a>> + use<'a> {
         config.get("mounts").and_then(Value::as_array).into_iter().flatten().map(Mount)
     }
 

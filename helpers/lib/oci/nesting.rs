@@ -5,11 +5,29 @@ use std::path::{Path, PathBuf};
 
 use crate::oci::config::Normalised;
 use crate::oci::mount::Mount;
-use crate::paths::HOST_DIRECTORIES;
 
-/// Directories that the host's programs share besides [`HOST_DIRECTORIES`], without what is in them. Who writes to one as a whole may change the host
-/// anyway, and links in them, such as `/var/run`, are the host's.
-const SHARED: [&str; 7] = ["/dev", "/proc", "/sys", "/sysroot", "/usr", "/usr/local", "/var/lib/containers"];
+/// Directories of the host's programs, without what is in them. Who writes to one as a whole changes the host anyway, and
+/// links in them, such as `/var/run`, are the host's.
+const SYSTEM: [&str; 18] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/sysroot",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/lib/containers",
+];
 
 /// A path as it is compared with others: `/var/run` and `/var/lock` are links on every host.
 pub fn plain(path: &Path) -> PathBuf {
@@ -28,6 +46,18 @@ pub fn writable_above(config: &Normalised, path: &Path) -> Option<PathBuf> {
     plain(path).ancestors().filter(|above| is_outer(&sources, above)).last().map(Path::to_path_buf)
 }
 
+/// Returns the bind sources that are writable, and in which the payload can put anything, but for directories of the host's
+/// programs.
+pub fn writable_sources(config: &Normalised) -> Vec<PathBuf> {
+    let sources = sources(config);
+    sources.keys().filter(|path| is_outer(&sources, path)).cloned().collect()
+}
+
+/// All bind sources, as they are compared.
+pub fn bind_sources(config: &Normalised) -> impl Iterator<Item = PathBuf> {
+    sources(config).into_keys()
+}
+
 /// Returns the bind sources that lie in another one that is writable, each with the outermost of those.
 pub fn nested_sources(config: &Normalised) -> BTreeMap<PathBuf, PathBuf> {
     let sources = sources(config);
@@ -40,8 +70,7 @@ pub fn nested_sources(config: &Normalised) -> BTreeMap<PathBuf, PathBuf> {
 }
 
 fn is_outer(sources: &BTreeMap<PathBuf, bool>, path: &Path) -> bool {
-    sources.get(path) == Some(&false)
-        && !HOST_DIRECTORIES.iter().chain(&SHARED).any(|shared| path == Path::new(shared))
+    sources.get(path) == Some(&false) && !SYSTEM.iter().any(|shared| path == Path::new(shared))
 }
 
 /// All bind sources, and whether each is read-only wherever it is mounted.
@@ -84,7 +113,7 @@ mod tests {
             bind("/var/lib/x", &["rw"]), bind("/var/lib/x/a", &["ro"]), bind("/var/lib/x/a/b/", &[]),
             bind("/var/lib/y", &["rbind", "ro"]), bind("/var/lib/y/a", &[]), bind("/var/lib", &[]), bind("/var/lib/xy", &[]),
             bind("/run", &[]), bind("/run/log", &[]), {"type": "tmpfs", "source": "/var/lib/x/t", "destination": "/t"},
-            bind("/srv/app", &[]), bind("/srv/app/a/srv/victim", &[]), bind("/var/run/app", &[]), bind("/run/app/a/b", &[]),
+            bind("/media", &[]), bind("/media/a", &["ro"]), bind("/srv/app", &[]), bind("/srv/app/a/srv/victim", &[]), bind("/var/run/app", &[]), bind("/run/app/a/b", &[]),
         ]}))
         .normalised();
         let found: Vec<_> = nested_sources(&config).into_iter().collect();
@@ -92,6 +121,7 @@ mod tests {
         assert_eq!(
             found,
             [
+                pair("/media/a", "/media"),
                 pair("/run/app/a/b", "/run/app"),
                 pair("/srv/app/a/srv/victim", "/srv/app"),
                 pair("/var/lib/x/a", "/var/lib/x"),

@@ -1,5 +1,5 @@
 //! What a payload needs in its root file system that the image may lack: entries of passwd(5) and group(5) for its user
-//! and group, since many programs want to know a name and a home, and its working directory. All is as with podman.
+//! and group, since many programs want to know a name and a home, its working directory, and /run. All is as with podman.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::{Context, Result};
+use crate::oci::mount::Mount;
 use crate::system::files;
 
 /// Size in bytes of a file of the image with accounts; one that is larger stays as it is.
 const LIMIT: usize = 1 << 20;
+/// Where programs keep what lasts until they end, and expect a directory.
+const RUN: &str = "/run";
 
 /// The payload of a configuration, and its root file system, which may be written to, by nobody else yet.
 pub struct Payload<'a> {
@@ -23,7 +26,7 @@ pub struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// The payload of a configuration of a plain image.
+    /// The payload of a configuration of a plain image, whose paths are settled, see [`crate::run::places`].
     pub fn new(config: &'a Value, rootfs: &'a Path) -> Payload<'a> {
         let id = |key: &str| config["process"]["user"][key].as_u64().and_then(|id| u32::try_from(id).ok());
         Payload { config, rootfs, uid: id("uid").unwrap_or(0), gid: id("gid").unwrap_or(0) }
@@ -37,7 +40,9 @@ impl<'a> Payload<'a> {
             .context(|| format!("cannot add user {uid} to its /etc/passwd"))?;
         self.add("/etc/group", gid, &format!("{gid}:x:{gid}:{uid}\n"))
             .context(|| format!("cannot add group {gid} to its /etc/group"))?;
-        self.make_directory().context(|| format!("cannot make its working directory {}", self.directory()))
+        self.make_directory(self.directory(), (uid, gid))
+            .context(|| format!("cannot make its working directory {}", self.directory()))?;
+        self.make_directory(RUN, (0, 0)).context(|| format!("cannot make {RUN} in it"))
     }
 
     fn directory(&self) -> &str {
@@ -47,11 +52,11 @@ impl<'a> Payload<'a> {
     /// Where a path is, without links; `None` if it is in another file system.
     fn find(&self, path: &str) -> Result<Option<PathBuf>> {
         let place = files::resolve_inside(self.rootfs, path.as_ref())?;
-        let mounts = self.config.get("mounts").and_then(Value::as_array).into_iter().flatten();
-        for destination in mounts.filter_map(|mount| mount["destination"].as_str()) {
-            if place.starts_with(files::resolve_inside(self.rootfs, destination.as_ref())?) {
-                return Ok(None);
-            }
+        if Mount::all(self.config)
+            .filter_map(|mount| mount.destination())
+            .any(|there| place.starts_with(there))
+        {
+            return Ok(None);
         }
         Ok(Some(self.rootfs.join(place.strip_prefix("/").unwrap_or(&place))))
     }
@@ -70,14 +75,14 @@ impl<'a> Payload<'a> {
         file.write_all(format!("{line}{entry}").as_bytes()).context(|| "cannot write to it".into())
     }
 
-    /// Makes the working directory, for the payload's user.
-    fn make_directory(&self) -> Result<()> {
-        let Some(directory) = self.find(self.directory())? else { return Ok(()) };
+    /// Makes a directory for a user, unless there is something of that name.
+    fn make_directory(&self, path: &str, (uid, gid): (u32, u32)) -> Result<()> {
+        let Some(directory) = self.find(path)? else { return Ok(()) };
         if directory.symlink_metadata().is_ok() {
             return Ok(());
         }
         fs::create_dir_all(&directory).context(|| "cannot create it".into())?;
-        chown(&directory, Some(self.uid), Some(self.gid)).context(|| "cannot change its owner".into())
+        chown(&directory, Some(uid), Some(gid)).context(|| "cannot change its owner".into())
     }
 }
 
@@ -114,6 +119,7 @@ mod tests {
         let entry = format!("{uid}:*:{uid}:{gid}:container user:/w/a_b:/bin/sh\n");
         assert_eq!(passwd, format!("x:x:77777:0::/root:/bin/sh\n{entry}"));
         assert_eq!(group, format!("x:x:77777:\n{gid}:x:{gid}:{uid}\n"));
+        assert!(dir.path().join("run").is_dir());
         // Once.
         assert_eq!(settle(dir.path(), user, json!([])), (passwd, group));
     }

@@ -21,9 +21,10 @@ use crate::paths::{self, Root, TreePath};
 use crate::program::log;
 use crate::run::mount_check::Expected;
 use crate::run::output::{Pipes, Streams};
+use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
 use crate::run::written::Written;
-use crate::run::{runtime, scratch, view};
+use crate::run::{runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
 use crate::system::{files, record};
@@ -54,9 +55,9 @@ pub struct Launch {
     /// Number of the signal that ends the payload, if it is not SIGTERM.
     #[serde(default)]
     pub stop_signal: Option<i32>,
-    /// Where changes to the root file system are kept, if it is a scratch one.
+    /// The root file system, if it is a scratch one.
     #[serde(default)]
-    pub scratch: Option<TreePath>,
+    pub overlay: Option<Overlay>,
     /// The root file system, if the runtime has to be shown it as [`crate::run::view`] does.
     #[serde(default)]
     pub shown_rootfs: Option<TreePath>,
@@ -156,6 +157,9 @@ impl Bundle {
 
     /// Has the runtime create the container, whose payload prints to `streams`.
     pub fn create(&self, name: &Name, launch: &Launch, streams: Streams) -> Result<()> {
+        if let Some(overlay) = &launch.overlay {
+            overlay.ensure(&self.root, &self.scratch_rootfs())?;
+        }
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
         streams.set(&mut create);
         view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
@@ -214,10 +218,9 @@ impl Bundle {
             if let Some(path) = &launch.notify_socket {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
-            if let Some(path) = &launch.scratch {
-                let scratch = self.root.join(path);
-                tell_written(name, &scratch);
-                scratch::remove(&scratch, &self.scratch_rootfs())?;
+            if let Some(overlay) = &launch.overlay {
+                tell_written(name, &self.root.join(&overlay.scratch));
+                overlay.remove(&self.root, &self.scratch_rootfs())?;
             }
         }
         files::remove_tree(&self.directory)
@@ -333,7 +336,8 @@ fn add_notify_socket(config: &mut Value, socket: &Path, place: Option<&str>) -> 
     if let Some(place) = place {
         let mount = json!({
             "destination": place, "type": "bind", "source": socket.to_string_lossy(),
-            "options": ["bind", "nosuid", "nodev", "noexec"],
+            // Who can only read it can connect to it, and not change the host's.
+            "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
         });
         let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
         mounts.ok_or_else(|| Error::new("mounts is not an array"))?.push(mount);

@@ -6,17 +6,18 @@ use crate::container::info::{Ours, Values};
 use crate::container::needs::{self, Device};
 use crate::error::{Error, Result};
 use crate::paths::Root;
+use crate::system::untrusted::Untrusted;
 
 /// The variable with the name of the host that a payload sees.
 const HOST_NAME: &str = "HOSTNAME";
 
 /// Adds it to the configuration of a bundle, which has its host name already if it is not the host's. Fails if the host
 /// lacks what the container needs.
-pub fn apply(root: &Root, ours: &Ours, config: &mut Value) -> Result<()> {
+pub fn apply(root: &Root, ours: &Ours, untrusted: &Untrusted, config: &mut Value) -> Result<()> {
     let settings = &ours.settings;
-    needs::check(root, settings)?;
+    needs::check(root, settings, untrusted)?;
     let own: Values = settings.environment().into_iter().chain(ours.user_values.clone()).collect();
-    let mut variables = needs::environment(root, settings)?;
+    let mut variables = needs::environment(root, settings, untrusted)?;
     variables.retain(|(name, _)| !own.contains_key(name));
     let env = config.pointer_mut("/process/env").and_then(Value::as_array_mut);
     let env = env.ok_or_else(|| Error::new("process.env is not an array"))?;
@@ -89,7 +90,7 @@ mod tests {
             let mut config = json!({
                 "process": {"env": ["A=image", "B=key", "C=set"]}, "linux": {}, "hostname": "web",
             });
-            apply(&root, &ours, &mut config).map(|()| config)
+            apply(&root, &ours, &Untrusted::default(), &mut config).map(|()| config)
         };
         assert!(start().unwrap_err().to_string().starts_with("cannot read the environment of "));
         std::fs::write(&file, "A=1\nB=1\nC=1\nD=1\n").unwrap();

@@ -27,4 +27,5 @@ pub mod support;
 pub mod unit_user;
 pub mod view;
 pub mod volumes;
+pub mod writers;
 pub mod written;

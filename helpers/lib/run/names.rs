@@ -14,6 +14,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::error::{Context, Error, Result};
+use crate::oci::mount::Mount;
 use crate::paths::{Root, TreePath};
 use crate::program::log;
 use crate::system::directory::{self, Directory, Links};
@@ -45,12 +46,12 @@ pub struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Adds them to a configuration. What is in another file system already, such as a volume, stays as it is there.
+    /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is in another file system already, such as a volume, stays as it is there.
     pub fn add(&self, config: &mut Value) -> Result<()> {
         let own = config.get("hostname").and_then(Value::as_str).map(str::to_owned);
         let name = own.clone().map_or_else(|| self.host_name(), Ok)?;
         config["hostname"] = json!(name);
-        let covered = self.covered(config)?;
+        let covered: Vec<_> = Mount::all(config).filter_map(|mount| mount.destination()).collect();
         let hosts = match own {
             None => self.of_host("/etc/hosts", LOCALHOST)?,
             Some(own) => self.hosts_with(&own)?,
@@ -75,21 +76,16 @@ impl Names<'_> {
         Ok(name.trim_end().to_owned())
     }
 
-    /// Where other file systems are mounted.
-    fn covered(&self, config: &Value) -> Result<Vec<PathBuf>> {
-        let mounts = config.get("mounts").and_then(Value::as_array).into_iter().flatten();
-        let destinations = mounts.filter_map(|mount| mount.get("destination").and_then(Value::as_str));
-        destinations.map(|path| files::resolve_inside(self.rootfs, path.as_ref())).collect()
-    }
-
     /// The host's file, whatever links lead to it.
     fn of_host(&self, path: &str, otherwise: &str) -> Result<Content> {
         let real = files::resolve_inside(self.root.path(), path.as_ref())?;
         let real = self.root.join(&TreePath::new(real));
         match fs::metadata(&real) {
             Ok(found) if found.is_file() && found.mode() & 0o004 != 0 => Ok(Content::Bound(real)),
-            // Its modes are for users of the host.
-            Ok(found) if found.is_file() => self.copied(&real),
+            // Its modes are for users of the host. Somewhere else, it may be a file that is for nobody but root.
+            Ok(found) if found.is_file() && real == self.root.path().join(path.trim_start_matches('/')) => {
+                self.copied(&real)
+            }
             _ => Ok(Content::Written(otherwise.into())),
         }
     }

@@ -44,6 +44,12 @@ pub fn settle(config: &mut Value, rootfs: &Path) -> Result<()> {
         }
         value["destination"] = json!(found.place.to_string_lossy());
     }
+    // What is in the place of another one is mounted after it, whatever links led there.
+    if let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) {
+        let depth =
+            |mount: &Value| Mount::new(mount).destination().map_or(0, |place| place.components().count());
+        mounts.sort_by_key(depth);
+    }
     for (shown, link) in &links {
         if let Some(place) = link.ancestors().find(|above| bound.contains(*above)) {
             return Err(Error::new(format!(

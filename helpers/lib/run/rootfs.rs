@@ -10,10 +10,21 @@ use crate::run::accounts::Payload;
 use crate::run::bundle::Bundle;
 use crate::run::mount_check::Expected;
 use crate::run::names::Names;
+use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
-use crate::run::{memory, places, scratch};
+use crate::run::{memory, places};
 
-/// Makes it, with all files of that SELinux label, and completes the configuration of a plain image with what follows from
+/// The overlay of one start, with all files of that SELinux label; `None` if the root file system is the deployment's.
+pub fn overlay(registration: &Registration, label: Option<&str>) -> Option<Overlay> {
+    registration.execution.has_scratch().then(|| Overlay {
+        lower: registration.rootfs(),
+        scratch: registration.scratch(),
+        label: label.map(str::to_owned),
+        no_devices: registration.execution.confined,
+    })
+}
+
+/// Makes it, and completes the configuration of a plain image with what follows from
 /// its files. Returns what is to be mounted in the container, if that is known: who has configured mounts knows what they
 /// lead through. `nested` are the sources that the configuration names by their numbers.
 pub fn make(
@@ -21,25 +32,20 @@ pub fn make(
     registration: &Registration,
     bundle: &Bundle,
     (config, nested): (&mut Value, &[Source]),
-    label: Option<&str>,
+    overlay: Option<&Overlay>,
 ) -> Result<Option<Expected>> {
-    let execution = &registration.execution;
-    if !execution.has_scratch() {
-        return Ok(None);
-    }
-    let (lower, scratch) = (root.join(&registration.rootfs()), root.join(&registration.scratch()));
+    let (Some(overlay), execution) = (overlay, &registration.execution) else { return Ok(None) };
     let rootfs = bundle.scratch_rootfs();
-    let options = scratch::Options { label, size: execution.scratch_size, no_devices: execution.confined };
-    scratch::make(&lower, &scratch, &rootfs, options)?;
+    overlay.make(root, &rootfs, execution.scratch_size)?;
     if !execution.confined {
         return Ok(None);
     }
     // It has the files of the image only, until names are added.
-    places::settle(config, &lower)?;
+    places::settle(config, &root.join(&overlay.lower))?;
     memory::settle(config, &rootfs)?;
     Payload::new(config, &rootfs).settle()?;
     // A payload with a label reads nothing of the host that has another.
-    let directory = label.is_none().then(|| bundle.directory());
+    let directory = overlay.label.is_none().then(|| bundle.directory());
     Names { root, rootfs: &rootfs, directory }.add(config)?;
     places::check(config, nested)?;
     Ok(Some(Expected::of(config, nested)))

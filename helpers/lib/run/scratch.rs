@@ -8,72 +8,107 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Context, Result};
+use crate::paths::{Root, TreePath};
 use crate::run::selinux;
 use crate::system::{files, privacy, privileges, quota};
 
 /// The part of a scratch directory that has what was changed.
 pub(super) const UPPER: &str = "upper";
+/// The part that is the kernel's.
+const WORK: &str = "work";
 
-/// How a scratch root file system is mounted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options<'a> {
+/// A scratch root file system; the fields are JSON keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Overlay {
+    /// The image's files.
+    pub lower: TreePath,
+    /// The directory that changes are kept in.
+    pub scratch: TreePath,
     /// The SELinux label of all files.
-    pub label: Option<&'a str>,
-    /// How many bytes may be written.
-    pub size: Option<u64>,
+    #[serde(default)]
+    pub label: Option<String>,
     /// Whether device nodes among the files are to be none.
     pub no_devices: bool,
 }
 
-/// Mounts an overlay over `lower` at `target`, with changes kept below `scratch`, from which everything goes that was
-/// left there by a power failure.
-pub fn make(lower: &Path, scratch: &Path, target: &Path, options: Options) -> Result<()> {
-    let what = || format!("cannot make a scratch root file system of {}", lower.display());
-    remove_files(scratch)?;
-    let (upper, work) = (scratch.join(UPPER), scratch.join("work"));
-    // The overlay itself cannot keep users of the host from its setuid programs, which are to work in the container:
-    // what is above it does, here and at `target`.
-    privacy::make(scratch).context(what)?;
-    if let Some(size) = options.size {
-        // What is made in it from here on counts.
-        quota::limit(scratch, size).context(what)?;
+impl Overlay {
+    /// Makes it, and mounts it at `target`. Everything goes that was left there by a power failure. No more than `size`
+    /// bytes may be written to it.
+    pub fn make(&self, root: &Root, target: &Path, size: Option<u64>) -> Result<()> {
+        let (lower, scratch) = (root.join(&self.lower), root.join(&self.scratch));
+        let what = || self.failure();
+        remove_files(&scratch)?;
+        let upper = scratch.join(UPPER);
+        // The overlay itself cannot keep users of the host from its setuid programs, which are to work in the container:
+        // what is above it does, here and at `target`.
+        privacy::make(&scratch).context(what)?;
+        if let Some(size) = size {
+            // What is made in it from here on counts.
+            quota::limit(&scratch, size).context(what)?;
+        }
+        privacy::make(&upper).context(what)?;
+        // The root of the overlay has the mode and owner of the upper directory.
+        let metadata = fs::metadata(lower).context(what)?;
+        std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)?;
+        privacy::make(target).context(what)?;
+        self.mount(root, target)
     }
-    privacy::make(&upper).context(what)?;
-    privacy::make(&work).context(what)?;
-    // The root of the overlay has the mode and owner of the upper directory.
-    let metadata = fs::metadata(lower).context(what)?;
-    std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
-    fs::set_permissions(&upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)?;
-    privacy::make(target).context(what)?;
-    let layers = [("lowerdir", lower), ("upperdir", &upper), ("workdir", &work)];
-    let layers = layers.iter().map(|(key, path)| format!("{key}={}", escape(path)));
-    let data: Vec<_> = layers.chain(options.label.map(selinux::mount_option)).collect();
-    let flags = if options.no_devices { MsFlags::MS_NODEV } else { MsFlags::empty() };
-    let mount_with = |more: &str| {
-        let data = data.join(",") + more;
-        privileges::without_resource(|| {
-            mount(Some("overlay"), target, Some("overlay"), flags, Some(data.as_str()))
-        })
-    };
-    // What is forgotten is not synced, neither for a payload nor when it is unmounted. Linux has that since 5.10.
-    let mounted = match mount_with(",volatile") {
-        Err(Errno::EINVAL) => mount_with(""),
-        mounted => mounted,
-    };
-    mounted
-        .context(|| format!("the file system of {} may not be one for that", scratch.display()))
-        .context(what)
-}
 
-/// Unmounts the overlay and removes the changes, if they exist.
-pub fn remove(scratch: &Path, target: &Path) -> Result<()> {
-    match umount2(target, MntFlags::MNT_DETACH) {
-        // Nothing is mounted there, or the directory does not exist.
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-        result => result.context(|| format!("cannot unmount {}", target.display()))?,
+    /// Mounts it at `target` unless it is: a unit with `ProtectSystem=`, `PrivateTmp=` and the like has a mount namespace
+    /// for each of its commands, so that it is gone with the one that made it.
+    pub fn ensure(&self, root: &Root, target: &Path) -> Result<()> {
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+        let above = target.parent().unwrap_or(target);
+        if device(target).context(|| self.failure())? != device(above).context(|| self.failure())? {
+            return Ok(());
+        }
+        self.mount(root, target)
     }
-    remove_files(scratch)
+
+    fn mount(&self, root: &Root, target: &Path) -> Result<()> {
+        let (lower, scratch) = (root.join(&self.lower), root.join(&self.scratch));
+        let (what, work) = (|| self.failure(), scratch.join(WORK));
+        // An overlay whose changes are not synced leaves a note in it, for which it cannot be mounted again.
+        files::remove_tree(&work).context(what)?;
+        privacy::make(&work).context(what)?;
+        let layers = [("lowerdir", lower), ("upperdir", scratch.join(UPPER)), ("workdir", work)];
+        let layers = layers.iter().map(|(key, path)| format!("{key}={}", escape(path)));
+        let data: Vec<_> = layers.chain(self.label.as_deref().map(selinux::mount_option)).collect();
+        let flags = if self.no_devices { MsFlags::MS_NODEV } else { MsFlags::empty() };
+        let mount_with = |more: &str| {
+            let data = data.join(",") + more;
+            privileges::without_resource(|| {
+                mount(Some("overlay"), target, Some("overlay"), flags, Some(data.as_str()))
+            })
+        };
+        // What is forgotten is not synced, neither for a payload nor when it is unmounted. Linux has that since 5.10.
+        let mounted = match mount_with(",volatile") {
+            Err(Errno::EINVAL) => mount_with(""),
+            mounted => mounted,
+        };
+        mounted
+            .context(|| format!("the file system of {} may not be one for that", scratch.display()))
+            .context(what)
+    }
+
+    /// Unmounts it and removes the changes, if they exist.
+    pub fn remove(&self, root: &Root, target: &Path) -> Result<()> {
+        match umount2(target, MntFlags::MNT_DETACH) {
+            // Nothing is mounted there, or the directory does not exist.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            result => result.context(|| format!("cannot unmount {}", target.display()))?,
+        }
+        remove_files(&root.join(&self.scratch))
+    }
+
+    fn failure(&self) -> String {
+        format!("cannot make a scratch root file system of {}", self.lower)
+    }
 }
 
 fn remove_files(scratch: &Path) -> Result<()> {

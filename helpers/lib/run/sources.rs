@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::container::registration::Registration;
 use crate::error::{Context, Error, Result};
 use crate::oci::config::Normalised;
-use crate::oci::nesting::{self, nested_sources};
+use crate::oci::nesting;
 use crate::paths::{DEPLOYMENTS, PREINSTALLED, Root, TreePath};
 use crate::system::directory::{self, Directory};
+use crate::system::untrusted::{self, Untrusted};
 
 /// Mode of a source that is missing, as where systemd-tmpfiles makes it.
 const MODE: u32 = 0o700;
@@ -50,7 +51,7 @@ pub struct Source {
 
 impl Source {
     fn failure(&self) -> String {
-        format!("cannot bind {}, which is in {}, where its payload can put anything", self.path, self.outer)
+        format!("cannot bind {}, which is in {}, where a payload can put anything", self.path, self.outer)
     }
 
     /// The components of its path that are below the outer one: directories, and the last one.
@@ -65,41 +66,37 @@ impl Source {
     }
 
     fn try_open(&self, root: &Root) -> Result<OwnedFd> {
-        let not_a_path = || Error::new("it is not the path of a file");
-        let mut directory = Directory::open(&root.join(&self.outer)).context(|| self.outer.to_string())?;
-        let (names, last) = self.below().ok_or_else(not_a_path)?;
-        for name in names {
-            let missing = || Error::new(format!("{} is missing", directory.path_of(name).display()));
-            directory = directory.enter(name)?.ok_or_else(missing)?;
-        }
-        directory.place(last).context(|| directory.path_of(last).display().to_string())
+        let below = self.path.as_path().strip_prefix(self.outer.as_path()).unwrap_or(Path::new(""));
+        untrusted::open_below(root, &self.outer, below)
     }
 }
 
 /// The bind sources of a container that lie in others.
 pub struct Sources {
-    nested: Vec<Source>,
+    /// With the paths that the configuration has for them.
+    nested: Vec<(PathBuf, Source)>,
     /// Who is to own what is missing.
     owner: (u32, u32),
 }
 
 impl Sources {
     /// Finds them in the configuration of a deployment.
-    pub fn of(config: &Normalised) -> Result<Sources> {
+    pub fn of(root: &Root, config: &Normalised, untrusted: &Untrusted) -> Result<Sources> {
         let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
         let id = |id: u64| u32::try_from(id).context(|| format!("cannot use {id} as the ID of a user"));
         let owner = (id(uid)?, id(gid)?);
-        let nested = nested_sources(config);
-        let nested = nested
-            .into_iter()
-            .map(|(path, outer)| Source { path: TreePath::new(path), outer: TreePath::new(outer) });
-        Ok(Sources { nested: nested.collect(), owner })
+        let mut nested = Vec::new();
+        for source in nesting::bind_sources(config).filter(|source| source.is_absolute()) {
+            let way = untrusted.find(root, &source)?;
+            nested.extend(way.outer.map(|outer| (source, Source { path: way.path, outer })));
+        }
+        Ok(Sources { nested, owner })
     }
 
     /// Has the configuration bind them from where the runtime is shown them.
     pub fn redirect(&self, config: &mut Normalised) {
         let numbers: BTreeMap<&Path, usize> =
-            self.nested.iter().enumerate().map(|(number, source)| (source.path.as_path(), number)).collect();
+            self.nested.iter().enumerate().map(|(number, (path, _))| (path.as_path(), number)).collect();
         config.replace_bind_sources(|path| {
             numbers.get(nesting::plain(path).as_path()).map(|number| place(*number))
         });
@@ -107,12 +104,14 @@ impl Sources {
 
     /// What the runtime is to be shown.
     pub fn into_nested(self) -> Vec<Source> {
-        self.nested
+        self.nested.into_iter().map(|(_, source)| source).collect()
     }
 
     /// Makes those that are missing. Fails if one cannot be reached without following a symlink.
     pub fn make(&self, root: &Root) -> Result<()> {
-        self.nested.iter().try_for_each(|source| self.make_one(root, source).context(|| source.failure()))
+        self.nested
+            .iter()
+            .try_for_each(|(_, source)| self.make_one(root, source).context(|| source.failure()))
     }
 
     fn make_one(&self, root: &Root, source: &Source) -> Result<()> {
@@ -175,8 +174,9 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn make(root: &Root, sources: &[&str]) -> Result<()> {
-        let nested =
-            sources.iter().map(|path| Source { path: TreePath::new(path), outer: "/var/lib/x".into() });
+        let nested = sources
+            .iter()
+            .map(|path| (path.into(), Source { path: TreePath::new(path), outer: "/var/lib/x".into() }));
         let own = fs::metadata(root.path()).unwrap();
         Sources { nested: nested.collect(), owner: (own.uid(), own.gid()) }.make(root)
     }
@@ -197,7 +197,7 @@ mod tests {
         for source in ["/var/lib/x/link", "/var/lib/x/link/new", "/var/lib/x/link/new/deep"] {
             let error = make(&root, &[source]).unwrap_err().to_string();
             let expected =
-                format!("cannot bind {source}, which is in /var/lib/x, where its payload can put anything: ");
+                format!("cannot bind {source}, which is in /var/lib/x, where a payload can put anything: ");
             assert!(error.starts_with(&expected) && error.contains("it is a symlink"), "{error}");
         }
         assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);

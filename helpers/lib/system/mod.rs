@@ -18,3 +18,4 @@ pub mod quota;
 pub mod record;
 pub mod removal;
 pub mod systemd;
+pub mod untrusted;

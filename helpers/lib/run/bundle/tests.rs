@@ -73,6 +73,14 @@ fn relative_sources_are_relative_to_the_deployment() {
 }
 
 #[test]
+fn the_socket_of_systemd_is_mounted_read_only() {
+    let host = assembled(config(), Notify::Socket, RuntimeKind::Crun);
+    let socket = &host["mounts"].as_array().unwrap()[1];
+    assert_eq!(socket["source"], SYSTEMD_NOTIFY);
+    assert!(socket["options"].as_array().unwrap().contains(&json!("ro")), "{socket}");
+}
+
+#[test]
 fn notify_sockets() {
     let own = assembled(config(), Notify::Ready, RuntimeKind::Crun);
     assert_eq!(own["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/host/notify"]));

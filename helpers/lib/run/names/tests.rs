@@ -112,10 +112,10 @@ fn what_is_mounted_over_them_is_seen_instead() {
     fs::create_dir_all(case.path("rootfs/real/etc")).unwrap();
     symlink("real/etc", case.path("rootfs/etc")).unwrap();
     for (destination, expected) in [
-        ("/etc/hosts", ["/real/etc/resolv.conf", "/real/etc/hostname"].as_slice()),
+        ("/real/etc/hosts", ["/real/etc/resolv.conf", "/real/etc/hostname"].as_slice()),
         ("/real", &[]),
-        ("/etc", &[]),
-        ("/etc/host", &["/real/etc/resolv.conf", "/real/etc/hosts", "/real/etc/hostname"]),
+        ("/real/etc", &[]),
+        ("/real/etc/host", &["/real/etc/resolv.conf", "/real/etc/hosts", "/real/etc/hostname"]),
     ] {
         let found = case.add(&mut json!({"mounts": [{"destination": destination}]}), true);
         let places: Vec<_> = found.iter().map(|(place, _)| place.as_str()).collect();
@@ -135,4 +135,17 @@ fn where_nothing_can_be_bound_they_are_in_the_root_file_system() {
     assert_eq!(case.read("rootfs/etc/hostname"), "host\n");
     assert!(!case.path("rootfs/etc/hosts").is_symlink());
     assert_eq!(case.read("host/etc/hosts"), "127.0.0.1 localhost\n");
+}
+
+#[test]
+fn what_only_root_can_read_is_copied_from_its_own_place_only() {
+    let case = Case::new();
+    let close = |path: &str| fs::set_permissions(case.path(path), fs::Permissions::from_mode(0o600)).unwrap();
+    case.write("host/etc/hosts", "own\n");
+    close("host/etc/hosts");
+    case.write("host/run/resolver/secret", "secret\n");
+    close("host/run/resolver/secret");
+    symlink("../run/resolver/secret", case.path("host/etc/resolv.conf")).unwrap();
+    case.add(&mut json!({"mounts": []}), true);
+    assert_eq!((case.read("bundle/hosts"), case.read("bundle/resolv.conf")), ("own\n".into(), String::new()));
 }

@@ -140,3 +140,10 @@ fn what_begins_with_the_files_of_the_image_has_its_links() {
     assert_eq!(with(TMPCOPYUP), ["/run", "/srv/y"]);
     assert_eq!(with("nodev"), ["/run", "/run/x/y"]);
 }
+
+#[test]
+fn what_is_in_another_mount_comes_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    symlink("/z/in", dir.path().join("a")).unwrap();
+    assert_eq!(settled(config(&["/a", "/z"]), dir.path()).unwrap(), ["/z", "/z/in"]);
+}
