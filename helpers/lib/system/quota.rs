@@ -119,6 +119,18 @@ pub fn lift(path: &Path) {
     }
 }
 
+/// Has what is made in a directory, or moved there, belong to any project, where there are projects. The directory is
+/// about to be removed.
+pub fn disinherit(directory: &Directory) {
+    let mut attributes = Attributes::default();
+    let found = ioctl(directory.as_fd(), GET_ATTRIBUTES, &mut attributes);
+    if found.is_ok() && attributes.flags & INHERIT != 0 {
+        attributes.flags &= !INHERIT;
+        // If that is impossible, removing it may take longer.
+        let _ = ioctl(directory.as_fd(), SET_ATTRIBUTES, &mut attributes);
+    }
+}
+
 fn set(directory: BorrowedFd<'_>, project: u32, mut limits: Limits) -> io::Result<()> {
     quotactl(directory, SET, project, &mut limits)
 }
