@@ -10,6 +10,7 @@ use ostree::{RepoCheckoutAtOptions, RepoFile};
 
 use super::checkout;
 use super::repository::{NEVER, Store};
+use super::space;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -76,7 +77,7 @@ impl Tree for Stored<'_> {
         let repo = &self.store.repo;
         repo.checkout_at(Some(&options), parent.as_raw_fd(), name, &self.image.commit, NEVER)
             .context(what)?;
-        checkout::finish(destination).context(what)
+        checkout::finish(destination, &space::of(repo)?).context(what)
     }
 }
 

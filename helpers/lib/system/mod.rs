@@ -17,4 +17,5 @@ pub mod process;
 pub mod quota;
 pub mod record;
 pub mod removal;
+pub mod space;
 pub mod systemd;
