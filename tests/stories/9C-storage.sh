@@ -101,7 +101,8 @@ for runtime in crun runc; do
     forget many
 done
 
-say 'a purge of what is deep, and cannot be moved up'
+say 'a purge of what is deep, after the store'
+mkdir -p "$WORK/deep"
 storage_image deep '"Volumes": {"/v": {}}'
 checkout "$REGISTRY/deep"
 must 'it starts' systemctl start deep

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ostree::RepoFile;
@@ -45,15 +46,15 @@ pub fn renew(store: &Store, space: &Space) -> Result<HashMap<String, Renewed>> {
         for name in directory.names(usize::MAX).context(what)? {
             let text = name.to_string_lossy();
             let Some(rest) = text.strip_suffix(SUFFIX) else { continue };
-            let Some(stat) = directory.stat_of(&name).context(what)? else { continue };
-            let limit = u64::from(stat.st_nlink);
-            if limit < FEW || !is_exhausted(&directory, &name, temporary.path())? {
+            let found = std::fs::symlink_metadata(directory.path_of(&name)).context(what)?;
+            let limit = found.nlink();
+            // Symlinks are made anew where they cannot be linked.
+            if !found.is_file() || limit < FEW || !is_exhausted(&directory, &name, temporary.path())? {
                 continue;
             }
             let what = || format!("cannot copy {}", directory.path_of(&name).display());
             renew_one(&directory, &name, temporary.path(), space).context(what)?;
-            let size = u64::try_from(stat.st_size).unwrap_or(0);
-            renewed.insert(format!("{prefix}{rest}"), Renewed { size, limit });
+            renewed.insert(format!("{prefix}{rest}"), Renewed { size: found.len(), limit });
         }
     }
     Ok(renewed)

@@ -28,7 +28,7 @@ const LABEL: &str = "security.selinux";
 const ATTRIBUTES_MAX: usize = 64 << 10;
 
 /// How many bytes are written between two looks at the free space: blocks that are shared take none.
-const CHUNK: usize = 4 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// How much a tree may hold.
 #[derive(Clone, Copy, Debug)]
