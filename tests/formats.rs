@@ -288,6 +288,18 @@ fn the_manual_has_the_options_of_containers() {
 }
 
 /// What nothing here prevents is for administrators to know.
+/// Of the root file system, what the start makes.
+#[test]
+fn the_manual_says_what_is_confined() {
+    let page = file("units/syscontainers-security.7");
+    let (_, section) = page.split_once(".SH WHAT IS CONFINED\n").unwrap();
+    let (images, _) = section.split_once(".B Volumes").unwrap();
+    assert!(
+        images.contains("is an overlay that the payload can write to") && images.contains(".B ReadOnly=yes")
+    );
+    assert!(!images.contains("root\nfile system is read\\-only"));
+}
+
 #[test]
 fn the_manual_says_what_is_not_protected() {
     let page = file("units/syscontainers-security.7");
@@ -300,6 +312,7 @@ fn the_manual_says_what_is_not_protected() {
         "inotify (7)",
         "abstract sockets",
         "belongs to the next container of that name",
+        "the owner of a file can take it out of the project whose size is limited",
     ] {
         assert!(section.contains(said), "{said}");
     }

@@ -1,6 +1,7 @@
 //! Pruning: what is not used is removed, and everything that is kept has a reason.
 //!
-//! Deployments come first, since they use images; then, with the store locked, refs, and objects that no ref leads to.
+//! Deployments come first, since they use images; then, with the store locked, refs, and objects that no ref leads to; and
+//! at last what payloads wrote, which may be any amount, so that whatever becomes of that, the store has been pruned.
 //! None of this needs disk space. If it is killed at any point, the next prune does the rest.
 
 mod deployments;
@@ -44,7 +45,6 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
         if changed {
             site.manager.reload()?;
         }
-        volumes::prune(site.root(), &mut report);
     }
     let root = site.root();
     let store = match &options.repo {
@@ -61,6 +61,9 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     match pruned {
         Err(e) if options.images.is_empty() => report.failed(PruneKind::Store, "", &e),
         result => result?,
+    }
+    if options.images.is_empty() {
+        volumes::prune(root, &mut report);
     }
     if !options.dry_run {
         record(root, &report);

@@ -17,6 +17,7 @@ use crate::paths::{Root, TreePath, VOLUMES};
 use crate::program::log;
 use crate::system::copy::{self, Budget, Limits};
 use crate::system::directory::{self, Directory, Links};
+use crate::system::space::Space;
 use crate::system::{files, kill_point, mounts, removal};
 
 /// What an image may have in all of its volumes that are made at one start: far more than any has.
@@ -34,7 +35,7 @@ pub fn make(root: &Root, name: &Name, volumes: &[Volume], rootfs: &Path) -> Resu
     }
     let home = make_home(root, name)?;
     remove_leftovers(&home)?;
-    let mut budget = Budget::new(LIMITS);
+    let mut budget = Budget::new(LIMITS, space(root)?);
     for volume in volumes {
         make_one(&home, volume, rootfs, &mut budget)
             .context(|| format!("cannot make volume {}", volume.destination.display()))?;
@@ -132,6 +133,12 @@ fn make_home(root: &Root, name: &Name) -> Result<Directory> {
     files::make_directory(&root.join(&resolved), 0o755)?;
     let all = make_private(&open_above(root)?.expect("it was just made"), last.as_ref())?;
     make_private(&all, name.as_str().as_ref())
+}
+
+/// The file system that volumes are made on, a part of which stays free.
+fn space(root: &Root) -> Result<Space> {
+    let place = TreePath::new(files::resolve_inside(root.path(), Path::new(VOLUMES))?);
+    Space::at(&root.join(&place))
 }
 
 fn make_private(parent: &Directory, name: &OsStr) -> Result<Directory> {

@@ -22,7 +22,7 @@ use super::limits;
 use super::merge;
 use super::mtime;
 use super::repository::NEVER;
-use super::space::Space;
+use super::space::{self, Space};
 use crate::digest;
 use crate::error::{Context, Error, Result};
 
@@ -80,7 +80,7 @@ impl<'a> Builder<'a> {
             repo,
             host,
             root: MutableTree::new(),
-            space: Space::of(repo)?,
+            space: space::of(repo)?,
             directories: HashMap::new(),
             implicit: BTreeSet::new(),
             implicit_length: 0,

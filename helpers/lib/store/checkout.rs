@@ -4,6 +4,7 @@
 //! Nobody else gets at the new tree. Its files are the store's, and with them those of other deployments; an inode is
 //! never given anything but the time that its own attribute says, so it does not matter when this is killed.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,6 +14,7 @@ use rustix::fs::{self, AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::mtime::{self, ModificationTime};
+use super::space::Space;
 use crate::error::{Context, Result};
 use crate::system::copy;
 use crate::system::directory::{Directory, kind};
@@ -20,27 +22,49 @@ use crate::system::directory::{Directory, kind};
 /// Where regular files get inodes of their own: cron, at, sendmail and others read none that has another name, which
 /// might be a user's; logrotate leaves such files alone.
 const OWN_INODES: [&str; 4] = ["etc", "var/log", "var/mail", "var/spool"];
+/// How much space copies of one file may take before all further names there are hard links to the last copy. The store
+/// does not tell the names of one file from equal files: the former may be many and large, of the latter only small ones
+/// are what those programs read.
+const COPIES: u64 = 1 << 20;
+/// What a copy takes at least.
+const BLOCK: u64 = 4096;
+/// How many bytes the paths may have by which copies are found again; names of other files are copied one by one.
+const PATHS: usize = 16 << 20;
 /// How long the value of the attribute with the time is at most; it is ours.
 const VALUE: usize = 64;
 
 /// Completes the tree in `rootfs`. Beside it is room for files that are not complete.
-pub fn finish(rootfs: &Path) -> Result<()> {
+pub fn finish(rootfs: &Path, space: &Space) -> Result<()> {
     let what = || format!("cannot open {}", rootfs.display());
     let root = Directory::open(rootfs).context(what)?;
-    let finish = Finish { copy: rootfs.with_extension("copy") };
+    let temporary = rootfs.with_extension("copy");
+    let mut finish = Finish { root: &root, temporary, space, copies: HashMap::new(), paths: 0 };
     finish.directory(&root, Path::new(""))?;
     let stat = root.stat().context(what)?;
     set_time(&root, OsStr::new("."), &stat).context(|| format!("cannot set the time of {}", rootfs.display()))
 }
 
-struct Finish {
+struct Finish<'a> {
+    root: &'a Directory,
     /// Path of a copy that is being made.
-    copy: PathBuf,
+    temporary: PathBuf,
+    space: &'a Space,
+    /// Copies that were made, by the devices and inodes of the originals.
+    copies: HashMap<(u64, u64), Copies>,
+    /// Length of the paths in `copies`.
+    paths: usize,
 }
 
-impl Finish {
+/// The copies of a file.
+struct Copies {
+    bytes: u64,
+    /// Path of the last one, from the root of the tree.
+    last: PathBuf,
+}
+
+impl Finish<'_> {
     /// Completes what is in a directory, which is at `path` in the image.
-    fn directory(&self, directory: &Directory, path: &Path) -> Result<()> {
+    fn directory(&mut self, directory: &Directory, path: &Path) -> Result<()> {
         let what = || format!("cannot read {}", directory.path().display());
         let has_own_inodes = OWN_INODES.iter().any(|place| path.starts_with(place));
         for name in directory.names(usize::MAX).context(what)? {
@@ -52,7 +76,7 @@ impl Finish {
                     self.directory(&child, &path.join(&name))?;
                 }
                 FileType::RegularFile if has_own_inodes && stat.st_nlink > 1 => {
-                    copy::replace(directory, &name, &self.copy)
+                    self.separate(directory, &name, path.join(&name), &stat)
                         .context(|| format!("cannot copy {}", path_of()))?;
                 }
                 _ => {}
@@ -62,6 +86,45 @@ impl Finish {
         }
         Ok(())
     }
+
+    /// Makes a name in a directory that of a copy. It is at `path` in the image.
+    fn separate(&mut self, directory: &Directory, name: &OsStr, path: PathBuf, stat: &Stat) -> Result<()> {
+        let what = || format!("cannot write {}", self.temporary.display());
+        let original = (stat.st_dev, stat.st_ino);
+        let known = self.copies.get(&original);
+        let is_linked = match known {
+            Some(copies) if copies.bytes >= COPIES => self.link(copies).context(what)?,
+            _ => false,
+        };
+        if !is_linked {
+            copy::duplicate(directory, name, &self.temporary, |bytes| self.space.take_whole(bytes))?;
+        }
+        fs::renameat(fs::CWD, &self.temporary, directory, name).context(what)?;
+        // One of the names is the object's.
+        if !is_linked && (known.is_some() || stat.st_nlink > 2) {
+            self.remember(original, path, u64::try_from(stat.st_size).unwrap_or(0).max(BLOCK));
+        }
+        Ok(())
+    }
+
+    /// Makes the last copy of a file the one that is being made, if its file system permits more names.
+    fn link(&self, copies: &Copies) -> io::Result<bool> {
+        match fs::linkat(self.root, &copies.last, fs::CWD, &self.temporary, AtFlags::empty()) {
+            Err(Errno::MLINK) => Ok(false),
+            linked => Ok(linked.map(|()| true)?),
+        }
+    }
+
+    fn remember(&mut self, original: (u64, u64), path: PathBuf, bytes: u64) {
+        let length = path.as_os_str().len();
+        if let Some(copies) = self.copies.get_mut(&original) {
+            self.paths = self.paths - copies.last.as_os_str().len() + length;
+            *copies = Copies { bytes: copies.bytes + bytes, last: path };
+        } else if self.paths + length <= PATHS {
+            self.paths += length;
+            self.copies.insert(original, Copies { bytes, last: path });
+        }
+    }
 }
 
 /// Gives a file in a directory the time that its attribute says.
@@ -69,7 +132,7 @@ fn set_time(directory: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> 
     let time = match (attribute(directory, name)?, kind(stat)) {
         (Some(time), _) => time,
         // The object may be the host's, and has the right time from libostree, which gives it to no symlink.
-        (None, FileType::RegularFile) => return Ok(()),
+        (None, FileType::RegularFile) if stat.st_nlink > 1 => return Ok(()),
         (None, _) => ModificationTime::default(),
     };
     // Mostly it has, from an earlier checkout. A directory's changes with what is done in it, after this was found out.
@@ -88,5 +151,55 @@ fn attribute(directory: &Directory, name: &OsStr) -> io::Result<Option<Modificat
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
         // Atomic took what archives had, which may be anything.
         length => Ok(ModificationTime::of_record(&value[..length?])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    /// A tree with names of two objects, of which one is large.
+    fn tree(dir: &Path) -> PathBuf {
+        let rootfs = dir.join("rootfs");
+        std::fs::create_dir_all(rootfs.join("etc/x")).unwrap();
+        std::fs::create_dir_all(rootfs.join("usr")).unwrap();
+        std::fs::write(dir.join("large"), vec![1; 3 << 20]).unwrap();
+        std::fs::write(dir.join("small"), "x").unwrap();
+        for number in 0..20 {
+            for object in ["large", "small"] {
+                let name = format!("{object}{number}");
+                std::fs::hard_link(dir.join(object), rootfs.join("etc/x").join(name)).unwrap();
+            }
+        }
+        std::fs::hard_link(dir.join("large"), rootfs.join("usr/large")).unwrap();
+        rootfs
+    }
+
+    #[test]
+    fn names_of_a_large_file_are_those_of_one_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = tree(dir.path());
+        finish(&rootfs, &Space::new(dir.path(), 0)).unwrap();
+        let found = |name: &str| std::fs::metadata(rootfs.join("etc/x").join(name)).unwrap();
+        let (first, object) = (found("large0"), std::fs::metadata(dir.path().join("large")).unwrap());
+        assert_eq!((first.nlink(), object.nlink()), (20, 2));
+        assert_eq!(object.ino(), std::fs::metadata(rootfs.join("usr/large")).unwrap().ino());
+        for number in 0..20 {
+            assert_eq!(found(&format!("large{number}")).ino(), first.ino());
+            assert_eq!(found(&format!("small{number}")).nlink(), 1);
+        }
+        assert!(!rootfs.with_extension("copy").exists());
+    }
+
+    #[test]
+    fn copies_leave_free_what_is_reserved() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = tree(dir.path());
+        let error = finish(&rootfs, &Space::new(dir.path(), u64::MAX)).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot copy ") && error.contains("is full: 3 MiB more are needed"),
+            "{error}"
+        );
     }
 }

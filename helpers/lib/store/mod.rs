@@ -27,6 +27,7 @@ mod layer;
 mod layout_archive;
 pub mod leftovers;
 mod limits;
+mod links;
 pub mod location;
 mod lookup;
 mod merge;

@@ -16,7 +16,7 @@ use super::reference::Reference;
 use super::repository::Store;
 use super::retry::Retries;
 use super::source::{self, FetchedManifest, ImageSource, Means, Prospect};
-use super::space::Space;
+use super::space::{self, Space};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -128,7 +128,7 @@ impl<'a> Pull<'a> {
         let fingerprint = policy.fingerprint().unwrap_or_default();
         let title = reference.title()?;
         let provenance = reference.provenance(access.architecture(), Some(policy.scope(reference)))?;
-        let (space, retries) = (Space::of(&store.repo)?, Retries::default());
+        let (space, retries) = (space::of(&store.repo)?, Retries::default());
         if let Some(host) = &store.host {
             host.allow_links();
         }

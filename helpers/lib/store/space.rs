@@ -2,110 +2,15 @@
 //! looks at what is free once per transaction, and at a large file only when that has been written. A pull that nobody
 //! watches must not fill /var in the meantime.
 
-use std::cell::Cell;
-use std::path::{Path, PathBuf};
-
-use nix::sys::statvfs::statvfs;
 use ostree::gio::prelude::*;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+pub use crate::system::space::Space;
 
-/// How many bytes are written between two looks at the file system.
-const STEP: u64 = 1 << 20;
-/// What a file takes at least: a block, and its inode.
-const FILE: u64 = 4096;
-/// The part of a file system's inodes that stays free, one in so many.
-const INODES: u64 = 100;
-
-/// The percentage that libostree reserves by default.
-const DEFAULT: u64 = 3;
-
-/// A file system, and how much of it stays free.
-#[derive(Clone)]
-pub struct Space {
-    path: PathBuf,
-    reserve: u64,
-    /// Bytes that were written since the last look.
-    written: Cell<u64>,
-}
-
-impl Space {
-    /// The file system that a repository is on, with what its configuration reserves.
-    pub fn of(repo: &ostree::Repo) -> Result<Space> {
-        let path = repo.path().path().unwrap_or_default();
-        let reserve = repo.min_free_space_bytes();
-        let reserve = reserve.context(|| format!("cannot read min-free-space of {}", path.display()))?;
-        Ok(Space::new(&path, reserve))
-    }
-
-    /// The file system of a directory outside of repositories, with the same share as libostree's default.
-    pub fn at(path: &Path) -> Result<Space> {
-        let stat = statvfs(path);
-        let stat =
-            stat.context(|| format!("cannot find out how large the file system of {} is", path.display()))?;
-        Ok(Space::new(path, stat.blocks() as u64 * stat.fragment_size() as u64 / 100 * DEFAULT))
-    }
-
-    /// The file system of a path, `reserve` bytes of which stay free.
-    pub fn new(path: &Path, reserve: u64) -> Space {
-        Space { path: path.to_owned(), reserve, written: Cell::new(0) }
-    }
-
-    /// How many bytes can be written, and how many are free beyond that.
-    pub fn usable(&self) -> Result<(u64, u64)> {
-        let stat = statvfs(&self.path);
-        let stat =
-            stat.context(|| format!("cannot find out how much space is free in {}", self.path.display()))?;
-        let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
-        let (inodes, free_inodes) = (stat.files() as u64, stat.files_available() as u64);
-        // Some file systems do not count them.
-        if inodes > 0 && free_inodes < inodes / INODES {
-            return Err(self.refusal(&format!("{free_inodes} of its {inodes} inodes are free")));
-        }
-        Ok((free.saturating_sub(self.reserve), self.reserve))
-    }
-
-    /// Fails if what is reserved has been reached.
-    pub fn check(&self) -> Result<()> {
-        self.written.set(0);
-        match self.usable()? {
-            (0, reserve) => {
-                Err(self.refusal(&format!("the last {} MiB of it stay free", reserve.div_ceil(1 << 20))))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Notes that a file is about to be written, or a part of one, and checks every now and then.
-    pub fn take(&self, bytes: u64) -> Result<()> {
-        self.written.set(self.written.get().saturating_add(bytes.max(FILE)));
-        if self.written.get() < STEP { Ok(()) } else { self.check() }
-    }
-
-    fn refusal(&self, why: &str) -> Error {
-        let path = self.path.display();
-        Error::new(format!(
-            "the file system of {path} is full: {why}; remove something, or run syscontainer-prune"
-        ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_reserved_stays_free() {
-        let dir = tempfile::tempdir().unwrap();
-        let (usable, _) = Space::new(dir.path(), 0).usable().unwrap();
-        assert!(usable > 0);
-        let full = Space::new(dir.path(), u64::MAX);
-        assert_eq!(full.usable().unwrap().0, 0);
-        assert!(full.check().unwrap_err().to_string().contains("stay free"));
-        // Not at every byte, but long before much is written; small files count as blocks.
-        assert!(full.take(1).is_ok());
-        assert!((0..STEP / FILE).any(|_| full.take(1).is_err()));
-        assert!(full.take(STEP).is_err());
-        assert!(Space::new(dir.path(), 0).take(STEP).is_ok());
-    }
+/// The file system that a repository is on, with what its configuration reserves.
+pub fn of(repo: &ostree::Repo) -> Result<Space> {
+    let path = repo.path().path().unwrap_or_default();
+    let reserve = repo.min_free_space_bytes();
+    let reserve = reserve.context(|| format!("cannot read min-free-space of {}", path.display()))?;
+    Ok(Space::new(&path, reserve))
 }

@@ -17,6 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::program::bytes;
 use crate::system::directory::{Directory, Irregular, Links, kind};
 use crate::system::kill_point;
+use crate::system::space::Space;
 
 /// Extended attributes that are copied: others say what the file is to the host that it was made on.
 const CAPABILITY: &str = "security.capability";
@@ -25,6 +26,9 @@ const USER_ATTRIBUTES: &str = "user.";
 const LABEL: &str = "security.selinux";
 /// How long the list of a file's attributes may be, and the value of one: Linux's own limit.
 const ATTRIBUTES_MAX: usize = 64 << 10;
+
+/// How many bytes are written between two looks at the free space: blocks that are shared take none.
+const CHUNK: usize = 1 << 20;
 
 /// How much a tree may hold.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +45,15 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
+    space: Space,
     entries: u64,
     bytes: u64,
 }
 
 impl Budget {
-    /// A budget of which nothing is spent.
-    pub fn new(limits: Limits) -> Budget {
-        Budget { limits, entries: 0, bytes: 0 }
+    /// A budget of which nothing is spent, on a file system.
+    pub fn new(limits: Limits, space: Space) -> Budget {
+        Budget { limits, space, entries: 0, bytes: 0 }
     }
 }
 
@@ -134,7 +139,11 @@ impl Copy<'_> {
                 let max = bytes::shown(self.budget.limits.bytes);
                 return Err(too_much(format!("with it, the files are larger than {max}")));
             }
-            copy_range(&from, &to, start, end).context(|| "cannot write the copy".into())?;
+            for start in (start..end).step_by(CHUNK) {
+                let end = end.min(start + CHUNK as u64);
+                self.budget.space.take(end - start)?;
+                copy_range(&from, &to, start, end).context(|| "cannot write the copy".into())?;
+            }
             at = end;
         }
         fs::ftruncate(&to, size).context(|| "cannot write the copy".into())?;
@@ -230,23 +239,28 @@ fn is_own(name: &[u8]) -> bool {
     name != LABEL.as_bytes()
 }
 
-/// Replaces a regular file by a copy of its own, which is made at `temporary` on the same file system, and has its owner,
-/// mode, attributes and times. Only somebody who is trusted may be able to change either directory.
-pub fn replace(directory: &Directory, name: &OsStr, temporary: &Path) -> io::Result<()> {
-    let from = File::from(fs::openat(
-        directory,
-        name,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
-    let stat = fs::fstat(&from)?;
-    let to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+/// Makes a copy of a regular file at `target`, with its owner, mode, attributes and times. `take` is asked before any bytes
+/// are written. Only somebody who is trusted may be able to change either directory.
+pub fn duplicate(
+    directory: &Directory,
+    name: &OsStr,
+    target: &Path,
+    take: impl FnOnce(u64) -> Result<()>,
+) -> Result<File> {
+    let what = || "cannot read it".to_owned();
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let from = File::from(fs::openat(directory, name, flags, Mode::empty()).context(what)?);
+    let stat = fs::fstat(&from).context(what)?;
+    let what = || format!("cannot write {}", target.display());
+    let to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target);
+    let to = to.context(what)?;
     if fs::ioctl_ficlone(&to, &from).is_err() {
         // File systems that share no blocks, and small files, which some keep elsewhere.
-        io::copy(&mut &from, &mut &to)?;
+        take(u64::try_from(stat.st_size).unwrap_or(0))?;
+        io::copy(&mut &from, &mut &to).context(what)?;
     }
-    finish(&from, &to, &stat, is_own)?;
-    Ok(fs::renameat(fs::CWD, temporary, directory, name)?)
+    finish(&from, &to, &stat, is_own).context(what)?;
+    Ok(to)
 }
 
 #[cfg(test)]
@@ -259,7 +273,7 @@ mod tests {
     fn copy_in(dir: &Path, limits: Limits) -> Result<Skipped> {
         std::fs::create_dir(dir.join("target")).unwrap();
         let open = |name| Directory::open(&dir.join(name)).unwrap();
-        copy(&open("source"), &open("target"), &mut Budget::new(limits))
+        copy(&open("source"), &open("target"), &mut Budget::new(limits, Space::new(dir, 0)))
     }
 
     fn tree() -> tempfile::TempDir {
@@ -326,12 +340,38 @@ mod tests {
     fn several_copies_have_one_budget() {
         let dir = tree();
         (0..60).for_each(|n| std::fs::write(dir.path().join("source").join(n.to_string()), "").unwrap());
-        let mut budget = Budget::new(LIMITS);
+        let mut budget = Budget::new(LIMITS, Space::new(dir.path(), 0));
         let open = |name| Directory::open(&dir.path().join(name)).unwrap();
         for (target, is_good) in [("first", true), ("second", false)] {
             std::fs::create_dir(dir.path().join(target)).unwrap();
             assert_eq!(copy(&open("source"), &open(target), &mut budget).is_ok(), is_good);
         }
+    }
+
+    #[test]
+    fn what_is_reserved_stays_free_of_copies() {
+        let dir = tree();
+        std::fs::write(dir.path().join("source/large"), vec![1; 2 << 20]).unwrap();
+        std::fs::create_dir(dir.path().join("target")).unwrap();
+        let open = |name| Directory::open(&dir.path().join(name)).unwrap();
+        let limits = Limits { bytes: 4 << 20, ..LIMITS };
+        let mut full = Budget::new(limits, Space::new(dir.path(), u64::MAX));
+        let error = copy(&open("source"), &open("target"), &mut full).unwrap_err().to_string();
+        assert!(error.starts_with("cannot copy ") && error.contains("is full: the last "), "{error}");
+        assert_eq!(std::fs::metadata(dir.path().join("target/large")).unwrap().blocks(), 0);
+    }
+
+    /// The payload may write to one of them.
+    #[test]
+    fn equal_files_of_an_image_are_not_one_file() {
+        let dir = tree();
+        let source = dir.path().join("source");
+        std::fs::write(source.join("one"), "equal").unwrap();
+        // As they are in a deployment.
+        std::fs::hard_link(source.join("one"), source.join("other")).unwrap();
+        copy_in(dir.path(), LIMITS).unwrap();
+        std::fs::write(dir.path().join("target/one"), "changed").unwrap();
+        assert_eq!(std::fs::read(dir.path().join("target/other")).unwrap(), b"equal");
     }
 
     #[test]

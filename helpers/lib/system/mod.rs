@@ -17,5 +17,6 @@ pub mod process;
 pub mod quota;
 pub mod record;
 pub mod removal;
+pub mod space;
 pub mod systemd;
 pub mod untrusted;

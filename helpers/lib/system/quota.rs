@@ -1,13 +1,15 @@
 //! Project quotas: how much a directory may hold, with everything that is ever made in it.
 //!
 //! XFS, ext4 and F2FS have them, if they are mounted with `prjquota`. A project is a number; those that are used here are
-//! made of the number of the directory's inode, so that no two directories have the same, and are far from those that
-//! administrators use.
+//! far from those that administrators use, and begin with the number of the directory's inode. Inodes may have longer
+//! numbers, and the owner of a file may give it any project: one that has files or limits is not used.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use crate::error::{Context, Error, Result};
@@ -28,6 +30,7 @@ const SET_ATTRIBUTES: libc::c_ulong = 0x401c_5820;
 const INHERIT: u32 = 0x200;
 
 // linux/quota.h and linux/dqblk_xfs.h: commands for quotas of projects.
+const GET: u32 = command(0x80_0007);
 const SET: u32 = command(0x80_0008);
 const STATE: u32 = command(0x5808);
 /// Limits of projects hold, FS_QUOTA_PDQ_ENFD.
@@ -66,6 +69,9 @@ struct Limits {
     valid: u32,
 }
 
+/// How many numbers are tried for a directory.
+const ATTEMPTS: u32 = 1000;
+
 /// Fails if a limit would not hold on the file system that a directory is on, or is to be on if it is missing.
 pub fn check(directory: &Path) -> Result<()> {
     let there = directory.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
@@ -96,7 +102,9 @@ pub fn limit(path: &Path, bytes: u64) -> Result<()> {
     let inode = directory.stat().context(what)?.st_ino;
     let mut attributes = Attributes::default();
     ioctl(directory.as_fd(), GET_ATTRIBUTES, &mut attributes).context(what)?;
-    attributes.project = OURS | (inode as u32 & !OURS);
+    // Until the project has limits, another start may find it free as well.
+    let _lock = lock_above(path).context(what)?;
+    attributes.project = free_project(inode, |project| is_used(directory.as_fd(), project)).context(what)?;
     attributes.flags |= INHERIT;
     let limits = Limits {
         hard_blocks: bytes.div_ceil(BLOCK),
@@ -104,8 +112,45 @@ pub fn limit(path: &Path, bytes: u64) -> Result<()> {
         valid: LIMITS,
         ..Limits::default()
     };
-    set(directory.as_fd(), attributes.project, limits).context(what)?;
-    ioctl(directory.as_fd(), SET_ATTRIBUTES, &mut attributes).context(what)
+    // First the project, by which its limits are found and lifted if this is killed.
+    ioctl(directory.as_fd(), SET_ATTRIBUTES, &mut attributes).context(what)?;
+    set(directory.as_fd(), attributes.project, limits).context(what)
+}
+
+/// A project for a directory with this inode that is not in use.
+fn free_project(inode: u64, is_used: impl Fn(u32) -> io::Result<bool>) -> Result<u32> {
+    for attempt in 0..ATTEMPTS {
+        let project = OURS | ((inode as u32).wrapping_add(attempt) & !OURS);
+        if !is_used(project).context(|| format!("cannot look at project {project}"))? {
+            return Ok(project);
+        }
+    }
+    let first = OURS | (inode as u32 & !OURS);
+    Err(Error::new(format!(
+        "the {ATTEMPTS} projects from {first} on have files or limits already, see repquota -P; give these files other projects"
+    )))
+}
+
+/// Whether a project has files or limits.
+fn is_used(directory: BorrowedFd<'_>, project: u32) -> io::Result<bool> {
+    let mut found = Limits::default();
+    match quotactl(directory, GET, project, &mut found) {
+        // XFS knows nothing of it.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+        Ok(()) => {
+            Ok(found.space != 0 || found.inodes != 0 || found.hard_blocks != 0 || found.hard_inodes != 0)
+        }
+    }
+}
+
+/// Keeps other starts from choosing a project for a directory beside this one.
+fn lock_above(path: &Path) -> Result<Flock<File>> {
+    let above = path.parent().unwrap_or(path);
+    let opened = File::open(above).context(|| format!("cannot open {}", above.display()))?;
+    Flock::lock(opened, FlockArg::LockExclusive)
+        .map_err(|(_, e)| e)
+        .context(|| format!("cannot lock {}", above.display()))
 }
 
 /// Lifts the limit of a directory that is about to be removed, if it has one.
@@ -116,6 +161,18 @@ pub fn lift(path: &Path) {
     if found.is_ok() && attributes.project & OURS != 0 {
         // Nobody can be helped with an error here: without files, the project has no effect.
         let _ = set(directory.as_fd(), attributes.project, Limits { valid: LIMITS, ..Limits::default() });
+    }
+}
+
+/// Has what is made in a directory, or moved there, belong to any project, where there are projects. The directory is
+/// about to be removed.
+pub fn disinherit(directory: &Directory) {
+    let mut attributes = Attributes::default();
+    let found = ioctl(directory.as_fd(), GET_ATTRIBUTES, &mut attributes);
+    if found.is_ok() && attributes.flags & INHERIT != 0 {
+        attributes.flags &= !INHERIT;
+        // If that is impossible, removing it may take longer.
+        let _ = ioctl(directory.as_fd(), SET_ATTRIBUTES, &mut attributes);
     }
 }
 
@@ -147,7 +204,26 @@ mod tests {
     fn structures_are_the_kernels() {
         assert_eq!(size_of::<Attributes>(), (GET_ATTRIBUTES >> 16 & 0x3fff) as usize);
         assert_eq!((size_of::<Limits>(), size_of::<libc::dqblk>()), (72, 72));
-        assert_eq!((SET, STATE), (0x8000_0802, 0x0058_0802));
+        assert_eq!((GET, SET, STATE), (0x8000_0702, 0x8000_0802, 0x0058_0802));
+    }
+
+    #[test]
+    fn no_two_directories_have_the_same_project() {
+        let used = std::cell::RefCell::new(std::collections::HashSet::new());
+        let find = |inode: u64| {
+            let found = free_project(inode, |project| Ok(used.borrow().contains(&project))).unwrap();
+            assert!(found & OURS != 0 && used.borrow_mut().insert(found));
+            found
+        };
+        assert_eq!(find(5), OURS | 5);
+        // Of XFS, which has numbers of 64 bits.
+        assert_eq!(find(1 << 31 | 5), OURS | 6);
+        assert_eq!(find(7 << 32 | 5), OURS | 7);
+        assert_eq!(find(u64::from(u32::MAX)), u32::MAX);
+        assert_eq!(find(u64::from(u32::MAX)), OURS);
+        let error = free_project(5, |_| Ok(true)).unwrap_err().to_string();
+        assert!(error.starts_with("the 1000 projects from 2147483653 on have files or limits"), "{error}");
+        assert!(free_project(5, |_| Err(io::ErrorKind::PermissionDenied.into())).is_err());
     }
 
     #[test]

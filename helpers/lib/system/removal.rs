@@ -1,7 +1,10 @@
 //! Removing trees that somebody else may write to, while they do.
 //!
 //! No symlink is followed and no other file system is entered, however deep the tree and however many files there are.
+//! Payloads can make directories deeper than there are file descriptors, or than the stack allows. What is deep is moved
+//! up, which is linear; where that is impossible, it is removed where it is, in bounded memory.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 
 use rustix::fs::{self, AtFlags, FileType, RenameFlags};
@@ -9,26 +12,40 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 use crate::system::directory::{Directory, kind};
-use crate::system::kill_point;
+use crate::system::{kill_point, quota};
 
-/// How many directories are open at a time. Deeper ones are moved up first: payloads can make them deeper than there
-/// are file descriptors, or than the stack allows.
+/// How many directories are open before deeper ones are moved up.
 const DEPTH: usize = 32;
+/// How many are open at most. A child of a subvolume cannot be moved out of it, but what is in that can be moved into
+/// the child, or out if it is a subvolume itself.
+const DEEPEST: usize = DEPTH + 8;
 /// How many names are read at a time.
 const BATCH: usize = 1024;
+/// The same in [`clear`], which does so again for each directory among them.
+const FEW: usize = 64;
+/// How many directories above one are remembered in [`clear`]. If it is deeper, it is looked for again from the top.
+const TRAIL: usize = 1 << 15;
+
+/// Moves a file of a directory to another one, where it gets a name that nothing has.
+type Move = fn(&Directory, &OsStr, &Directory, &OsStr) -> Result<(), Errno>;
 
 /// Removes a file in `parent`, or a directory with everything in it. Returns whether there was any. Fails if something
 /// is mounted there.
 pub fn remove(parent: &Directory, name: &OsStr) -> Result<bool> {
     let what = || format!("cannot remove {}", parent.path_of(name).display());
-    try_remove(parent, name).context(what)
+    let move_to = |from: &Directory, name: &OsStr, to: &Directory, new: &OsStr| {
+        fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)
+    };
+    try_remove(parent, name, move_to).context(what)
 }
 
-fn try_remove(parent: &Directory, name: &OsStr) -> Result<bool> {
+fn try_remove(parent: &Directory, name: &OsStr, move_to: Move) -> Result<bool> {
     let Some(stat) = parent.stat_of(name).context(|| "cannot look at it".into())? else { return Ok(false) };
     if kind(&stat) == FileType::Directory {
-        let mut removal = Removal { top: open(parent, name)?, moved: 0 };
-        removal.run()?;
+        let top = open(parent, name)?;
+        // Otherwise nothing of another project could be moved there.
+        quota::disinherit(&top);
+        Removal { open: vec![top], moved: 0, move_to }.empty()?;
     }
     unlink(parent, name, kind(&stat))?;
     kill_point::pass();
@@ -37,54 +54,116 @@ fn try_remove(parent: &Directory, name: &OsStr) -> Result<bool> {
 
 /// A directory that is being emptied.
 struct Removal {
-    top: Directory,
+    /// That directory, and those that are open: each is in the one before.
+    open: Vec<Directory>,
     /// How many names directories that were moved up have had.
     moved: u64,
+    move_to: Move,
 }
 
 impl Removal {
-    fn run(&mut self) -> Result<()> {
+    /// Removes what is in the last directory.
+    fn empty(&mut self) -> Result<()> {
         loop {
-            let names = names(&self.top)?;
+            let names = names(self.last(), BATCH)?;
             if names.is_empty() {
                 return Ok(());
             }
             for name in names {
-                if let Some(child) = step(&self.top, &name)? {
-                    self.empty(&child, 1)?;
-                    unlink(&self.top, &name, FileType::Directory)?;
+                let Some(child) = step(self.last(), &name)? else { continue };
+                if self.open.len() > DEPTH && self.move_up(&name) {
+                    continue;
                 }
+                if self.open.len() < DEEPEST {
+                    self.open.push(child);
+                    self.empty()?;
+                    self.open.pop();
+                } else {
+                    clear(&child)?;
+                }
+                unlink(self.last(), &name, FileType::Directory)?;
             }
         }
     }
 
-    /// Removes what is in a directory, or moves it up.
-    fn empty(&mut self, directory: &Directory, depth: usize) -> Result<()> {
-        loop {
-            let names = names(directory)?;
-            if names.is_empty() {
-                return Ok(());
-            }
-            for name in names {
-                let Some(child) = step(directory, &name)? else { continue };
-                if depth < DEPTH || !self.move_up(directory, &name)? {
-                    self.empty(&child, depth + 1)?;
-                    unlink(directory, &name, FileType::Directory)?;
+    fn last(&self) -> &Directory {
+        self.open.last().expect("the top is never closed")
+    }
+
+    /// Moves a directory in the last one to the first one that takes it; returns whether any does. On a full disk none may,
+    /// nor does that of another subvolume or project.
+    fn move_up(&mut self, name: &OsStr) -> bool {
+        let (last, above) = self.open.split_last().expect("the top is never closed");
+        for target in above {
+            loop {
+                let new = OsString::from(format!(".{}.deep", self.moved));
+                self.moved += 1;
+                match (self.move_to)(last, name, target, &new) {
+                    Ok(()) => return true,
+                    Err(Errno::EXIST) => {}
+                    Err(_) => break,
                 }
             }
         }
+        false
     }
+}
 
-    /// Moves a directory to a new name in the one that is being emptied; returns whether the file system can do that.
-    fn move_up(&mut self, directory: &Directory, name: &OsStr) -> Result<bool> {
+/// Removes what is in a directory, and moves nothing: goes down to a directory that has none, removes it, and goes back
+/// up. Few are open at a time. The way up is `..`, as nobody knows all directories above a deep one; since the tree may be
+/// moved meanwhile, it leads on only to a directory that the way down has passed.
+fn clear(base: &Directory) -> Result<()> {
+    let what = || format!("cannot go through {}", base.path().display());
+    loop {
+        let mut here = base.child(OsStr::new(".")).context(what)?.known_as(base.path());
+        let mut trail = VecDeque::new();
+        let mut is_cut = false;
         loop {
-            let target = OsString::from(format!(".{}.deep", self.moved));
-            self.moved += 1;
-            match fs::renameat_with(directory, name, &self.top, &target, RenameFlags::NOREPLACE) {
-                Ok(()) => return Ok(true),
-                Err(Errno::EXIST) => {}
-                Err(Errno::XDEV | Errno::INVAL) => return Ok(false),
-                moved => moved.context(|| format!("cannot move {}", directory.path_of(name).display()))?,
+            if let Some(child) = descend(&here)? {
+                trail.push_back(identity(&here).context(what)?);
+                if trail.len() > TRAIL {
+                    trail.pop_front();
+                    is_cut = true;
+                }
+                here = child.known_as(base.path());
+                continue;
+            }
+            let Some(expected) = trail.pop_back() else { break };
+            let above = here.above().context(what)?;
+            if identity(&above).context(what)? != expected {
+                is_cut = true;
+                break;
+            }
+            here = above;
+        }
+        if !is_cut {
+            return Ok(());
+        }
+    }
+}
+
+/// What tells a directory from all others.
+fn identity(directory: &Directory) -> std::io::Result<(u64, u64)> {
+    let stat = directory.stat()?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Removes what is in a directory, up to a directory that is not empty, which is opened.
+fn descend(directory: &Directory) -> Result<Option<Directory>> {
+    loop {
+        let names = names(directory, FEW)?;
+        if names.is_empty() {
+            return Ok(None);
+        }
+        for name in names {
+            if let Some(child) = step(directory, &name)? {
+                match fs::unlinkat(directory, &name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(Some(child)),
+                    Err(e) => {
+                        Err(e).context(|| format!("cannot remove {}", directory.path_of(&name).display()))?;
+                    }
+                }
             }
         }
     }
@@ -100,8 +179,8 @@ fn step(parent: &Directory, name: &OsStr) -> Result<Option<Directory>> {
     }
 }
 
-fn names(directory: &Directory) -> Result<Vec<OsString>> {
-    directory.names(BATCH).context(|| format!("cannot read {}", directory.path().display()))
+fn names(directory: &Directory, max: usize) -> Result<Vec<OsString>> {
+    directory.names(max).context(|| format!("cannot read {}", directory.path().display()))
 }
 
 fn open(parent: &Directory, name: &OsStr) -> Result<Directory> {
@@ -127,6 +206,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
     use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn remove_in(directory: &Path, name: &str) -> Result<bool> {
         remove(&Directory::open(directory).unwrap(), name.as_ref())
@@ -164,5 +244,67 @@ mod tests {
         drop(deep);
         assert!(remove_in(dir.path(), "tree").unwrap());
         assert!(!dir.path().join("tree").exists());
+    }
+
+    /// Makes directories in each other, with a file in some.
+    fn make_deep(above: &Path, depth: usize) {
+        std::fs::create_dir(above).unwrap();
+        let mut deep = Directory::open(above).unwrap();
+        for number in 0..depth {
+            deep = deep.make_child("d".as_ref(), 0o700).unwrap().known_as(above);
+            if number < 10 || number % 1000 == 0 {
+                let flags = fs::OFlags::CREATE | fs::OFlags::WRONLY;
+                fs::openat(&deep, "file", flags, fs::Mode::from_raw_mode(0o600)).unwrap();
+            }
+        }
+    }
+
+    fn remove_with(directory: &Path, name: &str, move_to: Move) -> Result<bool> {
+        try_remove(&Directory::open(directory).unwrap(), name.as_ref(), move_to)
+    }
+
+    /// Subvolumes, projects, and a disk that is full.
+    #[test]
+    fn where_nothing_can_be_moved_depth_does_not_matter_either() {
+        let dir = tempfile::tempdir().unwrap();
+        make_deep(&dir.path().join("tree"), 50_000);
+        std::fs::create_dir_all(dir.path().join("tree/d/d/beside/d")).unwrap();
+        assert!(remove_with(dir.path(), "tree", |_, _, _, _| Err(Errno::XDEV)).unwrap());
+        assert!(!dir.path().join("tree").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_moved_to_the_top_is_moved_as_far_as_possible() {
+        static MOVED: AtomicUsize = AtomicUsize::new(0);
+        let dir = tempfile::tempdir().unwrap();
+        make_deep(&dir.path().join("tree"), 1000);
+        let within = |from: &Directory, name: &OsStr, to: &Directory, new: &OsStr| {
+            if to.path().ends_with("tree") || to.path().ends_with("tree/d") {
+                return Err(Errno::XDEV);
+            }
+            MOVED.fetch_add(1, Ordering::Relaxed);
+            fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)
+        };
+        assert!(remove_with(dir.path(), "tree", within).unwrap());
+        // Every so many directories, and not one by one.
+        let moved = MOVED.load(Ordering::Relaxed);
+        assert!((20..50).contains(&moved), "{moved}");
+        assert!(!dir.path().join("tree").exists());
+    }
+
+    /// A payload moves the directory that is being emptied to a place of its own.
+    #[test]
+    fn the_way_up_leads_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        make_deep(&dir.path().join("tree"), 3);
+        std::fs::create_dir(dir.path().join("precious")).unwrap();
+        std::fs::write(dir.path().join("precious/file"), "").unwrap();
+        let tree = Directory::open(&dir.path().join("tree")).unwrap();
+        let below = tree.child("d".as_ref()).unwrap();
+        std::fs::rename(dir.path().join("tree/d"), dir.path().join("precious/d")).unwrap();
+        let above = below.above().unwrap();
+        assert_ne!(identity(&above).unwrap(), identity(&tree).unwrap());
+        clear(&tree).unwrap();
+        assert!(dir.path().join("precious/file").exists() && dir.path().join("precious/d/file").exists());
     }
 }

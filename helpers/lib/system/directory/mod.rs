@@ -114,6 +114,19 @@ impl Directory {
         }
     }
 
+    /// Opens the directory that this one is in by now: where others can move this one, that may be any. Its path, for
+    /// messages, stays that of this one.
+    pub fn above(&self) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, "..", flags, Mode::empty())?;
+        Ok(Directory { fd, path: self.path.clone() })
+    }
+
+    /// The same directory with another path for messages: that of one that is very deep would be as long.
+    pub fn known_as(self, path: &Path) -> Directory {
+        Directory { path: path.to_path_buf(), ..self }
+    }
+
     fn component(&self, name: &OsStr, more: ResolveFlags) -> io::Result<Directory> {
         if name.is_empty() || name.as_bytes().contains(&b'/') {
             return Err(Errno::INVAL.into());
