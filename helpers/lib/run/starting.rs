@@ -95,27 +95,43 @@ impl Starting<'_> {
 
     fn wait(&self, parent: &Parent, mut proxy: Option<&mut (Proxy, Relay)>) -> Result<Wake> {
         loop {
-            let mut fds = vec![
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(parent.fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(proxy.iter().map(|(proxy, _)| PollFd::new(proxy.fd(), PollFlags::POLLIN)));
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                result => result.context(|| "cannot wait for the payload".into())?,
-            };
-            let is_gone = fds[1].any() == Some(true);
-            let ready = proxy.as_mut().map(|(proxy, relay)| proxy.pass_on(relay)).transpose()?.flatten();
+            let is_gone = self.sleep(parent, proxy.as_deref())?;
+            // First, since what systemd is told after that is about the stop.
             if self.is_stopped()? {
                 return Ok(Wake::Stopped);
             }
+            let ready = match &mut proxy {
+                Some((proxy, relay)) if relay.pause().is_none() => proxy.pass_on(relay)?,
+                _ => None,
+            };
             if let Some(state) = ready {
-                return Ok(Wake::Ready(state));
+                return Ok(if self.is_stopped()? { Wake::Stopped } else { Wake::Ready(state) });
             }
             if is_gone {
                 return Ok(Wake::Ended);
             }
         }
+    }
+
+    /// Waits until there is something to do, or the time to listen to a payload again that said too much; returns
+    /// whether the payload is gone.
+    fn sleep(&self, parent: &Parent, proxy: Option<&(Proxy, Relay)>) -> Result<bool> {
+        let pause = proxy.and_then(|(_, relay)| relay.pause());
+        let mut fds = vec![
+            PollFd::new(parent.fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if pause.is_none() {
+            fds.extend(proxy.iter().map(|(proxy, _)| PollFd::new(proxy.fd(), PollFlags::POLLIN)));
+        }
+        // Timeouts are whole milliseconds.
+        let timeout = pause.map(|pause| pause + Duration::from_millis(1));
+        let timeout = timeout.map_or(PollTimeout::NONE, |time| time.try_into().unwrap_or(PollTimeout::MAX));
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => return Ok(false),
+            result => result.context(|| "cannot wait for the payload".into())?,
+        };
+        Ok(fds[0].any() == Some(true))
     }
 
     /// Makes the payload the unit's main process.

@@ -3,6 +3,8 @@
 //! Nothing of a message is copied: what is understood is written anew, so that no line of it can be taken for another
 //! one, or do anything to the terminal that it is shown on.
 
+use std::time::Duration;
+
 use crate::program::text;
 
 /// Maximum length of a status in bytes.
@@ -32,6 +34,12 @@ impl Message {
             }
         }
         message
+    }
+
+    /// Lets it ask for no more time than is left. With readiness it asks for none: what begins then is not the start.
+    pub fn limit(&mut self, left: Duration) {
+        let left = if self.is_ready { 0 } else { u64::try_from(left.as_micros()).unwrap_or(u64::MAX) };
+        self.extension = self.extension.map(|asked| asked.min(left)).filter(|time| *time > 0);
     }
 
     /// The message for systemd; `None` if there is nothing to say.
@@ -94,6 +102,25 @@ mod tests {
         }
         let long = passed_on(format!("STATUS={}", "ä".repeat(5000)).as_bytes());
         assert_eq!(long, format!("STATUS={}", "ä".repeat(128)));
+    }
+
+    #[test]
+    fn no_message_extends_a_timeout_beyond_what_is_left() {
+        let limited = |datagram: &str, left| {
+            let mut message = Message::parse(datagram.as_bytes());
+            message.limit(left);
+            message.to_state().unwrap_or_default()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(limited("EXTEND_TIMEOUT_USEC=999999", second), "EXTEND_TIMEOUT_USEC=999999");
+        assert_eq!(limited("EXTEND_TIMEOUT_USEC=3600000000", second), "EXTEND_TIMEOUT_USEC=1000000");
+        assert_eq!(limited("STATUS=x\nEXTEND_TIMEOUT_USEC=5", Duration::ZERO), "STATUS=x");
+        assert_eq!(limited("EXTEND_TIMEOUT_USEC=0", second), "");
+        assert_eq!(limited("EXTEND_TIMEOUT_USEC=5\nREADY=1", second), "READY=1");
+        assert_eq!(
+            limited("EXTEND_TIMEOUT_USEC=18446744073709551615", Duration::MAX),
+            format!("EXTEND_TIMEOUT_USEC={}", u64::MAX)
+        );
     }
 
     #[test]

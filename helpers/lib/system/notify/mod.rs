@@ -1,6 +1,7 @@
 //! Notifications (sd_notify(3)) to systemd, and from payloads.
 
 pub mod message;
+mod pace;
 pub mod proxy;
 pub mod sender;
 

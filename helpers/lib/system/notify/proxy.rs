@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{PassCred, ReceiveTimestampns};
@@ -18,6 +18,7 @@ use crate::error::{Context, Result};
 use crate::program::log;
 use crate::system::files;
 use crate::system::notify::message::Message;
+use crate::system::notify::pace::Pace;
 use crate::system::notify::send;
 use crate::system::notify::sender::{Sender, Unit};
 
@@ -25,6 +26,8 @@ use crate::system::notify::sender::{Sender, Unit};
 const DATAGRAM: usize = 4096;
 /// Room for who sent it, when, and the most descriptors that can come with a datagram.
 const CONTROL: usize = 2048;
+/// How long after its beginning a payload may say that a start takes longer, whatever it says and however often.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The socket of one start.
 pub struct Proxy {
@@ -57,25 +60,24 @@ impl Proxy {
         self.socket.as_fd()
     }
 
-    /// Passes on pending notifications of a unit's processes about its start, except that it is ready: that message is
-    /// returned.
+    /// Reads one notification, if there is one, and passes on what a process of the unit says about its start, except
+    /// that it is ready: that message is returned.
+    ///
+    /// It is one since the caller has to look at its signals before the next: there may always be another one.
     pub fn pass_on(&self, relay: &mut Relay) -> Result<Option<String>> {
         let mut buffer = [0; DATAGRAM];
-        loop {
-            match self.receive(&mut buffer) {
-                Ok(received) => {
-                    let Some(message) = relay.judge(&received, &buffer[..received.length]) else { continue };
-                    match message.to_state() {
-                        Some(state) if message.is_ready => return Ok(Some(state)),
-                        Some(state) => send(&state)?,
-                        None => {}
-                    }
-                }
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e).context(|| "cannot read a notification".into()),
-            }
+        let received = match self.receive(&mut buffer) {
+            Ok(received) => received,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(e) => return Err(e).context(|| "cannot read a notification".into()),
+        };
+        let Some(message) = relay.judge(&received, &buffer[..received.length]) else { return Ok(None) };
+        match message.to_state() {
+            Some(state) if message.is_ready => return Ok(Some(state)),
+            Some(state) => send(&state)?,
+            None => {}
         }
+        Ok(None)
     }
 
     fn receive(&self, buffer: &mut [u8]) -> nix::Result<Received> {
@@ -108,6 +110,9 @@ impl Proxy {
 /// Decides what is passed on.
 pub struct Relay {
     unit: Unit,
+    pace: Pace,
+    /// When no timeout is extended any more.
+    end: Instant,
     /// Whether a warning was logged, which is done once: anybody who reaches the socket could fill the journal.
     warned: bool,
 }
@@ -115,14 +120,27 @@ pub struct Relay {
 impl Relay {
     /// Nothing but what processes of `unit` say is passed on.
     pub fn new(unit: Unit) -> Relay {
-        Relay { unit, warned: false }
+        let now = Instant::now();
+        Relay { unit, pace: Pace::new(now), end: now + LONGEST, warned: false }
+    }
+
+    /// How long nothing is to be read, since there was too much; `None` if the next notification may be.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pace.pause(Instant::now())
     }
 
     /// Returns the message if it is one of the unit's processes that speaks.
     fn judge(&mut self, received: &Received, datagram: &[u8]) -> Option<Message> {
+        let now = Instant::now();
+        // Those that are ignored are work as well.
+        self.pace.count(now);
         let is_own = received.sender.map(|sender| (sender, self.unit.has(sender)));
         let why = match is_own {
-            Some((_, Some(true))) if !received.is_cut => return Some(Message::parse(datagram)),
+            Some((_, Some(true))) if !received.is_cut => {
+                let mut message = Message::parse(datagram);
+                message.limit(self.end.saturating_duration_since(now));
+                return Some(message);
+            }
             Some((_, Some(true))) => format!("it is longer than {DATAGRAM} bytes"),
             Some((sender, Some(false))) => format!("process {} is not one of this unit", sender.pid),
             Some((sender, None)) => {
@@ -175,14 +193,59 @@ mod tests {
             let received = proxy.receive(&mut buffer).unwrap();
             relay.judge(&received, &buffer[..received.length]).and_then(|message| message.to_state())
         };
-        let mut relay = Relay { unit: Unit::of_test(true), warned: false };
+        let mut relay = Relay::new(Unit::of_test(true));
         assert_eq!(judge(&mut relay, b"READY=1").as_deref(), Some("READY=1"));
         assert!(!relay.warned);
         assert_eq!(judge(&mut relay, format!("READY=1\n{}", "x".repeat(DATAGRAM)).as_bytes()), None);
-        let mut other = Relay { unit: Unit::of_test(false), warned: false };
+        let mut other = Relay::new(Unit::of_test(false));
         assert_eq!(judge(&mut other, b"READY=1\nSTATUS=x\nEXTEND_TIMEOUT_USEC=1"), None);
         assert!(other.warned);
         let unknown = Received { sender: None, is_cut: false, length: 7 };
         assert!(relay.judge(&unknown, b"READY=1").is_none());
+    }
+
+    #[test]
+    fn a_flood_is_read_one_by_one_and_then_slowly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let proxy = Proxy::bind(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        for is_own in [true, false] {
+            let mut relay = Relay::new(Unit::of_test(is_own));
+            // Nothing that is passed on: there is no systemd here.
+            client.send_to(b"WATCHDOG=1", &path).unwrap();
+            client.send_to(b"READY=1", &path).unwrap();
+            assert_eq!(proxy.pass_on(&mut relay).unwrap(), None);
+            assert_eq!(proxy.pass_on(&mut relay).unwrap(), is_own.then(|| "READY=1".to_owned()));
+            assert_eq!(proxy.pass_on(&mut relay).unwrap(), None);
+            let mut read = 2;
+            while relay.pause().is_none() {
+                assert!(read < 100_000, "there is no pause");
+                client.send_to(b"x", &path).unwrap();
+                assert_eq!(proxy.pass_on(&mut relay).unwrap(), None);
+                read += 1;
+            }
+            assert!(read >= 256, "{read}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_extended_for_an_hour_in_all() {
+        let mut relay = Relay::new(Unit::of_test(true));
+        let sender = Sender { pid: std::process::id() as i32, sent: now() };
+        let received = Received { sender: Some(sender), is_cut: false, length: 0 };
+        let extension = |relay: &mut Relay| {
+            let state = relay.judge(&received, b"EXTEND_TIMEOUT_USEC=9000000000").unwrap().to_state();
+            state.map(|state| state.trim_start_matches("EXTEND_TIMEOUT_USEC=").parse::<u64>().unwrap())
+        };
+        let first = extension(&mut relay).unwrap();
+        assert!((3_500_000_000..=3_600_000_000).contains(&first), "{first}");
+        assert!(extension(&mut relay).unwrap() < first);
+        relay.end = Instant::now();
+        assert_eq!(extension(&mut relay), None);
+    }
+
+    fn now() -> Duration {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap()
     }
 }
