@@ -252,9 +252,38 @@ pub fn components(path: &Path) -> Option<Vec<&OsStr>> {
     parts.map(|part| if let Component::Normal(name) = part { Some(name) } else { None }).collect()
 }
 
+/// A path in a container as an image has it, the way podman cleans it: a relative one is below `/`, and `..` leads back,
+/// but not above that. Links have no part in it, since what an image has is not looked at.
+pub fn cleaned(path: &str) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => drop(cleaned.pop()),
+            _ => {}
+        }
+    }
+    cleaned
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_in_containers_are_below_their_root() {
+        for (path, expected) in [
+            ("", "/"),
+            ("/", "/"),
+            ("rel/dir", "/rel/dir"),
+            ("/a//./b/", "/a/b"),
+            ("/data/../srv", "/srv"),
+            ("../../x", "/x"),
+            ("/a/../..", "/"),
+        ] {
+            assert_eq!(cleaned(path), Path::new(expected), "{path}");
+        }
+    }
 
     #[test]
     fn splits_paths() {

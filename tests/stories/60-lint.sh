@@ -77,7 +77,7 @@ finds_in_image_config no-cmd '{"Env":["A=b"]}' \
     'it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run'
 finds_in_image_config no-user '{"Cmd":["x"],"User":"nobody"}' 'its user "nobody" is not in its /etc/passwd'
 finds_in_image_config no-group '{"Cmd":["x"],"User":"root:nobodies"}' 'its group in "root:nobodies" is not in its /etc/group'
-finds_in_image_config relative '{"Cmd":["x"],"WorkingDir":"srv"}' 'its WorkingDir "srv" is not absolute'
+finds_in_image_config whole '{"Cmd":["x"],"Volumes":{"data/..":{}}}' 'its volume "data/.." would be the whole root file system'
 build_image wrong --config='{"Cmd":"x"}' "$WORK/plain"
 run_fails 1 'cannot pull .*(cannot unmarshal|not that of an OCI image)' syscontainer-lint "$REGISTRY/wrong"
 

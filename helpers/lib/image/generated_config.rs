@@ -3,7 +3,7 @@
 //! The payload shares the host's network and has all other namespaces to itself, as is usual for system containers.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ const READ_ONLY: [&str; 6] =
     ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Many images of systemd declare a volume there. The payload has the cgroup file system in its place, to read.
-const CGROUP: [&str; 3] = ["sys", "fs", "cgroup"];
+const CGROUP: &str = "/sys/fs/cgroup";
 
 /// The directories that a payload writes to in memory if its root file system is read-only, with the mode of one that
 /// the image does not have, and bounds. Together they are what the kernel gives to a single one, half of the memory, and
@@ -97,7 +97,8 @@ pub fn generate(
         Some(text) => user.context(|| format!("cannot use User={text}"))?,
         None => user?,
     };
-    let directory = working_directory(config.working_dir().as_deref())?;
+    let directory = paths::cleaned(config.working_dir().as_deref().unwrap_or_default());
+    let directory = directory.to_string_lossy();
     let environment = overrides::environment(environment, settings)?;
     let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
     let read_only = installation.settings.is_on(READ_ONLY_ROOT);
@@ -107,7 +108,7 @@ pub fn generate(
             "terminal": false,
             "user": user.to_json(),
             "args": args,
-            "env": env(config.env().as_deref(), &environment, home(&user, directory)),
+            "env": env(config.env().as_deref(), &environment, home(&user, &directory)),
             "cwd": directory,
         },
         "root": {"path": "rootfs", "readonly": read_only},
@@ -158,27 +159,19 @@ fn env(image: Option<&[String]>, values: &Values, home: &str) -> Vec<String> {
     env
 }
 
-fn working_directory(directory: Option<&str>) -> Result<&str> {
-    match directory {
-        None | Some("") => Ok("/"),
-        Some(directory) if directory.starts_with('/') => Ok(directory),
-        Some(directory) => Err(Error::new(format!("its WorkingDir {directory:?} is not absolute"))),
-    }
-}
-
 /// Returns the volumes at `paths` of the container, outer ones first; those that the image does not have are `user`'s.
 fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
     limits::check_mount_count(paths.len())?;
     let mut destinations = BTreeSet::new();
     for path in paths {
-        let parts = paths::components(Path::new(path)).filter(|parts| !parts.is_empty());
-        let parts = parts.ok_or_else(|| {
-            Error::new(format!("its volume {path:?} is not an absolute path of a directory"))
-        })?;
-        if parts == CGROUP {
+        let destination = paths::cleaned(path);
+        if destination == Path::new("/") {
+            let why = format!("its volume {path:?} would be the whole root file system");
+            return Err(Error::new(why));
+        }
+        if destination == Path::new(CGROUP) {
             continue;
         }
-        let destination = Path::new("/").join(parts.iter().collect::<PathBuf>());
         if let Some(place) = KERNEL.iter().find(|place| destination.starts_with(place)) {
             // As at an installation, where links in the image are known, too.
             return Err(Error::new(format!(
@@ -231,7 +224,8 @@ mod tests {
         let own = Values::from([("HOME".into(), "/mine".into()), ("TERM".into(), "".into())]);
         assert_eq!(env(None, &own, "/h"), ["HOME=/mine", "TERM=", PATH, CONTAINER]);
         let user = User { uid: 7, ..User::default() };
-        let paths = ["/a/b", "/a-b", "/var/lib/x/", "/a", "/a/.", "/sys/fs/cgroup/"].map(str::to_owned);
+        let paths =
+            ["/a/../a/b", "/a-b", "var//lib/x/", "/a", "/a/.", "../a", "/sys/fs/cgroup/"].map(str::to_owned);
         let found = volumes(&paths, &user).unwrap();
         let destinations: Vec<_> = found.iter().map(|v| v.destination.to_str().unwrap()).collect();
         // An outer one is mounted first, and none twice.
@@ -253,14 +247,15 @@ mod tests {
             in_memory.iter().all(|mount| mount["options"].as_array().unwrap().contains(&json!(TMPCOPYUP)))
         );
         for bad in [
-            "data",
             "/",
             "",
-            "/a/../b",
+            "a/..",
             "/..",
             "/.",
             "/proc",
             "//proc/sys/",
+            "/data/../proc",
+            "proc",
             "/dev",
             "/dev/shm",
             "/sys",

@@ -7,6 +7,7 @@ use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload;
 use crate::container::settings::Settings;
 use crate::error::{Error, Result};
+use crate::paths;
 
 /// Changes an image's own configuration as the administrator wants it.
 pub fn apply(config: &mut Config, settings: &Settings) -> Result<()> {
@@ -16,6 +17,10 @@ pub fn apply(config: &mut Config, settings: &Settings) -> Result<()> {
     }
     if let Some(text) = settings.last("Exec") {
         config.set_cmd(Some(payload::command(text)?));
+    }
+    // As podman takes it: one that is empty clears that of the image below.
+    if config.entrypoint().as_deref() == Some(&[String::new()]) {
+        config.set_entrypoint(None);
     }
     if let Some(directory) = settings.last("WorkingDir") {
         config.set_working_dir(Some(directory.to_owned()));
@@ -56,7 +61,7 @@ fn check_places(mounts: &[UserMount]) -> Result<()> {
 /// The image's volumes, without those in whose places something else is mounted, and with those that the user wants.
 fn volumes(of_image: &[String], mounts: &[UserMount]) -> Vec<String> {
     let is_hidden = |path: &str| {
-        let path: std::path::PathBuf = std::path::Path::new(path).components().collect();
+        let path = paths::cleaned(path);
         mounts.iter().any(|mount| mount.kind != UserMountKind::Volume && mount.destination == path)
     };
     let own = mounts.iter().filter(|mount| mount.kind == UserMountKind::Volume);
@@ -89,7 +94,7 @@ mod tests {
             .cmd(vec!["a".to_owned(), "b".into()])
             .user("app")
             .working_dir("/w")
-            .volumes(vec!["/data/".to_owned(), "/log".into()])
+            .volumes(vec!["x/..//data/".to_owned(), "/log".into()])
             .build()
             .unwrap();
         apply(&mut config, &Settings::of(texts))?;
@@ -107,7 +112,24 @@ mod tests {
         assert_eq!(words(&applied(&["Entrypoint=/other"]).unwrap()), ["/other"]);
         let both = applied(&["Exec=x", r#"Entrypoint=["/other", "-c"]"#]).unwrap();
         assert_eq!(words(&both), ["/other", "-c", "x"]);
-        assert_eq!(words(&applied(&["Entrypoint=[]", "Exec=/bin/sh"]).unwrap()), ["/bin/sh"]);
+        for none in ["Entrypoint=[]", r#"Entrypoint=[""]"#] {
+            assert_eq!(words(&applied(&[none, "Exec=/bin/sh"]).unwrap()), ["/bin/sh"]);
+        }
+    }
+
+    #[test]
+    fn an_entrypoint_of_an_empty_word_is_none() {
+        let words = |entrypoint: &[&str]| {
+            let entrypoint: Vec<String> = entrypoint.iter().map(|word| (*word).to_owned()).collect();
+            let config = ConfigBuilder::default().entrypoint(entrypoint).cmd(vec!["/look".to_owned()]);
+            let mut config = config.build().unwrap();
+            apply(&mut config, &Settings::default()).unwrap();
+            let words = [config.entrypoint(), config.cmd()].into_iter().flatten().flatten();
+            words.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(words(&[""]), ["/look"]);
+        // Two are none to podman either.
+        assert_eq!(words(&["", ""]), ["", "", "/look"]);
     }
 
     #[test]

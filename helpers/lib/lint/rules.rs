@@ -150,7 +150,7 @@ rules! {
     OPTION Error "option"
     "An option that was given with -o does not go with the image: a runtime configuration of the image's own decides what it is about, or it contradicts the image or another option. An installation refuses it."
     IMAGE_CONFIG Error "image-config"
-    "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, its working directory or a volume is relative, or a volume is in /proc."
+    "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, a volume would be the whole root file system, or is in /proc."
 }
 
 /// Finds a rule by its identifier.
