@@ -42,30 +42,6 @@ pub const STALE: &str = "/run/syscontainers/stale";
 /// Where the kernel's file systems are in a container: programs believe what they read there, and runtimes use the devices
 /// that they find there.
 pub const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
-/// Directories that every host has, and that its programs share.
-pub const HOST_DIRECTORIES: [&str; 21] = [
-    "/",
-    "/bin",
-    "/boot",
-    "/etc",
-    "/home",
-    "/lib",
-    "/lib64",
-    "/media",
-    "/mnt",
-    "/opt",
-    "/root",
-    "/run",
-    "/run/lock",
-    "/sbin",
-    "/srv",
-    "/tmp",
-    "/var",
-    "/var/cache",
-    "/var/lib",
-    "/var/log",
-    "/var/tmp",
-];
 /// Directory of the volumes of all containers.
 pub const VOLUMES: &str = "/var/lib/syscontainers";
 /// Directory of the registrations that installations on this host write.

@@ -9,18 +9,38 @@ use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
 use super::unit::Unit;
 use crate::image::layout::Layout;
-use crate::paths::HOST_DIRECTORIES;
 use crate::unit::tmpfiles;
 
 /// Directories that every host has, along with everything in them.
 const TREES: [&str; 5] = ["/dev", "/proc", "/sys", "/usr", "/run/systemd"];
-/// Files and directories that every host has besides [`HOST_DIRECTORIES`], but not what is in these directories.
-const PATHS: [&str; 13] = [
+/// Files and directories that every host has, but not what is in these directories.
+const PATHS: [&str; 34] = [
+    "/",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/bin",
+    "/sbin",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
     "/var/run",
+    "/var/tmp",
     "/lib/modules",
     "/run/dbus",
     "/run/udev",
     "/var/log/journal",
+    "/run/lock",
     "/etc/passwd",
     "/etc/group",
     "/etc/hosts",
@@ -64,8 +84,7 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, unit: Option<&Unit>
 }
 
 fn is_everywhere(path: &Path) -> bool {
-    TREES.iter().any(|tree| path.starts_with(tree))
-        || HOST_DIRECTORIES.iter().chain(&PATHS).any(|there| path == Path::new(there))
+    TREES.iter().any(|tree| path.starts_with(tree)) || PATHS.iter().any(|there| path == Path::new(there))
 }
 
 fn unit_directories(unit: &Unit) -> Vec<PathBuf> {
