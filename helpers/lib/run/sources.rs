@@ -7,9 +7,7 @@
 //! gets what was opened and not its path: see [`crate::run::view`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +18,8 @@ use crate::oci::config::Normalised;
 use crate::oci::nesting;
 use crate::paths::{DEPLOYMENTS, PREINSTALLED, Root, TreePath};
 use crate::system::directory::{self, Directory};
-use crate::system::untrusted::{self, Untrusted};
+use crate::system::mounts;
+use crate::system::untrusted::Untrusted;
 
 /// Mode of a source that is missing, as where systemd-tmpfiles makes it.
 const MODE: u32 = 0o700;
@@ -66,8 +65,14 @@ impl Source {
     }
 
     fn try_open(&self, root: &Root) -> Result<OwnedFd> {
-        let below = self.path.as_path().strip_prefix(self.outer.as_path()).unwrap_or(Path::new(""));
-        untrusted::open_below(root, &self.outer, below)
+        let not_a_path = || Error::new("it is not the path of a file");
+        let mut directory = Directory::open(&root.join(&self.outer)).context(|| self.outer.to_string())?;
+        let (names, last) = self.below().ok_or_else(not_a_path)?;
+        for name in names {
+            let missing = || Error::new(format!("{} is missing", directory.path_of(name).display()));
+            directory = directory.enter(name)?.ok_or_else(missing)?;
+        }
+        directory.place(last).context(|| directory.path_of(last).display().to_string())
     }
 }
 
@@ -148,13 +153,12 @@ pub fn check(root: &Root, registration: &Registration, config: &Normalised) -> R
 }
 
 fn check_writable(root: &Root, directories: &[PathBuf], config: &Normalised) -> Result<()> {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let shared: BTreeSet<_> = directories.iter().filter_map(|path| identity(path)).collect();
+    let shared: BTreeSet<_> = directories.iter().filter_map(|path| mounts::identity(path)).collect();
     let refused = config.mounts().filter(|mount| !mount.is_read_only()).find_map(|mount| {
         let source = mount.source()?;
         // What does not exist is in nothing.
         let real = root.join(&TreePath::new(source)).canonicalize().ok();
-        let mut above = real.iter().flat_map(|real| real.ancestors()).filter_map(identity);
+        let mut above = real.iter().flat_map(|real| real.ancestors()).filter_map(mounts::identity);
         (!source.is_absolute() || above.any(|id| shared.contains(&id))).then_some(source)
     });
     match refused {
@@ -171,6 +175,7 @@ mod tests {
     use super::*;
     use crate::oci::config::Config;
     use serde_json::json;
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn make(root: &Root, sources: &[&str]) -> Result<()> {

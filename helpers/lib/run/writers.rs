@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::registration::{self, Registration};
 use crate::container::settings::Settings;
+use crate::container::volume;
 use crate::name::Name;
 use crate::oci::config::{Config, Normalised};
 use crate::oci::nesting;
@@ -29,10 +30,12 @@ pub fn find(
 }
 
 fn names_host_paths(name: &Name, config: &Normalised, settings: Option<&Settings>) -> bool {
-    let volumes = Path::new(VOLUMES).join(name.as_str());
+    let volumes = volume::home(name);
     let mut sources = nesting::bind_sources(config);
     let is_read = |key: &str| settings.is_some_and(|settings| settings.last(key).is_some());
-    is_read("EnvironmentFile") || is_read("Network") || sources.any(|source| !source.starts_with(&volumes))
+    is_read("EnvironmentFile")
+        || is_read("Network")
+        || sources.any(|source| !source.starts_with(volumes.as_path()))
 }
 
 /// What the payloads of other plain images write to. Whatever is wrong with one of these is said where it is started.

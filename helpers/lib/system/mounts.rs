@@ -129,10 +129,15 @@ pub fn make_writable(path: &Path) -> Result<()> {
     mount(None::<&str>, &found.point, None::<&str>, flags, None::<&str>).context(what)
 }
 
+/// Device and inode of what a path leads to, by which it is known whatever its paths are; `None` if there is nothing.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Whether two paths lead to the same file.
 pub fn is_same(one: &Path, other: &Path) -> bool {
-    let inode = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    inode(one).is_some() && inode(one) == inode(other)
+    let one = identity(one);
+    one.is_some() && one == identity(other)
 }
 
 /// The mount that a path without symlinks is on: of those with the longest mount point, the last one.

@@ -5,15 +5,13 @@
 //! through links of the host, and through its bind mounts.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::paths::{Root, TreePath};
 use crate::system::directory::{Directory, Links};
-use crate::system::files;
+use crate::system::{files, mounts};
 
 /// Directories that payloads write to.
 #[derive(Debug, Default)]
@@ -37,20 +35,23 @@ impl Untrusted {
     /// These directories, whether they exist or not.
     pub fn new(root: &Root, directories: impl IntoIterator<Item = PathBuf>) -> Untrusted {
         let paths: BTreeSet<_> = directories.into_iter().collect();
-        let identities = paths.iter().filter_map(|path| identity(root, path)).collect();
+        let identities =
+            paths.iter().filter_map(|path| mounts::identity(&root.join(&TreePath::new(path)))).collect();
         Untrusted { identities, paths }
     }
 
     /// Where a path leads; in the directories that payloads write to, no symlink is followed.
     pub fn find(&self, root: &Root, path: &Path) -> Result<Way> {
-        let is_untrusted = |path: &Path| {
-            self.paths.contains(path) || identity(root, path).is_some_and(|id| self.identities.contains(&id))
+        let is_known = |path: &Path| {
+            let identity = mounts::identity(&root.join(&TreePath::new(path)));
+            identity.is_some_and(|identity| self.identities.contains(&identity))
         };
-        let is_covered = |at: &Path| !self.paths.is_empty() && at.ancestors().any(is_untrusted);
-        let place = files::trace(root.path(), path, &is_covered)?.place;
-        let above: Vec<_> = place.ancestors().skip(1).collect();
-        let outer = above.into_iter().rev().find(|above| !self.paths.is_empty() && is_untrusted(above));
-        let outer = outer.map(TreePath::new);
+        // Mostly there are none, and nothing is looked at.
+        let is_untrusted =
+            |path: &Path| !self.paths.is_empty() && (self.paths.contains(path) || is_known(path));
+        let place = files::trace(root.path(), path, &|at| at.ancestors().any(is_untrusted))?.place;
+        // The last one is the outermost.
+        let outer = place.ancestors().skip(1).filter(|above| is_untrusted(above)).last().map(TreePath::new);
         Ok(Way { path: TreePath::new(place), outer })
     }
 }
@@ -79,26 +80,10 @@ impl Way {
     }
 }
 
-/// Opens a file in a directory that a payload writes to, whatever it is, only to find it again. `below` is its path there.
-pub fn open_below(root: &Root, outer: &TreePath, below: &Path) -> Result<OwnedFd> {
-    let mut directory = Directory::open(&root.join(outer)).context(|| outer.to_string())?;
-    let (Some(parent), Some(last)) = (below.parent(), below.file_name()) else {
-        return Err(Error::new("it is not the path of a file"));
-    };
-    for name in parent {
-        let missing = || Error::new(format!("{} is missing", directory.path_of(name).display()));
-        directory = directory.enter(name)?.ok_or_else(missing)?;
-    }
-    directory.place(last).context(|| directory.path_of(last).display().to_string())
-}
-
-fn identity(root: &Root, path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(root.join(&TreePath::new(path))).ok().map(|found| (found.dev(), found.ino()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     fn tree() -> (tempfile::TempDir, Root) {
