@@ -37,8 +37,18 @@ pub struct Device {
     pub gid: u32,
 }
 
-/// Fails if the host lacks something that keys name, or if it is in a directory that payloads write to and must not be.
-pub fn check(root: &Root, settings: &Settings, untrusted: &Untrusted) -> Result<()> {
+/// Fails if the host lacks something that keys name now.
+pub fn check(root: &Root, settings: &Settings) -> Result<()> {
+    // At every start it is known what payloads write to.
+    let untrusted = Untrusted::default();
+    check_paths(root, settings, &untrusted)?;
+    environment(root, settings, &untrusted)?;
+    devices(root, settings).map(|_| ())
+}
+
+/// Fails if the host lacks something that keys name besides what [`environment`] and [`devices`] find, or if it is in a
+/// directory that payloads write to and must not be.
+pub fn check_paths(root: &Root, settings: &Settings, untrusted: &Untrusted) -> Result<()> {
     for mount in settings.mounts() {
         let UserMountKind::Bind(source) = &mount.kind else { continue };
         let (from, to) = (source.display(), mount.destination.display());
@@ -59,8 +69,7 @@ pub fn check(root: &Root, settings: &Settings, untrusted: &Untrusted) -> Result<
             .context(|| format!("cannot use the time zone {}", file.display()))
             .map_err(|e| with_remedy(&e, "Timezone="))?;
     }
-    environment(root, settings, untrusted)?;
-    devices(root, settings).map(|_| ())
+    Ok(())
 }
 
 /// The runtime opens it by its path.
@@ -212,9 +221,7 @@ mod tests {
         fs::write(dir.path().join("srv/env"), "A=b\n\n # x\nC=d e=\"f\"\r\n").unwrap();
         fs::write(dir.path().join("srv/bad"), "A=b\nsecret\n").unwrap();
         std::os::unix::fs::symlink("/srv/data", dir.path().join("link")).unwrap();
-        let check = |text: &str| {
-            check(&root, &Settings::of(&[text]), &Untrusted::default()).map_err(|e| e.to_string())
-        };
+        let check = |text: &str| check(&root, &Settings::of(&[text])).map_err(|e| e.to_string());
         for good in ["Volume=/srv/data:/d", "Volume=/link:/d", "Volume=/own", "EnvironmentFile=/srv/env"] {
             check(good).unwrap();
         }

@@ -27,7 +27,6 @@ use crate::image::variables;
 use crate::oci::config::{self, Normalised};
 use crate::oci::nesting::{self, nested_sources};
 use crate::paths::{Root, TreePath, VOLUMES};
-use crate::system::untrusted::Untrusted;
 use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
 use crate::unit::user::{self, Unreachable};
@@ -95,10 +94,7 @@ pub fn check(
             let is_plain = exports.is_plain() && layout.files().is_empty();
             let values = for_environment(installation.user_values, &used, is_plain);
             let generated = generated_config::generate(tree, image, installation, &values)
-                .and_then(|made| {
-                    needs::check(installation.root, installation.settings, &Untrusted::default())
-                        .map(|()| made)
-                })
+                .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
             (volumes, confined) = (generated.volumes, true);
             environment.extend(values.into_keys());

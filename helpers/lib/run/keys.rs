@@ -15,7 +15,7 @@ const HOST_NAME: &str = "HOSTNAME";
 /// lacks what the container needs.
 pub fn apply(root: &Root, ours: &Ours, untrusted: &Untrusted, config: &mut Value) -> Result<()> {
     let settings = &ours.settings;
-    needs::check(root, settings, untrusted)?;
+    needs::check_paths(root, settings, untrusted)?;
     let own: Values = settings.environment().into_iter().chain(ours.user_values.clone()).collect();
     let mut variables = needs::environment(root, settings, untrusted)?;
     variables.retain(|(name, _)| !own.contains_key(name));
