@@ -112,11 +112,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
                 files.push((name, PathBuf::from(path)));
             }
             Valued("secret", value) => options.user_secrets.extend([value.string()?]),
-            // Its errors show no value that may be secret.
-            Valued("option", value) => {
-                let assignment = value.string()?.parse();
-                options.settings.push(assignment.map_err(|e: Error| e.to_string())?);
-            }
+            Valued("option", value) => options.settings.push(parse_unshown(value)?),
             Valued("unset", value) => options.unset.extend([value.string()?]),
             Valued("runtime", value) => options.runtime = Some(value.into()),
             Valued("notify", value) => options.notify = Some(value.parse()?),

@@ -61,11 +61,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         match argument {
             Flag("list") => list = true,
             Valued("skip", value) => skip.push(value.parse_with(known)?),
-            // Its errors show no value that may be secret.
-            Valued("option", value) => {
-                let assignment = value.string()?.parse();
-                settings.assign(&assignment.map_err(|e: Error| e.to_string())?);
-            }
+            Valued("option", value) => settings.assign(&parse_unshown(value)?),
             Flag("strict") => strict = true,
             Flag("json") => json = true,
             Valued("arch", value) => access.arch = Some(value.string()?),

@@ -169,7 +169,7 @@ impl Settings {
         self.last(key).and_then(boolean) == Some(true)
     }
 
-    /// The names of keys that are set and are for some images only. One that this version does not know, which is one of
+    /// The names of keys that are set and have this scope. One that this version does not know, which is one of
     /// another, is for plain images.
     pub fn of_scope(&self, scope: Scope) -> impl Iterator<Item = &str> {
         let scope_of =

@@ -16,8 +16,9 @@ use crate::store::reference::Reference;
 use crate::store::transports;
 use crate::system::files;
 
-/// Checks an image as it would be installed with these settings. A name means the image in the store, or the one in a registry if the store has none. A reference with
-/// a transport means the image as it is at its source now. What is not in the store is pulled to a temporary one.
+/// Checks an image as it would be installed with these settings. A name means the image in the store, or the one in a
+/// registry if the store has none. A reference with a transport means the image as it is at its source now. What is not in
+/// the store is pulled to a temporary one.
 pub fn check_reference(
     text: &str,
     root: &Root,

@@ -7,11 +7,22 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::str::FromStr;
+
+use lexopt::ValueExt;
+
+use crate::error::{Error, Result};
 
 /// Imports for `parse` functions.
 pub mod prelude {
     pub use super::Argument::{self, Flag, Operand, Valued};
+    pub use super::parse_unshown;
     pub use lexopt::ValueExt;
+}
+
+/// Parses a value that may be secret: what is wrong with it is said by the parser, and it is not shown beside that.
+pub fn parse_unshown<T: FromStr<Err = Error>>(value: OsString) -> Result<T, lexopt::Error> {
+    value.string()?.parse().map_err(|e: Error| e.to_string().into())
 }
 
 /// Lines of usage texts are shorter than this.

@@ -46,7 +46,8 @@ pub struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is in another file system already, such as a volume, stays as it is there.
+    /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is in another file system
+    /// already, such as a volume, stays as it is there.
     pub fn add(&self, config: &mut Value) -> Result<()> {
         let own = config.get("hostname").and_then(Value::as_str).map(str::to_owned);
         let name = own.clone().map_or_else(|| self.host_name(), Ok)?;

@@ -24,9 +24,9 @@ pub fn overlay(registration: &Registration, label: Option<&str>) -> Option<Overl
     })
 }
 
-/// Makes it, and completes the configuration of a plain image with what follows from
-/// its files. Returns what is to be mounted in the container, if that is known: who has configured mounts knows what they
-/// lead through. `nested` are the sources that the configuration names by their numbers.
+/// Makes it, and completes the configuration of a plain image with what follows from its files. Returns what is to be
+/// mounted in the container, if that is known: who has configured mounts knows what they lead through. `nested` are the
+/// sources that the configuration names by their numbers.
 pub fn make(
     root: &Root,
     registration: &Registration,

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};

@@ -18,6 +18,7 @@ use super::space::Space;
 use crate::error::{Context, Result};
 use crate::system::copy;
 use crate::system::directory::{Directory, kind};
+use crate::system::space::FILE;
 
 /// Where regular files get inodes of their own: cron, at, sendmail and others read none that has another name, which
 /// might be a user's; logrotate leaves such files alone.
@@ -26,8 +27,6 @@ const OWN_INODES: [&str; 4] = ["etc", "var/log", "var/mail", "var/spool"];
 /// does not tell the names of one file from equal files: the former may be many and large, of the latter only small ones
 /// are what those programs read.
 const COPIES: u64 = 1 << 20;
-/// What a copy takes at least.
-const BLOCK: u64 = 4096;
 /// How many bytes the paths may have by which copies are found again; names of other files are copied one by one.
 const PATHS: usize = 16 << 20;
 /// How long the value of the attribute with the time is at most; it is ours.
@@ -102,7 +101,7 @@ impl Finish<'_> {
         fs::renameat(fs::CWD, &self.temporary, directory, name).context(what)?;
         // One of the names is the object's.
         if !is_linked && (known.is_some() || stat.st_nlink > 2) {
-            self.remember(original, path, u64::try_from(stat.st_size).unwrap_or(0).max(BLOCK));
+            self.remember(original, path, u64::try_from(stat.st_size).unwrap_or(0).max(FILE));
         }
         Ok(())
     }

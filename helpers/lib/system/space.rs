@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 /// How many bytes are written between two looks at the file system.
 const STEP: u64 = 1 << 20;
 /// What a file takes at least: a block, and its inode.
-const FILE: u64 = 4096;
+pub const FILE: u64 = 4096;
 /// The part of a file system's inodes that stays free, one in so many.
 const INODES: u64 = 100;
 
