@@ -13,14 +13,16 @@ kept_from_others() {
     [ -z "$found" ] || fail "nobody can ask systemd for the secret: $found"
     ok "nobody can read the secret of $1"
 }
-# environment_of NAME: of its payload, one variable a line. For a moment, the runtime's own process is the main one.
+# environment_of NAME: of its payload, one variable a line. For a moment, the main process is still one of the unit's own programs or
+# the runtime, which have what systemd gives them.
 environment_of() {
-    local pid
-    pid=$(unit_property "$1" MainPID)
+    local environment _
     for _ in $(seq 100); do
-        case $(readlink "/proc/$pid/exe") in *runc* | *crun*) sleep 0.1 ;; *) break ;; esac
+        environment=$(tr '\0' '\n' <"/proc/$(unit_property "$1" MainPID)/environ")
+        [[ $environment == *SYSTEMD_EXEC_PID=* ]] || break
+        sleep 0.1
     done
-    tr '\0' '\n' <"/proc/$pid/environ"
+    printf '%s\n' "$environment"
 }
 
 say 'a plain image gets its password from a file'
