@@ -102,10 +102,7 @@ volumes_image nest '/a /a/b/etc /a/b/srv/victim /a/b/new-on-the-host/x' "$(shell
     cp /a/b/etc/shadow /a/loot-shadow 2>/dev/null
     touch /a/done; trap "exit 0" TERM; sleep 100000 & wait')"
 # came_back NAME: it was started again since the journal was marked, or that was refused.
-came_back() {
-    journalctl --sync
-    [ -e "$VOLUMES/$1/a/done" ] || journalctl --quiet --since="$mark" --unit="$1" --output=cat | grep -E "cannot (prepare|start) $1" >/dev/null
-}
+came_back() { [ -e "$VOLUMES/$1/a/done" ] || has_said "$1" "cannot (prepare|start) $1"; }
 # Wherever it leads, it is refused.
 number=0
 for runtime in crun runc; do

@@ -28,7 +28,7 @@ for runtime in crun runc; do
         for name in limited other free files; do
             mark_journal
             check "$runtime: $name starts" systemctl start $name
-            wait_for 'it has written' bash -c "journalctl --sync; journalctl --since=$mark --unit=$name --output=cat | grep '^written\$' >/dev/null"
+            wait_for 'it has written' has_said $name '^written$'
         done
         for bound in limited:16 other:32; do
             name=${bound%:*} most=$((${bound#*:} << 20))

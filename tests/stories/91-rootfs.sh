@@ -66,7 +66,7 @@ for runtime in crun runc; do
     for _ in 1 2; do
         mark_journal
         check "$runtime: it starts" systemctl start $runtime
-        wait_for 'it has written' bash -c "journalctl --sync; journalctl --since=$mark --unit=$runtime --output=cat | grep '^written\$' >/dev/null"
+        wait_for 'it has written' has_said $runtime '^written$'
         expect_no 'it cannot|missing|not forgotten|has a device' journal_of $runtime
         expect_like '^750 55:66 1777 0:0$' journal_of $runtime
         expect_like '^/app/place$' journal_of $runtime

@@ -46,12 +46,6 @@ given() {
     wait_for "$1 says what it is given" has_said "$1" '^said$'
     said_since "$1" >"$WORK/own"
 }
-# said_since NAME: its messages since the mark; has_said NAME ERE: one of them matches.
-said_since() {
-    journalctl --sync
-    journalctl --since="$mark" --no-pager --output=cat --unit="$1"
-}
-has_said() { said_since "$1" | grep -E -- "$2"; }
 # has ERE…, has_not ERE…: in what it said.
 has() { local ere; for ere; do expect_like "$ere" cat "$WORK/own"; done; }
 has_not() { local ere; for ere; do expect_no "$ere" cat "$WORK/own"; done; }

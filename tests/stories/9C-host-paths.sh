@@ -6,7 +6,7 @@
 # Of the host's, and for nobody but root.
 mkdir -m 0700 /srv/secret
 echo TOKEN=host-only >/srv/secret/env
-# once_more TEXT: a payload that runs TEXT in its first run, with what it got in /data/got, and ends.
+# acts TEXT: the process.args of a payload that tries to reach the host, with what it got in /data/got, and then runs TEXT.
 acts() { shell_args "ls /x >>/data/got 2>&1; cat /x/env /x/etc/shadow >>/data/got 2>&1; touch /x/pwned; env >>/data/got; $1; touch /data/done; sleep 100000"; }
 # nothing_got DIRECTORY: what the payload saw of the host, and made there.
 nothing_got() {
@@ -17,8 +17,9 @@ nothing_got() {
 }
 # is_refused NAME WHY: it is not started again, for a reason that is in its journal.
 is_refused() {
+    mark_journal
     systemctl start "$1" || true
-    wait_for "the next start of $1 is refused" journal_has "$1" "$2"
+    wait_for "the next start of $1 is refused" has_said "$1" "$2"
     systemctl stop "$1"
     systemctl reset-failed "$1" 2>/dev/null || true
 }
@@ -102,7 +103,7 @@ for runtime in crun runc; do
         printf '[Service]\n%s\n' "$setting" >$drop_in/setting.conf
         systemctl daemon-reload
         check "$setting with $runtime" systemctl start sandboxed
-        wait_for 'the payload has its files' bash -c "journalctl --sync; journalctl --since=${mark:?} --unit=sandboxed --output=cat | grep -x 'it has begun' >/dev/null"
+        wait_for 'the payload has its files' has_said sandboxed '^it has begun$'
         expect 'active running success' state sandboxed
         systemctl stop sandboxed
         expect 'inactive dead success' state sandboxed

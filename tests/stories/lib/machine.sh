@@ -88,6 +88,12 @@ journal_has() { journal_of "$1" | grep -E -- "$2"; }
 # mark_journal: sets $mark for 'journalctl --since="$mark"'. What was sent before is in the journal by then.
 mark_journal() {
     journalctl --sync
-    # shellcheck disable=SC2034 # for the story
     mark=@$(date +%s.%6N)
 }
+
+# said_since UNIT: its messages since the mark; has_said UNIT ERE: one of them matches.
+said_since() {
+    journalctl --sync
+    journalctl --since="$mark" --no-pager --output=cat --unit="$1"
+}
+has_said() { said_since "$1" | grep -E -- "$2"; }
