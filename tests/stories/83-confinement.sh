@@ -180,8 +180,8 @@ for runtime in crun runc; do
     forge env
     forge systemd-run --quiet --pipe --wait --property=User=nobody
     touch /run/tell/forge
-    wait_for 'another container has tried' journal_has other '^forged$'
-    wait_for 'it is told once' journal_has speaker 'ignoring a notification, and further ones like it: (process [0-9]+ is not one of this unit|its sender, process [0-9]+, was gone)'
+    wait_for 'another container has tried' has_said other '^forged$'
+    wait_for 'it is told once' has_said speaker 'ignoring a notification, and further ones like it: (process [0-9]+ is not one of this unit|its sender, process [0-9]+, was gone)'
     expect 1 warnings
     expect activating unit_property speaker ActiveState
     expect '' unit_property speaker StatusText

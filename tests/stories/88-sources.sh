@@ -22,8 +22,9 @@ for where in /srv/app /var/log/app /var/run/app; do
         build_and_pull app
         checkout --runtime=/usr/bin/$runtime "$REGISTRY/app"
         expect_no '/a/' cat /etc/tmpfiles.d/app.conf
+        mark_journal
         systemctl start app || true
-        wait_for "$runtime: the next start is refused" journal_has app \
+        wait_for "$runtime: the next start is refused" has_said app \
             "cannot bind .*/app/a/srv/victim, which is in .*/app, where a payload can put anything: .*/app/a: it is a symlink"
         refuse 'it got nothing' test -e "$where/loot"
         systemd-tmpfiles --create app.conf

@@ -121,16 +121,17 @@ rootfs_image strict "$(until_stopped "$strict")" '"WorkingDir": "/app/place"' '"
 for runtime in crun runc; do checkout --name=$runtime --runtime=/usr/bin/$runtime -o ReadOnly=yes "$REGISTRY/strict"; done
 for path in app srv/data; do refuse "/$path is not made in the deployment" test -e "$CO/crun.0/rootfs/$path"; done
 for runtime in crun runc; do
+    mark_journal
     check "$runtime: it starts" systemctl start $runtime
-    wait_for 'it has looked' journal_has $runtime '^looked$'
-    expect_no 'it writes|it does not|missing' journal_of $runtime
-    expect_like '^1771 7:8 750 55:66 1777 0:0$' journal_of $runtime
-    expect_like '^overlay / overlay ro,' journal_of $runtime
+    wait_for 'it has looked' has_said $runtime '^looked$'
+    expect_no 'it writes|it does not|missing' said_since $runtime
+    expect_like '^1771 7:8 750 55:66 1777 0:0$' said_since $runtime
+    expect_like '^overlay / overlay ro,' said_since $runtime
     for directory in /run /tmp /var/tmp; do
-        expect_like " $directory tmpfs .*nosuid.*size=[0-9]+k,.*nr_inodes=" journal_of $runtime
+        expect_like " $directory tmpfs .*nosuid.*size=[0-9]+k,.*nr_inodes=" said_since $runtime
     done
-    expect_like 'No space left on device' journal_of $runtime
-    expect_like '^/app/place$' journal_of $runtime
+    expect_like 'No space left on device' said_since $runtime
+    expect_like '^/app/place$' said_since $runtime
     check 'the volume is where the link of the image leads' grep -q ' /srv/data ' "/proc/$(unit_property $runtime MainPID)/mountinfo"
     systemctl stop $runtime
     is_forgotten $runtime
@@ -265,16 +266,17 @@ for runtime in crun runc; do
     checkout --name=much --runtime=/usr/bin/$runtime "$REGISTRY/much"
     checkout --name=little --runtime=/usr/bin/$runtime "$REGISTRY/little"
     expect null written much
+    mark_journal
     systemctl start much little
-    wait_for 'it has written' journal_has much '^written$'
-    wait_for 'the other has begun' journal_has little '^begun$'
+    wait_for 'it has written' has_said much '^written$'
+    wait_for 'the other has begun' has_said little '^begun$'
     bytes=$(written much)
     [ "$bytes" -ge 3000000 ] && [ "$bytes" -lt 3200000 ] || fail "it is said to have written $bytes bytes"
     expect 0 written little
     systemctl stop much little
     expect null written much
-    expect_like '^much wrote 2.9 MiB to its root file system, which is forgotten$' journal_of much
-    expect_no 'wrote' journal_of little
+    expect_like '^much wrote 2.9 MiB to its root file system, which is forgotten$' said_since much
+    expect_no 'wrote' said_since little
     forget much little
 done
 
@@ -315,10 +317,11 @@ END
 rootfs_image little "$(until_stopped "$look")"
 for runtime in crun runc; do
     checkout --name=$runtime --runtime=/usr/bin/$runtime "$REGISTRY/little"
+    mark_journal
     systemctl start $runtime
-    wait_for 'it has looked' journal_has $runtime '^looked$'
+    wait_for 'it has looked' has_said $runtime '^looked$'
     for line in 'its cgroup: /' 'mounts: 1' /sys/fs/cgroup/cgroup.procs 'it is there' 'mkdir: .*Read-only file system'; do
-        expect_like "^$line\$" journal_of $runtime
+        expect_like "^$line\$" said_since $runtime
     done
     systemctl stop $runtime
     forget $runtime
