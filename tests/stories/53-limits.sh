@@ -23,7 +23,8 @@ case $(cat /run/eat/go) in
 esac
 END
 )
-restart=$'Restart=on-failure\nRestartSec=200ms'
+# What stops a payload has the payload's limits, and so a sixth of an emulated processor.
+restart=$'Restart=on-failure\nRestartSec=200ms\nTimeoutStopSec=3min'
 exports eater "$(shell_args "$eat")" --unit="$restart" --mount=/run/eat:/run/eat:bind,ro
 build_image eater "$WORK/eater"
 # The same, with limits of its own. Twenty tasks are enough for runc's own threads.
