@@ -182,12 +182,14 @@ impl Planner<'_> {
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        let notices = notice.into_iter().chain(self.notices(&rendered, &settings, warn)?).collect();
         if let Origin::Ours(ours) = &mut info.origin {
             // Perhaps with masks.
-            ours.settings = settings;
+            ours.settings = settings.clone();
         }
-        Ok(Planned { notices, ..self.check(draft, rendered, info, warn)? })
+        let mut planned = self.describe(draft, rendered, info, warn)?;
+        let notices = self.notices((&planned.content.rendered, &*tree), &settings, warn)?;
+        planned.notices = notice.into_iter().chain(notices).collect();
+        Ok(planned)
     }
 
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
@@ -327,7 +329,7 @@ impl Planner<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft, rendered: Checked, info: Info, warn: &dyn Fn(&str)) -> Result<Planned> {
+    fn describe(&self, draft: &Draft, rendered: Checked, info: Info, warn: &dyn Fn(&str)) -> Result<Planned> {
         let (name, site) = (self.name, self.site);
         let what = || format!("cannot install {name}");
         let has_tmpfiles = rendered.tmpfiles.is_some();
