@@ -30,6 +30,7 @@ use crate::install::previous::Previous;
 use crate::install::register::{self, Claim, Parts};
 use crate::install::rootfs;
 use crate::install::site::Site;
+use crate::install::unset;
 use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
@@ -135,6 +136,7 @@ impl Planner<'_> {
         settings: Settings,
         warn: &dyn Fn(&str),
     ) -> Result<Planned> {
+        self.previous.map_or(Ok(()), |previous| unset::check(previous, &self.options.unset))?;
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
