@@ -117,6 +117,11 @@ impl Planner<'_> {
         self.plan_with(draft, &self.user_values(), self.settings(), &log::warning)
     }
 
+    /// Fails if [`Planner::plan`] would, and says nothing else.
+    pub fn check(&self, draft: &Draft) -> Result<()> {
+        self.plan_with(draft, &self.user_values(), self.settings(), &|_| {}).map(|_| ())
+    }
+
     /// A plan as it may be shown: with a mask in place of each secret value that the user set.
     pub fn masked(&self, draft: &Draft, planned: Planned) -> Result<Planned> {
         let (values, secrets) = (self.user_values(), &planned.content.rendered.secrets);

@@ -82,6 +82,18 @@ fn marks_of_images_stay() {
 }
 
 #[test]
+fn what_an_update_would_refuse_is_known_before() {
+    let host = plain();
+    let (files, mut image) = host.plain_image(2, &[("etc/file", "")]);
+    image.config = image.config.replace(r#"{"Cmd""#, r#"{"WorkingDir":"/etc/file","Cmd""#);
+    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
+    let prospect = updates.prospect_of(&host.site, &host.name, &image, &files).unwrap();
+    let error = stage(&host, &(files, image), Wish::AsBefore).unwrap_err().to_string();
+    assert!(error.ends_with("its WorkingDir \"/etc/file\" is not a directory in it"), "{error}");
+    assert_eq!((prospect.is_change(), prospect), (false, Prospect::Unusable(error)));
+}
+
+#[test]
 fn only_what_is_set_can_be_unset() {
     let host = plain();
     let unset = |names: &[&str], set: &[&str]| {
