@@ -133,7 +133,8 @@ fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
     }
     let store = || Store::open_or_create(&args.root, args.repo.as_deref());
     let observer = Progress::new(args.quiet);
-    let (digest, prospect) = prospect::find(name, &updates, (&reference, &access), store, &observer)?;
+    let found = prospect::find((&args.root, name), &updates, (&reference, &access), store, &observer);
+    let (digest, prospect) = found?;
     let image = &updates.image;
     print_prospect(args, image, &digest, &prospect, &format!("{name}: {image} has {digest}: {prospect}\n"))?;
     Ok(match prospect {

@@ -152,7 +152,7 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
     match finisher.wait().context(|| "cannot wait for the second process".into())? {
         status if status.success() => Ok(()),
         _ => Err(Error::new(format!(
-            "{} failed to run the payload, see the lines above",
+            "{} failed to run the payload; its own lines say why",
             launch.runtime.path.display()
         ))),
     }

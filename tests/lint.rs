@@ -7,7 +7,8 @@
 #![cfg(feature = "store")]
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -108,7 +109,12 @@ fn image(config: &str, directory: &Path) -> Option<String> {
         return None;
     }
     let (layout, layer) = (directory.join("layout"), directory.join("layer"));
-    fs::create_dir(&layer).unwrap();
+    // What the configurations of images run.
+    for program in ["bin/web", "usr/bin/it"].map(|path| layer.join(path)) {
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    }
     let mut build = Command::new(tests().join("build-image"));
     build.args(["--bare", &format!("--config={config}")]).arg(&layout).arg(&layer);
     assert!(build.output().unwrap().status.success());
@@ -282,7 +288,7 @@ fn variations() {
 #[test]
 fn options_that_contradict_the_image_or_each_other() {
     let directory = TempDir::new().unwrap();
-    let Some(target) = image(r#"{"Cmd": ["/x"], "User": "5"}"#, directory.path()) else { return };
+    let Some(target) = image(r#"{"Cmd": ["/bin/web"], "User": "5"}"#, directory.path()) else { return };
     for (options, expected) in [
         (
             &["-oUser=nobody-of-it"][..],
@@ -293,7 +299,7 @@ fn options_that_contradict_the_image_or_each_other() {
             Some("ScratchSize= limits what is written to the root file system"),
         ),
         (&["-oTmpfs=/x", "-oVolume=/x"], Some("two of Volume=, Tmpfs= and Mount= are for /x")),
-        (&["-oUser=7", "-oEntrypoint=/y", "-oReadOnly=yes"], None),
+        (&["-oUser=7", "-oEntrypoint=it", "-oReadOnly=yes"], None),
         (&["-oUser=7", "-oUser=nobody-of-it", "-oUser="], None),
     ] {
         let (status, found) = findings(options, &target);

@@ -6,18 +6,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::container::keys::devices::{self, UserDevice};
+use crate::container::keys::limits;
 use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload::Namespace;
 use crate::container::settings::Settings;
 use crate::error::{Context, Error, Result};
-use crate::paths::Root;
-use crate::system::files;
+use crate::paths::{Root, TreePath};
 use crate::system::untrusted::Untrusted;
+use crate::system::{files, mounts};
 
 /// Size in bytes of a file with an environment.
 const ENVIRONMENT: usize = 1 << 20;
 /// How many devices there are in a directory at most.
 const DEVICES: usize = 1000;
+/// How many open files a process may have at most.
+const OPEN_FILES: &str = "/proc/sys/fs/nr_open";
 
 /// A device of the host, as a container gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +63,41 @@ pub fn check_paths(root: &Root, settings: &Settings, untrusted: &Untrusted) -> R
         let what = || format!("cannot use the network namespace {}", path.display());
         let found = find(root, &path).context(what).map_err(|e| with_remedy(&e, "Network="))?;
         refuse_untrusted(root, &path, untrusted).context(what)?;
-        if !fs::metadata(&found).context(what)?.is_file() {
-            return Err(Error::new("it is not a file")).context(what);
+        if !is_network_namespace(&found).context(what)? {
+            let why = "it is not a network namespace; make one with ip-netns(8), or change Network=";
+            return Err(Error::new(why)).context(what);
         }
     }
+    check_limits(root, settings)?;
     if let Some(file) = settings.timezone() {
         find(root, &file)
             .context(|| format!("cannot use the time zone {}", file.display()))
             .map_err(|e| with_remedy(&e, "Timezone="))?;
+    }
+    Ok(())
+}
+
+/// Namespaces have a file system of their own, of which single files are mounted.
+fn is_network_namespace(path: &Path) -> Result<bool> {
+    let mounts = mounts::table()?;
+    let mount = mounts::mount_of(&mounts, path).filter(|mount| mount.kind == "nsfs");
+    Ok(mount.is_some_and(|mount| mount.root.as_os_str().as_encoded_bytes().starts_with(b"net:[")))
+}
+
+/// Fails for limits that the kernel gives to nobody.
+fn check_limits(root: &Root, settings: &Settings) -> Result<()> {
+    for text in settings.all("Ulimit") {
+        let limit = limits::ulimit(text)?;
+        if limit.kind != "RLIMIT_NOFILE" {
+            continue;
+        }
+        // In a tree that is not booted, it is unknown.
+        let file = fs::read_to_string(root.join(&TreePath::from(OPEN_FILES))).unwrap_or_default();
+        if let Some(most) = file.trim().parse::<u64>().ok().filter(|most| limit.hard > *most) {
+            return Err(Error::new(format!(
+                "cannot set Ulimit={text}: the kernel gives no process more than {most} open files (fs.nr_open); set {most} or less"
+            )));
+        }
     }
     Ok(())
 }
@@ -121,16 +151,22 @@ pub fn environment(root: &Root, settings: &Settings, untrusted: &Untrusted) -> R
 fn parse_environment(text: &str) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start();
+        let (line, at) = (line.trim_start(), index + 1);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         match line.split_once('=') {
+            // Perhaps `export NAME=VALUE`, or `NAME = VALUE`: not even shells have such variables.
+            Some((name, _)) if name.contains(char::is_whitespace) => {
+                return Err(Error::new(format!(
+                    "line {at}: there is white space in the name; write NAME=VALUE, without 'export' and without blanks around '='"
+                )));
+            }
             Some((name, value)) if !name.is_empty() && !line.contains('\0') => {
                 variables.push((name.to_owned(), value.to_owned()));
             }
             // Without the line, which may be secret.
-            _ => return Err(Error::new(format!("line {} is not NAME=VALUE", index + 1))),
+            _ => return Err(Error::new(format!("line {at} is not NAME=VALUE"))),
         }
     }
     Ok(variables)
@@ -218,11 +254,12 @@ mod tests {
         fs::create_dir_all(dir.path().join("srv/data")).unwrap();
         fs::create_dir_all(dir.path().join("dev/empty")).unwrap();
         fs::write(dir.path().join("dev/file"), "").unwrap();
-        fs::write(dir.path().join("srv/env"), "A=b\n\n # x\nC=d e=\"f\"\r\n").unwrap();
-        fs::write(dir.path().join("srv/bad"), "A=b\nsecret\n").unwrap();
+        fs::create_dir_all(dir.path().join("proc/sys/fs")).unwrap();
+        fs::write(dir.path().join("proc/sys/fs/nr_open"), "1048576\n").unwrap();
+        fs::write(dir.path().join("srv/file"), "").unwrap();
         std::os::unix::fs::symlink("/srv/data", dir.path().join("link")).unwrap();
         let check = |text: &str| check(&root, &Settings::of(&[text])).map_err(|e| e.to_string());
-        for good in ["Volume=/srv/data:/d", "Volume=/link:/d", "Volume=/own", "EnvironmentFile=/srv/env"] {
+        for good in ["Volume=/srv/data:/d", "Volume=/link:/d", "Volume=/own", "Ulimit=nofile=1048576"] {
             check(good).unwrap();
         }
         for (bad, expected) in [
@@ -234,7 +271,14 @@ mod tests {
                 "Network=ns:/run/x",
                 "cannot use the network namespace /run/x: it is not on this host; make it, or change Network=",
             ),
-            ("Network=ns:/srv", "cannot use the network namespace /srv: it is not a file"),
+            (
+                "Network=ns:/srv/file",
+                "cannot use the network namespace /srv/file: it is not a network namespace; make one with ip-netns(8), or change Network=",
+            ),
+            (
+                "Ulimit=nofile=10:-1",
+                "cannot set Ulimit=nofile=10:-1: the kernel gives no process more than 1048576 open files (fs.nr_open); set 1048576 or less",
+            ),
             (
                 "Timezone=Moon/Base",
                 "cannot use the time zone /usr/share/zoneinfo/Moon/Base: it is not on this host; make it, or change Timezone=",
@@ -243,7 +287,6 @@ mod tests {
                 "EnvironmentFile=/none",
                 "cannot read the environment of /none: it is not on this host; make it, or change EnvironmentFile=",
             ),
-            ("EnvironmentFile=/srv/bad", "cannot read the environment of /srv/bad: line 2 is not NAME=VALUE"),
             (
                 "AddDevice=/dev/none",
                 "cannot add the device /dev/none: it is not on this host; make it, or change AddDevice=",
@@ -256,10 +299,32 @@ mod tests {
         ] {
             assert_eq!(check(bad).unwrap_err(), expected, "{bad}");
         }
-        check("AddDevice=-/dev/none").unwrap();
-        let read =
-            environment(&root, &Settings::of(&["EnvironmentFile=/srv/env"]), &Untrusted::default()).unwrap();
-        assert_eq!(read, [("A".to_owned(), "b".to_owned()), ("C".into(), "d e=\"f\"".into())]);
+        ["AddDevice=-/dev/none", "Ulimit=core=-1"].iter().for_each(|good| check(good).unwrap());
+    }
+
+    #[test]
+    fn environments_are_read_as_podman_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let read = |text: &str| {
+            fs::write(dir.path().join("env"), text).unwrap();
+            environment(&root, &Settings::of(&["EnvironmentFile=/env"]), &Untrusted::default())
+        };
+        let expected = [("A", "b"), ("C", "d e=\"f\""), (";X", " y")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(read("A=b\n\n # x\nC=d e=\"f\"\r\n;X= y\n").unwrap(), expected);
+        let white = ": there is white space in the name; write NAME=VALUE, without 'export' and without blanks around '='";
+        for (bad, line) in [
+            ("A=b\nsecret\n", "2 is not NAME=VALUE".to_owned()),
+            ("=secret\n", "1 is not NAME=VALUE".to_owned()),
+            ("A=b\nexport SECRET=x y\n", format!("2{white}")),
+            ("C = 3\n", format!("1{white}")),
+            ("C\t=3\n", format!("1{white}")),
+            ("; C=3\n", format!("1{white}")),
+        ] {
+            let expected = format!("cannot read the environment of /env: line {line}");
+            assert_eq!(read(bad).unwrap_err().to_string(), expected, "{bad}");
+        }
     }
 
     #[test]

@@ -110,10 +110,16 @@ impl std::str::FromStr for Assignment {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Assignment> {
+        Assignment::parse(text)
+            .map_err(|e| Error::usage(format!("{e}; see KEYS in syscontainer-checkout(8)")))
+    }
+}
+
+impl Assignment {
+    fn parse(text: &str) -> Result<Assignment> {
         let (name, value) = text.split_once('=').ok_or_else(|| Error::usage("expected KEY=VALUE"))?;
-        let known = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| known);
-        let key = KEYS.iter().find(|key| key.name == known);
-        let key = key.ok_or_else(|| Error::usage(format!("there is no key {name:?}{}", suggestion(name))))?;
+        let key =
+            key(name).ok_or_else(|| Error::usage(format!("there is no key {name:?}{}", suggestion(name))))?;
         if !value.is_empty() {
             // A value that may be secret is not shown.
             let shown = if ASSIGNMENTS.contains(&key.name) { "" } else { value };
@@ -121,6 +127,12 @@ impl std::str::FromStr for Assignment {
         }
         Ok(Assignment { key, value: value.to_owned() })
     }
+}
+
+/// The key of this name.
+pub fn key(name: &str) -> Option<&'static Key> {
+    let known = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| known);
+    KEYS.iter().find(|key| key.name == known)
 }
 
 /// The key that somebody may have meant who wrote it in another case.
@@ -298,6 +310,7 @@ mod tests {
             ),
         ] {
             let error = text.parse::<Assignment>().unwrap_err();
+            let expected = format!("{expected}; see KEYS in syscontainer-checkout(8)");
             assert!(error.is_usage() && error.to_string() == expected, "{error}");
         }
     }

@@ -100,6 +100,15 @@ impl Choices {
             ignores_exports: ours.exports == ExportsUse::Ignored,
         })
     }
+
+    /// The names of what is set here and not in the same way there: variables, and keys as `KEY=`. Without the values, which
+    /// may be secret.
+    pub fn beyond(&self, others: &Choices) -> Vec<String> {
+        let is_new = |(name, value): &(&String, &String)| others.user_values.get(*name) != Some(*value);
+        let variables = self.user_values.iter().filter(is_new).map(|(name, _)| name.clone());
+        let is_new = |(key, values): &(&str, &[String])| !others.settings.all(key).eq(values.iter());
+        variables.chain(self.settings.iter().filter(is_new).map(|(key, _)| format!("{key}="))).collect()
+    }
 }
 
 /// A switch from one deployment to another; the fields are the JSON keys.
@@ -110,6 +119,10 @@ pub struct Switch {
     pub from: Deployment,
     /// The deployment that becomes current.
     pub to: Deployment,
+    /// The deployment that was made current after the service had been started with `from`, and was never tried. It is
+    /// staged if the switch is reverted.
+    #[serde(default)]
+    pub untried: Option<Deployment>,
     /// How far it has got.
     #[serde(flatten)]
     pub phase: Phase,
@@ -163,6 +176,13 @@ pub struct Before {
     pub shared_files: BTreeMap<TreePath, String>,
     /// Units that were active and are stopped along with this one.
     pub dependents: Vec<String>,
+}
+
+impl Switch {
+    /// All deployments that it needs.
+    pub fn deployments(&self) -> impl Iterator<Item = &Deployment> {
+        [&self.from, &self.to].into_iter().chain(&self.untried)
+    }
 }
 
 impl State {
@@ -292,7 +312,8 @@ mod tests {
         for phase in [Phase::Switch, Phase::Watch, Phase::Trial, Phase::Revert { reason: "it died".into() }] {
             let switch = Switch {
                 from: Deployment::new(&name, 0),
-                to: Deployment::new(&name, 1),
+                to: Deployment::new(&name, 2),
+                untried: Some(Deployment::new(&name, 1)),
                 phase,
                 purpose: Purpose::Rollback("by hand".into()),
                 watched: true,
@@ -307,6 +328,15 @@ mod tests {
         assert!(!path(&deployments, &name).exists());
         std::fs::write(path(&deployments, &name), "{").unwrap();
         assert!(State::load(&deployments, &name).unwrap_err().to_string().contains(".web.state"));
+    }
+
+    #[test]
+    fn what_is_set_beyond_others_is_named_without_values() {
+        let settings = |texts: &[&str]| Choices { settings: Settings::of(texts), ..values("x") };
+        let more = settings(&["HostName=a", "Label=a=b", "Label=c=d"]);
+        assert_eq!(more.beyond(&settings(&["HostName=a", "Label=a=b"])), ["Label="]);
+        assert_eq!(more.beyond(&values("y")), ["A", "HostName=", "Label="]);
+        assert!(more.beyond(&more).is_empty() && values("x").beyond(&more).is_empty());
     }
 
     #[test]

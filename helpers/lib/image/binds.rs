@@ -1,12 +1,28 @@
 //! Bind mounts that an installation refuses: what payloads write to must not be what others rely on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::error::{Error, Result};
 use crate::image::installation::Installation;
 use crate::oci::config::Normalised;
 use crate::oci::nesting;
 use crate::paths::{self, DEPLOYMENTS, PREINSTALLED};
+
+/// Fails for a mount of the user's through which the payload would write to deployments or to the store.
+pub fn check_users(config: &Normalised, installation: &Installation) -> Result<()> {
+    let written = nesting::writes_to(config.mounts(), &directories(installation));
+    let own = installation.settings.mounts();
+    let is_own = |source: &Path| own.iter().find(|own| own.kind == UserMountKind::Bind(source.into()));
+    match written.into_iter().find_map(|(_, source)| is_own(source)) {
+        Some(UserMount { kind: UserMountKind::Bind(source), destination, .. }) => Err(Error::new(format!(
+            "cannot mount {} at {}: it is in a deployment or the image store, whose files containers share, and would be writable; add the option ro to that Volume= or Mount=",
+            source.display(),
+            destination.display()
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Fails for a mount through which the payload would write to deployments or to the store, and for a PID file where the
 /// payload can put a link, if there is to be one.

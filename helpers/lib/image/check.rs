@@ -149,6 +149,7 @@ fn parse(
     pid_file: Option<&str>,
 ) -> Result<(String, Normalised)> {
     let normalised = config::parse(&text, origin, has_scratch)?;
+    binds::check_users(&normalised, installation)?;
     limits::check_mounts(&normalised)
         .and_then(|()| binds::check(&normalised, installation, pid_file))
         .context(|| format!("invalid configuration in {origin}"))?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::container::info::Values;
-use crate::container::settings::{HOST_NAME, READ_ONLY as READ_ONLY_ROOT};
+use crate::container::settings::{HOST_NAME, READ_ONLY as READ_ONLY_ROOT, Settings};
 use crate::container::volume::Volume;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -16,12 +16,13 @@ use crate::image::grants;
 use crate::image::installation::Installation;
 use crate::image::kernel;
 use crate::image::limits;
+use crate::image::lookup::{Found, Lookup};
 use crate::image::overrides;
 use crate::image::tree::Tree;
 use crate::image::user::User;
 use crate::name::Name;
 use crate::oci::config::STOP_SIGNAL;
-use crate::oci::mount::TMPCOPYUP;
+use crate::oci::mount::{Mount, TMPCOPYUP};
 use crate::paths::{self, KERNEL};
 use crate::signal;
 
@@ -125,10 +126,27 @@ pub fn generate(
     }
     grants::apply(&mut value, settings, user.uid == 0)?;
     grants::check_kinds(tree, installation.root, settings)?;
+    check_directory(tree, &value, settings)?;
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
         value["annotations"] = json!({STOP_SIGNAL: signal});
     }
     Ok(GeneratedConfig { text: format!("{value:#}\n"), volumes })
+}
+
+/// Fails if the working directory is a file of the image. Where it is missing, it is made.
+fn check_directory(tree: &dyn Tree, config: &Value, settings: &Settings) -> Result<()> {
+    let directory = config["process"]["cwd"].as_str().unwrap_or("/");
+    if directory == "/" {
+        return Ok(());
+    }
+    let mounts = Mount::all(config).filter_map(|mount| mount.destination());
+    match Lookup::new(tree, mounts)?.find(directory.as_ref())? {
+        Found::Directory | Found::Missing | Found::Mounted => Ok(()),
+        Found::File(_) | Found::Other(_) => Err(Error::new(match settings.last("WorkingDir") {
+            Some(text) => format!("cannot use WorkingDir={text}: it is not a directory in the image"),
+            None => format!("its WorkingDir {directory:?} is not a directory in it"),
+        })),
+    }
 }
 
 fn stop_signal(signal: Option<&str>) -> Result<Option<&str>> {
@@ -214,6 +232,25 @@ fn mounts(name: &Name, volumes: &[Volume], read_only: bool) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_working_directory_is_no_file_of_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/file"), "").unwrap();
+        let tree = crate::image::tree::Directory(dir.path().into());
+        let check = |cwd: &str, settings: &[&str]| {
+            let config = json!({"process": {"cwd": cwd}, "mounts": [{"destination": "/etc/file/mounted"}]});
+            check_directory(&tree, &config, &Settings::of(settings)).map_err(|e| e.to_string())
+        };
+        for good in ["/", "/etc", "/none/x"] {
+            check(good, &[]).unwrap();
+        }
+        let own = "its WorkingDir \"/etc/file/x\" is not a directory in it";
+        assert_eq!(check("/etc/file/x", &[]).unwrap_err(), own);
+        let users = "cannot use WorkingDir=/etc/file: it is not a directory in the image";
+        assert_eq!(check("/etc/file", &["WorkingDir=/etc/file"]).unwrap_err(), users);
+    }
 
     #[test]
     fn environments_and_volumes() {

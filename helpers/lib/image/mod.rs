@@ -16,6 +16,7 @@
 
 pub mod binds;
 pub mod check;
+pub mod command;
 pub mod config_secrets;
 pub mod exports;
 pub mod generated_config;
@@ -25,6 +26,7 @@ pub mod json;
 pub mod kernel;
 pub mod layout;
 pub mod limits;
+pub mod lookup;
 pub mod manifest;
 mod metadata;
 pub mod options;

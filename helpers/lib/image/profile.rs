@@ -72,10 +72,45 @@ impl Profile {
         (!shown.is_empty()).then(|| shown.to_owned())
     }
 
-    /// What it listens on, in the words of a message; `None` if it says nothing.
-    pub fn shown_ports(&self) -> Option<String> {
-        (!self.ports.is_empty()).then(|| self.ports.join(", "))
+    /// What it listens on, in the words of a message.
+    pub fn shown_ports(&self) -> ShownPorts {
+        ShownPorts::of(&self.ports)
     }
+}
+
+/// Ports in the words of a message; `None` if there are none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ShownPorts {
+    /// Those that there can be.
+    pub possible: Option<String>,
+    /// Everything else, which nothing can listen on.
+    pub impossible: Option<String>,
+}
+
+impl ShownPorts {
+    /// What `EXPOSE` says.
+    pub fn of(ports: &[String]) -> ShownPorts {
+        let (possible, others): (Vec<&String>, Vec<&String>) = ports.iter().partition(|port| is_port(port));
+        let joined = |list: Vec<String>| (!list.is_empty()).then(|| list.join(", "));
+        ShownPorts {
+            possible: joined(possible.into_iter().cloned().collect()),
+            impossible: joined(others.into_iter().map(|port| format!("{port:?}")).collect()),
+        }
+    }
+}
+
+/// Whether a text is a port or a range of ports, with or without a protocol, as podman takes it. Of sources, the value of
+/// a variable is unknown.
+fn is_port(text: &str) -> bool {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|number| is_number && *number > 0)
+    };
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let is_range = number(first).zip(number(last)).is_some_and(|(first, last)| first <= last);
+    let is_protocol = ["tcp", "udp", "sctp"].iter().any(|known| protocol.eq_ignore_ascii_case(known));
+    text.contains('$') || is_range && is_protocol
 }
 
 fn sorted(list: &Option<Vec<String>>) -> Vec<String> {
@@ -151,6 +186,33 @@ mod tests {
         for odd in [json!([]), json!({}), json!({"Test": []}), json!({"Test": "x"}), Value::Null] {
             assert_eq!(profile(json!({"Healthcheck": odd})), Profile::default());
         }
+    }
+
+    #[test]
+    fn only_ports_that_there_can_be_are_shown() {
+        let shown = |ports: &[&str]| {
+            let ports = ShownPorts::of(&ports.iter().map(|port| (*port).to_owned()).collect::<Vec<_>>());
+            (ports.possible.unwrap_or_default(), ports.impossible.unwrap_or_default())
+        };
+        let good = ["80", "53/udp", "8000-8010/tcp", "1-65535/SCTP", "$PORT/tcp", "${FROM}-99"];
+        assert_eq!(shown(&good), (good.join(", "), String::new()));
+        let bad = [
+            "",
+            "/tcp",
+            "0",
+            "99999/tcp",
+            "http",
+            "70000-70001",
+            "2-1",
+            "80/icmp",
+            "80/",
+            "+80",
+            "1-2-3",
+            "80 81",
+        ];
+        assert_eq!(shown(&bad), (String::new(), bad.map(|port| format!("{port:?}")).join(", ")));
+        assert_eq!(shown(&["x", "80"]), ("80".into(), "\"x\"".into()));
+        assert_eq!(ShownPorts::of(&[]), ShownPorts::default());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
@@ -14,6 +14,9 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::image::limits::{self, WalkBudget};
 use crate::system::directory::{self, Links};
+
+/// How many bytes of a file are read to find out how it is run: those that have the headers of usual programs.
+const START: u64 = 4096;
 
 /// The files of an image. Paths are relative to the image's root, like `exports/manifest.json`.
 pub trait Tree {
@@ -28,6 +31,11 @@ pub trait Tree {
     /// Returns what a file is, or `None` if there is none; symlinks are not followed. Where nobody can tell, as of sources,
     /// there is none.
     fn kind(&self, _path: &str) -> Result<Option<FileKind>> {
+        Ok(None)
+    }
+
+    /// Returns a regular file as what may be run, or `None` if there is none, or nobody can tell; symlinks are not followed.
+    fn executable(&self, _path: &str) -> Result<Option<Executable>> {
         Ok(None)
     }
 
@@ -51,6 +59,10 @@ impl<T: Tree + ?Sized> Tree for &T {
         (**self).kind(path)
     }
 
+    fn executable(&self, path: &str) -> Result<Option<Executable>> {
+        (**self).executable(path)
+    }
+
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         (**self).walk(path)
     }
@@ -69,6 +81,24 @@ pub enum FileKind {
     Symlink(PathBuf),
     /// A device, a FIFO or a socket.
     Special,
+}
+
+/// A file as what the kernel would run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executable {
+    /// Permissions, without the type.
+    pub mode: u32,
+    /// How it begins.
+    pub start: Vec<u8>,
+}
+
+impl Executable {
+    /// Reads how the content of a file of these permissions begins.
+    pub fn read(mode: u32, content: impl Read) -> io::Result<Executable> {
+        let mut start = Vec::new();
+        content.take(START).read_to_end(&mut start)?;
+        Ok(Executable { mode: mode & 0o7777, start })
+    }
 }
 
 /// A file found by [`Tree::walk`].
@@ -121,6 +151,14 @@ impl Tree for Directory {
         kind_in(&parent, name, &found).map(Some).context(what)
     }
 
+    fn executable(&self, path: &str) -> Result<Option<Executable>> {
+        let what = || format!("cannot read {}", self.0.join(path).display());
+        let Some(root) = self.open().context(what)? else { return Ok(None) };
+        let Some(file) = root.file(Path::new(path), Links::Refused).context(what)? else { return Ok(None) };
+        let mode = file.metadata().context(what)?.mode();
+        Executable::read(mode, file).map(Some).context(what)
+    }
+
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         let what = || format!("cannot read {}", self.0.join(path).display());
         let mut entries = Vec::new();
@@ -158,6 +196,10 @@ impl Tree for WithoutExports<'_> {
 
     fn kind(&self, path: &str) -> Result<Option<FileKind>> {
         if Self::hides(path) { Ok(None) } else { self.0.kind(path) }
+    }
+
+    fn executable(&self, path: &str) -> Result<Option<Executable>> {
+        if Self::hides(path) { Ok(None) } else { self.0.executable(path) }
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {

@@ -16,6 +16,7 @@ pub mod rootfs;
 pub mod same;
 pub mod site;
 pub mod state_directories;
+mod unset;
 pub mod value_file;
 
 #[cfg(test)]

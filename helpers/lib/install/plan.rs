@@ -30,6 +30,7 @@ use crate::install::previous::Previous;
 use crate::install::register::{self, Claim, Parts};
 use crate::install::rootfs;
 use crate::install::site::Site;
+use crate::install::unset;
 use crate::name::{Deployment, Name};
 use crate::oci::resources;
 use crate::paths::TreePath;
@@ -116,6 +117,11 @@ impl Planner<'_> {
         self.plan_with(draft, &self.user_values(), self.settings(), &log::warning)
     }
 
+    /// Fails if [`Planner::plan`] would, and says nothing else.
+    pub fn check(&self, draft: &Draft) -> Result<()> {
+        self.plan_with(draft, &self.user_values(), self.settings(), &|_| {}).map(|_| ())
+    }
+
     /// A plan as it may be shown: with a mask in place of each secret value that the user set.
     pub fn masked(&self, draft: &Draft, planned: Planned) -> Result<Planned> {
         let (values, secrets) = (self.user_values(), &planned.content.rendered.secrets);
@@ -135,6 +141,7 @@ impl Planner<'_> {
         settings: Settings,
         warn: &dyn Fn(&str),
     ) -> Result<Planned> {
+        self.previous.map_or(Ok(()), |previous| unset::check(previous, &self.options.unset))?;
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
@@ -182,12 +189,14 @@ impl Planner<'_> {
         info.rename_installed_files = rendered.layout.renames().clone();
         info.use_links = exports.manifest().use_links;
         info.remote = remote;
-        let notices = notice.into_iter().chain(self.notices(&rendered, &settings, warn)?).collect();
         if let Origin::Ours(ours) = &mut info.origin {
             // Perhaps with masks.
-            ours.settings = settings;
+            ours.settings = settings.clone();
         }
-        Ok(Planned { notices, ..self.check(draft, rendered, info, warn)? })
+        let mut planned = self.describe(draft, rendered, info, warn)?;
+        let notices = self.notices((&planned.content.rendered, &*tree), &settings, warn)?;
+        planned.notices = notice.into_iter().chain(notices).collect();
+        Ok(planned)
     }
 
     /// The files of a deployment: those of the image, or of the directory that `--rootfs=` names.
@@ -327,7 +336,7 @@ impl Planner<'_> {
         }
     }
 
-    fn check(&self, draft: &Draft, rendered: Checked, info: Info, warn: &dyn Fn(&str)) -> Result<Planned> {
+    fn describe(&self, draft: &Draft, rendered: Checked, info: Info, warn: &dyn Fn(&str)) -> Result<Planned> {
         let (name, site) = (self.name, self.site);
         let what = || format!("cannot install {name}");
         let has_tmpfiles = rendered.tmpfiles.is_some();

@@ -3,8 +3,10 @@
 use crate::container::settings::Settings;
 use crate::error::Result;
 use crate::image::check::Checked;
+use crate::image::command;
 use crate::image::profile::Profile;
 use crate::image::secrets;
+use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::install::plan::Planner;
 
@@ -12,7 +14,7 @@ impl Planner<'_> {
     /// Tells what the image opens on this host, and warns of what of it has no effect here.
     pub(super) fn notices(
         &self,
-        rendered: &Checked,
+        (rendered, tree): (&Checked, &dyn Tree),
         settings: &Settings,
         warn: &dyn Fn(&str),
     ) -> Result<Option<String>> {
@@ -23,9 +25,21 @@ impl Planner<'_> {
                 self.image.name
             ));
         }
+        // Only a warning: the next image, a file that is made by then, or a mount may bring it.
+        let config = rendered.config.as_ref().map(|(_, config)| config);
+        // What cannot be looked at now is found out by the start.
+        if let Some(fault) = config.and_then(|config| command::fault(tree, config).ok().flatten()) {
+            warn(&format!("{name} cannot start with {}: {fault}", self.image.name));
+        }
         let shares_network = rendered.confined && settings.last("Network").is_none_or(|mode| mode == "host");
-        let ports = profile.shown_ports().filter(|_| shares_network);
-        Ok(ports.map(|ports| {
+        if !shares_network {
+            return Ok(None);
+        }
+        let ports = profile.shown_ports();
+        if let Some(others) = ports.impossible {
+            warn(&format!("{} exposes {others}, which is no port, ignoring that", self.image.name));
+        }
+        Ok(ports.possible.map(|ports| {
             format!(
                 "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
             )

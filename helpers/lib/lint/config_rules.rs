@@ -9,7 +9,7 @@ use super::config::{LintedConfig, with_values};
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
-use crate::image::{binds, limits};
+use crate::image::{binds, command, limits};
 use crate::oci::capabilities;
 use crate::oci::config::{self, InvalidConfig};
 use crate::oci::nesting;
@@ -27,6 +27,7 @@ pub fn check(config: &LintedConfig, inspection: &Inspection, report: &mut LintRe
     relative_paths(config, report);
     mount_types(config, report);
     writable_files(config, inspection, report);
+    command(config, inspection, report);
     if !run_once {
         stop_signal(config, inspection, report);
     }
@@ -189,6 +190,20 @@ fn directories(config: &LintedConfig, inspection: &Inspection, report: &mut Lint
                 report.add(rule, config.place(&format!("/mounts/{index}/source")), message);
             }
         }
+    }
+}
+
+/// Looks for a command that an image does not have; of sources, only what they export is known.
+fn command(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
+    let normalised = &config.normalised;
+    let path = normalised.environment().filter(|entry| entry.starts_with("PATH="));
+    let mut texts = normalised.arguments().take(1).chain(path).chain(normalised.working_directory());
+    if inspection.target.image().is_none() || texts.any(|text| text.contains(NO_VALUE)) {
+        return;
+    }
+    // Where files cannot be looked at, an installation fails for other reasons.
+    if let Some(fault) = command::fault(&*inspection.target.tree(), normalised).ok().flatten() {
+        report.add(&rules::COMMAND, config.place("/process/args"), fault);
     }
 }
 

@@ -52,11 +52,10 @@ pub fn is_run_once(text: &str) -> bool {
 }
 
 /// The ports that an image exposes, as far as they are known, and where it says so first.
-pub fn exposed_ports(file: &Dockerfile) -> Option<(Place, String)> {
+pub fn exposed_ports(file: &Dockerfile) -> Option<(Place, Vec<String>)> {
     let exposed: Vec<_> = last_stage(&file.text).filter(|i| i.keyword == "EXPOSE").collect();
     let first = exposed.first()?;
-    let ports =
-        exposed.iter().flat_map(|instruction| words(&instruction.rest)).collect::<Vec<_>>().join(", ");
+    let ports = exposed.iter().flat_map(|instruction| words(&instruction.rest)).collect();
     Some((Place::at(&file.file, first.line, 1), ports))
 }
 
@@ -325,7 +324,8 @@ mod tests {
     fn knows_what_is_exposed_and_checked() {
         let file = |text: &str| Dockerfile { file: "Dockerfile".into(), text: text.into() };
         let ports = |text: &str| exposed_ports(&file(text)).map(|(_, ports)| ports);
-        assert_eq!(ports("FROM a\nEXPOSE 80 443/tcp\nEXPOSE $PORT").as_deref(), Some("80, 443/tcp, $PORT"));
+        let expected = ["80", "443/tcp", "$PORT"].map(str::to_owned).to_vec();
+        assert_eq!(ports("FROM a\nEXPOSE 80 443/tcp\nEXPOSE $PORT"), Some(expected));
         assert_eq!(ports("FROM a AS build\nEXPOSE 80\nFROM b"), None);
         assert!(healthcheck(&file("FROM a\nHEALTHCHECK CMD true")).is_some());
         assert!(healthcheck(&file("FROM a\nHEALTHCHECK CMD true\nhealthcheck none")).is_none());

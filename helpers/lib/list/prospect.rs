@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
+use crate::install::site::Site;
 use crate::name::Name;
+use crate::paths::Root;
 use crate::store::Store;
 use crate::store::access::Access;
 use crate::store::pull::{self, PullObserver};
@@ -38,10 +40,10 @@ pub fn source(name: &Name, updates: &Updates, access: &Access) -> Result<(Refere
     Ok((reference, Access { arch, ..access.clone() }))
 }
 
-/// The digest of the image at its source, and what an update to it would do. Whether a new image has `/exports` is in
-/// its layers: where that matters, they are fetched into the store.
+/// The digest of the image at its source, and what an update to it would do. What an update would refuse, and whether a new
+/// image has `/exports`, is known from its layers: where they decide that, they are fetched into the store.
 pub fn find(
-    name: &Name,
+    (root, name): (&Root, &Name),
     updates: &Updates,
     (reference, access): (&Reference, &Access),
     store: impl FnOnce() -> Result<Store>,
@@ -49,18 +51,21 @@ pub fn find(
 ) -> Result<(Digest, Prospect)> {
     let digest = pull::peek(reference, access, observer)?;
     let prospect = updates.prospect(&digest);
-    if prospect != Prospect::Newer || !updates.is_choosy() {
+    if prospect != Prospect::Newer {
         return Ok((digest, prospect));
     }
     let look = || {
-        let store = store()?;
-        let examine = |image: &Image| updates.prospect_of(image, &store.tree(image));
+        let (store, site) = (store()?, Site::new(root));
+        let examine = |image: &Image| updates.prospect_of(&site, name, image, &store.tree(image));
         {
             let _lock = store.lock_shared()?;
             let stored = store.lookup(&reference.name()?).ok().flatten();
             if let Some(image) = stored.filter(|image| image.digest == digest) {
                 return examine(&image);
             }
+        }
+        if !updates.is_choosy() {
+            return Ok(Prospect::Newer);
         }
         pull::look_at(&store, reference, access, observer, examine)
     };

@@ -132,6 +132,21 @@ impl Normalised {
         self.0.pointer("/process/cwd").and_then(Value::as_str)
     }
 
+    /// The payload's command and its arguments.
+    pub fn arguments(&self) -> impl Iterator<Item = &str> {
+        self.texts("/process/args")
+    }
+
+    /// The payload's environment, `NAME=VALUE`.
+    pub fn environment(&self) -> impl Iterator<Item = &str> {
+        self.texts("/process/env")
+    }
+
+    fn texts(&self, pointer: &str) -> impl Iterator<Item = &str> {
+        let list = self.0.pointer(pointer).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
+    }
+
     /// User and group that the payload is started as, as numbers inside its user namespace.
     pub fn user(&self) -> (u64, u64) {
         let id = |pointer| self.0.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);

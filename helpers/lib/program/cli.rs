@@ -61,10 +61,18 @@ fn execute<A, O: Into<Outcome>>(
     parse: impl FnOnce(Vec<Argument>) -> Result<A, lexopt::Error>,
     run: impl FnOnce(A) -> Result<O>,
 ) -> Result<Outcome> {
-    let usage = |e| Error::usage(format!("{e}; see '{} --help'", program.name));
+    let usage = |e| usage_error(program, &e);
     match program.read(lexopt::Parser::from_env()).map_err(usage)? {
         Request::Print(text) => print(&text).map(Into::into),
         Request::Run(arguments) => run(parse(arguments).map_err(usage)?).map(Into::into),
+    }
+}
+
+/// The error about a command line, with where more is said, unless it says that itself.
+fn usage_error(program: &Program, error: &lexopt::Error) -> Error {
+    match error {
+        lexopt::Error::Custom(own) if own.is::<Error>() => Error::usage(own.to_string()),
+        error => Error::usage(format!("{error}; see '{} --help'", program.name)),
     }
 }
 

@@ -20,9 +20,10 @@ pub mod prelude {
     pub use lexopt::ValueExt;
 }
 
-/// Parses a value that may be secret: what is wrong with it is said by the parser, and it is not shown beside that.
+/// Parses a value that may be secret: what is wrong with it, and where more is said of it, is said by the parser, and it is
+/// not shown beside that.
 pub fn parse_unshown<T: FromStr<Err = Error>>(value: OsString) -> Result<T, lexopt::Error> {
-    value.string()?.parse().map_err(|e: Error| e.to_string().into())
+    value.string()?.parse().map_err(|e: Error| lexopt::Error::Custom(Box::new(e)))
 }
 
 /// Lines of usage texts are shorter than this.

@@ -44,7 +44,9 @@ impl Parent {
         let mut created = [0];
         if channel.read_exact(&mut created).is_err() {
             let status = child.wait().context(what)?;
-            return Err(Error::new(format!("the container was not created ({status}), see the lines above")));
+            return Err(Error::new(format!(
+                "the container was not created ({status}); other lines of this start say why"
+            )));
         }
         let process = process.ok_or_else(|| Error::new("it is gone already")).context(what)?;
         Ok(Parent { child, channel, process })

@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::limits::{self, WalkBudget};
-use crate::image::tree::{FileKind, Tree, TreeEntry};
+use crate::image::tree::{Executable, FileKind, Tree, TreeEntry};
 use crate::system::files;
 
 /// File attributes that a walk needs.
@@ -55,6 +55,16 @@ impl Tree for Stored<'_> {
         }
         let info = file.query_info(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
         Ok(Some(kind(&info.context(what)?)))
+    }
+
+    fn executable(&self, path: &str) -> Result<Option<Executable>> {
+        let what = || format!("cannot read {path} of {}", self.image.name);
+        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let Some(stream) = stream(&self.store.repo, &root, path).context(what)? else { return Ok(None) };
+        let file = root.resolve_relative_path(path);
+        let info = file.query_info(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
+        let mode = info.context(what)?.attribute_uint32("unix::mode");
+        Executable::read(mode, stream).map(Some).context(what)
     }
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {

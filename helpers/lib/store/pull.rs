@@ -92,6 +92,7 @@ pub fn look_at<T>(
 pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver) -> Result<Digest> {
     let prospect =
         Retries::default().run(&|text| observer.retrying(text), || source::peek(reference, access));
+    let prospect = prospect.map_err(|e| reference.explain(e));
     Ok(prospect.context(|| format!("cannot look for {}", reference.location()))?.digest)
 }
 
@@ -222,10 +223,11 @@ impl<'a> Pull<'a> {
             space: &self.space,
             tell: &|bytes| self.observer.copying(bytes),
         };
-        self.with_retries(|| {
+        let opened = self.with_retries(|| {
             let source = ImageSource::open(self.reference, &means, prospect)?;
             source.manifest().map(|manifest| (source, manifest))
-        })
+        });
+        opened.map_err(|e| self.reference.explain(e))
     }
 
     fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {

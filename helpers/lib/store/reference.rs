@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::docker_archive;
 use super::refs;
 use super::transports::{
-    self, DAEMON, DIRECTORY, Digests, LAYOUT, LAYOUT_ARCHIVE, Location, REGISTRY, Selector, Transport,
+    self, DAEMON, DIRECTORY, DOCKER_ARCHIVE, Digests, LAYOUT, LAYOUT_ARCHIVE, Location, REGISTRY, Selector,
+    Transport,
 };
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -196,6 +197,13 @@ impl Reference {
     /// An image of the local engine, by its ID.
     pub fn of_engine(id: &Digest) -> Reference {
         Reference { transport: &DAEMON, location: id.to_string(), image: None }
+    }
+
+    /// Why the image cannot be opened, in place of what skopeo says, if it is not in its archive.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let wanted = self.image.as_deref().filter(|_| self.transport == &DOCKER_ARCHIVE);
+        let absence = wanted.and_then(|wanted| docker_archive::absence(Path::new(&self.location), wanted));
+        absence.map_or(error, Error::new)
     }
 
     /// Whether it is a layout in an archive, which skopeo must not unpack.

@@ -97,7 +97,7 @@ impl ImageSource {
         }
         if !needs_copy(reference, means.policy) {
             let staging = if is_unpacked_by_skopeo(reference) { Some(staging()?) } else { None };
-            return ImageSource::connect(reference, means.access, staging);
+            return ImageSource::connect(reference, means.access, staging, None);
         }
         let staging = staging()?;
         let declared = prospect.and_then(|prospect| prospect.manifest.as_ref());
@@ -108,8 +108,7 @@ impl ImageSource {
         staging.copy(reference, means.access, means.policy, limit, means.tell)?;
         let copy = staging.reference();
         let access = staging.access(means.access)?;
-        let source = ImageSource::connect(&copy, &access, Some(staging))?;
-        Ok(ImageSource { original: Some(reference.clone()), ..source })
+        ImageSource::connect(&copy, &access, Some(staging), Some(reference))
     }
 
     /// Opens an image in a layout that is unpacked for it.
@@ -122,13 +121,16 @@ impl ImageSource {
     ) -> Result<ImageSource> {
         let layout = staging.unpack(reference, policy, tell)?;
         let access = staging.access(access)?;
-        let source = ImageSource::connect(&layout, &access, Some(staging));
-        let source = source.context(|| format!("cannot use {}", reference.to_skopeo()))?;
-        Ok(ImageSource { original: Some(reference.clone()), ..source })
+        ImageSource::connect(&layout, &access, Some(staging), Some(reference))
     }
 
-    fn connect(reference: &Reference, access: &Access, staging: Option<Staging>) -> Result<ImageSource> {
-        let what = || format!("cannot open {}", reference.to_skopeo());
+    fn connect(
+        reference: &Reference,
+        access: &Access,
+        staging: Option<Staging>,
+        original: Option<&Reference>,
+    ) -> Result<ImageSource> {
+        let what = || format!("cannot open {}", original.unwrap_or(reference).to_skopeo());
         let runtime = Builder::new_current_thread().enable_all().build().context(what)?;
         let temporary = staging.as_ref().map(Staging::temporary);
         let (config, process) = access.proxy(temporary.as_deref()).context(what)?;
@@ -137,8 +139,13 @@ impl ImageSource {
         let proxy = proxy.context(what)?;
         let image = request(&runtime, &process, watch(), proxy.open_image(&reference.to_skopeo()));
         let image = image.context(what)?;
-        let (reference, access) = (reference.clone(), access.clone());
-        Ok(ImageSource { proxy, image, process, reference, access, runtime, original: None, staging })
+        let (reference, access, original) = (reference.clone(), access.clone(), original.cloned());
+        Ok(ImageSource { proxy, image, process, reference, access, runtime, original, staging })
+    }
+
+    /// What the user calls it.
+    fn shown(&self) -> String {
+        self.original.as_ref().unwrap_or(&self.reference).to_skopeo()
     }
 
     /// Waits for the answer to a request.
@@ -149,7 +156,7 @@ impl ImageSource {
 
     /// Fetches the manifest.
     pub fn manifest(&self) -> Result<FetchedManifest> {
-        let what = || format!("cannot fetch the manifest of {}", self.reference.to_skopeo());
+        let what = || format!("cannot fetch the manifest of {}", self.shown());
         let fetched = self.request(self.proxy.fetch_manifest_raw_oci(&self.image));
         let (digest, converted) = fetched.context(what)?;
         check_document(&converted).context(what)?;
@@ -170,7 +177,7 @@ impl ImageSource {
     /// Returns the manifest's text as the source serves it. The proxy converts manifests to OCI's format, but
     /// signatures and digests are about the original, which takes another request.
     pub fn original_text(&self, manifest: &FetchedManifest) -> Result<String> {
-        let what = || format!("cannot fetch the manifest of {}", self.reference.to_skopeo());
+        let what = || format!("cannot fetch the manifest of {}", self.shown());
         let mut text = manifest.text.clone();
         if manifest.digest != Digest::of(&text) {
             let digest = &manifest.digest;
@@ -183,7 +190,7 @@ impl ImageSource {
     /// Fetches the image's configuration, raw JSON, as the source serves it; `text` is the manifest's. The proxy would
     /// leave out what OCI's format does not know, such as health checks.
     pub fn config(&self, manifest: &FetchedManifest, text: &str) -> Result<String> {
-        let what = || format!("cannot fetch the configuration of {}", self.reference.to_skopeo());
+        let what = || format!("cannot fetch the configuration of {}", self.shown());
         let is_same = |descriptor: &Descriptor| descriptor.digest() == manifest.oci.config().digest();
         let mut config = match (config_descriptor(text), &self.original) {
             (Some(served), original) if original.is_none() || is_same(&served) => self.document(&served)?,
@@ -213,7 +220,7 @@ impl ImageSource {
             Ok(content)
         })?;
         check_digest(&content, descriptor)
-            .context(|| format!("cannot fetch {} of {}", descriptor.digest(), self.reference.to_skopeo()))?;
+            .context(|| format!("cannot fetch {} of {}", descriptor.digest(), self.shown()))?;
         Ok(content)
     }
 
@@ -231,7 +238,7 @@ impl ImageSource {
         descriptor: &Descriptor,
         consume: impl FnOnce(Box<dyn Read + Send>) -> Result<T> + Send,
     ) -> Result<T> {
-        let what = || format!("cannot fetch {} of {}", descriptor.digest(), self.reference.to_skopeo());
+        let what = || format!("cannot fetch {} of {}", descriptor.digest(), self.shown());
         let opened = self.request(self.proxy.get_blob(&self.image, descriptor.digest(), descriptor.size()));
         let (reader, driver) = opened.context(what)?;
         let (handle, stream) = (self.runtime.handle().clone(), Stream::default());
@@ -362,7 +369,7 @@ pub fn peek(reference: &Reference, access: &Access) -> Result<Prospect> {
                     let policy = SignaturePolicy::find(access);
                     ImageSource::unpacked(reference, access, &policy, staging, &|_| {})?
                 }
-                staging => ImageSource::connect(reference, access, staging)?,
+                staging => ImageSource::connect(reference, access, staging, None)?,
             };
             let manifest = source.manifest()?;
             Ok(Prospect { digest: manifest.digest, manifest: Some(manifest.oci) })

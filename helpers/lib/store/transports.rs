@@ -126,7 +126,7 @@ pub static LAYOUT_ARCHIVE: Transport = Transport {
 };
 
 /// An archive that `docker save` wrote: `docker-archive:FILE[:NAME]`. `dockertar:` is Atomic's prefix.
-static DOCKER_ARCHIVE: Transport = Transport {
+pub static DOCKER_ARCHIVE: Transport = Transport {
     name: "docker-archive",
     prefixes: &["docker-archive:", "dockertar:"],
     location: Location::Archive(Selector::Name),

@@ -54,7 +54,7 @@ pub fn succeed(command: &mut Command) -> Result<()> {
     if status.success() {
         Ok(())
     } else {
-        Err(Error::new(format!("'{line}' failed: {status}, see the lines above")))
+        Err(Error::new(format!("'{line}' failed: {status}; its own lines say why")))
     }
 }
 
@@ -98,6 +98,6 @@ mod tests {
     fn failures_name_the_program_that_printed_why() {
         assert!(succeed(&mut Command::new("true")).is_ok());
         let error = succeed(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
-        assert_eq!(error, "'sh -c exit 3' failed: exit status: 3, see the lines above");
+        assert_eq!(error, "'sh -c exit 3' failed: exit status: 3; its own lines say why");
     }
 }

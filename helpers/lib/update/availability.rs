@@ -7,9 +7,12 @@ use crate::container::state::{Choices, State};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::Image;
-use crate::image::kernel;
 use crate::image::tree::Tree;
 use crate::install::acceptance::Granted;
+use crate::install::draft::Draft;
+use crate::install::plan::{Options, Planner};
+use crate::install::previous::Previous;
+use crate::install::site::Site;
 use crate::name::{Deployment, Name};
 use crate::provenance::Provenance;
 
@@ -75,22 +78,19 @@ impl Updates {
         Ok(Updates { image, provenance, granted, has_own_files, digest, choices, staged, state })
     }
 
-    /// Like [`Updates::prospect`], of an image whose files are there.
-    pub fn prospect_of(&self, image: &Image, tree: &dyn Tree) -> Result<Prospect> {
+    /// Like [`Updates::prospect`], of an image whose files are there: what an update would refuse is known then, too.
+    pub fn prospect_of(&self, site: &Site, name: &Name, image: &Image, tree: &dyn Tree) -> Result<Prospect> {
         let prospect = self.prospect(&image.digest);
-        let added = match &prospect {
-            Prospect::Newer => self.granted.added_by(tree, image)?,
-            _ => Vec::new(),
-        };
+        if prospect != Prospect::Newer {
+            return Ok(prospect);
+        }
+        let added = self.granted.added_by(tree, image)?;
         if !added.is_empty() {
             return Ok(Prospect::Unaccepted(added));
         }
-        Ok(match prospect {
-            Prospect::Newer if self.is_choosy() => match kernel::check(tree) {
-                Ok(()) => Prospect::Newer,
-                Err(e) => Prospect::Unusable(e.to_string()),
-            },
-            prospect => prospect,
+        Ok(match check(site, name, image, tree) {
+            Ok(()) => Prospect::Newer,
+            Err(e) => Prospect::Unusable(e.to_string()),
         })
     }
 
@@ -116,11 +116,20 @@ impl Updates {
             _ if self.digest.as_ref() == Some(digest) => return Prospect::Current,
             _ => {}
         }
-        match self.state.failed_before(digest, &self.choices) {
-            Some(failure) => Prospect::Failed(failure.reason.clone()),
-            None => Prospect::Newer,
+        match (self.state.failed_before(digest, &self.choices), &self.staged) {
+            (Some(_), Some((staged, _))) => Prospect::Staged(staged.clone()),
+            (Some(failure), None) => Prospect::Failed(failure.reason.clone()),
+            (None, _) => Prospect::Newer,
         }
     }
+}
+
+/// Fails if an update of a container to an image would.
+fn check(site: &Site, name: &Name, image: &Image, tree: &dyn Tree) -> Result<()> {
+    let previous = Previous::read(site, &site.deployments.installed(name)?, tree)?;
+    let options = Options::default();
+    let planner = Planner { site, tree: &tree, image, name, options: &options, previous: Some(&previous) };
+    planner.check(&Draft::new(&site.deployments, site.deployments.next(name)?))
 }
 
 impl Prospect {

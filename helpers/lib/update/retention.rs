@@ -84,7 +84,7 @@ fn decide(
         let switch = state.switch.as_ref();
         if deployment == current {
             Some(Use::Current)
-        } else if switch.is_some_and(|switch| switch.from == *deployment || switch.to == *deployment) {
+        } else if switch.is_some_and(|switch| switch.deployments().any(|one| one == deployment)) {
             Some(Use::Switching)
         } else if state.staged.as_ref() == Some(deployment) {
             Some(Use::Staged)

@@ -27,7 +27,7 @@ use crate::system::lock;
 use crate::system::systemd::dependents::{self, Relation};
 use crate::system::systemd::manager::{self, SystemState, Verb, show_one};
 use crate::system::systemd::watch::{self, Verdict};
-use steps::{Fault, reverted};
+use steps::Fault;
 
 pub use steps::Switcher;
 
@@ -59,8 +59,12 @@ impl Switcher<'_> {
         let soak = soak.unwrap_or(state.soak());
         // The running deployment is known to work, whatever was made current since it was started.
         let is_wanted = |running: &Deployment| running != to && !self.is_overruled(&state, running);
-        let from = self.running()?.filter(is_wanted).unwrap_or_else(|| from.clone());
-        let switch = self.note(&from, to, purpose)?;
+        let running = self.running()?.filter(is_wanted);
+        // A rollback by hand gives up what is current.
+        let untried = running.as_ref().filter(|running| *running != from && purpose == Purpose::Update);
+        let untried = untried.map(|_| from.clone());
+        let from = running.unwrap_or_else(|| from.clone());
+        let switch = Switch { untried, ..self.note(&from, to, purpose)? };
         let committed = {
             let _host_files = lock::host_files(self.site.root())?;
             self.reserve(&switch).and_then(|()| self.commit(&mut state, switch.clone()))
@@ -112,8 +116,7 @@ impl Switcher<'_> {
                     Phase::Revert { reason } => reason.as_str(),
                     _ => INTERRUPTED,
                 };
-                self.revert(&mut state, reason, Fault::Circumstances)?;
-                Err(reverted(&switch, reason))
+                Err(self.revert(&mut state, reason, Fault::Circumstances)?)
             }
         };
         match result {
@@ -235,15 +238,13 @@ impl Switcher<'_> {
             Ok(Verdict::Interrupted) => (INTERRUPTED.to_owned(), Fault::Circumstances),
             Err(e) => (e.to_string(), Fault::Circumstances),
         };
-        let Some(switch) = state.switch.clone() else { return Err(Error::new(reason)) };
-        self.revert(state, &reason, fault)?;
-        Err(reverted(&switch, &reason))
+        Err(self.revert(state, &reason, fault)?)
     }
 
-    /// Reverts a switch. If this is interrupted, [`Switcher::recover`] continues it.
-    fn revert(&self, state: &mut State, reason: &str, fault: Fault) -> Result<()> {
+    /// Reverts a switch, and returns the error for its caller. If this is interrupted, [`Switcher::recover`] continues it.
+    fn revert(&self, state: &mut State, reason: &str, fault: Fault) -> Result<Error> {
         let what = || format!("cannot revert the switch, which failed ({reason})");
-        let Some(switch) = state.switch.clone() else { return Ok(()) };
+        let Some(switch) = state.switch.clone() else { return Ok(Error::new(reason)) };
         let is_running = self.manager().is_running();
         let mut dependents = switch.before.dependents.clone();
         // Stopping the service may take long, and why it is stopped must not be lost meanwhile. On a full disk this fails.

@@ -76,6 +76,7 @@ impl Switcher<'_> {
         Ok(Switch {
             from: from.clone(),
             to: to.clone(),
+            untried: None,
             phase: Phase::Switch,
             purpose,
             watched: has_unit && (active || is_failed),
@@ -217,13 +218,15 @@ impl Switcher<'_> {
         self.derive(&switch.from, switch.before.enabled)
     }
 
-    /// Ends a revert: the switch is not recorded any more, and the old deployment stays.
-    pub(super) fn end_revert(&self, state: &mut State, reason: &str) -> Result<()> {
-        let Some(switch) = state.switch.take() else { return Ok(()) };
+    /// Ends a revert: the switch is not recorded any more, and the old deployment stays. Returns the error for the caller
+    /// of the switch.
+    pub(super) fn end_revert(&self, state: &mut State, reason: &str) -> Result<Error> {
+        let Some(switch) = state.switch.take() else { return Ok(Error::new(reason)) };
         let was_staged = state.staged.as_ref() == Some(&switch.to);
         let info = self.info(&switch.to);
         if was_staged {
-            state.staged = None;
+            // What was decided before is tried with the next switch, on its own: it may not be what failed.
+            state.staged = self.untried(state, &switch);
         }
         self.save(state)?;
         let image = info.as_ref().map(|info| (info.image.as_str(), info.digest()));
@@ -234,10 +237,38 @@ impl Switcher<'_> {
             ..Subject::of(&switch.to, image)
         };
         // The caller reports it on stderr.
-        let message = reverted(&switch, reason).to_string();
+        let mut message = format!("{} failed: {reason}; {} is current again", switch.to, switch.from);
+        if was_staged {
+            message += &self.describe_choices(state, &switch);
+        }
         journal::record(self.site.root(), Event::Reverted, &subject, &message);
         // A deployment that existed before the update, as in a rollback, is kept even if it failed.
-        if was_staged { self.site.deployments.remove(&switch.to) } else { Ok(()) }
+        if was_staged {
+            self.site.deployments.remove(&switch.to)?;
+        }
+        Ok(Error::reverted(message))
+    }
+
+    /// What is staged once an update is reverted: the deployment that was current and never tried.
+    fn untried(&self, state: &State, switch: &Switch) -> Option<Deployment> {
+        let untried = switch.untried.clone()?;
+        let is_there = self.site.deployments.path_of(&untried).is_dir();
+        (is_there && !self.is_overruled(state, &untried)).then_some(untried)
+    }
+
+    /// What becomes of the user's choices for the deployment that failed.
+    fn describe_choices(&self, state: &State, switch: &Switch) -> String {
+        let kept = state.staged.as_ref();
+        let staged = kept.map(|kept| {
+            format!("; {kept}, which was not tried yet, is staged, and the next switch tries it on its own")
+        });
+        let choices = |deployment| self.info(deployment).map(|info| Choices::of(&info)).unwrap_or_default();
+        let dropped = choices(&switch.to).beyond(&choices(kept.unwrap_or(&switch.from)));
+        let dropped = match dropped.as_slice() {
+            [] => String::new(),
+            names => format!("; what was set for {} is gone with it: {}", switch.to, names.join(", ")),
+        };
+        staged.unwrap_or_default() + &dropped
     }
 
     /// The deployment that the service was started with, if it still exists.
@@ -321,9 +352,4 @@ impl Switcher<'_> {
     pub(super) fn save(&self, state: &State) -> Result<()> {
         state.save(&self.site.deployments, self.name)
     }
-}
-
-/// The error for the caller of a switch that was reverted.
-pub(super) fn reverted(switch: &Switch, reason: &str) -> Error {
-    Error::reverted(format!("{} failed: {reason}; {} is current again", switch.to, switch.from))
 }

@@ -80,3 +80,48 @@ fn marks_of_images_stay() {
     with_updater(&host, &image(3, "{}"), &unset, |updater| updater.update()).unwrap();
     assert!(marked(&host).is_empty());
 }
+
+#[test]
+fn what_an_update_would_refuse_is_known_before() {
+    let host = plain();
+    let (files, mut image) = host.plain_image(2, &[("etc/file", "")]);
+    image.config = image.config.replace(r#"{"Cmd""#, r#"{"WorkingDir":"/etc/file","Cmd""#);
+    let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
+    let prospect = updates.prospect_of(&host.site, &host.name, &image, &files).unwrap();
+    let error = stage(&host, &(files, image), Wish::AsBefore).unwrap_err().to_string();
+    assert!(error.ends_with("its WorkingDir \"/etc/file\" is not a directory in it"), "{error}");
+    assert_eq!((prospect.is_change(), prospect), (false, Prospect::Unusable(error)));
+}
+
+#[test]
+fn only_what_is_set_can_be_unset() {
+    let host = plain();
+    let unset = |names: &[&str], set: &[&str]| {
+        let values = set.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let options = Options { unset: names, user_values: values, ..Options::default() };
+        let image = host.plain_image(1, &[]);
+        with_updater(&host, &image, &options, |updater| updater.update()).map_err(|e| e.to_string())
+    };
+    let before = (host.derived(), host.entries());
+    let none = "cannot unset NOSUCH: it is not set, and neither is any other variable";
+    assert_eq!(unset(&["NOSUCH"], &["A"]).unwrap_err(), none);
+    assert_eq!((host.derived(), host.entries()), before);
+    unset(&[], &["A", "B"]).unwrap();
+    let others = "cannot unset NOSUCH: it is not set; what is set: A, B";
+    assert_eq!(unset(&["A", "NOSUCH"], &[]).unwrap_err(), others);
+    let key = "cannot unset Device: it is a key and no variable; use '-o AddDevice='";
+    assert_eq!(unset(&["Device"], &[]).unwrap_err(), key);
+    unset(&["A"], &[]).unwrap();
+    assert_eq!(unset(&["A"], &[]).unwrap_err(), "cannot unset A: it is not set; what is set: B");
+}
+
+#[test]
+fn a_mount_of_the_user_is_not_said_to_be_the_image_s() {
+    let host = TestHost::new();
+    let settings = vec!["Volume=/var/lib/containers/atomic:/m".parse().unwrap()];
+    let options = Options { settings, ..Options::default() };
+    let error = host.install_image(&host.plain_image(1, &[]), &options).unwrap_err().to_string();
+    let expected = "cannot install registry.example/web:1: cannot mount /var/lib/containers/atomic at /m: it is in a deployment or the image store, whose files containers share, and would be writable; add the option ro to that Volume= or Mount=";
+    assert_eq!(error, expected);
+}

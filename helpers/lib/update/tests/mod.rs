@@ -121,7 +121,7 @@ fn a_plain_container_gains_nothing_from_an_update() {
         }
         assert_eq!((host.derived(), host.entries()), before, "{path}");
         let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
-        let prospect = updates.prospect_of(&image.1, &image.0).unwrap();
+        let prospect = updates.prospect_of(&host.site, &host.name, &image.1, &image.0).unwrap();
         assert!(updates.is_choosy() && matches!(prospect, Prospect::Unaccepted(_)), "{prospect}");
         assert_eq!((prospect.word(), prospect.is_change()), ("unaccepted", false));
     }
@@ -163,7 +163,7 @@ fn a_label_that_changes_how_a_container_runs_has_to_be_accepted_as_well() {
     assert!(error.to_string().contains("brings no atomic.run=once, unlike what web was"), "{error}");
     let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
     assert_eq!(
-        updates.prospect_of(&other.1, &other.0).unwrap(),
+        updates.prospect_of(&host.site, &host.name, &other.1, &other.0).unwrap(),
         Prospect::Unaccepted(vec![acceptance::NOT_RUN_ONCE])
     );
     // It accepts no /exports.

@@ -1,6 +1,7 @@
 //! Switches on a host in a temporary directory.
 
 mod killed;
+mod untried;
 
 use std::fs;
 use std::path::Path;
