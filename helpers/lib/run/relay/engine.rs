@@ -190,8 +190,8 @@ fn look(places: &Places) -> isize {
 #[inline(always)]
 fn is_closed() -> bool {
     let mut fds = Pair { first: poll_of(INPUT, 0), second: poll_of(-1, 0) };
-    // SAFETY: the kernel writes to these two, and does not wait.
     let mut limit = Pair { first: 0isize, second: 0isize };
+    // SAFETY: the kernel writes to these two, and does not wait.
     unsafe { call(libc::SYS_ppoll, &raw mut fds as usize, 2, &raw mut limit as usize, 0, 8, 0) };
     fds.first.revents != 0
 }
