@@ -314,6 +314,7 @@ fn the_manual_says_what_is_not_protected() {
         "belongs to the next container of that name",
         "the owner of a file can take it out of the project whose size is limited",
         "take a lease on them",
+        "A payload that is started from a shell",
         "SplitMode=none",
     ] {
         assert!(section.contains(said), "{said}");

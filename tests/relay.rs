@@ -10,12 +10,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 struct Relay {
     first: Child,
     pipe: Option<fs::File>,
+    /// The other end, as systemd keeps it.
+    kept: fs::File,
     journal: UnixStream,
 }
 
@@ -56,8 +58,9 @@ impl Relay {
         journal.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_syscontainer-relay"));
         command.arg0("syscontainer-relay").arg("web");
-        let first = command.stdin(read).stdout(OwnedFd::from(output)).spawn().unwrap();
-        Relay { first, pipe: Some(write.into()), journal }
+        let kept = read.try_clone().unwrap().into();
+        let first = command.process_group(0).stdin(read).stdout(OwnedFd::from(output)).spawn().unwrap();
+        Relay { first, pipe: Some(write.into()), kept, journal }
     }
 
     fn write(&self, text: &str) {
@@ -68,6 +71,14 @@ impl Relay {
         let mut read = vec![0; text.len()];
         self.journal.read_exact(&mut read).unwrap();
         assert_eq!(String::from_utf8_lossy(&read), text);
+    }
+
+    /// Fails if something comes soon.
+    fn expect_nothing(&mut self) {
+        self.journal.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let error = self.journal.read(&mut [0; 99]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        self.journal.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     }
 
     /// Closes the pipe; returns the rest of the output.
@@ -166,6 +177,72 @@ fn whoever_is_killed_is_replaced() {
     assert_eq!(relay.end(), b"");
     wait_until("both end", || is_gone(first) && is_gone(other));
     relay.first.wait().unwrap();
+}
+
+#[test]
+fn a_line_is_moved_as_a_whole() {
+    let mut relay = Relay::run();
+    relay.write("one\ntw");
+    relay.expect("one\n");
+    relay.expect_nothing();
+    let ticks = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(')').unwrap().1.split(' ').skip(11).take(3).collect::<String>()
+    };
+    let before = ticks(relay.first());
+    relay.expect_nothing();
+    assert_eq!(ticks(relay.first()), before, "it sleeps");
+    relay.write("o\nthr");
+    relay.expect("two\n");
+    let heir = second(relay.first());
+    end(relay.first());
+    wait_until("the second takes its place", || name_of(heir) == "syscontainer-relay");
+    relay.expect_nothing();
+    relay.write("ee\n");
+    relay.expect("three\n");
+    // More than it can see at once, and what is no line at the end.
+    relay.write(&"x".repeat(40_000));
+    relay.write("y");
+    relay.expect(&"x".repeat(32_768));
+    relay.expect_nothing();
+    assert_eq!(relay.end(), format!("{}y", "x".repeat(40_000 - 32_768)).into_bytes());
+}
+
+#[test]
+fn the_rest_of_a_line_is_not_waited_for_for_ever() {
+    let mut relay = Relay::run();
+    relay.write("part");
+    relay.expect("part");
+    relay.write(" and end\n");
+    relay.expect(" and end\n");
+    assert_eq!(relay.end(), b"");
+}
+
+#[test]
+fn whoever_is_killed_leaves_whole_lines() {
+    for round in 0..30 {
+        let mut relay = Relay::run();
+        second(relay.first());
+        let pipe = relay.pipe.take().unwrap();
+        let flag = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+        nix::fcntl::fcntl(&relay.kept, flag).unwrap();
+        let writer = std::thread::spawn(move || {
+            let text: String =
+                (0..40_000).map(|number| format!("{number}{}\n", "-".repeat(number % 70))).collect();
+            // As programs with a buffer do, whose writes end anywhere; until nobody reads.
+            text.as_bytes().chunks(4096).all(|chunk| (&pipe).write_all(chunk).is_ok());
+            text
+        });
+        let mut moved = vec![0; 50_000 + round * 7_919];
+        relay.journal.read_exact(&mut moved).unwrap();
+        killpg(Pid::from_raw(relay.first()), Signal::SIGKILL).unwrap();
+        relay.journal.read_to_end(&mut moved).unwrap();
+        assert_eq!(moved.last(), Some(&b'\n'), "round {round}");
+        let _ = relay.kept.read_to_end(&mut moved);
+        drop(relay);
+        let text = writer.join().unwrap();
+        assert!(text.as_bytes().starts_with(&moved), "round {round}");
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub struct Execution {
     /// configuration that says how.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confined: bool,
+    /// Whether the payload has a PID namespace of its own, so that no process of the container is left when it ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pid_namespace: bool,
     /// The SELinux categories of the container, the lower one first, for hosts that have SELinux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Categories>,
@@ -69,6 +72,7 @@ impl Execution {
             rootfs: None,
             run_once: false,
             confined: false,
+            pid_namespace: false,
             categories: None,
             output: Output::default(),
             scratch_size: None,
@@ -84,8 +88,36 @@ impl Execution {
         self.run_once || self.confined
     }
 
+    /// `KillMode=` of a unit, which is that of a task or not.
+    ///
+    /// If the payload fails, `mixed` kills at once whatever is left; but in a stop during a start, nobody but
+    /// syscontainer-start is asked to end, and it asks the payload. Where there is no such start, and nothing of the
+    /// container is left without the payload, only programs of ours are killed there, which end by themselves as soon
+    /// as the journal has what the payload printed. So systemd is to wait for them.
+    pub fn kill_mode(&self, is_task: bool) -> &'static str {
+        let is_up_at_once = self.notify == Notify::Created && !is_task;
+        if self.confined && self.pid_namespace && is_up_at_once { "control-group" } else { "mixed" }
+    }
+
     /// Whether the image's unit uses an EXEC variable.
     pub fn uses(&self, variable: &str) -> bool {
         self.exec_variables.iter().any(|used| used == variable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_programs_of_ours_are_waited_for() {
+        let alone = |notify| Execution { confined: true, pid_namespace: true, ..Execution::new(notify) };
+        assert_eq!(alone(Notify::Created).kill_mode(false), "control-group");
+        assert_eq!(alone(Notify::Created).kill_mode(true), "mixed");
+        assert_eq!(alone(Notify::Ready).kill_mode(false), "mixed");
+        assert_eq!(alone(Notify::Socket).kill_mode(false), "mixed");
+        let shares = Execution { pid_namespace: false, ..alone(Notify::Created) };
+        assert_eq!(shares.kill_mode(false), "mixed");
+        assert_eq!(Execution { confined: false, ..alone(Notify::Created) }.kill_mode(false), "mixed");
     }
 }

@@ -224,7 +224,7 @@ impl Body<'_> {
             self.raw("LimitNOFILE", NOFILE)?;
             self.raw("IgnoreSIGPIPE", "no")?;
         }
-        self.raw("KillMode", "mixed")?;
+        self.raw("KillMode", self.registration.execution.kill_mode(is_task(self.registration)))?;
         self.raw("TimeoutStopSec", "10s")?;
         if runtime == RuntimeKind::Runc {
             // It makes a cgroup below the unit's; without the policy, an OOM kill there looks like any other signal.

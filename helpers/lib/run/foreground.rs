@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::run::bundle::{Bundle, Launch};
-use crate::run::output::Streams;
+use crate::run::copies::Copies;
 use crate::run::runtime;
 use crate::system::command::succeed;
 use crate::system::process::Process;
@@ -26,21 +26,28 @@ pub fn run(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<i32> {
     // The payload is a child of the runtime, and of this process once the runtime is gone.
     prctl::set_child_subreaper(true).context(|| "cannot become subreaper".into())?;
     let signals: SigSet = PASSED_ON.into_iter().collect();
-    let result = bundle.create(name, launch, Streams::default()).and_then(|()| {
+    let (copies, streams) = Copies::begin(&signals)?;
+    let created = bundle.create(name, launch, streams);
+    let result = created.and_then(|()| {
         let payload = bundle.record_payload()?;
         launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
         // Not before, since the runtime and so the payload would inherit the mask.
         succeed(&mut runtime::start(&launch.runtime, name))?;
-        signals.thread_block().context(|| "cannot block signals".into())?;
-        wait(&payload, &signals)
+        wait(&payload, &block(&signals)?)
     });
+    // Whoever has had enough of it says so with a signal.
+    block(&signals).and_then(|signals| copies.finish(signals.as_fd()))?;
     bundle.remove(name)?;
     result
 }
 
-fn wait(payload: &Process, signals: &SigSet) -> Result<i32> {
+fn block(signals: &SigSet) -> Result<SignalFd> {
+    let blocked = signals.thread_block().and_then(|()| SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC));
+    blocked.context(|| "cannot block signals".into())
+}
+
+fn wait(payload: &Process, signals: &SignalFd) -> Result<i32> {
     let what = || "cannot wait for the payload".to_string();
-    let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC).context(what)?;
     loop {
         let mut fds =
             [PollFd::new(payload.fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod apparmor;
 pub mod bundle;
 pub mod confinement;
+pub mod copies;
 pub mod ending;
 pub mod foreground;
 pub mod keys;

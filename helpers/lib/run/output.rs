@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CATCHING_UP: Duration = Duration::from_secs(5);
 
 /// More than fits into a pipe, whatever its size is.
-const MOST: usize = 16 << 20;
+pub const MOST: usize = 16 << 20;
 
 /// What systemd calls the pipes that it keeps.
 const KEPT: &str = "syscontainer-output";
@@ -119,6 +119,11 @@ impl Pipes {
 }
 
 impl Streams {
+    /// Two pipes that nobody opens by their place.
+    pub fn new(stdout: OwnedFd, stderr: OwnedFd) -> Streams {
+        Streams { stdout: Some(stdout), stderr: Some(stderr) }
+    }
+
     /// Has a command use them.
     pub fn set(self, command: &mut Command) {
         if let Some(stdout) = self.stdout {

@@ -11,8 +11,10 @@ mod engine;
 
 use std::fs;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -65,6 +67,8 @@ pub fn run() -> Result<()> {
         title: (title.start, title.len().saturating_sub(1)),
         titles: TITLES.map(|title| *title),
         comms: COMMS.map(|comm| *comm),
+        copies: copies().context(what)?,
+        edges: edges().context(what)?,
         buffer: [0; 4096],
     };
     // Not in the heap, which is given back, too.
@@ -79,6 +83,23 @@ pub fn run() -> Result<()> {
     }
     let stack = mappings(&maps).find(|mapping| mapping.name == "[stack]").map_or(0, |m| m.range.start);
     begin(&mut state, &releases[..count], stack)
+}
+
+/// Makes the pipe that shows the relay what is in the other one; returns its ends, which stay open.
+fn copies() -> nix::Result<(RawFd, RawFd)> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    Ok((read.into_raw_fd(), write.into_raw_fd()))
+}
+
+/// Makes what tells of each write to standard input, not of what is there anyway; it stays open.
+fn edges() -> nix::Result<RawFd> {
+    let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: 0 };
+    // SAFETY: the kernel reads the event, and closes nothing.
+    unsafe {
+        let edges = Errno::result(libc::epoll_create1(libc::EPOLL_CLOEXEC))?;
+        Errno::result(libc::epoll_ctl(edges, libc::EPOLL_CTL_ADD, libc::STDIN_FILENO, &raw mut event))?;
+        Ok(edges)
+    }
 }
 
 /// Gives memory back, and relays.

@@ -157,6 +157,8 @@ impl Starting<'_> {
     /// Ends as the payload did, unless that was stopped: a signal may be from somebody else, as with 'systemctl kill'.
     fn end(&self, parent: Parent) -> Result<()> {
         let status = parent.wait()?;
+        // If this fails, systemd kills them.
+        self.bundle.pipes().wait();
         if status.success() || self.is_stopping() { Ok(()) } else { parent::end_as(status) }
     }
 

@@ -5,6 +5,10 @@
 //! goes from the pipe to the socket inside the kernel, so that a killed process takes nothing with it. At the end of the
 //! pipe, which is when the last process of the container has closed it, both end.
 //!
+//! The journal ends a line where another process goes on with it. So only whole lines are moved, at once: whoever is
+//! next, be that the second process or whoever reads the rest, begins with a line. How far they go is seen in a copy of
+//! what is in the pipe, which the kernel makes in another pipe. A line that is not complete stays where it is.
+//!
 //! There is no C library here, nor anything else in writable memory but the stack. Compilers call `memcpy` and `memset`
 //! for arrays and large values, and methods of the standard library through a table of addresses that is gone: so there
 //! are numbers, small structures and pointers only. `tests/relay.rs` runs this without optimization.
@@ -17,6 +21,10 @@ use crate::run::relay::calls::{call, close, exit, fork};
 const CHUNK: usize = 16 << 10;
 /// How long a first process waits before it tries again to make a second one, in seconds.
 const AGAIN: isize = 1;
+/// How long it waits for the rest of a line, in seconds. Whoever writes that may be waiting itself, for room in a pipe that
+/// it made small.
+const REST: isize = 10;
+const NEWLINE: u8 = b'\n';
 
 const INPUT: i32 = 0;
 const OUTPUT: i32 = 1;
@@ -36,7 +44,11 @@ pub struct State {
     pub titles: [[u8; TITLE]; 2],
     /// The names of the two.
     pub comms: [Comm; 2],
-    /// What is read where nothing can be moved.
+    /// The ends of the pipe for copies of what is in the other one. Neither of them waits.
+    pub copies: (i32, i32),
+    /// An epoll instance that tells of the pipe once for each time that something is written to it.
+    pub edges: i32,
+    /// What is looked at, and what is read where nothing can be moved.
     pub buffer: [u8; BUFFER],
 }
 
@@ -46,6 +58,8 @@ struct Places {
     titles: usize,
     comms: usize,
     buffer: usize,
+    copies: Pair<i32>,
+    edges: i32,
 }
 
 /// The output is moved from the pipe to the socket.
@@ -62,6 +76,12 @@ struct Pair<T> {
     second: T,
 }
 
+/// How a move ended.
+const SOME: u8 = 0;
+/// There is a part of a line, and nothing else.
+const PART: u8 = 1;
+const END: u8 = 2;
+
 /// Relays, until the end of the pipe.
 pub fn run(state: &mut State) -> ! {
     let places = Places {
@@ -69,23 +89,27 @@ pub fn run(state: &mut State) -> ! {
         titles: &raw const state.titles as usize,
         comms: &raw const state.comms as usize,
         buffer: &raw mut state.buffer as usize,
+        copies: Pair { first: state.copies.0, second: state.copies.1 },
+        edges: state.edges,
     };
-    let (mut way, mut other) = (MOVED, -1);
-    loop {
+    let (mut way, mut other, mut found) = (MOVED, -1, SOME);
+    while found != END {
         if other < 0 {
             other = second(&places);
         }
-        let mut fds = Pair { first: poll_of(INPUT, libc::POLLIN), second: poll_of(other, 0) };
-        wait(&mut fds, other < 0);
+        let is_part = found == PART;
+        let source = if is_part { places.edges } else { INPUT };
+        let mut fds = Pair { first: poll_of(source, libc::POLLIN), second: poll_of(other, 0) };
+        let limit = if is_part { REST } else { AGAIN };
+        let is_over = wait(&mut fds, if is_part || other < 0 { limit } else { 0 });
         if fds.second.revents != 0 {
             close(other);
             other = -1;
-        } else if fds.first.revents & libc::POLLIN != 0 {
-            if !relay(&places, &mut way, other) {
-                break;
-            }
+        } else if is_part {
+            forget_edge(&places);
+            found = relay(&places, &mut way, other, is_over);
         } else if fds.first.revents != 0 {
-            break;
+            found = relay(&places, &mut way, other, fds.first.revents & libc::POLLHUP != 0);
         }
     }
     // SAFETY: the byte is in the buffer.
@@ -93,27 +117,90 @@ pub fn run(state: &mut State) -> ! {
     exit(0)
 }
 
-/// Moves some of what is in the pipe; false at its end.
+/// Moves some of what is in the pipe: whole lines, if not `all`.
 #[inline(always)]
-fn relay(places: &Places, way: &mut u8, other: i32) -> bool {
+fn relay(places: &Places, way: &mut u8, other: i32, all: bool) -> u8 {
     if *way != DROPPED {
         // Otherwise the pipe would be locked until the journal has room, and whoever writes to it could not be killed.
         let mut fds = Pair { first: poll_of(OUTPUT, libc::POLLOUT), second: poll_of(other, 0) };
-        wait(&mut fds, other < 0);
+        wait(&mut fds, if other < 0 { AGAIN } else { 0 });
         if fds.first.revents == 0 {
-            return true;
+            return SOME;
+        }
+    }
+    let mut length = CHUNK;
+    if *way == MOVED {
+        let lines = lines(places);
+        if lines == 0 && !all && !is_closed() {
+            return PART;
+        }
+        if lines != 0 {
+            length = lines;
         }
     }
     let moved = if *way == MOVED {
         // SAFETY: it does nothing to memory.
-        unsafe { call(libc::SYS_splice, INPUT as usize, 0, OUTPUT as usize, 0, CHUNK, 0) }
+        unsafe { call(libc::SYS_splice, INPUT as usize, 0, OUTPUT as usize, 0, length, 0) }
     } else {
         copy(places.buffer, *way == COPIED)
     };
     if is_error(moved) {
         *way = if moved == -(libc::EINVAL as isize) && *way == MOVED { COPIED } else { DROPPED };
     }
-    moved != 0
+    if moved == 0 { END } else { SOME }
+}
+
+/// How far the whole lines in the pipe go that can be moved at once; 0 if there is only a part of one. A line that is
+/// longer than that counts as whole.
+#[inline(always)]
+fn lines(places: &Places) -> usize {
+    // What one that was killed may have left.
+    while look(places) > 0 {}
+    let (from, to) = (INPUT as usize, places.copies.second as usize);
+    // SAFETY: it does nothing to memory.
+    let there = unsafe { call(libc::SYS_tee, from, to, CHUNK, libc::SPLICE_F_NONBLOCK as usize, 0, 0) };
+    let (mut seen, mut end): (usize, usize) = (0, 0);
+    while (seen as isize) < there {
+        let length = look(places);
+        if length <= 0 {
+            break;
+        }
+        let mut at = length as usize;
+        while at > 0 {
+            at = at.wrapping_sub(1);
+            // SAFETY: so much was read to the buffer.
+            if unsafe { *(places.buffer.wrapping_add(at) as *const u8) } == NEWLINE {
+                end = seen.wrapping_add(at).wrapping_add(1);
+                break;
+            }
+        }
+        seen = seen.wrapping_add(length as usize);
+    }
+    if end == 0 && seen == CHUNK { CHUNK } else { end }
+}
+
+/// Reads what is next in the copy.
+#[inline(always)]
+fn look(places: &Places) -> isize {
+    // SAFETY: the kernel writes to the buffer, which is as long as that.
+    unsafe { call(libc::SYS_read, places.copies.first as usize, places.buffer, BUFFER, 0, 0, 0) }
+}
+
+/// Whether nobody can write to the pipe any more.
+#[inline(always)]
+fn is_closed() -> bool {
+    let mut fds = Pair { first: poll_of(INPUT, 0), second: poll_of(-1, 0) };
+    let mut limit = Pair { first: 0isize, second: 0isize };
+    // SAFETY: the kernel writes to these two, and does not wait.
+    unsafe { call(libc::SYS_ppoll, &raw mut fds as usize, 2, &raw mut limit as usize, 0, 8, 0) };
+    fds.first.revents != 0
+}
+
+/// Has the epoll instance tell of what is written from now on only.
+#[inline(always)]
+fn forget_edge(places: &Places) {
+    // SAFETY: the kernel writes one event to the buffer, and does not wait.
+    unsafe { call(libc::SYS_epoll_pwait, places.edges as usize, places.buffer, 1, 0, 0, 8) };
 }
 
 /// Reads, and writes what was read if that is wanted.
@@ -166,7 +253,7 @@ fn second(places: &Places) -> i32 {
         call_it(places, 1);
         let mut fds = Pair { first: poll_of(ends.second, libc::POLLIN), second: poll_of(-1, 0) };
         while fds.first.revents == 0 {
-            wait(&mut fds, false);
+            wait(&mut fds, 0);
         }
         // The first process says when it is done; otherwise it is gone.
         // SAFETY: the kernel writes one byte to the buffer.
@@ -199,11 +286,11 @@ fn poll_of(fd: i32, events: i16) -> pollfd {
     pollfd { fd, events, revents: 0 }
 }
 
-/// Waits for one of two things, or for no longer than [`AGAIN`].
+/// Waits for one of two things, or for so many seconds if that is not 0; returns whether these are over.
 #[inline(always)]
-fn wait(fds: &mut Pair<pollfd>, is_limited: bool) {
-    let mut limit = Pair { first: AGAIN, second: 0 };
-    let limit = if is_limited { &raw mut limit as usize } else { 0 };
+fn wait(fds: &mut Pair<pollfd>, seconds: isize) -> bool {
+    let mut limit = Pair { first: seconds, second: 0 };
+    let limit = if seconds != 0 { &raw mut limit as usize } else { 0 };
     // SAFETY: the kernel writes to these two, and to the limit.
-    unsafe { call(libc::SYS_ppoll, &raw mut *fds as usize, 2, limit, 0, 8, 0) };
+    unsafe { call(libc::SYS_ppoll, &raw mut *fds as usize, 2, limit, 0, 8, 0) == 0 }
 }
