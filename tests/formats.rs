@@ -313,7 +313,7 @@ fn the_manual_says_what_is_not_protected() {
         "abstract sockets",
         "belongs to the next container of that name",
         "the owner of a file can take it out of the project whose size is limited",
-        "take a lease on them",
+        "who holds a lease on its copy has the old content",
         "SplitMode=none",
     ] {
         assert!(section.contains(said), "{said}");
