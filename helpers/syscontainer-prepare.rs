@@ -1,7 +1,8 @@
 //! Prepares the start of a container: `ExecStartPre=` of every generated unit.
 //!
 //! Makes the runtime bundle in /run/syscontainers/NAME from the deployment, and removes what a crash left behind. With
-//! `--cleanup`, in `ExecStopPost=`, it only does the latter. It may be killed and run again at any time.
+//! `--cleanup`, in `ExecStopPost=`, it only does the latter. With `--names`, in syscontainers-names.service, it brings the
+//! bundles that are in use what has changed of the host's names. It may be killed and run again at any time.
 
 use std::fs;
 use std::process::ExitCode;
@@ -23,15 +24,18 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{keys, rootfs, runtime, selinux, unit_user, view, volumes, writers};
+use syscontainers::run::{keys, names, rootfs, runtime, selinux, unit_user, view, volumes, writers};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
-    synopsis: &["[--cleanup] NAME"],
+    synopsis: &["[--cleanup] NAME", "--names"],
     about: "Makes the runtime bundle of the container NAME in /run/syscontainers/NAME. The container's unit \
             runs this before every start.",
-    options: &[Opt::flag("cleanup", "remove the bundle and the runtime's state instead")],
+    options: &[
+        Opt::flag("cleanup", "remove the bundle and the runtime's state instead"),
+        Opt::flag("names", "bring this host's /etc/hosts and /etc/resolv.conf to all containers that run"),
+    ],
     operands: Completes::Container,
     statuses: &[0, 1, 2],
 };
@@ -39,33 +43,46 @@ const PROGRAM: Program = Program {
 /// How long it may take to remove what was written to a root file system.
 const CLEAN_UP: Duration = Duration::from_secs(600);
 
-struct Args {
-    name: Name,
-    cleanup: bool,
+enum Args {
+    Prepare(Name),
+    CleanUp(Name),
+    Names,
 }
 
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
-    let (mut name, mut cleanup) = (None, false);
+    let (mut name, mut cleanup, mut names) = (None, false, false);
     for argument in arguments {
         match argument {
             Flag("cleanup") => cleanup = true,
+            Flag("names") => names = true,
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Args { name: name.ok_or("missing NAME")?, cleanup })
+    match (name, cleanup, names) {
+        (Some(name), false, false) => Ok(Args::Prepare(name)),
+        (Some(name), true, false) => Ok(Args::CleanUp(name)),
+        (None, false, true) => Ok(Args::Names),
+        (None, _, false) => Err("missing NAME".into()),
+        (_, _, true) => Err("--names is for all containers, and takes neither NAME nor --cleanup".into()),
+    }
 }
 
 fn run(args: Args) -> Result<()> {
-    let name = &args.name;
-    let bundle = Bundle::new(&Root::default(), name);
-    if args.cleanup {
-        if let Err(e) = bundle.pipes().drain() {
-            log::warning(&format!("some output of {name} may be missing: {e}"));
+    let root = Root::default();
+    match &args {
+        Args::Names => names::update::run(&root),
+        Args::Prepare(name) => {
+            prepare(name, &Bundle::new(&root, name)).context(|| format!("cannot prepare {name}"))
         }
-        return clean_up(name, &bundle).context(|| format!("cannot clean up after {name}"));
+        Args::CleanUp(name) => {
+            let bundle = Bundle::new(&root, name);
+            if let Err(e) = bundle.pipes().drain() {
+                log::warning(&format!("some output of {name} may be missing: {e}"));
+            }
+            clean_up(name, &bundle).context(|| format!("cannot clean up after {name}"))
+        }
     }
-    prepare(name, &bundle).context(|| format!("cannot prepare {name}"))
 }
 
 /// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.

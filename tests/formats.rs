@@ -313,8 +313,8 @@ fn the_manual_says_what_is_not_protected() {
         "abstract sockets",
         "belongs to the next container of that name",
         "the owner of a file can take it out of the project whose size is limited",
-        "take a lease on them",
         "A payload that is started from a shell",
+        "who holds a lease on its copy has the old content",
         "SplitMode=none",
     ] {
         assert!(section.contains(said), "{said}");

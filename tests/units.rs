@@ -15,7 +15,9 @@ fn services() -> Vec<(String, String)> {
         fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names = names.filter_map(|name| name.strip_suffix(".in").map(str::to_owned));
     let text = |name: &str| fs::read_to_string(directory.join(format!("{name}.in"))).unwrap();
-    let placed = |text: String| text.replace("@BINDIR@", "/usr/bin").replace("@LIBEXECDIR@", "/usr/libexec");
+    let placed = |text: String| {
+        text.replace("@BINDIR@", "/usr/bin").replace("@LIBEXECDIR@", "/usr/libexec").replace("@AGAIN@", "")
+    };
     names.map(|name| (name.clone(), placed(text(&name)))).collect()
 }
 

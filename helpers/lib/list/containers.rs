@@ -16,6 +16,7 @@ use crate::install::acceptance::Granted;
 use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
+use crate::run::bundle::Bundle;
 use crate::run::written::Written;
 use crate::store::Store;
 use crate::system::systemd::status::UnitStatus;
@@ -72,8 +73,9 @@ pub fn list(site: &Site, store: Option<&Store>) -> Result<Vec<ContainerRow>> {
 pub fn add_written(site: &Site, rows: &mut [ContainerRow]) {
     for row in rows {
         let Ok(name) = row.name.parse::<Name>() else { continue };
+        let bundle = Bundle::new(site.root(), &name);
         let scratch = site.deployments.entry(&Entry::Scratch(name));
-        match Written::find(&scratch) {
+        match Written::find(&scratch, bundle.directory()) {
             Ok(written) => row.written = written.map(|written| written.bytes),
             Err(e) => row.problems.push(e.to_string()),
         }

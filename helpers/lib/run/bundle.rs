@@ -20,6 +20,7 @@ use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::program::log;
 use crate::run::mount_check::Expected;
+use crate::run::names::copies::Copies;
 use crate::run::output::{Pipes, Streams};
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
@@ -210,6 +211,7 @@ impl Bundle {
 
     /// Removes the bundle and everything else that belongs to the start.
     pub fn remove(&self, name: &Name) -> Result<()> {
+        let _names = Copies::lock(&self.directory)?;
         if let Some(launch) = self.load()? {
             runtime::delete(&launch.runtime, name)?;
             if let Some(path) = &launch.pid_file {
@@ -219,7 +221,7 @@ impl Bundle {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
             if let Some(overlay) = &launch.overlay {
-                tell_written(name, &self.root.join(&overlay.scratch));
+                tell_written(name, &self.root.join(&overlay.scratch), &self.directory);
                 overlay.remove(&self.root, &self.scratch_rootfs())?;
             }
         }
@@ -228,9 +230,9 @@ impl Bundle {
 }
 
 /// Tells how much a payload has written that is about to be forgotten.
-fn tell_written(name: &Name, scratch: &Path) {
+fn tell_written(name: &Name, scratch: &Path, bundle: &Path) {
     // What cannot be looked at cannot be removed either, which is an error then.
-    let written = Written::find(scratch).ok().flatten().filter(|written| written.bytes > 0);
+    let written = Written::find(scratch, bundle).ok().flatten().filter(|written| written.bytes > 0);
     if let Some(written) = written {
         log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
     }

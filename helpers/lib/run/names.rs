@@ -1,38 +1,33 @@
-//! The names that a payload resolves: /etc/resolv.conf, /etc/hosts and /etc/hostname of a plain image, which shares the
-//! host's network.
+//! The names that a payload resolves: /etc/resolv.conf, /etc/hosts and /etc/hostname of a plain image.
 //!
-//! The first two are the host's own files, which the payload can read: what is changed in them is seen at once; a file
-//! that takes the place of one is seen from the next start on. Where they cannot be bound, and for a container with a
-//! host name of its own, there are copies.
+//! They are copies, made at every start, that the payload may write to: of the host's files it gets no inode, which it could
+//! lock or hold a lease on. What changes on the host comes to the copies later, see [`update`].
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::error::{Context, Error, Result};
-use crate::oci::mount::Mount;
-use crate::paths::{Root, TreePath};
+use crate::oci::mount::{Mount, TMPCOPYUP};
+use crate::paths::{KERNEL, Root};
 use crate::program::log;
+use crate::run::names::content::HostFiles;
+use crate::run::names::copies::{Copies, FILES};
+use crate::run::sources::{self, Source};
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
 
-/// Size in bytes of a file of the host's that is copied.
-const LIMIT: usize = 1 << 20;
-/// The kernel's name of the host.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-/// What a host resolves that has no /etc/hosts.
-const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost\n";
+pub mod content;
+pub mod copies;
+pub mod update;
 
-/// What a payload finds in the place of a file.
-enum Content {
-    /// A file of the host's.
-    Bound(PathBuf),
-    Written(Vec<u8>),
-}
+/// Mode of what is made for something to be mounted there.
+const MODE: u32 = 0o644;
 
 /// Where the names go.
 pub struct Names<'a> {
@@ -40,106 +35,66 @@ pub struct Names<'a> {
     pub root: &'a Root,
     /// The root file system of the container, which may be written to, by nobody else yet.
     pub rootfs: &'a Path,
-    /// A directory for files of the container's own; without one, they are in the root file system, and nothing is
-    /// bound: the payload cannot read what has not the label of its root file system.
-    pub directory: Option<&'a Path>,
+    /// The copies, of which there are none yet.
+    pub copies: &'a Copies,
+    /// The SELinux label of the payload's files, if they need one.
+    pub label: Option<&'a str>,
+    /// The sources that the configuration names by their numbers.
+    pub nested: &'a [Source],
 }
 
 impl Names<'_> {
-    /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is in another file system
-    /// already, such as a volume, stays as it is there.
+    /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is mounted in the place of
+    /// one itself stays.
     pub fn add(&self, config: &mut Value) -> Result<()> {
         let own = config.get("hostname").and_then(Value::as_str).map(str::to_owned);
-        let name = own.clone().map_or_else(|| self.host_name(), Ok)?;
+        let name = own.clone().map_or_else(|| content::host_name(self.root), Ok)?;
         config["hostname"] = json!(name);
-        let covered: Vec<_> = Mount::all(config).filter_map(|mount| mount.destination()).collect();
-        let hosts = match own {
-            None => self.of_host("/etc/hosts", LOCALHOST)?,
-            Some(own) => self.hosts_with(&own)?,
-        };
-        for (file, content) in [
-            ("resolv.conf", self.of_host("/etc/resolv.conf", "")?),
-            ("hosts", hosts),
-            ("hostname", Content::Written(format!("{name}\n").into_bytes())),
-        ] {
-            let mount =
-                self.place(file, content, &covered).context(|| format!("cannot give it /etc/{file}"))?;
+        let own = own.map(|own| format!("127.0.1.1 {own}\n")).unwrap_or_default();
+        let _lock = self.copies.make()?;
+        self.copies.set_own(own.as_bytes())?;
+        let host = HostFiles::read(self.root)?;
+        for file in FILES {
+            let what = || format!("cannot give it /etc/{file}");
+            let Some(place) = self.place(file, config).context(what)? else { continue };
+            let content = host.content(file, own.as_bytes()).unwrap_or_else(|| format!("{name}\n").into());
+            let source = self.copies.put(file, &content, self.label).context(what)?;
+            let mut options = vec!["bind", "rprivate", "nosuid", "nodev", "noexec"];
+            if config.pointer("/root/readonly") == Some(&Value::Bool(true)) {
+                options.push("ro");
+            }
             let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-            mounts.ok_or_else(|| Error::new("the configuration has no mounts"))?.extend(mount);
+            mounts.ok_or_else(|| Error::new("the configuration has no mounts"))?.push(json!({
+                "destination": place.to_string_lossy(), "type": "bind", "source": source.to_string_lossy(),
+                "options": options,
+            }));
         }
         Ok(())
     }
 
-    /// What the host is called now.
-    fn host_name(&self) -> Result<String> {
-        let name =
-            fs::read_to_string(self.root.join(HOST_NAME)).context(|| format!("cannot read {HOST_NAME}"))?;
-        Ok(name.trim_end().to_owned())
-    }
-
-    /// The host's file, whatever links lead to it.
-    fn of_host(&self, path: &str, otherwise: &str) -> Result<Content> {
-        let real = files::resolve_inside(self.root.path(), path.as_ref())?;
-        let real = self.root.join(&TreePath::new(real));
-        match fs::metadata(&real) {
-            Ok(found) if found.is_file() && found.mode() & 0o004 != 0 => Ok(Content::Bound(real)),
-            // Its modes are for users of the host. Somewhere else, it may be a file that is for nobody but root.
-            Ok(found) if found.is_file() && real == self.root.path().join(path.trim_start_matches('/')) => {
-                self.copied(&real)
-            }
-            _ => Ok(Content::Written(otherwise.into())),
-        }
-    }
-
-    fn copied(&self, path: &Path) -> Result<Content> {
-        let content =
-            files::read_bounded(path, LIMIT).context(|| format!("cannot read {}", path.display()))?;
-        Ok(Content::Written(content.unwrap_or_default()))
-    }
-
-    /// The host's, and a name of the container's own.
-    fn hosts_with(&self, name: &str) -> Result<Content> {
-        let mut hosts = match self.of_host("/etc/hosts", LOCALHOST)? {
-            Content::Bound(path) => self.copied(&path)?.into_bytes(),
-            content => content.into_bytes(),
-        };
-        if hosts.last().is_some_and(|last| *last != b'\n') {
-            hosts.push(b'\n');
-        }
-        hosts.extend(format!("127.0.1.1 {name}\n").bytes());
-        Ok(Content::Written(hosts))
-    }
-
-    /// Puts a file in its place in the root file system, and returns what is to be mounted there.
-    fn place(&self, file: &str, content: Content, covered: &[PathBuf]) -> Result<Option<Value>> {
-        let etc = files::resolve_inside(self.rootfs, "/etc".as_ref())?;
+    /// Where a file is to be mounted, which there is room for then; `None` if it is not.
+    fn place(&self, file: &str, config: &Value) -> Result<Option<PathBuf>> {
+        let mounts: Vec<(PathBuf, Mount<'_>)> =
+            Mount::all(config).filter_map(|mount| Some((mount.destination()?, mount))).collect();
+        let is_copy = |mount: &Mount<'_>| mount.options().any(|option| option == TMPCOPYUP);
+        let is_covered =
+            |at: &Path| mounts.iter().any(|(place, mount)| at.starts_with(place) && !is_copy(mount));
+        let etc = files::trace(self.rootfs, "/etc".as_ref(), &is_covered)?.place;
         let place = etc.join(file);
-        if covered.iter().any(|above| place.starts_with(above)) {
+        if mounts.iter().any(|(other, _)| *other == place)
+            || KERNEL.iter().any(|path| place.starts_with(path))
+        {
             return Ok(None);
         }
-        if !self.make_room(&etc, file.as_ref())? {
-            log::warning(&format!("the image has a directory {}, leaving it as it is", place.display()));
-            return Ok(None);
-        }
-        let inside = self.rootfs.join(place.strip_prefix("/").unwrap_or(&place));
-        let source = match (content, self.directory) {
-            (Content::Bound(path), Some(_)) => path,
-            (content, Some(directory)) => {
-                let own = directory.join(file);
-                files::replace_volatile(&own, &content.into_bytes(), 0o644)?;
-                own
+        let has_room = match mounts.iter().rfind(|(above, _)| place.starts_with(above)) {
+            Some((above, mount)) if mount.is_bind() => {
+                self.make_room_in(*mount, place.strip_prefix(above).unwrap_or(&place))?
             }
-            (Content::Bound(path), None) => return self.write(&inside, self.copied(&path)?).map(|()| None),
-            (content, None) => return self.write(&inside, content).map(|()| None),
+            // The runtime makes it.
+            Some((_, mount)) if !is_copy(mount) => true,
+            _ => self.make_room(&etc, file.as_ref())?,
         };
-        Ok(Some(json!({
-            "destination": place.to_string_lossy(), "type": "bind", "source": source.to_string_lossy(),
-            "options": ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
-        })))
-    }
-
-    fn write(&self, path: &Path, content: Content) -> Result<()> {
-        files::replace_volatile(path, &content.into_bytes(), 0o644)
+        Ok(has_room.then_some(place))
     }
 
     /// Makes a regular file of whatever the image has, unless that is a directory.
@@ -155,23 +110,51 @@ impl Names<'_> {
         let found = directory.stat_of(file).context(|| format!("cannot look at {}", path.display()))?;
         match found.as_ref().map(directory::kind) {
             Some(FileType::RegularFile) => return Ok(true),
-            Some(FileType::Directory) => return Ok(false),
+            Some(FileType::Directory) => {
+                let shown = etc.join(file);
+                log::warning(&format!("the image has a directory {}, leaving it as it is", shown.display()));
+                return Ok(false);
+            }
             Some(_) => files::remove(&path).map(|_| ())?,
             None => {}
         }
         let made = fs::File::create_new(&path)
-            .and_then(|made| made.set_permissions(fs::Permissions::from_mode(0o644)));
+            .and_then(|made| made.set_permissions(fs::Permissions::from_mode(MODE)));
         made.context(|| format!("cannot create {}", path.display()))?;
         Ok(true)
     }
-}
 
-impl Content {
-    fn into_bytes(self) -> Vec<u8> {
-        match self {
-            Content::Bound(_) => Vec::new(),
-            Content::Written(content) => content,
-        }
+    /// Makes a regular file in a directory of the host that is mounted above it, such as a volume. What is there stays as it
+    /// is: that may be a payload's.
+    fn make_room_in(&self, mount: Mount<'_>, below: &Path) -> Result<bool> {
+        let Some(source) = mount.bind_source() else { return Ok(false) };
+        let (original, file) =
+            (sources::original(source, self.nested), below.file_name().unwrap_or_default());
+        let directory = match Directory::open(&original) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+            opened => opened.context(|| format!("cannot open {}", original.display()))?,
+        };
+        let above = below.parent().unwrap_or(Path::new(""));
+        let what = || format!("cannot look at {}", original.join(below).display());
+        let Some(directory) = directory.find_directory(above, Links::Refused).context(what)? else {
+            return Ok(false);
+        };
+        let why = match directory.stat_of(file).context(what)? {
+            Some(stat) if directory::kind(&stat) == FileType::RegularFile => return Ok(true),
+            Some(stat) => format!("is {}", directory::kind_name(&stat)),
+            // Its path may lead elsewhere by now, but not for the runtime.
+            None if original != source => return Ok(!mount.is_read_only()),
+            None => match directory.make_file(file, MODE) {
+                Ok(()) => return Ok(true),
+                Err(e) => format!("cannot be made ({e})"),
+            },
+        };
+        log::warning(&format!(
+            "{} {why}, starting it without this host's {}; put a regular file there",
+            original.join(below).display(),
+            file.to_string_lossy()
+        ));
+        Ok(false)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::run::accounts::Payload;
 use crate::run::bundle::Bundle;
 use crate::run::mount_check::Expected;
 use crate::run::names::Names;
+use crate::run::names::copies::Copies;
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
 use crate::run::{memory, places};
@@ -44,9 +45,8 @@ pub fn make(
     places::settle(config, &root.join(&overlay.lower))?;
     memory::settle(config, &rootfs)?;
     Payload::new(config, &rootfs).settle()?;
-    // A payload with a label reads nothing of the host that has another.
-    let directory = overlay.label.is_none().then(|| bundle.directory());
-    Names { root, rootfs: &rootfs, directory }.add(config)?;
+    let copies = Copies::of(&root.join(&overlay.scratch), bundle.directory());
+    Names { root, rootfs: &rootfs, copies: &copies, label: overlay.label.as_deref(), nested }.add(config)?;
     places::check(config, nested)?;
     Ok(Some(Expected::of(config, nested)))
 }

@@ -16,6 +16,8 @@ use crate::system::{files, privacy, privileges, quota};
 
 /// The part of a scratch directory that has what was changed.
 pub(super) const UPPER: &str = "upper";
+/// The part that has the copies of names, see [`crate::run::names`].
+pub(super) const NAMES: &str = "names";
 /// The part that is the kernel's.
 const WORK: &str = "work";
 

@@ -3,8 +3,12 @@
 //! The policy says in contexts/lxc_contexts which types containers have. Two of its categories distinguish containers, see
 //! [`crate::container::categories`].
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 
 use crate::container::execution::Categories;
 use crate::error::{Context, Result};
@@ -16,6 +20,9 @@ const CONFIG: &str = "/etc/selinux/config";
 /// What sets and shows labels.
 const CHCON: &str = "/usr/bin/chcon";
 const STAT: &str = "/usr/bin/stat";
+
+/// The extended attribute with the label of a file.
+const LABEL: &str = "security.selinux";
 
 /// The labels of one container.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +75,17 @@ pub fn label(root: &Root, directory: &Path, label: &str) -> Result<()> {
     let mut chcon = Command::new(root.join(CHCON));
     chcon.args(["--recursive", "--no-dereference", "--", label]).arg(directory);
     command::run(&mut chcon).context(what)
+}
+
+/// Gives an open file a label.
+pub fn label_file(file: &File, path: &Path, label: &str) -> Result<()> {
+    // The kernel's own labels end so, too.
+    let value = format!("{label}\0");
+    match rustix::fs::fsetxattr(file, LABEL, value.as_bytes(), XattrFlags::empty()) {
+        // All files of that file system have the label that it was mounted with.
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        set => set.context(|| format!("cannot label {}", path.display())),
+    }
 }
 
 /// The option of a mount by which all of its files have a label.

@@ -1,4 +1,5 @@
-//! How much a payload has written to its scratch root file system. It may go on while this looks.
+//! How much a payload has written to its scratch root file system, and to what is mounted there from beside it. It may go
+//! on while this looks.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,6 +8,7 @@ use rustix::fs::FileType;
 
 use crate::error::{Context, Result};
 use crate::program::bytes;
+use crate::run::names::copies::Copies;
 use crate::run::scratch;
 use crate::system::directory::{Directory, kind};
 
@@ -26,8 +28,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// What is in a scratch directory; `None` if there is none.
-    pub fn find(scratch: &Path) -> Result<Option<Written>> {
+    /// What is in the scratch directory of the container with that bundle; `None` if there is none.
+    pub fn find(scratch: &Path, bundle: &Path) -> Result<Option<Written>> {
         let what = || format!("cannot look at {}", scratch.display());
         let directory = match Directory::open(scratch) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -36,6 +38,7 @@ impl Written {
         let Some(upper) = directory.enter(scratch::UPPER.as_ref())? else { return Ok(None) };
         let mut walk = Walk { left: FILES, seen: BTreeSet::new(), written: Written::default() };
         walk.directory(&upper, 0);
+        walk.written.bytes += Copies::of(scratch, bundle).changed();
         Ok(Some(walk.written))
     }
 }
@@ -80,19 +83,23 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
+    fn find(scratch: &Path) -> Result<Option<Written>> {
+        Written::find(scratch, &scratch.join("bundle"))
+    }
+
     #[test]
     fn files_count_once_and_links_lead_nowhere() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Written::find(&dir.path().join("none")).unwrap(), None);
+        assert_eq!(find(&dir.path().join("none")).unwrap(), None);
         let upper = dir.path().join("upper");
         fs::create_dir_all(upper.join("a/b")).unwrap();
         fs::write(dir.path().join("other"), vec![1; 1 << 20]).unwrap();
         symlink(dir.path(), upper.join("a/link")).unwrap();
-        assert_eq!(Written::find(dir.path()).unwrap(), Some(Written::default()));
+        assert_eq!(find(dir.path()).unwrap(), Some(Written::default()));
         fs::write(upper.join("a/b/file"), vec![1; 100_000]).unwrap();
         fs::hard_link(upper.join("a/b/file"), upper.join("again")).unwrap();
         let expected = fs::metadata(upper.join("again")).unwrap().blocks() * BLOCK;
-        let written = Written::find(dir.path()).unwrap().unwrap();
+        let written = find(dir.path()).unwrap().unwrap();
         assert_eq!(written, Written { bytes: expected, is_more: false });
         assert!(expected >= 100_000);
     }
@@ -106,7 +113,7 @@ mod tests {
         }
         fs::create_dir_all(&deep).unwrap();
         fs::write(deep.join("file"), "x").unwrap();
-        let written = Written::find(dir.path()).unwrap().unwrap();
+        let written = find(dir.path()).unwrap().unwrap();
         assert_eq!(written, Written { bytes: 0, is_more: true });
         assert_eq!(written.to_string(), "at least 0 B");
     }

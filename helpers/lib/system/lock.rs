@@ -5,7 +5,8 @@
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -206,6 +207,24 @@ pub fn start(path: &Path) -> Result<Flock<File>> {
     Flock::lock(open(path).context(what)?, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
 }
 
+/// Takes the lock of a directory, for a moment in which no other lock is taken; `None` if there is no such directory.
+pub fn at(path: &Path) -> Result<Option<Flock<File>>> {
+    let what = || format!("cannot lock {}", path.display());
+    loop {
+        let opened = match File::open(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.context(what)?,
+        };
+        let held = Flock::lock(opened, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)?;
+        let id = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let locked = held.metadata().map(id).context(what)?;
+        // It may have been removed, and made anew, while this waited.
+        if std::fs::metadata(path).is_ok_and(|found| id(found) == locked) {
+            return Ok(Some(held));
+        }
+    }
+}
+
 /// Waits until no program holds the lock at `path`, for at most `limit`; a file that does not exist is not locked.
 pub fn wait(path: &Path, limit: Duration) {
     let deadline = Instant::now() + limit;
@@ -228,6 +247,26 @@ fn open(path: &Path) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_made_anew_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names");
+        assert!(at(&path).unwrap().is_none());
+        std::fs::create_dir(&path).unwrap();
+        let held = at(&path).unwrap().unwrap();
+        let ids = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let waits = std::thread::spawn({
+            let path = path.clone();
+            move || at(&path).unwrap().map(|lock| ids(lock.metadata().unwrap()))
+        });
+        // It may wait by now, or not yet: what it gets is the same.
+        std::thread::sleep(INTERVAL);
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        drop(held);
+        assert_eq!(waits.join().unwrap(), Some(ids(std::fs::metadata(&path).unwrap())));
+    }
 
     #[test]
     fn locks_are_taken_in_one_order() {

@@ -7,7 +7,7 @@ struct Case(tempfile::TempDir);
 impl Case {
     fn new() -> Case {
         let case = Case(tempfile::tempdir().unwrap());
-        for directory in ["host/etc", "host/run/resolver", "host/proc/sys/kernel", "rootfs", "bundle"] {
+        for directory in ["host/etc", "host/run/resolver", "host/proc/sys/kernel", "rootfs"] {
             fs::create_dir_all(case.path(directory)).unwrap();
         }
         case.write("host/proc/sys/kernel/hostname", "host\n");
@@ -26,36 +26,56 @@ impl Case {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
+    fn is_missing(&self, path: &str) -> bool {
+        self.path(path).symlink_metadata().is_err()
+    }
+
     /// What is mounted after this: places and sources.
-    fn add(&self, config: &mut Value, binds: bool) -> Vec<(String, PathBuf)> {
-        let (root, rootfs, bundle) = (Root::new(self.path("host")), self.path("rootfs"), self.path("bundle"));
+    fn add(&self, config: &mut Value) -> Vec<(String, PathBuf)> {
+        let (root, rootfs) = (Root::new(self.path("host")), self.path("rootfs"));
+        // As at every start.
+        for directory in ["scratch", "bundle"] {
+            let _ = fs::remove_dir_all(self.path(directory));
+        }
+        let copies = Copies::of(&self.path("scratch"), &self.path("bundle"));
         let before = config["mounts"].as_array().unwrap().len();
-        Names { root: &root, rootfs: &rootfs, directory: binds.then_some(&*bundle) }.add(config).unwrap();
+        Names { root: &root, rootfs: &rootfs, copies: &copies, label: None, nested: &[] }
+            .add(config)
+            .unwrap();
         let mounts = config["mounts"].as_array().unwrap()[before..].iter();
         let text = |mount: &Value, key| mount[key].as_str().unwrap().to_owned();
         mounts.map(|mount| (text(mount, "destination"), text(mount, "source").into())).collect()
     }
+
+    /// Where they are mounted, beside these mounts.
+    fn places(&self, mounts: Value) -> Vec<String> {
+        self.add(&mut json!({"mounts": mounts})).into_iter().map(|(place, _)| place).collect()
+    }
 }
 
 #[test]
-fn they_are_the_hosts_files_wherever_its_links_lead() {
+fn they_are_copies_of_the_hosts_files_wherever_its_links_lead() {
     let case = Case::new();
     symlink("../run/resolver/stub", case.path("host/etc/resolv.conf")).unwrap();
     case.write("host/run/resolver/stub", "nameserver 192.0.2.1\n");
     case.write("host/etc/hosts", "127.0.0.1 localhost\n");
-    let mut config = json!({"mounts": []});
-    let found = case.add(&mut config, true);
-    let expected = [
-        ("/etc/resolv.conf", case.path("host/run/resolver/stub")),
-        ("/etc/hosts", case.path("host/etc/hosts")),
-        ("/etc/hostname", case.path("bundle/hostname")),
-    ];
-    assert_eq!(found, expected.map(|(place, source)| (place.to_owned(), source)));
+    let mut config = json!({"mounts": [], "root": {"readonly": false}});
+    let found = case.add(&mut config);
+    let expected = FILES.map(|file| (format!("/etc/{file}"), case.path("scratch/names").join(file)));
+    assert_eq!(found, expected);
     assert_eq!(config["hostname"], "host");
-    assert_eq!(case.read("bundle/hostname"), "host\n");
+    for (file, content) in FILES.iter().zip(["nameserver 192.0.2.1\n", "127.0.0.1 localhost\n", "host\n"]) {
+        assert_eq!(case.read(&format!("scratch/names/{file}")), content);
+        let mode = |path: &str| fs::metadata(case.path(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&format!("scratch/names/{file}")), 0o644);
+        assert_eq!((mode("scratch/names"), mode("bundle/names")), (0o700, 0o700));
+    }
     assert!(case.path("rootfs/etc/hosts").is_file());
-    let options = config["mounts"][0]["options"].as_array().unwrap();
-    assert!(["ro", "nosuid", "nodev", "noexec"].iter().all(|option| options.contains(&json!(option))));
+    let options = |config: &Value| config["mounts"][0]["options"].clone();
+    assert_eq!(options(&config), json!(["bind", "rprivate", "nosuid", "nodev", "noexec"]));
+    let mut config = json!({"mounts": [], "root": {"readonly": true}});
+    case.add(&mut config);
+    assert_eq!(options(&config), json!(["bind", "rprivate", "nosuid", "nodev", "noexec", "ro"]));
 }
 
 #[test]
@@ -65,12 +85,12 @@ fn what_the_host_lacks_or_keeps_to_itself_is_written() {
     symlink("/dev/zero", case.path("host/etc/resolv.conf")).unwrap();
     case.write("host/etc/hosts", "192.0.2.1 secret\n");
     fs::set_permissions(case.path("host/etc/hosts"), fs::Permissions::from_mode(0o640)).unwrap();
-    case.add(&mut json!({"mounts": []}), true);
-    assert_eq!(case.read("bundle/resolv.conf"), "");
-    assert_eq!(case.read("bundle/hosts"), "192.0.2.1 secret\n");
+    case.add(&mut json!({"mounts": []}));
+    assert_eq!(case.read("scratch/names/resolv.conf"), "");
+    assert_eq!(case.read("scratch/names/hosts"), "192.0.2.1 secret\n");
     fs::remove_file(case.path("host/etc/hosts")).unwrap();
-    case.add(&mut json!({"mounts": []}), true);
-    assert_eq!(case.read("bundle/hosts"), LOCALHOST);
+    case.add(&mut json!({"mounts": []}));
+    assert_eq!(case.read("scratch/names/hosts"), "127.0.0.1 localhost\n::1 localhost\n");
 }
 
 #[test]
@@ -78,9 +98,9 @@ fn a_name_of_its_own_is_added_to_the_hosts() {
     let case = Case::new();
     case.write("host/etc/hosts", "127.0.0.1 localhost");
     let mut config = json!({"hostname": "web", "mounts": []});
-    case.add(&mut config, true);
-    assert_eq!(case.read("bundle/hosts"), "127.0.0.1 localhost\n127.0.1.1 web\n");
-    assert_eq!(case.read("bundle/hostname"), "web\n");
+    case.add(&mut config);
+    assert_eq!(case.read("scratch/names/hosts"), "127.0.0.1 localhost\n127.0.1.1 web\n");
+    assert_eq!(case.read("scratch/names/hostname"), "web\n");
     assert_eq!(config["hostname"], "web");
 }
 
@@ -94,7 +114,7 @@ fn links_of_the_image_lead_nowhere() {
     symlink("/nowhere", case.path("rootfs/real/resolv.conf")).unwrap();
     fs::create_dir(case.path("rootfs/real/hostname")).unwrap();
     case.write("victim", "victim");
-    let found = case.add(&mut json!({"mounts": []}), true);
+    let found = case.add(&mut json!({"mounts": []}));
     let places: Vec<_> = found.iter().map(|(place, _)| place.as_str()).collect();
     // A directory stays as it is.
     assert_eq!(places, ["/real/resolv.conf", "/real/hosts"]);
@@ -107,34 +127,71 @@ fn links_of_the_image_lead_nowhere() {
 }
 
 #[test]
-fn what_is_mounted_over_them_is_seen_instead() {
+fn what_is_mounted_in_the_place_of_one_stays() {
     let case = Case::new();
     fs::create_dir_all(case.path("rootfs/real/etc")).unwrap();
     symlink("real/etc", case.path("rootfs/etc")).unwrap();
     for (destination, expected) in [
         ("/real/etc/hosts", ["/real/etc/resolv.conf", "/real/etc/hostname"].as_slice()),
-        ("/real", &[]),
-        ("/real/etc", &[]),
         ("/real/etc/host", &["/real/etc/resolv.conf", "/real/etc/hosts", "/real/etc/hostname"]),
     ] {
-        let found = case.add(&mut json!({"mounts": [{"destination": destination}]}), true);
-        let places: Vec<_> = found.iter().map(|(place, _)| place.as_str()).collect();
-        assert_eq!(places, expected, "{destination}");
+        let found = case.places(json!([{"destination": destination, "type": "bind", "source": "/x"}]));
+        assert_eq!(found, expected, "{destination}");
     }
+    let kernel = |path: &str| {
+        fs::remove_file(case.path("rootfs/etc")).unwrap();
+        symlink(path, case.path("rootfs/etc")).unwrap();
+        case.places(json!([]))
+    };
+    assert!(kernel("/dev/etc").is_empty() && kernel("proc").is_empty());
 }
 
 #[test]
-fn where_nothing_can_be_bound_they_are_in_the_root_file_system() {
+fn they_are_above_what_is_mounted_over_their_directory() {
     let case = Case::new();
-    case.write("host/etc/hosts", "127.0.0.1 localhost\n");
-    fs::create_dir(case.path("rootfs/etc")).unwrap();
-    symlink(case.path("host/etc/hosts"), case.path("rootfs/etc/hosts")).unwrap();
-    let found = case.add(&mut json!({"mounts": []}), false);
-    assert_eq!(found, []);
-    assert_eq!(case.read("rootfs/etc/hosts"), "127.0.0.1 localhost\n");
-    assert_eq!(case.read("rootfs/etc/hostname"), "host\n");
-    assert!(!case.path("rootfs/etc/hosts").is_symlink());
-    assert_eq!(case.read("host/etc/hosts"), "127.0.0.1 localhost\n");
+    fs::create_dir_all(case.path("volume")).unwrap();
+    let volume = json!([{"destination": "/etc", "type": "bind", "source": case.path("volume")}]);
+    let all = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
+    assert_eq!(case.places(volume.clone()), all);
+    assert_eq!(case.read("volume/hosts"), "");
+    assert!(case.is_missing("rootfs/etc"), "nothing is made where it is not seen");
+    case.write("volume/hosts", "mine\n");
+    assert_eq!(case.places(volume.clone()), all);
+    assert_eq!(case.read("volume/hosts"), "mine\n");
+    // A payload can have put anything there.
+    case.write("victim", "victim\n");
+    for kind in ["a link", "a directory"] {
+        fs::remove_file(case.path("volume/hosts")).unwrap();
+        match kind {
+            "a link" => symlink(case.path("victim"), case.path("volume/hosts")).unwrap(),
+            _ => fs::create_dir(case.path("volume/hosts")).unwrap(),
+        }
+        assert_eq!(case.places(volume.clone()), ["/etc/resolv.conf", "/etc/hostname"], "{kind}");
+    }
+    assert_eq!(case.read("victim"), "victim\n");
+    // What the runtime makes, or fills with what the image has.
+    let tmpfs = |options: Value| json!([{"destination": "/etc", "type": "tmpfs", "options": options}]);
+    assert_eq!(case.places(tmpfs(json!([]))), all);
+    assert!(case.is_missing("rootfs/etc"));
+    assert_eq!(case.places(tmpfs(json!([TMPCOPYUP]))), all);
+    assert!(case.path("rootfs/etc/hosts").is_file());
+    // There is no directory that it could be in.
+    let file = json!([{"destination": "/etc", "type": "bind", "source": case.path("victim")}]);
+    assert!(case.places(file).is_empty());
+}
+
+#[test]
+fn no_link_in_what_is_mounted_leads_them() {
+    let case = Case::new();
+    fs::create_dir_all(case.path("volume/elsewhere")).unwrap();
+    symlink("x/etc", case.path("rootfs/etc")).unwrap();
+    symlink("elsewhere", case.path("volume/etc")).unwrap();
+    let volume = json!([{"destination": "/x", "type": "bind", "source": case.path("volume")}]);
+    assert!(case.places(volume.clone()).is_empty());
+    assert!(case.is_missing("volume/elsewhere/hosts"));
+    fs::remove_file(case.path("volume/etc")).unwrap();
+    fs::create_dir(case.path("volume/etc")).unwrap();
+    assert_eq!(case.places(volume), ["/x/etc/resolv.conf", "/x/etc/hosts", "/x/etc/hostname"]);
 }
 
 #[test]
@@ -146,6 +203,9 @@ fn what_only_root_can_read_is_copied_from_its_own_place_only() {
     case.write("host/run/resolver/secret", "secret\n");
     close("host/run/resolver/secret");
     symlink("../run/resolver/secret", case.path("host/etc/resolv.conf")).unwrap();
-    case.add(&mut json!({"mounts": []}), true);
-    assert_eq!((case.read("bundle/hosts"), case.read("bundle/resolv.conf")), ("own\n".into(), String::new()));
+    case.add(&mut json!({"mounts": []}));
+    assert_eq!(
+        (case.read("scratch/names/hosts"), case.read("scratch/names/resolv.conf")),
+        ("own\n".into(), String::new())
+    );
 }

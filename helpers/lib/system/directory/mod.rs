@@ -197,6 +197,13 @@ impl Directory {
         }
     }
 
+    /// Creates an empty file in this directory; fails if there is anything of that name.
+    pub fn make_file(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))?;
+        Ok(fs::fchmod(made, Mode::from_raw_mode(mode))?)
+    }
+
     /// What is known of this directory.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(fs::fstat(&self.fd)?)

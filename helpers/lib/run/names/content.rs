@@ -1,0 +1,70 @@
+//! What the host says of names: its /etc/hosts and /etc/resolv.conf, as payloads get them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::{Context, Result};
+use crate::paths::{Root, TreePath};
+use crate::system::files;
+
+/// Size in bytes that such a file may have.
+pub const LIMIT: usize = 16 << 20;
+/// The kernel's name of the host.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// What a host resolves that has no /etc/hosts.
+const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost\n";
+
+/// Those files, as they are now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HostFiles {
+    hosts: Vec<u8>,
+    resolver: Vec<u8>,
+}
+
+impl HostFiles {
+    pub fn read(root: &Root) -> Result<HostFiles> {
+        let resolver = of_host(root, "/etc/resolv.conf")?.unwrap_or_default();
+        let hosts = of_host(root, "/etc/hosts")?.unwrap_or_else(|| LOCALHOST.into());
+        Ok(HostFiles { hosts, resolver })
+    }
+
+    /// What a payload has in a file; `own` are lines of its container's own. `None` if that is not the host's.
+    pub fn content(&self, file: &str, own: &[u8]) -> Option<Vec<u8>> {
+        match file {
+            "resolv.conf" => Some(self.resolver.clone()),
+            "hosts" => Some(followed(self.hosts.clone(), own)),
+            _ => None,
+        }
+    }
+}
+
+fn followed(mut hosts: Vec<u8>, own: &[u8]) -> Vec<u8> {
+    if !own.is_empty() && hosts.last().is_some_and(|last| *last != b'\n') {
+        hosts.push(b'\n');
+    }
+    hosts.extend(own);
+    hosts
+}
+
+/// What the host is called now.
+pub fn host_name(root: &Root) -> Result<String> {
+    let name = fs::read_to_string(root.join(HOST_NAME)).context(|| format!("cannot read {HOST_NAME}"))?;
+    Ok(name.trim_end().to_owned())
+}
+
+/// The host's file, whatever links lead to it; `None` if there is none for its users.
+fn of_host(root: &Root, path: &str) -> Result<Option<Vec<u8>>> {
+    let real = files::resolve_inside(root.path(), path.as_ref())?;
+    let real = root.join(&TreePath::new(real));
+    // Its modes are for users of the host. Somewhere else, it may be a file that is for nobody but root.
+    let is_own_place = real == root.path().join(path.trim_start_matches('/'));
+    match fs::metadata(&real) {
+        Ok(found) if found.is_file() && (is_own_place || found.mode() & 0o004 != 0) => read(&real),
+        _ => Ok(None),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    files::read_bounded(path, LIMIT).context(|| format!("cannot read {}", path.display()))
+}
