@@ -44,4 +44,60 @@ for runtime in crun runc; do
     wait $crowd || true
     must 'it goes' syscontainer-remove --purge crowded
 done
+# free_megabytes DIRECTORY
+free_megabytes() { stat --file-system --format='%a %S' "$1" | awk '{ printf "%d\n", $1 * $2 / 1048576 }'; }
+# tree_of DIRECTORY N: so many directories with so many in each, and a symlink beside each of these.
+tree_of() {
+    mkdir -p "$1"
+    # shellcheck disable=SC2016 # for Perl
+    perl -e 'chdir $ARGV[0] or die; for my $n (1..$ARGV[1]) {
+        mkdir "d$n"; for my $m (1..$ARGV[1]) { mkdir "d$n/m$m" or die; symlink "x", "d$n/l$m" or die } }' "$@"
+}
+
+say 'images with more names than inodes may have'
+mkdir -p "$WORK/two/a" "$WORK/two/b"
+echo small >"$WORK/two/a/x"
+head -c 65536 /dev/zero >"$WORK/two/b/y"
+# shellcheck disable=SC2016 # for Perl
+for file in a/x b/y; do
+    perl -e 'for my $n (1..66000) { link $ARGV[0], "$ARGV[0].$n" or link "$ARGV[0].1", "$ARGV[0].$n" or
+        do { system("cp", $ARGV[0], "$ARGV[0].$n"); unlink $ARGV[0]; link "$ARGV[0].$n", $ARGV[0] } }' "$WORK/two/$file"
+done
+build_and_pull two --config="{\"Cmd\": $(until_stopped)}"
+ostree --repo="$STORE" config set core.min-free-space-size "$(($(free_megabytes "$CO") - 40))MB"
+must 'it is installed' quietly syscontainer-checkout --no-enable "$REGISTRY/two"
+for directory in a b; do
+    expect 66001 eval "find '$CO/two/rootfs/$directory' -type f | wc -l"
+    check "$directory has no copies" eval "[ \$(find '$CO/two/rootfs/$directory' -type f -printf '%i\n' | sort -u | wc -l) -le 2 ]"
+done
+ostree --repo="$STORE" config unset core.min-free-space-size
+store_is_sound
+must 'it starts' systemctl start two
+must 'it goes' syscontainer-remove --purge two
+
+say 'directories that the disk has no room for'
+tree_of "$WORK/tree/d" 100
+build_and_pull tree --config="{\"Cmd\": $(until_stopped), \"Volumes\": {\"/d\": {}}}"
+ostree --repo="$STORE" config set core.min-free-space-size "$(($(free_megabytes "$CO") - 20))MB"
+names_in "$CO" >"$WORK/before"
+run_fails 1 'cannot make deployment tree.0: cannot check out .*: the file system of .* is full: [0-9]+ MiB more are needed, and the last [0-9]+ MiB of it stay free; remove something' \
+    syscontainer-checkout "$REGISTRY/tree"
+expect_same "$WORK/before" names_in "$CO"
+ostree --repo="$STORE" config unset core.min-free-space-size
+
+for runtime in crun runc; do
+    say "$runtime: a volume of directories and links"
+    checkout --no-enable --runtime="$(type -P $runtime)" "$REGISTRY/tree"
+    mkdir -p /var/lib/syscontainers
+    mount -t tmpfs -o size=64m,nr_inodes=16000,mode=0700 tmpfs /var/lib/syscontainers
+    refuse 'it starts' systemctl start tree
+    check 'why' journal_has tree 'cannot make volume /d: cannot copy .*: the file system of .* is full: [0-9]+ of its 16000 inodes are free'
+    expect '' find /var/lib/syscontainers/tree -mindepth 1
+    mount -o remount,nr_inodes=40000 /var/lib/syscontainers
+    systemctl reset-failed tree
+    must 'with room, it starts' systemctl start tree
+    expect 10100 eval "find /var/lib/syscontainers/tree/d -mindepth 1 -type d | wc -l"
+    must 'it goes' syscontainer-remove --purge tree
+    umount /var/lib/syscontainers
+done
 leave_nothing

@@ -33,6 +33,13 @@ impl Attributes {
         Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member)? })
     }
 
+    /// Those of a directory, from its metadata object.
+    pub fn of_directory(metadata: &Variant) -> Result<Attributes> {
+        let found: Option<(u32, u32, u32, Vec<(Vec<u8>, Vec<u8>)>)> = metadata.get();
+        let (uid, gid, mode, xattrs) = found.ok_or_else(|| Error::new("it is no metadata of a directory"))?;
+        Ok(Attributes { uid: u32::from_be(uid), gid: u32::from_be(gid), mode: u32::from_be(mode), xattrs })
+    }
+
     /// Mode of a regular file, including the type.
     pub fn file_mode(&self) -> u32 {
         nix::libc::S_IFREG | self.mode
