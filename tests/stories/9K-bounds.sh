@@ -100,4 +100,59 @@ for runtime in crun runc; do
     must 'it goes' syscontainer-remove --purge tree
     umount /var/lib/syscontainers
 done
+# many_files DIRECTORY N: so many names in it.
+many_files() {
+    # shellcheck disable=SC2016 # for Perl
+    perl -e 'chdir $ARGV[0] or die; open F, ">f"; for my $d (1..$ARGV[1] / 1000) {
+        mkdir "d$d"; for my $n (1..1000) { link "f", "d$d/$n" or die $! } }' "$@"
+}
+VOLUMES=/var/lib/syscontainers
+mkdir -p "$WORK/purged" "$WORK/beside"
+
+say 'a purge of what a payload made much of'
+build_and_pull purged --config="{\"Cmd\": $(until_stopped), \"Volumes\": {\"/v\": {}}}"
+build_and_pull beside --config="{\"Cmd\": $(until_stopped)}"
+checkout --no-enable "$REGISTRY/beside"
+checkout --no-enable "$REGISTRY/purged"
+systemctl start purged
+systemctl stop purged
+many_files $VOLUMES/purged/v 200000
+syscontainer-remove --purge purged >"$WORK/purge" 2>&1 &
+purge=$!
+wait_for 'the volumes are away' test -e $VOLUMES/.purged.old
+wait_for 'and the container' sh -c "! test -e $CO/purged.0"
+wait_for 'and only they are missing' flock --nonblock /run/syscontainers/.locks/.host-files true
+kill -STOP $purge
+check 'they are being removed' test -e $VOLUMES/.purged.old
+refuse 'its volumes are nowhere' test -e $VOLUMES/purged
+echo new >"$WORK/beside/new"
+build_and_pull beside --config="{\"Cmd\": $(until_stopped)}"
+must 'another container is updated meanwhile' quietly timeout 60 syscontainer-checkout --update beside
+kill -KILL $purge
+wait $purge || true
+check 'some are left' test -e $VOLUMES/.purged.old
+syscontainer-prune --explain >"$WORK/pruned" 2>&1
+expect_like 'leftover .*\.purged\.old: a purge of these volumes was killed' cat "$WORK/pruned"
+refuse 'nothing is' test -e $VOLUMES/.purged.old
+
+say 'a purge of an image that says itself where it writes'
+# shellcheck disable=SC2016 # for the template
+exports purged "$(until_stopped)" --mount='$STATE_DIRECTORY/$NAME:/data' --template
+build_and_pull purged
+checkout --no-enable "$REGISTRY/purged"
+systemctl start purged
+systemctl stop purged
+many_files /var/lib/purged 100000
+syscontainer-remove --purge purged >"$WORK/purge" 2>&1 &
+purge=$!
+wait_for 'the directory is away' test -e /var/lib/.purged.0.old
+wait_for 'and the container' sh -c "! test -e $CO/purged.0"
+kill -KILL $purge
+wait $purge || true
+refuse 'it is nowhere' test -e /var/lib/purged
+check 'some of it is left' test -e /var/lib/.purged.0.old
+syscontainer-prune --explain >"$WORK/pruned" 2>&1
+expect_like 'leftover .*/var/lib/\.purged\.0\.old: a purge of this directory was killed' cat "$WORK/pruned"
+refuse 'nothing is' test -e /var/lib/.purged.0.old
+must 'the other goes' syscontainer-remove --purge beside
 leave_nothing
