@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Result};
 use crate::paths::{Root, TreePath};
 use crate::run::selinux;
-use crate::system::{files, privacy, privileges, quota};
+use crate::system::{files, lock, privacy, privileges, quota};
 
 /// The part of a scratch directory that has what was changed.
 pub(super) const UPPER: &str = "upper";
@@ -52,6 +52,7 @@ impl Overlay {
         privacy::make(&scratch).context(what)?;
         if let Some(size) = size {
             // What is made in it from here on counts.
+            let _lock = lock::projects(root).context(what)?;
             quota::limit(&scratch, size).context(what)?;
         }
         privacy::make(&upper).context(what)?;
