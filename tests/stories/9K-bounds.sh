@@ -71,7 +71,7 @@ for directory in a b; do
     check "$directory has no copies" eval "[ \$(find '$CO/two/rootfs/$directory' -type f -printf '%i\n' | sort -u | wc -l) -le 2 ]"
 done
 ostree --repo="$STORE" config unset core.min-free-space-size
-store_is_sound
+store_is_sound "$STORE"
 must 'it starts' systemctl start two
 must 'it goes' syscontainer-remove --purge two
 
