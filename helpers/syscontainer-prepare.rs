@@ -25,6 +25,8 @@ use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
 use syscontainers::run::{keys, names, rootfs, runtime, selinux, unit_user, view, volumes, writers};
+use syscontainers::system::systemd::host::Systemd;
+use syscontainers::system::systemd::manager::{Manager, SystemState};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
@@ -86,12 +88,20 @@ fn run(args: Args) -> Result<()> {
 }
 
 /// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.
+/// No shutdown waits for that: a boot does the same.
 fn clean_up(name: &Name, bundle: &Bundle) -> Result<()> {
+    let systemd = Systemd::new(&Root::default());
+    let is_shutdown = || systemd.system_state().is_ok_and(|state| state == SystemState::Stopping);
+    extend_timeout();
+    bundle.remove_while(name, || !is_shutdown())
+}
+
+/// Has systemd wait for what a payload decided the length of.
+fn extend_timeout() {
     if notify::is_expected() {
         // Only this much is at stake if systemd does not answer.
         let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", CLEAN_UP.as_micros()));
     }
-    bundle.remove(name)
 }
 
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
@@ -109,6 +119,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
     check(&root, &registration)?;
+    if root.join(&registration.scratch()).exists() {
+        // What a crash or a shutdown left.
+        extend_timeout();
+    }
     bundle.remove(name)?;
     let Some(runtime) = &registration.execution.runtime else { return Ok(()) };
     // A crash may have left state of a runtime that no bundle names.

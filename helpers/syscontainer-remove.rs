@@ -50,9 +50,13 @@ fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let what = || format!("cannot remove {name}");
     let _lock = lock::container(&args.root, name).context(what)?;
-    let _host_files = lock::host_files(&args.root).context(what)?;
-    let left = remover::remove(&Site::new(&args.root), name, args.options).context(what)?;
-    left.iter().for_each(|what| log::info(&format!("left {what}")));
+    let site = Site::new(&args.root);
+    let host_files = lock::host_files(&args.root).context(what)?;
+    let removed = remover::remove(&site, name, args.options).context(what)?;
+    // Nobody has to wait for what a payload made much of.
+    drop(host_files);
+    remover::finish(&site, name, &removed.purged).context(what)?;
+    removed.left.iter().for_each(|what| log::info(&format!("left {what}")));
     Ok(())
 }
 

@@ -312,7 +312,7 @@ fn the_manual_says_what_is_not_protected() {
         "inotify (7)",
         "abstract sockets",
         "belongs to the next container of that name",
-        "the owner of a file can take it out of the project whose size is limited",
+        "the owner of a file can take it out of the project whose size is limited, and put it into that of\nanother container",
         "A payload that is started from a shell",
         "who holds a lease on its copy has the old content",
         "SplitMode=none",

@@ -211,13 +211,14 @@ for call in unlink unlinkat rename rmdir; do
         checkout "$REGISTRY/full"
         strace -qq -o /dev/null -e trace=$call -e inject=$call:signal=SIGKILL:when=$n \
             syscontainer-remove --purge full >/dev/null 2>&1 || true
-        # A boot, or the same command again, completes it, once it has begun.
+        # A boot, or the same command again, completes it, once it has begun; and a prune, what was to be purged.
         if [ -L $CO/full ]; then
             must 'once more' syscontainer-remove --purge full
         else
             touch $CO/.full.0.new
             quietly /usr/libexec/syscontainers/syscontainer-reconcile
         fi
+        quietly syscontainer-prune
         rm -rf /var/lib/full
         as_it_was "$call $n"
     done

@@ -299,7 +299,8 @@ for n in 1 2 3 5; do
         must 'a prune completes it' syscontainer-prune
         [ ! -e $VOLUMES/.killed.old ] || fail "unlinkat $n: a prune leaves some"
     fi
-    must "after unlinkat $n" syscontainer-remove --purge killed
+    # The volumes are the last that is removed.
+    [ ! -L $CO/killed ] || must "after unlinkat $n" syscontainer-remove --purge killed
     expect '' bash -c "find $VOLUMES -mindepth 1 -name '*killed*'"
     checkout "$REGISTRY/killed"
 done

@@ -77,7 +77,8 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
     }
 }
 
-/// Removes everything that is left of a container that is not installed.
+/// Removes everything that is left of a container that is not installed, but for what its payload wrote: how long that
+/// takes would be its decision.
 fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     let deployments = &site.deployments;
     let mut changed = register::unregister(site, name)?;
@@ -92,7 +93,6 @@ fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     for deployment in all {
         deployments.remove(&deployment)?;
     }
-    files::remove_tree(&deployments.entry(&Entry::Scratch(name.clone())))?;
     Ok(Recovered { changed: stale::unmark(site.root(), name)? || changed, created: false })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::container::deployment::Found;
+use crate::container::entries::Entry;
 use crate::container::{derived, volume};
 use crate::error::{Error, Result};
 use crate::install::site::Site;
@@ -13,10 +14,10 @@ use crate::paths::TreePath;
 use crate::program::log;
 use crate::run::volumes;
 use crate::system::journal::{self, Event, Subject};
-use crate::system::mounts;
 use crate::system::systemd::dependents::{self, Relation};
 use crate::system::systemd::manager;
 use crate::system::systemd::{links, watch};
+use crate::system::{files, mounts};
 
 /// The user's choices.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,11 +28,20 @@ pub struct Options {
     pub purge: bool,
 }
 
-/// Removes a container, whatever its state; the caller holds its lock, and that of host files. Returns what is left,
-/// and why.
+/// What became of what a container wrote.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// What is left, and why.
+    pub left: Vec<String>,
+    /// What is for [`finish`].
+    pub purged: Vec<TreePath>,
+}
+
+/// Removes a container, whatever its state; the caller holds its lock, and that of host files. What it wrote, and is not
+/// to be left, is for [`finish`].
 ///
 /// A container without its symlink counts as removed: if this is killed later, the same command or a boot completes it.
-pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>> {
+pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Removed> {
     let (root, deployments) = (site.root(), &site.deployments);
     let Found { deployments: all, leftovers } = deployments.all(name)?;
     let has_link = deployments.link(name).is_symlink();
@@ -59,11 +69,7 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     let current = deployments.current(name).ok().flatten();
     stop(site, name, atomic::find(deployments, &all).is_some())?;
     // While the container still exists: if this is killed, the same command completes it.
-    let nothing = BTreeSet::new();
-    state_directories::purge(deployments, name, if options.purge { &state.own } else { &nothing })?;
-    if options.purge && has_volumes {
-        purge_volumes(site, name)?;
-    }
+    let purged = if options.purge { doom(site, name, &state.own)? } else { Vec::new() };
     if links::disable_updates(root, site.manager(), name)? {
         log::info(&format!("disabled syscontainer-update@{name}.timer and .service"));
     }
@@ -82,11 +88,11 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Vec<String>>
     let mut kept: Vec<TreePath> =
         if options.purge { Vec::new() } else { state.own.iter().cloned().collect() };
     kept.extend((has_volumes && !options.purge).then(|| volume::home(name)));
-    Ok(left(site, name, kept, &state))
+    Ok(Removed { left: left(site, name, kept, &state), purged })
 }
 
 /// Purges what is left of a container that was removed before without `--purge`.
-fn purge_what_is_left(site: &Site, name: &Name, options: Options) -> Result<Vec<String>> {
+fn purge_what_is_left(site: &Site, name: &Name, options: Options) -> Result<Removed> {
     let left = state_directories::of(&site.deployments, name, &[])?.own;
     let has_volumes = has_volumes(site, name, options)?;
     if !options.purge || left.is_empty() && !has_volumes {
@@ -94,11 +100,24 @@ fn purge_what_is_left(site: &Site, name: &Name, options: Options) -> Result<Vec<
     }
     state_directories::check(&site.deployments, &left)?;
     volumes::check_purge(site.root(), name)?;
-    state_directories::purge(&site.deployments, name, &left)?;
-    if has_volumes {
-        purge_volumes(site, name)?;
-    }
-    Ok(Vec::new())
+    Ok(Removed { purged: doom(site, name, &left)?, ..Removed::default() })
+}
+
+/// Takes what it wrote from a container: these directories, and its volumes.
+fn doom(site: &Site, name: &Name, directories: &BTreeSet<TreePath>) -> Result<Vec<TreePath>> {
+    state_directories::doom(&site.deployments, name, directories)?;
+    let volumes = volumes::doom(site.root(), name)?.then(|| volume::home(name));
+    Ok(directories.iter().cloned().chain(volumes).collect())
+}
+
+/// Removes what a container that was removed has written. The caller still holds its lock, but no other: how much that is, and
+/// so how long it takes, was its payload's decision. If this is killed, a prune does it.
+pub fn finish(site: &Site, name: &Name, purged: &[TreePath]) -> Result<()> {
+    files::remove_tree(&site.deployments.entry(&Entry::Scratch(name.clone())))?;
+    state_directories::finish_purge(&site.deployments, name)?;
+    volumes::finish_purge(site.root(), name)?;
+    purged.iter().for_each(|path| log::info(&format!("purged {path}")));
+    Ok(())
 }
 
 /// Whether there are volumes. Only a purge needs to know.
@@ -110,12 +129,6 @@ fn has_volumes(site: &Site, name: &Name, options: Options) -> Result<bool> {
         }
         exist => exist,
     }
-}
-
-fn purge_volumes(site: &Site, name: &Name) -> Result<()> {
-    volumes::purge(site.root(), name)?;
-    log::info(&format!("purged {}", volume::home(name)));
-    Ok(())
 }
 
 fn check_dependents(site: &Site, name: &Name, options: Options) -> Result<()> {

@@ -9,6 +9,7 @@
 //! container that each was created for. Like the directories, an entry outlives the container.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
 use crate::container::deployment::Deployments;
 use crate::container::derived;
@@ -19,7 +20,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::config::Config;
 use crate::paths::{TreePath, VOLUMES};
 use crate::program::log;
-use crate::system::{directory, files, mounts, record, removal};
+use crate::system::{directory, files, kill_point, lock, mounts, record, removal};
 use crate::unit::tmpfiles;
 
 /// Containers by the directories that were created for them. Changes require [`crate::system::lock::host_files`].
@@ -42,7 +43,7 @@ pub fn record(deployments: &Deployments, deployment: &Deployment, info: &Info) -
     }
     let mut made = load(deployments)?;
     let before = made.clone();
-    for path in candidates {
+    for path in candidates.into_iter().filter(|path| !is_doomed(path, deployment.name())) {
         // Behind a symlink, nothing is made that is the container's own.
         if exists(deployments, &path).is_ok_and(|exists| !exists) {
             made.insert(path, deployment.name().clone());
@@ -75,7 +76,7 @@ pub fn of(deployments: &Deployments, name: &Name, all: &[Deployment]) -> Result<
     Ok(StateDirectories { own: own.iter().filter(|path| !is_below(path)).cloned().collect(), found })
 }
 
-/// Fails if [`purge`] would: a mount point is at or below one of the directories, or a symlink is on the way to it.
+/// Fails if [`doom`] would: a mount point is at or below one of the directories, or a symlink is on the way to it.
 pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
         exists(deployments, path).context(|| format!("cannot purge {path}"))?;
@@ -84,20 +85,78 @@ pub fn check(deployments: &Deployments, paths: &BTreeSet<TreePath>) -> Result<()
     Ok(())
 }
 
-/// Removes directories with everything in them, and the records of directories that do not exist.
-pub fn purge(deployments: &Deployments, name: &Name, paths: &BTreeSet<TreePath>) -> Result<()> {
+/// Takes directories from a container, for [`finish_purge`] to remove them, and removes the records of directories that do
+/// not exist. In the meantime they are its own under another name, beside the old one.
+pub fn doom(deployments: &Deployments, name: &Name, paths: &BTreeSet<TreePath>) -> Result<()> {
     for path in paths {
+        let what = || format!("cannot purge {path}");
+        let Some((parent, file_name)) = directory::parent(deployments.root(), path).context(what)? else {
+            continue;
+        };
+        let mut names = (0..).map(|number| doomed(name, number));
+        let free = names.find(|name| !matches!(parent.stat_of(name.as_ref()), Ok(Some(_))));
+        let free = free.unwrap_or_default();
+        // First the record: without it, nobody would know whose that is.
+        let mut made = load(deployments)?;
+        let above = path.as_path().parent().unwrap_or(path.as_path());
+        made.insert(TreePath::new(above.join(&free)), name.clone());
+        save(deployments, made)?;
+        kill_point::pass();
+        match parent.rename(&file_name, free.as_ref()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            renamed => renamed.and_then(|()| parent.sync()).context(what)?,
+        }
+        kill_point::pass();
+    }
+    forget_missing(deployments, name)
+}
+
+/// Removes the directories that [`doom`] took from a container, whose lock the caller holds, but no later one: how long
+/// this takes is the payload's decision.
+pub fn finish_purge(deployments: &Deployments, name: &Name) -> Result<()> {
+    let doomed = all_doomed(deployments, name)?;
+    for path in &doomed {
         let what = || format!("cannot purge {path}");
         if let Some((parent, file_name)) = directory::parent(deployments.root(), path).context(what)? {
             removal::remove(&parent, &file_name).context(what)?;
         }
-        log::info(&format!("purged {path}"));
     }
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    let _host_files = lock::host_files(deployments.root())?;
+    forget_missing(deployments, name)
+}
+
+/// Removes the records of a container's directories that do not exist: one that was never created must not count as its
+/// own later.
+fn forget_missing(deployments: &Deployments, name: &Name) -> Result<()> {
     let mut made = load(deployments)?;
     let before = made.clone();
-    // A directory that was never created must not count as the container's own later.
     made.retain(|path, owner| owner != name || exists(deployments, path).unwrap_or(true));
     if made == before { Ok(()) } else { save(deployments, made) }
+}
+
+/// Containers of whose directories [`doom`] took some, with these. They may be removed already, but for their records.
+pub fn half_purged(deployments: &Deployments) -> Result<Vec<(Name, TreePath)>> {
+    let made = load(deployments)?.into_iter();
+    Ok(made.filter(|(path, owner)| is_doomed(path, owner)).map(|(path, owner)| (owner, path)).collect())
+}
+
+fn all_doomed(deployments: &Deployments, name: &Name) -> Result<Vec<TreePath>> {
+    let all = half_purged(deployments)?.into_iter();
+    Ok(all.filter(|(owner, _)| owner == name).map(|(_, path)| path).collect())
+}
+
+fn doomed(name: &Name, number: u32) -> String {
+    format!(".{name}.{number}.old")
+}
+
+/// Whether a directory has a name that [`doom`] gives; no other is recorded with such a name.
+fn is_doomed(path: &TreePath, owner: &Name) -> bool {
+    let name = path.as_path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let number = name.strip_prefix(&format!(".{owner}.")).and_then(|rest| rest.strip_suffix(".old"));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// Whether there is a file, which may be a symlink; fails if a symlink is on the way to it.
@@ -176,4 +235,80 @@ fn of_others(deployments: &Deployments, name: &Name) -> Result<BTreeSet<TreePath
         paths.extend(resolve(deployments, &TreePath::new(info.state_directory()), directories)?);
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Root;
+    use crate::system::kill_point::testing::kill_after;
+    use std::fs;
+
+    /// A container that made this directory, with a file in it.
+    fn made(root: &Root, deployments: &Deployments, path: &TreePath) -> (Name, BTreeSet<TreePath>) {
+        let name: Name = "web".parse().unwrap();
+        fs::create_dir_all(root.join(path).join("sub")).unwrap();
+        fs::write(root.join(path).join("sub/file"), "").unwrap();
+        fs::create_dir_all(deployments.path("")).unwrap();
+        save(deployments, Made::from([(path.clone(), name.clone())])).unwrap();
+        (name, BTreeSet::from([path.clone()]))
+    }
+
+    #[test]
+    fn directories_are_gone_before_they_are_removed_and_a_purge_that_is_killed_is_completed() {
+        let path = TreePath::new("/var/lib/web");
+        let mut steps = 0;
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let root = Root::new(dir.path());
+            let deployments = Deployments::new(&root);
+            let (name, paths) = made(&root, &deployments, &path);
+            let is_done = kill_after(steps, || {
+                doom(&deployments, &name, &paths).unwrap();
+                assert!(!root.join(&path).exists());
+                finish_purge(&deployments, &name).unwrap();
+            });
+            if root.join(&path).exists() {
+                assert!(root.join(&path).join("sub/file").exists(), "{steps}");
+                // The same command.
+                let own = of(&deployments, &name, &[]).unwrap().own;
+                assert_eq!(own, paths);
+                doom(&deployments, &name, &own).unwrap();
+            }
+            // A prune.
+            let left = half_purged(&deployments).unwrap();
+            left.iter().for_each(|(owner, _)| finish_purge(&deployments, owner).unwrap());
+            assert_eq!(
+                fs::read_dir(root.join("/var/lib")).unwrap().filter(is_of_payload).count(),
+                0,
+                "{steps}"
+            );
+            assert_eq!(load(&deployments).unwrap(), Made::new(), "{steps}");
+            if is_done.is_some() {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(steps > 3, "{steps} steps");
+    }
+
+    fn is_of_payload(entry: &std::io::Result<fs::DirEntry>) -> bool {
+        entry.as_ref().unwrap().file_name().to_str().unwrap().contains("web")
+    }
+
+    #[test]
+    fn only_purges_give_names_that_are_removed() {
+        let name: Name = "web".parse().unwrap();
+        for (path, expected) in [
+            ("/var/lib/.web.0.old", true),
+            ("/var/lib/x/.web.12.old", true),
+            ("/var/lib/.other.0.old", false),
+            ("/var/lib/.web.old", false),
+            ("/var/lib/.web.x.old", false),
+            ("/var/lib/web", false),
+        ] {
+            assert_eq!(is_doomed(&TreePath::new(path), &name), expected, "{path}");
+        }
+        assert!(is_doomed(&TreePath::new("/var/lib").join(doomed(&name, 3)), &name));
+    }
 }

@@ -12,8 +12,10 @@ use crate::system::lock;
 
 fn remove(host: &TestHost) {
     let _lock = lock::container(host.site.root(), &host.name).unwrap();
-    let _host_files = lock::host_files(host.site.root()).unwrap();
-    remover::remove(&host.site, &host.name, remover::Options::default()).unwrap();
+    let host_files = lock::host_files(host.site.root()).unwrap();
+    let removed = remover::remove(&host.site, &host.name, remover::Options::default()).unwrap();
+    drop(host_files);
+    remover::finish(&host.site, &host.name, &removed.purged).unwrap();
 }
 
 fn recover(host: &TestHost) {

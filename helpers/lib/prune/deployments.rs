@@ -51,8 +51,9 @@ pub fn prune(site: &Site, report: &mut PruneReport) -> Result<bool> {
 
 fn container(site: &Site, name: &Name, report: &mut PruneReport) -> Result<bool> {
     let root = site.root();
-    let _locks =
-        if report.dry_run { None } else { Some((lock::container(root, name)?, lock::host_files(root)?)) };
+    let dry_run = report.dry_run;
+    let _lock = if dry_run { None } else { Some(lock::container(root, name)?) };
+    let host_files = if dry_run { None } else { Some(lock::host_files(root)?) };
     let link = site.deployments.link(name);
     if link.is_symlink() {
         installed(site, name, report)?;
@@ -61,7 +62,16 @@ fn container(site: &Site, name: &Name, report: &mut PruneReport) -> Result<bool>
     if link.exists() {
         report.kept(PruneKind::File, name.as_str(), "it is in the way: it is not a link to a deployment");
     }
-    not_installed(site, name, link.exists(), report)
+    let Some(changed) = not_installed(site, name, link.exists(), report)? else { return Ok(false) };
+    // How much a payload wrote, and so how long this takes, was its decision.
+    drop(host_files);
+    let scratch = site.deployments.entry(&Entry::Scratch(name.clone()));
+    let bytes = files::own_size(&scratch);
+    if !dry_run {
+        files::remove_tree(&scratch)?;
+    }
+    report.bytes += bytes;
+    Ok(changed)
 }
 
 /// Removes deployments of an installed container, except for those that are in use or needed for a rollback.
@@ -96,9 +106,14 @@ fn installed(site: &Site, name: &Name, report: &mut PruneReport) -> Result<()> {
     Ok(())
 }
 
-/// Removes the rest of a container that is not installed: all of it, since its host files have to go as a whole, or
-/// nothing.
-fn not_installed(site: &Site, name: &Name, in_the_way: bool, report: &mut PruneReport) -> Result<bool> {
+/// Removes the rest of a container that is not installed: all of it, since its host files have to go as a whole, but for
+/// what it wrote; or nothing, which is `None`.
+fn not_installed(
+    site: &Site,
+    name: &Name,
+    in_the_way: bool,
+    report: &mut PruneReport,
+) -> Result<Option<bool>> {
     let deployments = &site.deployments;
     let Found { deployments: all, mut leftovers } = deployments.all(name)?;
     let others = [Entry::Scratch(name.clone()), Entry::State(name.clone())];
@@ -111,12 +126,14 @@ fn not_installed(site: &Site, name: &Name, in_the_way: bool, report: &mut PruneR
         for path in &leftovers {
             report.kept(PruneKind::Leftover, shown(path), why.clone());
         }
-        return Ok(false);
+        return Ok(None);
     }
     if all.is_empty() && leftovers.is_empty() {
-        return Ok(false);
+        return Ok(Some(false));
     }
-    let paths = all.iter().map(|deployment| deployments.path_of(deployment)).chain(leftovers.iter().cloned());
+    let scratch = deployments.entry(&Entry::Scratch(name.clone()));
+    let paths = leftovers.iter().filter(|path| **path != scratch).cloned();
+    let paths = all.iter().map(|deployment| deployments.path_of(deployment)).chain(paths);
     let bytes = paths.map(|path| files::own_size(&path)).sum::<u64>();
     let changed = !report.dry_run && recovery::recover(site, name)?.changed;
     report.bytes += bytes;
@@ -127,7 +144,7 @@ fn not_installed(site: &Site, name: &Name, in_the_way: bool, report: &mut PruneR
     for path in &leftovers {
         report.removed(PruneKind::Leftover, shown(path), why);
     }
-    Ok(changed)
+    Ok(Some(changed))
 }
 
 /// Why nothing of a container that is not installed can be removed.

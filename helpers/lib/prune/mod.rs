@@ -63,7 +63,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
         result => result?,
     }
     if options.images.is_empty() {
-        volumes::prune(root, &mut report);
+        volumes::prune(site, &mut report);
     }
     if !options.dry_run {
         record(root, &report);

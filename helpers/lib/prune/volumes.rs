@@ -1,33 +1,48 @@
-//! Completing purges of volumes that were killed. Volumes are never pruned.
+//! Completing purges that were killed, of volumes and of other directories that containers wrote to. Neither is ever pruned.
 
 use super::report::{PruneKind, PruneReport};
 use crate::error::Result;
+use crate::install::site::Site;
+use crate::install::state_directories;
 use crate::name::Name;
-use crate::paths::Root;
 use crate::run::volumes;
 use crate::system::{files, lock};
 
-/// Removes what killed purges left of volumes.
-pub fn prune(root: &Root, report: &mut PruneReport) {
-    match volumes::half_purged(root) {
-        Ok(names) => names.iter().for_each(|name| finish(root, name, report)),
+/// Removes what killed purges left.
+pub fn prune(site: &Site, report: &mut PruneReport) {
+    match volumes::half_purged(site.root()) {
+        Ok(names) => names.iter().for_each(|name| {
+            let path = volumes::doomed_path(site.root(), name).display().to_string();
+            let why = "a purge of these volumes was killed";
+            finish(site, name, (path, why), report, || volumes::finish_purge(site.root(), name));
+        }),
+        Err(e) => report.failed(PruneKind::Leftover, "", &e),
+    }
+    match state_directories::half_purged(&site.deployments) {
+        Ok(found) => found.iter().for_each(|(name, path)| {
+            let path = site.root().join(path).display().to_string();
+            let why = "a purge of this directory was killed";
+            finish(site, name, (path, why), report, || {
+                state_directories::finish_purge(&site.deployments, name)
+            });
+        }),
         Err(e) => report.failed(PruneKind::Leftover, "", &e),
     }
 }
 
-fn finish(root: &Root, name: &Name, report: &mut PruneReport) {
-    let path = volumes::doomed_path(root, name);
-    let bytes = files::own_size(&path);
-    let shown = path.display().to_string();
-    if let Err(e) = if report.dry_run { Ok(()) } else { remove(root, name) } {
-        return report.failed(PruneKind::Leftover, shown, &e);
+fn finish(
+    site: &Site,
+    name: &Name,
+    (path, why): (String, &str),
+    report: &mut PruneReport,
+    remove: impl FnOnce() -> Result<()>,
+) {
+    let bytes = files::own_size(path.as_ref());
+    // A purge that is at work has the lock.
+    let locked = || lock::container(site.root(), name).and_then(|_lock| remove());
+    if let Err(e) = if report.dry_run { Ok(()) } else { locked() } {
+        return report.failed(PruneKind::Leftover, path, &e);
     }
     report.bytes += bytes;
-    report.removed(PruneKind::Leftover, shown, "a purge of these volumes was killed");
-}
-
-fn remove(root: &Root, name: &Name) -> Result<()> {
-    // A purge that is at work has it.
-    let _lock = lock::container(root, name)?;
-    volumes::finish_purge(root, name)
+    report.removed(PruneKind::Leftover, path, why);
 }

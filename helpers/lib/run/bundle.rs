@@ -211,7 +211,11 @@ impl Bundle {
 
     /// Removes the bundle and everything else that belongs to the start.
     pub fn remove(&self, name: &Name) -> Result<()> {
-        let _names = Copies::lock(&self.directory)?;
+        self.remove_while(name, || true)
+    }
+
+    /// The same, but what the payload wrote to its root file system is left for the next start from when `has_time` says no.
+    pub fn remove_while(&self, name: &Name, has_time: impl Fn() -> bool) -> Result<()> {
         if let Some(launch) = self.load()? {
             runtime::delete(&launch.runtime, name)?;
             if let Some(path) = &launch.pid_file {
@@ -222,9 +226,16 @@ impl Bundle {
             }
             if let Some(overlay) = &launch.overlay {
                 tell_written(name, &self.root.join(&overlay.scratch), &self.directory);
-                overlay.remove(&self.root, &self.scratch_rootfs())?;
+                // Nobody waits for what follows, which may take long.
+                Copies::forget(&self.directory)?;
+                if !overlay.remove(&self.root, &self.scratch_rootfs(), has_time)? {
+                    log::info(&format!(
+                        "leaving what {name} wrote to its root file system for the next start"
+                    ));
+                }
             }
         }
+        Copies::forget(&self.directory)?;
         files::remove_tree(&self.directory)
     }
 }

@@ -204,7 +204,7 @@ fn open_all(root: &Root) -> Result<Option<Directory>> {
     open_above(root)?.map_or(Ok(None), |above| open_private(&above, last.as_ref()))
 }
 
-/// Whether there is anything that [`purge`] would remove.
+/// Whether there is anything that a purge would remove.
 pub fn exist(root: &Root, name: &Name) -> Result<bool> {
     let Some(all) = open_all(root)? else { return Ok(false) };
     for name in [name.to_string(), doomed(name)] {
@@ -228,31 +228,41 @@ pub fn made(root: &Root, name: &Name) -> Result<HashSet<OsString>> {
     Ok(home.names(usize::MAX).context(what)?.into_iter().collect())
 }
 
-/// Fails if [`purge`] would.
+/// Fails if [`doom`] would.
 pub fn check_purge(root: &Root, name: &Name) -> Result<()> {
     open_all(root)?;
     let home = volume::home(name);
     mounts::refuse(&root.join(&home)).context(|| format!("cannot purge {home}"))
 }
 
-/// Removes all volumes of a container. If this is killed, the container has either all of them or none.
-pub fn purge(root: &Root, name: &Name) -> Result<()> {
+/// Takes all volumes of a container from it, for [`finish_purge`] to remove them. If this is killed, the container has either
+/// all of them or none. Returns whether there is anything to remove.
+///
+/// How much there is, and so how long that takes, is the payload's decision, so nobody else should wait for it.
+pub fn doom(root: &Root, name: &Name) -> Result<bool> {
     let home = volume::home(name);
     let what = || format!("cannot purge {home}");
-    let Some(all) = open_all(root).context(what)? else { return Ok(()) };
-    // Left by one that was killed.
-    finish_purge(root, name)?;
+    let Some(all) = open_all(root).context(what)? else { return Ok(false) };
     let doomed = doomed(name);
+    let was_killed = all.stat_of(doomed.as_ref()).context(what)?.is_some();
     if all.stat_of(name.as_str().as_ref()).context(what)?.is_none() {
-        return Ok(());
+        return Ok(was_killed);
     }
-    all.rename(name.as_str().as_ref(), doomed.as_ref()).context(what)?;
+    if was_killed {
+        // By one that was killed. Only root enters it, so what it has goes with it.
+        let directory = all.child(doomed.as_ref()).context(what)?;
+        let mut names = (0..).map(|number| format!(".{number}.again"));
+        let free = names.find(|name| matches!(directory.stat_of(name.as_ref()), Ok(None) | Err(_)));
+        all.rename_into(name.as_str().as_ref(), &directory, free.unwrap_or_default().as_ref())
+            .context(what)?;
+    } else {
+        all.rename(name.as_str().as_ref(), doomed.as_ref()).context(what)?;
+    }
     kill_point::pass();
-    removal::remove(&all, doomed.as_ref()).context(what)?;
-    all.sync().context(what)
+    all.sync().context(what).map(|()| true)
 }
 
-/// Containers of whose volumes a killed [`purge`] has left something.
+/// Containers of whose volumes [`doom`] took some that nobody has removed.
 pub fn half_purged(root: &Root) -> Result<Vec<Name>> {
     let Some(all) = open_all(root)? else { return Ok(Vec::new()) };
     let names = all.names(usize::MAX).context(|| format!("cannot read {}", all.path().display()))?;
@@ -260,11 +270,12 @@ pub fn half_purged(root: &Root) -> Result<Vec<Name>> {
     Ok(doomed.filter_map(|name| name.parse().ok()).collect())
 }
 
-/// Completes a [`purge`] that was killed. Volumes that the container has by now stay.
+/// Removes the volumes that [`doom`] took from a container. Those that it has by now stay.
 pub fn finish_purge(root: &Root, name: &Name) -> Result<()> {
     let what = || format!("cannot purge {}", volume::home(name));
     let Some(all) = open_all(root).context(what)? else { return Ok(()) };
-    removal::remove(&all, doomed(name).as_ref()).context(what).map(|_| ())
+    removal::remove(&all, doomed(name).as_ref()).context(what)?;
+    all.sync().context(what)
 }
 
 /// Where the volumes of a container are while a purge removes them.

@@ -8,6 +8,9 @@ use super::limits;
 use super::mtime;
 use crate::error::{Error, Result};
 
+/// Extended attributes, by name.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Owner, mode and extended attributes of a file.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Attributes {
@@ -18,7 +21,7 @@ pub struct Attributes {
     /// Permissions.
     pub mode: u32,
     /// Extended attributes, by name, with the time; names end in NUL, as OSTree has them.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }
 
 impl Attributes {
@@ -31,6 +34,13 @@ impl Attributes {
         };
         let (uid, gid) = (id(member.uid, "user ID")?, id(member.gid, "group ID")?);
         Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member)? })
+    }
+
+    /// Those of a directory, from its metadata object.
+    pub fn of_directory(metadata: &Variant) -> Result<Attributes> {
+        let found: Option<(u32, u32, u32, Xattrs)> = metadata.get();
+        let (uid, gid, mode, xattrs) = found.ok_or_else(|| Error::new("it is no metadata of a directory"))?;
+        Ok(Attributes { uid: u32::from_be(uid), gid: u32::from_be(gid), mode: u32::from_be(mode), xattrs })
     }
 
     /// Mode of a regular file, including the type.

@@ -9,6 +9,7 @@ use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
 use ostree::{RepoCheckoutAtOptions, RepoFile, glib};
 
 use super::repository::{NEVER, Store};
+use super::size::Size;
 use super::space;
 use super::{checkout, links};
 use crate::digest::Digest;
@@ -85,28 +86,26 @@ impl Tree for Stored<'_> {
     }
 }
 
-/// Checks out a commit by hard links, with copies only of files that may not have more names.
+/// Checks out a commit by hard links. Copies would need as much space as the image, and would differ from the store's
+/// files if those are repaired.
 fn check_out(store: &Store, commit: &str, destination: &Path) -> Result<()> {
-    let what = || "cannot link its files".to_owned();
     let space = space::of(&store.repo)?;
-    // Copies would need as much space as the image, and would differ from the store's files if those are repaired.
-    match link(store, commit, destination, true) {
+    Size::of(&store.repo, commit)?.fits(&space)?;
+    match link(store, commit, destination) {
         Err(e) if e.matches(gio::IOErrorEnum::TooManyLinks) => {
-            let renewed = links::renew(store, &space)?;
             files::remove_tree(destination)?;
-            space.fits(links::copied(store, commit, &renewed)?)?;
-            link(store, commit, destination, false).context(what)?;
+            links::check_out(store, commit, destination, &space)?;
         }
-        linked => linked.context(what)?,
+        linked => linked.context(|| "cannot link its files".into())?,
     }
     checkout::finish(destination, &space)
 }
 
-fn link(store: &Store, commit: &str, destination: &Path, is_strict: bool) -> Result<(), glib::Error> {
+fn link(store: &Store, commit: &str, destination: &Path) -> Result<(), glib::Error> {
     let fail = |e: io::Error| glib::Error::new(gio::IOErrorEnum::Failed, &e.to_string());
     let parent = File::open(destination.parent().unwrap_or(destination)).map_err(fail)?;
     let name = destination.file_name().unwrap_or_default();
-    let options = RepoCheckoutAtOptions { no_copy_fallback: is_strict, ..Default::default() };
+    let options = RepoCheckoutAtOptions { no_copy_fallback: true, ..Default::default() };
     store.repo.checkout_at(Some(&options), parent.as_raw_fd(), name, commit, NEVER)
 }
 
@@ -176,72 +175,4 @@ fn kind(info: &FileInfo) -> FileKind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::paths::Root;
-    use ostree::MutableTree;
-    use std::collections::HashMap;
-    use std::os::unix::fs::MetadataExt;
-
-    /// Commits a file of some names; returns the commit, and the object's path.
-    fn commit(store: &Store, names: usize) -> (String, std::path::PathBuf) {
-        let repo = &store.repo;
-        repo.prepare_transaction(NEVER).unwrap();
-        let checksum = repo.write_regfile_inline(None, 0, 0, 0o100_644, None, b"shared", NEVER).unwrap();
-        let info = FileInfo::new();
-        for (name, value) in [("unix::uid", 0), ("unix::gid", 0), ("unix::mode", 0o040_755)] {
-            info.set_attribute_uint32(name, value);
-        }
-        let metadata = ostree::create_directory_metadata(&info, None);
-        let metadata = repo.write_metadata(ostree::ObjectType::DirMeta, None, &metadata, NEVER).unwrap();
-        let tree = MutableTree::new();
-        tree.set_metadata_checksum(&metadata.to_hex());
-        (0..names).for_each(|number| tree.replace_file(&number.to_string(), &checksum).unwrap());
-        let root = repo.write_mtree(&tree, NEVER).unwrap();
-        let root = root.downcast_ref::<RepoFile>().unwrap();
-        let commit = repo.write_commit(None, None, None, None, root, NEVER).unwrap().to_string();
-        repo.commit_transaction(NEVER).unwrap();
-        let object = store.path.join("objects").join(&checksum[..2]).join(format!("{}.file", &checksum[2..]));
-        (commit, object)
-    }
-
-    #[test]
-    fn names_that_others_have_used_up_are_no_failure() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_or_create(&Root::default(), Some(&dir.path().join("repo"))).unwrap();
-        let (commit, object) = commit(&store, 3);
-        std::fs::create_dir(dir.path().join("evil")).unwrap();
-        // Some file systems have no limit.
-        let evil =
-            |number: &i32| std::fs::hard_link(&object, dir.path().join(format!("evil/{number}"))).is_ok();
-        let used = (0..70_000).take_while(evil).count();
-        check_out(&store, &commit, &dir.path().join("rootfs")).unwrap();
-        let found = std::fs::metadata(dir.path().join("rootfs/2")).unwrap();
-        assert_eq!(std::fs::read(dir.path().join("rootfs/2")).unwrap(), b"shared");
-        if used < 70_000 {
-            // The object has an inode that the next deployments have room in, and nobody else's has changed.
-            assert_eq!((found.nlink(), found.ino()), (4, std::fs::metadata(&object).unwrap().ino()));
-            assert_eq!(std::fs::metadata(dir.path().join("evil/0")).unwrap().nlink(), used as u64);
-        }
-        store.repo.fsck_object(ostree::ObjectType::File, &checksum_of(&object), NEVER).unwrap();
-        assert_eq!(std::fs::read_dir(store.temporary_directory()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_image_may_have_more_names_of_a_file_than_the_file_system() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_or_create(&Root::default(), Some(&dir.path().join("repo"))).unwrap();
-        let (commit, object) = commit(&store, 66_000);
-        check_out(&store, &commit, &dir.path().join("rootfs")).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path().join("rootfs")).unwrap().count(), 66_000);
-        let limit = std::fs::metadata(&object).unwrap().nlink();
-        let renewed = HashMap::from([(checksum_of(&object), links::Renewed { size: 6, limit: 65_000 })]);
-        assert_eq!(links::copied(&store, &commit, &renewed).unwrap(), 6 * 1001);
-        assert!(limit > 60_000);
-    }
-
-    fn checksum_of(object: &Path) -> String {
-        let name = object.file_stem().unwrap().to_str().unwrap();
-        format!("{}{name}", object.parent().unwrap().file_name().unwrap().to_str().unwrap())
-    }
-}
+mod tests;

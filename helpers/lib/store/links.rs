@@ -1,119 +1,126 @@
-//! Room for hard links. An inode has some 65,000 names at most on many file systems, and whoever makes an image decides
-//! how many names an object has in it: also one that is in many images. An object whose inode takes no more names gets
-//! a new one; the old one keeps the names that it has.
+//! Checking out a commit that has objects without room for more hard links. An inode has some 65,000 names at most on
+//! many file systems, in one directory maybe some hundreds, and whoever makes an image decides how many names an object has
+//! in it: also one that is in many images.
+//!
+//! libostree copies a file for each name that it cannot link, which nobody counts. Here an object whose inode takes no
+//! more names gets a new one, if there is space for it; the old one keeps the names that it has. So there are no
+//! more copies than inodes are needed.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
 
-use ostree::RepoFile;
-use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
-use rustix::fs::{self, AtFlags};
+use ostree::ObjectType;
+use rustix::fs::{self, AtFlags, FileType, Gid, Uid, XattrFlags};
 use rustix::io::Errno;
+use tempfile::TempDir;
 
-use super::repository::{NEVER, Store};
-use super::space::Space;
+use super::attributes::Attributes;
+use super::dirtree;
+use super::limits;
+use super::repository::Store;
+use super::space::{FILE, Space};
 use super::staging;
-use crate::error::{Context, Result};
+use crate::digest;
+use crate::error::{Context, Error, Result};
 use crate::system::copy;
-use crate::system::directory::Directory;
+use crate::system::directory::{Directory, kind};
 use crate::system::files;
 
-/// No file system of ours permits fewer names; an object with fewer is not looked at.
-const FEW: u64 = 1000;
-/// Suffix of the names of regular files' objects.
-const SUFFIX: &str = ".file";
-/// File attributes that a walk needs.
-const ATTRIBUTES: &str = "standard::name,standard::type";
-
-/// An object that has a new inode.
-pub struct Renewed {
-    pub size: u64,
-    /// How many names the old inode has, and the new one may have.
-    pub limit: u64,
-}
-
-/// Gives new inodes to those objects of a store that take no more names. Returns them by their checksums.
-pub fn renew(store: &Store, space: &Space) -> Result<HashMap<String, Renewed>> {
-    let mut renewed = HashMap::new();
-    let temporary = files::temporary_directory(&store.temporary_directory(), staging::PREFIX)?;
+/// Checks out a commit by hard links only. Nothing is at `destination` yet.
+pub fn check_out(store: &Store, commit: &str, destination: &Path, space: &Space) -> Result<()> {
     let objects = store.path.join("objects");
-    for prefix in files::names(&objects)? {
-        let path = objects.join(&prefix);
-        let what = || format!("cannot read {}", path.display());
-        let directory = Directory::open(&path).context(what)?;
-        for name in directory.names(usize::MAX).context(what)? {
-            let text = name.to_string_lossy();
-            let Some(rest) = text.strip_suffix(SUFFIX) else { continue };
-            let found = std::fs::symlink_metadata(directory.path_of(&name)).context(what)?;
-            let limit = found.nlink();
-            // Symlinks are made anew where they cannot be linked.
-            if !found.is_file() || limit < FEW || !is_exhausted(&directory, &name, temporary.path())? {
-                continue;
-            }
-            let what = || format!("cannot copy {}", directory.path_of(&name).display());
-            renew_one(&directory, &name, temporary.path(), space).context(what)?;
-            renewed.insert(format!("{prefix}{rest}"), Renewed { size: found.len(), limit });
+    let objects = Directory::open(&objects).context(|| format!("cannot open {}", objects.display()))?;
+    let temporary = files::temporary_directory(&store.temporary_directory(), staging::PREFIX)?;
+    let (content, metadata) =
+        dirtree::root(&store.repo, commit).context(|| format!("cannot read {commit}"))?;
+    let what = || format!("cannot create {}", destination.display());
+    let parent = Directory::open(destination.parent().unwrap_or(destination)).context(what)?;
+    let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    Linker { store, objects, temporary, space }.directory(&parent, name, &content, &metadata)
+}
+
+struct Linker<'a> {
+    store: &'a Store,
+    objects: Directory,
+    /// Where copies are made, on the same file system.
+    temporary: TempDir,
+    space: &'a Space,
+}
+
+impl Linker<'_> {
+    fn directory(&self, parent: &Directory, name: &str, content: &str, metadata: &str) -> Result<()> {
+        let what = || format!("cannot create {}", parent.path_of(name.as_ref()).display());
+        check(name).context(what)?;
+        let made = parent.make_child(name.as_ref(), 0o700).context(what)?;
+        let (files, directories) = dirtree::load(&self.store.repo, content)?;
+        for (name, checksum) in &files {
+            let what = || format!("cannot link {}", made.path_of(name.as_ref()).display());
+            self.file(&made, name, &digest::hex(checksum)).context(what)?;
+        }
+        for (name, content, metadata) in &directories {
+            self.directory(&made, name, &digest::hex(content), &digest::hex(metadata))?;
+        }
+        let metadata = self.store.repo.load_variant(ObjectType::DirMeta, metadata).context(what)?;
+        let attributes = Attributes::of_directory(&metadata).context(what)?;
+        for (name, value) in &attributes.xattrs {
+            let name = name.strip_suffix(&[0]).unwrap_or(name);
+            fs::fsetxattr(&made, name, value, XattrFlags::empty()).context(what)?;
+        }
+        made.set_owner(attributes.uid, attributes.gid, attributes.mode).context(what)
+    }
+
+    fn file(&self, directory: &Directory, name: &str, checksum: &str) -> Result<()> {
+        check(name)?;
+        let (prefix, rest) = checksum.split_at(2);
+        let object = PathBuf::from(prefix).join(format!("{rest}.file"));
+        match fs::linkat(&self.objects, &object, directory, name, AtFlags::empty()) {
+            Err(Errno::MLINK) => self.renew(&object, directory, name),
+            linked => linked.context(|| format!("object {checksum}")),
         }
     }
-    Ok(renewed)
-}
 
-/// Whether a file can have no more names.
-fn is_exhausted(directory: &Directory, name: &OsStr, temporary: &Path) -> Result<bool> {
-    let probe = temporary.join("probe");
-    match fs::linkat(directory, name, fs::CWD, &probe, AtFlags::empty()) {
-        Err(Errno::MLINK) => Ok(true),
-        Err(e) => Err(e).context(|| format!("cannot link {}", directory.path_of(name).display())),
-        Ok(()) => files::remove(&probe).map(|_| false),
+    /// Gives an object a new inode, which gets a name in a directory first: the next one to ask may be another program.
+    fn renew(&self, object: &Path, directory: &Directory, name: &str) -> Result<()> {
+        let what = || format!("cannot copy {}", self.objects.path_of(object.as_os_str()).display());
+        let copy = self.temporary.path().join("copy");
+        let stat = fs::statat(&self.objects, object, AtFlags::SYMLINK_NOFOLLOW).context(what)?;
+        if kind(&stat) == FileType::Symlink {
+            self.space.take(FILE)?;
+            let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            copy_link(&self.objects, object, &copy, owner).context(what)?;
+        } else {
+            let take = |bytes| self.space.take_whole(bytes);
+            let made = copy::duplicate(&self.objects, object.as_os_str(), &copy, take).context(what)?;
+            // Whatever happens, it has its content before it has the name of the object.
+            made.sync_all().context(|| format!("cannot sync {}", copy.display()))?;
+        }
+        fs::linkat(fs::CWD, &copy, directory, name, AtFlags::empty()).context(what)?;
+        fs::renameat(fs::CWD, &copy, &self.objects, object).context(|| "cannot replace it".into())
     }
 }
 
-fn renew_one(directory: &Directory, name: &OsStr, temporary: &Path, space: &Space) -> Result<()> {
-    let copy = temporary.join("copy");
-    let made = copy::duplicate(directory, name, &copy, |bytes| space.take_whole(bytes))?;
-    // Whatever happens, it has its content before it has the name of the object.
-    made.sync_all().context(|| format!("cannot sync {}", copy.display()))?;
-    fs::renameat(fs::CWD, &copy, directory, name).context(|| "cannot replace it".into())
+/// Refuses a name that is more than that: objects are data.
+fn check(name: &str) -> Result<()> {
+    let is_one = !matches!(name, "" | "." | "..") && !name.contains('/');
+    if is_one { Ok(()) } else { Err(Error::new(format!("{name:?} is no name of a file"))) }
 }
 
-/// How many bytes are copied if a commit is checked out, since objects have more names in it than one inode may have.
-pub fn copied(store: &Store, commit: &str, renewed: &HashMap<String, Renewed>) -> Result<u64> {
-    let what = || format!("cannot read {commit}");
-    let (root, _) = store.repo.read_commit(commit, NEVER).context(what)?;
-    let mut names = HashMap::new();
-    count(&root, renewed, &mut names).context(what)?;
-    let copies = names.iter().filter_map(|(checksum, names)| {
-        let Renewed { size, limit } = renewed.get(checksum)?;
-        // One of the names is the object's.
-        Some(names.saturating_sub(limit.saturating_sub(1)).saturating_mul(*size))
-    });
-    Ok(copies.fold(0, u64::saturating_add))
-}
-
-/// Counts the names that objects have in a directory, and below it.
-fn count(
-    directory: &gio::File,
-    renewed: &HashMap<String, Renewed>,
-    names: &mut HashMap<String, u64>,
-) -> Result<()> {
-    let what = || "cannot read a directory".to_owned();
-    let flags = FileQueryInfoFlags::NOFOLLOW_SYMLINKS;
-    for info in directory.enumerate_children(ATTRIBUTES, flags, NEVER).context(what)? {
-        let info: FileInfo = info.context(what)?;
-        let child = directory.child(info.name());
-        match info.file_type() {
-            FileType::Directory => count(&child, renewed, names)?,
-            FileType::Regular => {
-                let Ok(file) = child.downcast::<RepoFile>() else { continue };
-                let checksum = file.checksum().to_string();
-                if renewed.contains_key(&checksum) {
-                    *names.entry(checksum).or_default() += 1;
-                }
-            }
-            _ => {}
-        }
+/// Makes a symlink at `copy` that is like an object, with its attributes.
+fn copy_link(objects: &Directory, object: &Path, copy: &Path, owner: (Uid, Gid)) -> io::Result<()> {
+    fs::symlink(fs::readlinkat(objects, object, Vec::new())?, copy)?;
+    fs::chownat(fs::CWD, copy, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?;
+    // The one way to those of a symlink that is not a path from the root.
+    let object = Path::new("/proc/self/fd").join(objects.as_fd().as_raw_fd().to_string()).join(object);
+    let mut names = vec![0; limits::XATTRS];
+    let length = match fs::llistxattr(&object, names.as_mut_slice()) {
+        Err(Errno::NOTSUP) => 0,
+        length => length?,
+    };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| copy::is_own(name)) {
+        let mut value = vec![0; limits::XATTRS];
+        let length = fs::lgetxattr(&object, name, value.as_mut_slice())?;
+        fs::lsetxattr(copy, name, &value[..length], XattrFlags::empty())?;
     }
     Ok(())
 }

@@ -3,12 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 
-use ostree::gio::prelude::*;
-use ostree::{MutableTree, ObjectType, RepoFile};
+use ostree::MutableTree;
 
+use super::dirtree::{self, DirTree};
 use super::implicit;
 use super::limits;
-use super::repository::NEVER;
 use crate::digest;
 use crate::error::{Context, Error, Result};
 
@@ -18,9 +17,6 @@ const WHITEOUT: &str = ".wh.";
 const SPECIAL: &str = ".wh..wh.";
 /// Marker for a directory that hides everything of lower layers.
 const OPAQUE: &str = ".wh..wh..opq";
-
-/// A dirtree object: files with their checksums, directories with those of their content and metadata.
-type DirTree = (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>, Vec<u8>)>);
 
 /// Merges the layers in these commits, lowest first.
 pub fn merge(repo: &ostree::Repo, layers: &[String]) -> Result<MutableTree> {
@@ -41,14 +37,7 @@ fn merge_counting(repo: &ostree::Repo, layers: &[String], entries: &Entries) -> 
     let (tree, mut reader) = (MutableTree::new(), implicit::Reader::default());
     for (index, commit) in layers.iter().enumerate() {
         let what = || format!("cannot merge layer commit {commit}");
-        let (root, _) = repo.read_commit(commit, NEVER).context(what)?;
-        let root = root
-            .downcast::<RepoFile>()
-            .map_err(|_| Error::new("its root is not a directory of the store"))
-            .context(what)?;
-        root.ensure_resolved().context(what)?;
-        let content = root.tree_get_contents_checksum().unwrap_or_default();
-        let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
+        let (content, metadata) = dirtree::root(repo, commit).context(what)?;
         // In the lowest layer all directories are new.
         let implicit = if index == 0 { BTreeSet::new() } else { reader.read(repo, commit).context(what)? };
         let merge = Merge { repo, implicit, entries, known: RefCell::default() };
@@ -155,10 +144,7 @@ impl Merge<'_> {
     }
 
     fn load(&self, content: &str) -> Result<DirTree> {
-        let what = || format!("cannot read directory {content}");
-        let variant = self.repo.load_variant(ObjectType::DirTree, content).context(what)?;
-        let found: DirTree =
-            variant.get().ok_or_else(|| Error::new("it is not a directory object")).context(what)?;
+        let found = dirtree::load(self.repo, content)?;
         self.entries.seen.set(self.entries.seen.get() + (found.0.len() + found.1.len()) as u64);
         Ok(found)
     }
@@ -197,6 +183,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::store::expected::Expected;
     use crate::store::layer;
+    use crate::store::repository::NEVER;
     use ostree::RepoMode;
 
     fn new_repo(dir: &tempfile::TempDir) -> ostree::Repo {

@@ -5,7 +5,7 @@
 use ostree::gio::prelude::*;
 
 use crate::error::{Context, Result};
-pub use crate::system::space::Space;
+pub use crate::system::space::{FILE, Space};
 
 /// The file system that a repository is on, with what its configuration reserves.
 pub fn of(repo: &ostree::Repo) -> Result<Space> {

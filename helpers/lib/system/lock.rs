@@ -32,6 +32,7 @@ enum Rank {
     Switches,
     HostFiles,
     Store,
+    Projects,
 }
 
 thread_local! {
@@ -107,6 +108,13 @@ pub fn host_files(root: &Root) -> Result<Lock> {
     Lock::take(Rank::HostFiles, || {
         take(root, ".host-files", "another installation, update or removal to finish")
     })
+}
+
+/// Takes the lock for choosing a project of quotas, until that has limits and is another start's no more. It is where nobody but
+/// root can take it.
+pub fn projects(root: &Root) -> Result<Lock> {
+    // Not a valid name of a container.
+    Lock::take(Rank::Projects, || take(root, ".projects", "another start to choose a project"))
 }
 
 fn directory(root: &Root) -> Result<PathBuf> {
@@ -283,5 +291,8 @@ mod tests {
         assert!(refused(&|| drop(container(&root, &name))), "a container after host files");
         assert!(refused(&|| drop(host_files(&root))), "the same lock twice");
         drop(lock_shared(&store).unwrap());
+        let _projects = projects(&root).unwrap();
+        assert!(dir.path().join("run/syscontainers/.locks/.projects").is_file());
+        assert!(refused(&|| drop(lock_shared(&store))), "the store after projects");
     }
 }

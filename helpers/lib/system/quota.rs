@@ -1,15 +1,14 @@
 //! Project quotas: how much a directory may hold, with everything that is ever made in it.
 //!
 //! XFS, ext4 and F2FS have them, if they are mounted with `prjquota`. A project is a number; those that are used here are
-//! far from those that administrators use, and begin with the number of the directory's inode. Inodes may have longer
-//! numbers, and the owner of a file may give it any project: one that has files or limits is not used.
+//! far from those that administrators use, and random. The owner of a file may give it any project: one that has files or
+//! limits is not used, and nobody has enough files to use up what nobody can guess.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use crate::error::{Context, Error, Result};
@@ -69,8 +68,10 @@ struct Limits {
     valid: u32,
 }
 
-/// How many numbers are tried for a directory.
+/// How many numbers are tried for a directory, of two thousand millions.
 const ATTEMPTS: u32 = 1000;
+/// Where they are from.
+const RANDOM: &str = "/dev/urandom";
 
 /// Fails if a limit would not hold on the file system that a directory is on, or is to be on if it is missing.
 pub fn check(directory: &Path) -> Result<()> {
@@ -94,17 +95,16 @@ fn holds(directory: BorrowedFd<'_>) -> bool {
     got.is_ok() && u16::from_ne_bytes([low, high]) & ENFORCED != 0
 }
 
-/// Limits what an empty directory may hold.
+/// Limits what an empty directory may hold. The caller holds the lock of projects: until this one has limits, another start
+/// may find it free as well.
 pub fn limit(path: &Path, bytes: u64) -> Result<()> {
     let what = || format!("cannot limit {} to {bytes} bytes", path.display());
     check(path).context(what)?;
     let directory = Directory::open(path).context(what)?;
-    let inode = directory.stat().context(what)?.st_ino;
     let mut attributes = Attributes::default();
     ioctl(directory.as_fd(), GET_ATTRIBUTES, &mut attributes).context(what)?;
-    // Until the project has limits, another start may find it free as well.
-    let _lock = lock_above(path).context(what)?;
-    attributes.project = free_project(inode, |project| is_used(directory.as_fd(), project)).context(what)?;
+    let project = free_project(random, |project| is_used(directory.as_fd(), project));
+    attributes.project = project.context(what)?;
     attributes.flags |= INHERIT;
     let limits = Limits {
         hard_blocks: bytes.div_ceil(BLOCK),
@@ -117,18 +117,26 @@ pub fn limit(path: &Path, bytes: u64) -> Result<()> {
     set(directory.as_fd(), attributes.project, limits).context(what)
 }
 
-/// A project for a directory with this inode that is not in use.
-fn free_project(inode: u64, is_used: impl Fn(u32) -> io::Result<bool>) -> Result<u32> {
-    for attempt in 0..ATTEMPTS {
-        let project = OURS | ((inode as u32).wrapping_add(attempt) & !OURS);
+/// A project that is not in use, of those that these numbers are.
+fn free_project(
+    mut random: impl FnMut() -> Result<u32>,
+    is_used: impl Fn(u32) -> io::Result<bool>,
+) -> Result<u32> {
+    for _ in 0..ATTEMPTS {
+        let project = OURS | random()?;
         if !is_used(project).context(|| format!("cannot look at project {project}"))? {
             return Ok(project);
         }
     }
-    let first = OURS | (inode as u32 & !OURS);
     Err(Error::new(format!(
-        "the {ATTEMPTS} projects from {first} on have files or limits already, see repquota -P; give these files other projects"
+        "each of {ATTEMPTS} projects from {OURS} on that were tried has files or limits already, see repquota -P; give these files other projects"
     )))
+}
+
+fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    let read = File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
+    read.context(|| format!("cannot read {RANDOM}")).map(|()| u32::from_ne_bytes(bytes))
 }
 
 /// Whether a project has files or limits.
@@ -142,15 +150,6 @@ fn is_used(directory: BorrowedFd<'_>, project: u32) -> io::Result<bool> {
             Ok(found.space != 0 || found.inodes != 0 || found.hard_blocks != 0 || found.hard_inodes != 0)
         }
     }
-}
-
-/// Keeps other starts from choosing a project for a directory beside this one.
-fn lock_above(path: &Path) -> Result<Flock<File>> {
-    let above = path.parent().unwrap_or(path);
-    let opened = File::open(above).context(|| format!("cannot open {}", above.display()))?;
-    Flock::lock(opened, FlockArg::LockExclusive)
-        .map_err(|(_, e)| e)
-        .context(|| format!("cannot lock {}", above.display()))
 }
 
 /// Lifts the limit of a directory that is about to be removed, if it has one.
@@ -210,20 +209,29 @@ mod tests {
     #[test]
     fn no_two_directories_have_the_same_project() {
         let used = std::cell::RefCell::new(std::collections::HashSet::new());
-        let find = |inode: u64| {
-            let found = free_project(inode, |project| Ok(used.borrow().contains(&project))).unwrap();
-            assert!(found & OURS != 0 && used.borrow_mut().insert(found));
+        let mut numbers = [5, OURS | 5, 5, 7, u32::MAX].into_iter();
+        let mut find = || {
+            let next = || Ok(numbers.next().unwrap());
+            let found = free_project(next, |project| Ok(used.borrow().contains(&project))).unwrap();
+            assert!(used.borrow_mut().insert(found));
             found
         };
-        assert_eq!(find(5), OURS | 5);
-        // Of XFS, which has numbers of 64 bits.
-        assert_eq!(find(1 << 31 | 5), OURS | 6);
-        assert_eq!(find(7 << 32 | 5), OURS | 7);
-        assert_eq!(find(u64::from(u32::MAX)), u32::MAX);
-        assert_eq!(find(u64::from(u32::MAX)), OURS);
-        let error = free_project(5, |_| Ok(true)).unwrap_err().to_string();
-        assert!(error.starts_with("the 1000 projects from 2147483653 on have files or limits"), "{error}");
-        assert!(free_project(5, |_| Err(io::ErrorKind::PermissionDenied.into())).is_err());
+        assert_eq!([find(), find(), find()], [OURS | 5, OURS | 7, u32::MAX]);
+        let error = free_project(|| Ok(5), |_| Ok(true)).unwrap_err().to_string();
+        assert!(error.starts_with("each of 1000 projects from 2147483648 on that were tried has"), "{error}");
+        assert!(free_project(|| Ok(5), |_| Err(io::ErrorKind::PermissionDenied.into())).is_err());
+    }
+
+    /// A payload has taken a million of them, and all that are near to what it knows.
+    #[test]
+    fn nobody_uses_up_the_projects() {
+        let taken = OURS..OURS + 1_000_000;
+        for _ in 0..100 {
+            let is_used = |project: u32| Ok(taken.contains(&project));
+            assert!(free_project(random, is_used).unwrap() >= taken.end);
+        }
+        let some: std::collections::HashSet<_> = (0..100).map(|_| random().unwrap() | OURS).collect();
+        assert!(some.len() > 90);
     }
 
     #[test]

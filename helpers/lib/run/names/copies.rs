@@ -57,6 +57,12 @@ impl Copies {
         lock::at(&bundle.join(KEPT))
     }
 
+    /// Ends all work on the copies of the container with this bundle: nobody brings changes of the host from here on.
+    pub fn forget(bundle: &Path) -> Result<()> {
+        let _lock = Copies::lock(bundle)?;
+        files::remove_tree(&bundle.join(KEPT))
+    }
+
     /// Notes the lines that the container has in its hosts besides those of this host.
     pub fn set_own(&self, lines: &[u8]) -> Result<()> {
         create(&self.kept.join(OWN), lines, 0o600).map(|_| ())

@@ -196,6 +196,28 @@ fn killed_after_any_step_a_volume_is_complete_or_not_there() {
     assert!(steps > 8, "{steps} steps");
 }
 
+fn purge(root: &Root, name: &Name) -> Result<()> {
+    doom(root, name)?;
+    finish_purge(root, name)
+}
+
+#[test]
+fn volumes_are_gone_before_they_are_removed_also_after_a_purge_that_was_killed() {
+    let test = Test::new();
+    for _ in 0..3 {
+        test.make(&["/data"]).unwrap();
+        assert!(doom(&test.root, &test.name).unwrap());
+        assert!(!test.host("web").exists());
+    }
+    let doomed = doomed_path(&test.root, &test.name);
+    for place in ["data/sub/file", ".0.again/data/sub/file", ".1.again/data/sub/file"] {
+        assert!(doomed.join(place).exists(), "{place}");
+    }
+    finish_purge(&test.root, &test.name).unwrap();
+    assert_eq!(fs::read_dir(test.host("")).unwrap().count(), 0);
+    assert!(!doom(&test.root, &test.name).unwrap());
+}
+
 #[test]
 fn a_purge_that_is_killed_has_removed_all_or_nothing_and_can_be_repeated() {
     let mut steps = 0;

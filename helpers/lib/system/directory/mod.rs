@@ -246,6 +246,11 @@ impl Directory {
         Ok(fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
+    /// Renames a file in this directory to one in another.
+    pub fn rename_into(&self, from: &OsStr, target: &Directory, to: &OsStr) -> io::Result<()> {
+        Ok(fs::renameat(&self.fd, from, &target.fd, to)?)
+    }
+
     /// Has the names in this directory written to disk.
     pub fn sync(&self) -> io::Result<()> {
         Ok(fs::fsync(&self.fd)?)

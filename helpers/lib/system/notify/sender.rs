@@ -55,13 +55,21 @@ impl Unit {
 
     /// Whether the process that sent a datagram is one of the unit; `None` if it is gone.
     pub fn has(&self, sender: Sender) -> Option<bool> {
+        let is_above = || {
+            let text = fs::read_to_string(format!("/proc/{}/cgroup", sender.pid)).ok()?;
+            Some(self.is_above(&text))
+        };
+        // First the one look that is enough for most strangers, since these may send very much.
+        if !is_above()? {
+            return Some(false);
+        }
         let before = process::start_time(sender.pid).ok()?;
-        let text = fs::read_to_string(format!("/proc/{}/cgroup", sender.pid)).ok()?;
+        let is_one = is_above()?;
         let after = process::start_time(sender.pid).ok()?;
         if before != after || u128::from(before) > ticks(since_boot(sender.sent)?) {
             return None;
         }
-        Some(self.is_above(&text))
+        Some(is_one)
     }
 
     /// Whether a process with this /proc/PID/cgroup is in the unit's cgroup, or below it.
