@@ -104,8 +104,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let info = registration.execution.confined.then(|| Info::read(&root.join(&registration.path())));
     let info = info.transpose()?;
     let ours = info.as_ref().and_then(Info::ours);
-    let untrusted = writers::find(&root, &registration, &config, ours.map(|ours| &ours.settings));
-    let sources = Sources::of(&root, &config, &untrusted)?;
+    let untrusted = writers::find(&root, &registration, &config, ours.map(|ours| &ours.settings))?;
+    let is_trusted = !registration.execution.confined;
+    let sources = Sources::of(&root, &config, &untrusted, is_trusted)?;
+    writers::record(&root, &registration, &config, &untrusted)?;
     sources.redirect(&mut config);
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;

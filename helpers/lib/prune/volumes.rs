@@ -1,10 +1,11 @@
-//! Completing purges of volumes that were killed. Volumes are never pruned.
+//! Completing purges of volumes that were killed, and forgetting what payloads have got of the host that is gone. Volumes are
+//! never pruned.
 
 use super::report::{PruneKind, PruneReport};
 use crate::error::Result;
 use crate::name::Name;
-use crate::paths::Root;
-use crate::run::volumes;
+use crate::paths::{GOT, Root};
+use crate::run::{got, volumes};
 use crate::system::{files, lock};
 
 /// Removes what killed purges left of volumes.
@@ -12,6 +13,19 @@ pub fn prune(root: &Root, report: &mut PruneReport) {
     match volumes::half_purged(root) {
         Ok(names) => names.iter().for_each(|name| finish(root, name, report)),
         Err(e) => report.failed(PruneKind::Leftover, "", &e),
+    }
+}
+
+/// Forgets directories of the host that are gone; the others may have in them what payloads have put there.
+pub fn prune_record(root: &Root, report: &mut PruneReport) {
+    match got::prune(root, report.dry_run) {
+        Ok(0) => {}
+        Ok(paths) => report.kept(
+            PruneKind::File,
+            root.join(GOT).display().to_string(),
+            format!("payloads may have written to {paths} directories of the host that it names"),
+        ),
+        Err(e) => report.failed(PruneKind::File, root.join(GOT).display().to_string(), &e),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod confinement;
 pub mod ending;
 pub mod foreground;
+pub mod got;
 pub mod keys;
 pub mod lengths;
 pub mod limits;

@@ -80,16 +80,17 @@ impl Source {
 pub struct Sources {
     /// With the paths that the configuration has for them.
     nested: Vec<(PathBuf, Source)>,
-    /// Who is to own what is missing.
-    owner: (u32, u32),
+    /// Who is to own what is missing; `None` if nothing is to be made.
+    owner: Option<(u32, u32)>,
 }
 
 impl Sources {
-    /// Finds them in the configuration of a deployment.
-    pub fn of(root: &Root, config: &Normalised, untrusted: &Untrusted) -> Result<Sources> {
+    /// Finds them in the configuration of a deployment. Those that are missing are made for an image that is trusted; the
+    /// administrator makes what others get.
+    pub fn of(root: &Root, config: &Normalised, untrusted: &Untrusted, is_trusted: bool) -> Result<Sources> {
         let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
         let id = |id: u64| u32::try_from(id).context(|| format!("cannot use {id} as the ID of a user"));
-        let owner = (id(uid)?, id(gid)?);
+        let owner = is_trusted.then(|| Ok::<_, Error>((id(uid)?, id(gid)?))).transpose()?;
         let mut nested = Vec::new();
         for source in nesting::bind_sources(config).filter(|source| source.is_absolute()) {
             let way = untrusted.find(root, &source)?;
@@ -138,10 +139,16 @@ impl Sources {
     }
 
     fn make_directory(&self, parent: &Directory, name: &std::ffi::OsStr) -> Result<Directory> {
-        let what = || format!("cannot create {}", parent.path_of(name).display());
-        let made = parent.make_child(name, MODE).context(what)?;
-        made.set_owner(self.owner.0, self.owner.1, MODE).context(what)?;
-        Ok(made)
+        let path = parent.path_of(name).display().to_string();
+        let Some((uid, gid)) = self.owner else {
+            return Err(Error::new(format!("{path} is missing; make it")));
+        };
+        let what = || format!("cannot create {path}");
+        match parent.make_new(name, MODE).context(what)? {
+            Some(made) => made.set_owner(uid, gid, MODE).map(|()| made).context(what),
+            // Whoever made it meanwhile decides whose it is.
+            None => parent.child(name).context(what),
+        }
     }
 }
 
@@ -183,7 +190,7 @@ mod tests {
             .iter()
             .map(|path| (path.into(), Source { path: TreePath::new(path), outer: "/var/lib/x".into() }));
         let own = fs::metadata(root.path()).unwrap();
-        Sources { nested: nested.collect(), owner: (own.uid(), own.gid()) }.make(root)
+        Sources { nested: nested.collect(), owner: Some((own.uid(), own.gid())) }.make(root)
     }
 
     #[test]

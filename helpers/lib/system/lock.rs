@@ -31,6 +31,7 @@ enum Rank {
     Switches,
     HostFiles,
     Store,
+    Written,
 }
 
 thread_local! {
@@ -106,6 +107,12 @@ pub fn host_files(root: &Root) -> Result<Lock> {
     Lock::take(Rank::HostFiles, || {
         take(root, ".host-files", "another installation, update or removal to finish")
     })
+}
+
+/// Takes the lock for changes to the record of what payloads may have written to.
+pub fn written(root: &Root) -> Result<Lock> {
+    // Not a valid name of a container.
+    Lock::take(Rank::Written, || take(root, ".written", "another start to record what is written to"))
 }
 
 fn directory(root: &Root) -> Result<PathBuf> {

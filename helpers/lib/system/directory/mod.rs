@@ -197,6 +197,27 @@ impl Directory {
         }
     }
 
+    /// Creates a directory in this one, and opens it; `None` if there is something of that name already. Others may have put
+    /// something else in its place by the time that it is opened: then that is an error, or it is as new as the one that
+    /// was made.
+    pub fn make_new(&self, name: &OsStr, mode: u32) -> io::Result<Option<Directory>> {
+        match fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+        let made = self.child(name)?;
+        let stat = made.stat()?;
+        let is_new = stat.st_uid == nix::unistd::geteuid().as_raw()
+            && stat.st_mode & 0o777 == mode
+            && made.names(1)?.is_empty();
+        if is_new {
+            Ok(Some(made))
+        } else {
+            Err(io::Error::other("something else has been put in its place"))
+        }
+    }
+
     /// What is known of this directory.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(fs::fstat(&self.fd)?)
