@@ -152,6 +152,24 @@ for runtime in crun runc; do
     remove user
 done
 
+say 'a device'
+mkdir -p "$WORK/device"
+build_and_pull device --config="{\"Cmd\":$(acts 'rm /data/own; ln -s /dev/full /data/own')}"
+mkdir /dev/story
+for runtime in crun runc; do
+    mknod /dev/story/own c 1 5
+    checkout --no-enable --runtime=/usr/bin/$runtime -o Volume=/dev/story:/data -o AddDevice=/dev/story/own:/dev/own "$REGISTRY/device"
+    acted device /dev/story
+    mark_journal
+    systemctl start device || true
+    wait_for 'it is not given another one' has_said device \
+        'cannot add the device /dev/story/own: a symlink leads to it, and none is followed in /dev/story, where a payload can put anything'
+    ends device
+    remove device
+    rm /dev/story/own
+done
+rmdir /dev/story
+
 say 'the record'
 begin
 rm -f $GOT

@@ -181,6 +181,7 @@ fn check_writable(root: &Root, directories: &[PathBuf], config: &Normalised) -> 
 mod tests {
     use super::*;
     use crate::oci::config::Config;
+    use crate::system::untrusted::Got;
     use serde_json::json;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -220,6 +221,33 @@ mod tests {
             let error = open(path).unwrap_err().to_string();
             assert!(error.starts_with(&format!("cannot bind {path}, which is in /var/lib/x")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_made_for_images_that_are_trusted_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(root.join("/srv/app")).unwrap();
+        let bind = |source: &str| json!({"type": "bind", "source": source, "destination": "/x"});
+        let binds = json!({"mounts": [bind("/srv/app"), bind("/srv/app/a/b")]});
+        let config = Config::new(binds).normalised();
+        let got = Got { written: ["/srv/app".into()].into(), ..Got::default() };
+        let untrusted = Untrusted::new(&root, &got, &[]).unwrap();
+        let make = |is_trusted: bool| {
+            let mut sources = Sources::of(&root, &config, &untrusted, is_trusted).unwrap();
+            let own = fs::metadata(root.path()).unwrap();
+            sources.owner = sources.owner.map(|_| (own.uid(), own.gid()));
+            sources.make(&root)
+        };
+        let error = make(false).unwrap_err().to_string();
+        assert!(error.starts_with("cannot bind /srv/app/a/b, which is in /srv/app, where"), "{error}");
+        assert!(
+            error.ends_with("/srv/app/a is missing; make it") && !root.join("/srv/app/a").exists(),
+            "{error}"
+        );
+        make(true).unwrap();
+        make(false).unwrap();
+        assert!(root.join("/srv/app/a/b").is_dir());
     }
 
     #[test]

@@ -68,8 +68,7 @@ fn names_host_paths(name: &Name, config: &Normalised, settings: Option<&Settings
     let volumes = volume::home(name);
     let mut sources = nesting::bind_sources(config);
     let is_read = |key: &str| settings.is_some_and(|settings| settings.last(key).is_some());
-    is_read("EnvironmentFile")
-        || is_read("Network")
+    ["EnvironmentFile", "Network", "AddDevice"].into_iter().any(is_read)
         // What is in a volume is not one.
         || sources.any(|source| source.parent() != Some(volumes.as_path()))
 }
