@@ -5,9 +5,11 @@
 //! these for any path without symlinks, even of what does not exist. It is walked as the kernel does, from mount to mount,
 //! since a mount may hide others that the table still has.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::error::{Context, Result};
 use crate::system::mounts::{self, Mount, OVERLAY};
@@ -66,6 +68,8 @@ pub struct Tree {
     mounts: Vec<Mount>,
     /// Those at each mount point, by their indices.
     at: HashMap<PathBuf, Vec<usize>>,
+    /// The layers of those that were asked for, by their numbers.
+    layers: RefCell<HashMap<u64, Rc<[PathBuf]>>>,
 }
 
 impl Tree {
@@ -82,7 +86,7 @@ impl Tree {
         for (index, mount) in mounts.iter().enumerate() {
             at.entry(mount.point.clone()).or_default().push(index);
         }
-        Tree { mounts, at }
+        Tree { mounts, at, layers: RefCell::default() }
     }
 
     /// The mount that a path without symlinks is on; `None` if the table does not tell.
@@ -123,15 +127,21 @@ impl Tree {
         let inside: PathBuf = mount.root.join(below).components().collect();
         let below = inside.strip_prefix("/").unwrap_or(&inside);
         passed.push(mount.id);
-        for layer in &mount.layers {
+        for layer in self.layers(mount).iter() {
             self.add_places(&layer.join(below), passed, found);
-            // Whoever mounted it may have named it by a link.
-            if let Some(real) = fs::canonicalize(layer).ok().filter(|real| real != layer) {
-                self.add_places(&real.join(below), passed, found);
-            }
         }
         passed.pop();
         found.insert(Place { device: mount.device.clone(), inside });
+    }
+
+    /// The layers of a mount, and where they lead: whoever mounted it may have named them by links.
+    fn layers(&self, mount: &Mount) -> Rc<[PathBuf]> {
+        let mut known = self.layers.borrow_mut();
+        let layers = known.entry(mount.id).or_insert_with(|| {
+            let real = mount.layers.iter().filter_map(|layer| fs::canonicalize(layer).ok());
+            real.chain(mount.layers.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
+        });
+        layers.clone()
     }
 
     /// The paths at which a place is seen, or some of what is in it.
