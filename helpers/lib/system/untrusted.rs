@@ -5,6 +5,7 @@
 //! than one path to each, and to what is in it: through links of the host, and through its mounts. Where these do not tell
 //! what else leads there, a directory counts as written to.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub struct Untrusted {
     here: Tree,
     /// Those of the host, if they are others.
     host: Option<Tree>,
+    /// Which paths are written to, as far as it was asked since the last change.
+    known: RefCell<HashMap<PathBuf, bool>>,
 }
 
 /// A file of the host, as it is reached.
@@ -105,9 +108,11 @@ impl Untrusted {
         let places: Vec<_> = self.trees().flat_map(|tree| tree.places(&at)).collect();
         places.into_iter().for_each(|place| self.add_place(place));
         self.paths.insert(path.to_path_buf());
+        self.known.get_mut().clear();
     }
 
     fn add_place(&mut self, place: Place) {
+        self.known.get_mut().clear();
         self.places.entry(place.device).or_default().insert(place.inside);
     }
 
@@ -124,6 +129,15 @@ impl Untrusted {
             // Mostly there are none, and nothing is looked at.
             return false;
         }
+        let known = self.known.borrow().get(path).copied();
+        known.unwrap_or_else(|| {
+            let is_written = self.look(root, path);
+            self.known.borrow_mut().insert(path.to_path_buf(), is_written);
+            is_written
+        })
+    }
+
+    fn look(&self, root: &Root, path: &Path) -> bool {
         let at = root.join(&TreePath::new(path));
         let is_known = match self.here.mount(&at).map(|mount| mount.origin()) {
             Some(Origin::Known) => true,
