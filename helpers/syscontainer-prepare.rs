@@ -104,14 +104,18 @@ fn extend_timeout() {
     }
 }
 
+/// Whether this start is prepared already: the image's unit calls this, too.
+fn is_prepared(name: &Name, bundle: &Bundle, invocation: &str) -> bool {
+    if !invocation.is_empty() && fs::read_to_string(bundle.invocation()).is_ok_and(|i| i == invocation) {
+        return true;
+    }
+    // The unit's first command, which ran as root, did it, and another user cannot look.
+    !nix::unistd::geteuid().is_root() && cgroup::is_in(&name.unit())
+}
+
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let invocation = std::env::var("INVOCATION_ID").unwrap_or_default();
-    if !invocation.is_empty() && fs::read_to_string(bundle.invocation()).is_ok_and(|i| i == invocation) {
-        // The image's unit calls this, too, but this start is prepared already.
-        return Ok(());
-    }
-    if !nix::unistd::geteuid().is_root() && cgroup::is_in(&name.unit()) {
-        // So it is here. The unit's first command, which ran as root, did it, and another user cannot look.
+    if is_prepared(name, bundle, &invocation) {
         return Ok(());
     }
     let root = Root::default();
@@ -135,8 +139,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let info = registration.execution.confined.then(|| Info::read(&root.join(&registration.path())));
     let info = info.transpose()?;
     let ours = info.as_ref().and_then(Info::ours);
-    let untrusted = writers::find(&root, &registration, &config, ours.map(|ours| &ours.settings));
-    let sources = Sources::of(&root, &config, &untrusted)?;
+    let untrusted = writers::find(&root, &registration, &config, ours.map(|ours| &ours.settings))?;
+    let is_trusted = !registration.execution.confined;
+    let sources = Sources::of(&root, &config, &untrusted, is_trusted)?;
+    writers::record(&root, &registration, &config, &untrusted)?;
     sources.redirect(&mut config);
     let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;

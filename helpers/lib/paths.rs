@@ -44,6 +44,8 @@ pub const STALE: &str = "/run/syscontainers/stale";
 pub const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Directory of the volumes of all containers.
 pub const VOLUMES: &str = "/var/lib/syscontainers";
+/// Record of the directories of the host that payloads have got. Not a valid name of a container.
+pub const GOT: &str = "/var/lib/syscontainers/.got";
 /// Directory of the registrations that installations on this host write.
 pub const ATTACHED: &str = "/etc/syscontainers/attached";
 /// Directory of the stub units of installed containers.

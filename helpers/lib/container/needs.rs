@@ -1,9 +1,11 @@
 //! What the keys of a container need of this host: it is looked at when they are set, and again at every start, since the
 //! administrator may change it in between.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
 
 use crate::container::keys::devices::{self, UserDevice};
 use crate::container::keys::limits;
@@ -12,7 +14,8 @@ use crate::container::keys::payload::Namespace;
 use crate::container::settings::Settings;
 use crate::error::{Context, Error, Result};
 use crate::paths::{Root, TreePath};
-use crate::system::untrusted::Untrusted;
+use crate::system::directory::{self, Directory};
+use crate::system::untrusted::{Untrusted, Way};
 use crate::system::{files, mounts};
 
 /// Size in bytes of a file with an environment.
@@ -21,6 +24,9 @@ const ENVIRONMENT: usize = 1 << 20;
 const DEVICES: usize = 1000;
 /// How many open files a process may have at most.
 const OPEN_FILES: &str = "/proc/sys/fs/nr_open";
+/// In how many directories in each other they are looked for, with how many files in each.
+const DEPTH: usize = 16;
+const FILES: usize = 1 << 16;
 
 /// A device of the host, as a container gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +52,7 @@ pub fn check(root: &Root, settings: &Settings) -> Result<()> {
     let untrusted = Untrusted::default();
     check_paths(root, settings, &untrusted)?;
     environment(root, settings, &untrusted)?;
-    devices(root, settings).map(|_| ())
+    devices(root, settings, &untrusted).map(|_| ())
 }
 
 /// Fails if the host lacks something that keys name besides what [`environment`] and [`devices`] find, or if it is in a
@@ -173,34 +179,35 @@ fn parse_environment(text: &str) -> Result<Vec<(String, String)>> {
 }
 
 /// The devices of `AddDevice=`.
-pub fn devices(root: &Root, settings: &Settings) -> Result<Vec<Device>> {
+pub fn devices(root: &Root, settings: &Settings, untrusted: &Untrusted) -> Result<Vec<Device>> {
     let mut all = Vec::new();
     for wanted in settings.all("AddDevice").map(devices::device) {
         let wanted = wanted?;
         let what = || format!("cannot add the device {}", wanted.host.display());
-        match find(root, &wanted.host) {
-            Err(_) if wanted.optional => {}
-            Err(e) => return Err(with_remedy(&e, "AddDevice=")).context(what),
-            Ok(found) => add(&wanted, &found, &mut all).context(what)?,
+        let way = untrusted.find(root, &wanted.host).context(what)?;
+        match way.stat(root) {
+            Ok(Some(stat)) => add(root, &wanted, (&way, &stat), &mut all).context(what)?,
+            _ if wanted.optional => {}
+            Ok(None) => {
+                return Err(with_remedy(&Error::new("it is not on this host"), "AddDevice=")).context(what);
+            }
+            Err(e) => return Err(e).context(what),
         }
     }
     Ok(all)
 }
 
-fn add(wanted: &UserDevice, found: &Path, all: &mut Vec<Device>) -> Result<()> {
-    if !found.is_dir() {
-        let device = device(wanted, found, Path::new(""))?;
+fn add(root: &Root, wanted: &UserDevice, found: (&Way, &Stat), all: &mut Vec<Device>) -> Result<()> {
+    let (way, stat) = found;
+    if directory::kind(stat) != FileType::Directory {
+        let device = device(wanted, stat, Path::new(""));
         all.push(device.ok_or_else(|| Error::new("it is neither a device nor a directory of devices"))?);
         return Ok(());
     }
     let before = all.len();
-    for entry in walkdir::WalkDir::new(found).min_depth(1).sort_by_file_name() {
-        let entry = entry.map_err(|e| Error::new(e.to_string()))?;
-        let below = entry.path().strip_prefix(found).unwrap_or(entry.path());
-        all.extend(device(wanted, entry.path(), below)?);
-        if all.len() - before > DEVICES {
-            return Err(Error::new(format!("there are more than {DEVICES} devices in it")));
-        }
+    add_all(wanted, &way.directory(root)?, Path::new(""), all)?;
+    if all.len() - before > DEVICES {
+        return Err(Error::new(format!("there are more than {DEVICES} devices in it")));
     }
     if all.len() == before && !wanted.optional {
         return Err(Error::new("there is no device in it"));
@@ -208,23 +215,44 @@ fn add(wanted: &UserDevice, found: &Path, all: &mut Vec<Device>) -> Result<()> {
     Ok(())
 }
 
+/// Adds the devices in a directory, and in those that are in it, in the order of their names.
+fn add_all(wanted: &UserDevice, directory: &Directory, below: &Path, all: &mut Vec<Device>) -> Result<()> {
+    let what = |name: &OsStr| format!("cannot look at {}", directory.path_of(name).display());
+    let mut names = directory.names(FILES + 1).context(|| what(OsStr::new("")))?;
+    names.sort();
+    if names.len() > FILES || below.components().count() > DEPTH {
+        return Err(Error::new(format!("there are too many files in {}", directory.path().display())));
+    }
+    for name in names {
+        let Some(stat) = directory.stat_of(&name).context(|| what(&name))? else { continue };
+        let path = below.join(&name);
+        if directory::kind(&stat) == FileType::Directory {
+            add_all(wanted, &directory.child(&name).context(|| what(&name))?, &path, all)?;
+        } else {
+            all.extend(device(wanted, &stat, &path));
+        }
+        if all.len() > DEVICES {
+            return Err(Error::new(format!("there are more than {DEVICES} devices in it")));
+        }
+    }
+    Ok(())
+}
+
 /// A device in the directory that is wanted, or that itself; `None` if it is something else.
-fn device(wanted: &UserDevice, found: &Path, below: &Path) -> Result<Option<Device>> {
-    let stat = found.symlink_metadata().context(|| "cannot look at it".into())?;
-    let (is_block, is_char) = (stat.file_type().is_block_device(), stat.file_type().is_char_device());
+fn device(wanted: &UserDevice, stat: &Stat, below: &Path) -> Option<Device> {
+    let is_block = directory::kind(stat) == FileType::BlockDevice;
     let at = |path: &Path| if below.as_os_str().is_empty() { path.to_path_buf() } else { path.join(below) };
-    let number = stat.rdev();
-    Ok((is_block || is_char).then(|| Device {
+    (is_block || directory::kind(stat) == FileType::CharacterDevice).then(|| Device {
         host: at(&wanted.host),
         container: at(&wanted.container),
         access: wanted.access.clone(),
         is_block,
-        major: nix::sys::stat::major(number),
-        minor: nix::sys::stat::minor(number),
-        mode: stat.mode() & 0o777,
-        uid: stat.uid(),
-        gid: stat.gid(),
-    }))
+        major: nix::sys::stat::major(stat.st_rdev),
+        minor: nix::sys::stat::minor(stat.st_rdev),
+        mode: stat.st_mode & 0o777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+    })
 }
 
 /// Settings of the unit that let its payload use the devices. systemd looks them up by their paths at every start, also
@@ -233,9 +261,13 @@ pub fn properties(root: &Root, settings: &Settings) -> Vec<(String, String)> {
     let wanted = settings.all("AddDevice").filter_map(|text| devices::device(text).ok());
     let allowed = wanted.flat_map(|wanted| {
         let mut found = Vec::new();
-        match find(root, &wanted.host) {
+        let way = Untrusted::default().find(root, &wanted.host).ok();
+        let stat = way.as_ref().and_then(|way| way.stat(root).ok().flatten());
+        match (way, stat) {
             // Whoever starts the container is told if there are none.
-            Ok(directory) if directory.is_dir() => drop(add(&wanted, &directory, &mut found)),
+            (Some(way), Some(stat)) if directory::kind(&stat) == FileType::Directory => {
+                drop(add(root, &wanted, (&way, &stat), &mut found));
+            }
             _ => return vec![(wanted.host, wanted.access)],
         }
         found.into_iter().map(|device| (device.host, device.access)).collect()
@@ -246,6 +278,7 @@ pub fn properties(root: &Root, settings: &Settings) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::untrusted::Got;
 
     #[test]
     fn what_is_not_on_the_host_is_named_with_its_key() {
@@ -330,10 +363,31 @@ mod tests {
     #[test]
     fn devices_are_those_of_the_host() {
         let root = Root::default();
-        let found = devices(&root, &Settings::of(&["AddDevice=/dev/zero:/dev/mine:r"])).unwrap();
+        let found =
+            devices(&root, &Settings::of(&["AddDevice=/dev/zero:/dev/mine:r"]), &Untrusted::default())
+                .unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].major, found[0].minor, found[0].is_block), (1, 5, false));
         assert_eq!(found[0].container, PathBuf::from("/dev/mine"));
+        // In what a payload writes to, it is no link, nor is what is on the way.
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Root::new(dir.path());
+        let story = tree.join("/dev/story");
+        fs::create_dir_all(&story).unwrap();
+        std::os::unix::fs::symlink("/dev", story.join("in")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", story.join("zero")).unwrap();
+        let got = Got { written: [PathBuf::from("/dev/story")].into(), ..Got::default() };
+        let untrusted = Untrusted::new(&tree, &got, &[]).unwrap();
+        for (path, why) in [
+            ("/dev/story/zero", ": a symlink leads to it, and none is followed in /dev/story"),
+            ("/dev/story/in/zero", ": a symlink leads to it, and none is followed in /dev/story"),
+            ("/dev/story/none", ": it is not on this host; make it, or change AddDevice="),
+            ("/dev/story", ": there is no device in it"),
+        ] {
+            let wanted = Settings::of(&[&format!("AddDevice={path}")]);
+            let error = devices(&tree, &wanted, &untrusted).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("cannot add the device {path}{why}")), "{error}");
+        }
         let wanted = Settings::of(&["AddDevice=/dev/zero:/dev/mine:r", "AddDevice=-/dev/not-yet"]);
         let properties = properties(&root, &wanted);
         let allow = |what: &str| ("DeviceAllow".to_owned(), what.to_owned());

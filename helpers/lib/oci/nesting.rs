@@ -8,7 +8,7 @@ use crate::oci::mount::Mount;
 
 /// Directories of the host's programs, without what is in them. Who writes to one as a whole changes the host anyway, and
 /// links in them, such as `/var/run`, are the host's.
-const SYSTEM: [&str; 18] = [
+pub const SYSTEM: [&str; 18] = [
     "/",
     "/bin",
     "/boot",

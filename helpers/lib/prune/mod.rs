@@ -64,6 +64,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     }
     if options.images.is_empty() {
         volumes::prune(site, &mut report);
+        volumes::prune_record(root, &mut report);
     }
     if !options.dry_run {
         record(root, &report);

@@ -1,11 +1,13 @@
-//! Completing purges that were killed, of volumes and of other directories that containers wrote to. Neither is ever pruned.
+//! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting what
+//! payloads have got of the host that is gone. Neither volumes nor these directories are ever pruned.
 
 use super::report::{PruneKind, PruneReport};
 use crate::error::Result;
 use crate::install::site::Site;
 use crate::install::state_directories;
 use crate::name::Name;
-use crate::run::volumes;
+use crate::paths::{GOT, Root};
+use crate::run::{got, volumes};
 use crate::system::{files, lock};
 
 /// Removes what killed purges left.
@@ -27,6 +29,19 @@ pub fn prune(site: &Site, report: &mut PruneReport) {
             });
         }),
         Err(e) => report.failed(PruneKind::Leftover, "", &e),
+    }
+}
+
+/// Forgets directories of the host that are gone; the others may have in them what payloads have put there.
+pub fn prune_record(root: &Root, report: &mut PruneReport) {
+    match got::prune(root, report.dry_run) {
+        Ok(0) => {}
+        Ok(paths) => report.kept(
+            PruneKind::File,
+            root.join(GOT).display().to_string(),
+            format!("payloads may have written to {paths} directories of the host that it names"),
+        ),
+        Err(e) => report.failed(PruneKind::File, root.join(GOT).display().to_string(), &e),
     }
 }
 

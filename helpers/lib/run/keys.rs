@@ -29,7 +29,7 @@ pub fn apply(root: &Root, ours: &Ours, untrusted: &Untrusted, config: &mut Value
             set(env, HOST_NAME, &name);
         }
     }
-    let devices = needs::devices(root, settings)?;
+    let devices = needs::devices(root, settings, untrusted)?;
     if let (false, Some(linux)) = (devices.is_empty(), config.get_mut("linux").and_then(Value::as_object_mut))
     {
         linux.insert("devices".into(), devices.iter().map(device).collect());

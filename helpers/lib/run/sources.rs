@@ -80,16 +80,17 @@ impl Source {
 pub struct Sources {
     /// With the paths that the configuration has for them.
     nested: Vec<(PathBuf, Source)>,
-    /// Who is to own what is missing.
-    owner: (u32, u32),
+    /// Who is to own what is missing; `None` if nothing is to be made.
+    owner: Option<(u32, u32)>,
 }
 
 impl Sources {
-    /// Finds them in the configuration of a deployment.
-    pub fn of(root: &Root, config: &Normalised, untrusted: &Untrusted) -> Result<Sources> {
+    /// Finds them in the configuration of a deployment. Those that are missing are made for an image that is trusted; the
+    /// administrator makes what others get.
+    pub fn of(root: &Root, config: &Normalised, untrusted: &Untrusted, is_trusted: bool) -> Result<Sources> {
         let (uid, gid) = if config.has_user_namespace() { (0, 0) } else { config.user() };
         let id = |id: u64| u32::try_from(id).context(|| format!("cannot use {id} as the ID of a user"));
-        let owner = (id(uid)?, id(gid)?);
+        let owner = is_trusted.then(|| Ok::<_, Error>((id(uid)?, id(gid)?))).transpose()?;
         let mut nested = Vec::new();
         for source in nesting::bind_sources(config).filter(|source| source.is_absolute()) {
             let way = untrusted.find(root, &source)?;
@@ -138,10 +139,16 @@ impl Sources {
     }
 
     fn make_directory(&self, parent: &Directory, name: &std::ffi::OsStr) -> Result<Directory> {
-        let what = || format!("cannot create {}", parent.path_of(name).display());
-        let made = parent.make_child(name, MODE).context(what)?;
-        made.set_owner(self.owner.0, self.owner.1, MODE).context(what)?;
-        Ok(made)
+        let path = parent.path_of(name).display().to_string();
+        let Some((uid, gid)) = self.owner else {
+            return Err(Error::new(format!("{path} is missing; make it")));
+        };
+        let what = || format!("cannot create {path}");
+        match parent.make_new(name, MODE).context(what)? {
+            Some(made) => made.set_owner(uid, gid, MODE).map(|()| made).context(what),
+            // Whoever made it meanwhile decides whose it is.
+            None => parent.child(name).context(what),
+        }
     }
 }
 
@@ -174,6 +181,7 @@ fn check_writable(root: &Root, directories: &[PathBuf], config: &Normalised) -> 
 mod tests {
     use super::*;
     use crate::oci::config::Config;
+    use crate::system::untrusted::Got;
     use serde_json::json;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -183,7 +191,7 @@ mod tests {
             .iter()
             .map(|path| (path.into(), Source { path: TreePath::new(path), outer: "/var/lib/x".into() }));
         let own = fs::metadata(root.path()).unwrap();
-        Sources { nested: nested.collect(), owner: (own.uid(), own.gid()) }.make(root)
+        Sources { nested: nested.collect(), owner: Some((own.uid(), own.gid())) }.make(root)
     }
 
     #[test]
@@ -213,6 +221,33 @@ mod tests {
             let error = open(path).unwrap_err().to_string();
             assert!(error.starts_with(&format!("cannot bind {path}, which is in /var/lib/x")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_made_for_images_that_are_trusted_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(root.join("/srv/app")).unwrap();
+        let bind = |source: &str| json!({"type": "bind", "source": source, "destination": "/x"});
+        let binds = json!({"mounts": [bind("/srv/app"), bind("/srv/app/a/b")]});
+        let config = Config::new(binds).normalised();
+        let got = Got { written: ["/srv/app".into()].into(), ..Got::default() };
+        let untrusted = Untrusted::new(&root, &got, &[]).unwrap();
+        let make = |is_trusted: bool| {
+            let mut sources = Sources::of(&root, &config, &untrusted, is_trusted).unwrap();
+            let own = fs::metadata(root.path()).unwrap();
+            sources.owner = sources.owner.map(|_| (own.uid(), own.gid()));
+            sources.make(&root)
+        };
+        let error = make(false).unwrap_err().to_string();
+        assert!(error.starts_with("cannot bind /srv/app/a/b, which is in /srv/app, where"), "{error}");
+        assert!(
+            error.ends_with("/srv/app/a is missing; make it") && !root.join("/srv/app/a").exists(),
+            "{error}"
+        );
+        make(true).unwrap();
+        make(false).unwrap();
+        assert!(root.join("/srv/app/a/b").is_dir());
     }
 
     #[test]

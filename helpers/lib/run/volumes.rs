@@ -126,13 +126,17 @@ fn remove_leftovers(home: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// The directory that has nothing but volumes of containers, or of one: made if it is missing.
+/// The directory that has nothing but volumes of one container: made if it is missing.
 fn make_home(root: &Root, name: &Name) -> Result<Directory> {
+    make_private(&make_all(root)?, name.as_str().as_ref())
+}
+
+/// The directory of all of them, likewise.
+pub fn make_all(root: &Root) -> Result<Directory> {
     let (above, last) = above();
     let resolved = TreePath::new(files::resolve_inside(root.path(), above.as_path())?);
     files::make_directory(&root.join(&resolved), 0o755)?;
-    let all = make_private(&open_above(root)?.expect("it was just made"), last.as_ref())?;
-    make_private(&all, name.as_str().as_ref())
+    make_private(&open_above(root)?.expect("it was just made"), last.as_ref())
 }
 
 /// The file system that volumes are made on, a part of which stays free.

@@ -33,6 +33,7 @@ enum Rank {
     HostFiles,
     Store,
     Projects,
+    Written,
 }
 
 thread_local! {
@@ -115,6 +116,12 @@ pub fn host_files(root: &Root) -> Result<Lock> {
 pub fn projects(root: &Root) -> Result<Lock> {
     // Not a valid name of a container.
     Lock::take(Rank::Projects, || take(root, ".projects", "another start to choose a project"))
+}
+
+/// Takes the lock for changes to the record of what payloads may have written to.
+pub fn written(root: &Root) -> Result<Lock> {
+    // Not a valid name of a container.
+    Lock::take(Rank::Written, || take(root, ".written", "another start to record what is written to"))
 }
 
 fn directory(root: &Root) -> Result<PathBuf> {

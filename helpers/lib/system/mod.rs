@@ -9,6 +9,7 @@ pub mod files;
 pub mod journal;
 pub mod kill_point;
 pub mod lock;
+pub mod mount_tree;
 pub mod mounts;
 pub mod notify;
 pub mod privacy;

@@ -1,11 +1,12 @@
 //! Mount points as this process sees them: `mountinfo` in proc(5).
 //!
 //! Removing a directory must not remove the files of another file system that is mounted in it. And a hard link cannot
-//! cross a mount, not even within one file system; but both names may be visible through another mount of it.
+//! cross a mount, not even within one file system; but both names may be visible through another mount of it. Which place of
+//! a file system a path leads to is for [`crate::system::mount_tree`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 
 const TABLE: &str = "/proc/self/mountinfo";
+/// Type of a file system that shows files of others.
+pub const OVERLAY: &str = "overlay";
 
 /// What cannot be done through a mount; the fields are JSON keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,10 @@ impl Restrictions {
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number.
+    pub id: u64,
+    /// The mount that it is mounted on.
+    pub parent: u64,
     /// Number of the file system's device.
     pub device: String,
     /// The directory of the file system that is mounted.
@@ -70,6 +77,9 @@ pub struct Mount {
     pub point: PathBuf,
     /// Type of the file system, as in `/proc/filesystems`.
     pub kind: String,
+    /// Directories that its files are kept in, if it shows those of others: as they were given, so they may be relative to
+    /// whatever.
+    pub layers: Vec<PathBuf>,
     /// What cannot be done through it. Nothing can be written to a file system that is read-only itself, either.
     pub restrictions: Restrictions,
     /// Whether what is mounted in it is also mounted elsewhere, or the other way round.
@@ -167,7 +177,9 @@ pub fn refuse(path: &Path) -> Result<()> {
 /// A line of the table: ID, ID of the parent, device, root, mount point, options of the mount, fields of which there is
 /// any number, `-`, type, source, and options of the file system.
 fn parse(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|byte| *byte == b' ').skip(2);
+    let mut fields = line.split(|byte| *byte == b' ');
+    let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+    let (id, parent) = (number()?, number()?);
     let device = String::from_utf8_lossy(fields.next()?).into_owned();
     let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
     let mut restrictions = restrictions(fields.next()?);
@@ -177,8 +189,52 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let is_propagated =
         fields.by_ref().take_while(|field| field != b"-").filter(|field| is_propagating(field)).count() > 0;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
-    restrictions.ro |= fields.nth(1).is_some_and(|options| self::restrictions(options).ro);
-    Some(Mount { device, root, point, kind, restrictions, is_propagated })
+    let (source, options) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    restrictions.ro |= self::restrictions(options).ro;
+    let layers = layers(&kind, source, options);
+    Some(Mount { id, parent, device, root, point, kind, layers, restrictions, is_propagated })
+}
+
+/// The directories that an overlay was made of, or that a file system in userspace says that it shows.
+fn layers(kind: &str, source: &[u8], options: &[u8]) -> Vec<PathBuf> {
+    if kind == OVERLAY {
+        let options = options.split(|byte| *byte == b',').map(unescape);
+        return options.flat_map(|option| layers_of(option.as_os_str().as_bytes())).collect();
+    }
+    let shown = if is_in_userspace(kind) { unescape(source) } else { PathBuf::new() };
+    let paths = split_layers(shown.as_os_str().as_bytes());
+    paths.into_iter().filter(|path| path.is_absolute()).collect()
+}
+
+fn layers_of(option: &[u8]) -> Vec<PathBuf> {
+    let end = option.iter().position(|byte| *byte == b'=').unwrap_or(option.len());
+    match (&option[..end], option.get(end + 1..)) {
+        (b"upperdir" | b"lowerdir+" | b"datadir+", Some(path)) => {
+            vec![PathBuf::from(OsStr::from_bytes(path))]
+        }
+        (b"lowerdir", Some(paths)) => split_layers(paths),
+        _ => Vec::new(),
+    }
+}
+
+/// Paths with colons between them; `\` makes the next byte one of the path.
+fn split_layers(paths: &[u8]) -> Vec<PathBuf> {
+    let (mut found, mut path) = (Vec::new(), Vec::new());
+    let mut bytes = paths.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => path.extend(bytes.next()),
+            b':' => found.push(std::mem::take(&mut path)),
+            _ => path.push(*byte),
+        }
+    }
+    found.push(path);
+    found.into_iter().filter(|path| !path.is_empty()).map(|path| OsString::from_vec(path).into()).collect()
+}
+
+/// Whether a program shows the files of a file system, and may have them from anywhere.
+pub fn is_in_userspace(kind: &str) -> bool {
+    kind == "fuse" || kind.starts_with("fuse.")
 }
 
 fn restrictions(options: &[u8]) -> Restrictions {
@@ -188,7 +244,7 @@ fn restrictions(options: &[u8]) -> Restrictions {
 }
 
 /// Blanks, newlines and backslashes are written as octal escapes.
-fn unescape(field: &[u8]) -> PathBuf {
+pub fn unescape(field: &[u8]) -> PathBuf {
     let (mut path, mut rest) = (Vec::new(), field);
     while let Some((first, after)) = rest.split_first() {
         let octal = if *first == b'\\' { after.get(..3) } else { None };
@@ -228,6 +284,24 @@ mod tests {
             .map(|mount| (mount.kind.as_str(), mount.restrictions.ro, mount.is_propagated))
             .collect();
         assert_eq!(found, [("tmpfs", false, true), ("ext4", true, false), ("proc", true, false)]);
+    }
+
+    #[test]
+    fn layers_of_overlays_are_paths() {
+        let layers = |rest: &str| parse(format!("7 1 0:4 / /a rw - {rest}").as_bytes()).unwrap().layers;
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let overlay = r"overlay /x rw,lowerdir=/a\040b:l/B:/c\134:d,upperdir=/u:1,workdir=/w,index=off";
+        assert_eq!(layers(overlay), paths(&["/a b", "l/B", "/c:d", "/u:1"]));
+        assert_eq!(
+            layers("overlay o rw,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d"),
+            paths(&["/a:b", "/c", "/d"])
+        );
+        assert_eq!(layers("fuse /srv/app rw"), paths(&["/srv/app"]));
+        assert_eq!(layers("fuse.mergerfs /d/1:/d/2 rw"), paths(&["/d/1", "/d/2"]));
+        assert_eq!(
+            [layers("fuse.sshfs host: rw"), layers("ext4 /dev/sda rw"), layers("fuseblk /dev/sdb rw")],
+            [const { Vec::<PathBuf>::new() }; 3]
+        );
     }
 
     #[test]

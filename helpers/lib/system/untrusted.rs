@@ -1,25 +1,53 @@
-//! Paths of the host that lead through directories that a payload writes to.
+//! Paths of the host that lead through directories that payloads write to.
 //!
 //! What such a directory contains may be a symlink to anything by the time that it is looked at. So from there on,
-//! nothing follows one. The directories are known by what they are, since there may be more than one path to each:
-//! through links of the host, and through its bind mounts.
+//! nothing follows one. The directories are known by the places of file systems that they are, since there may be more
+//! than one path to each, and to what is in it: through links of the host, and through its mounts. Where these do not tell
+//! what else leads there, a directory counts as written to.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Stat};
+
 use crate::error::{Context, Error, Result};
 use crate::paths::{Root, TreePath};
-use crate::system::directory::{Directory, Links};
-use crate::system::{files, mounts};
+use crate::system::directory::{self, Directory, Links};
+use crate::system::files;
+use crate::system::mount_tree::{Origin, Place, Tree};
+use crate::system::mounts::{Mount, OVERLAY};
+
+/// This process, which may have a mount namespace of its own, and the host's first one.
+const PROCESSES: [&str; 2] = ["/proc/self", "/proc/1"];
+
+/// Directories of the host that payloads have got.
+#[derive(Clone, Debug, Default)]
+pub struct Got {
+    /// Those that they write to.
+    pub written: BTreeSet<PathBuf>,
+    /// All of them: what is mounted in one that is read-only is not.
+    pub all: BTreeSet<PathBuf>,
+}
 
 /// Directories that payloads write to.
 #[derive(Debug, Default)]
 pub struct Untrusted {
-    /// Device and inode of those that exist.
-    identities: BTreeSet<(u64, u64)>,
-    /// The paths that they were given by.
+    /// The paths that they were given by, and where these lead.
     paths: BTreeSet<PathBuf>,
+    /// Their places in file systems, by the devices of these.
+    places: HashMap<String, BTreeSet<PathBuf>>,
+    /// Whether one is on another host.
+    is_remote: bool,
+    /// Those that are written to as a whole by who changes the host anyway.
+    shared: BTreeSet<PathBuf>,
+    /// The mounts that paths are looked up in.
+    here: Tree,
+    /// Those of the host, if they are others.
+    host: Option<Tree>,
+    /// Which paths are written to, as far as it was asked since the last change.
+    known: RefCell<HashMap<PathBuf, bool>>,
 }
 
 /// A file of the host, as it is reached.
@@ -32,27 +60,127 @@ pub struct Way {
 }
 
 impl Untrusted {
-    /// These directories, whether they exist or not.
-    pub fn new(root: &Root, directories: impl IntoIterator<Item = PathBuf>) -> Untrusted {
-        let paths: BTreeSet<_> = directories.into_iter().collect();
-        let identities =
-            paths.iter().filter_map(|path| mounts::identity(&root.join(&TreePath::new(path)))).collect();
-        Untrusted { identities, paths }
+    /// These directories, whether they exist or not, and what is mounted in them, but for the `shared` ones.
+    pub fn new(root: &Root, got: &Got, shared: &[&str]) -> Result<Untrusted> {
+        let [here, host] = PROCESSES.map(|process| Path::new(process).join("ns/mnt").read_link().ok());
+        let is_host = here.is_some() && here == host;
+        let [here, host] = PROCESSES.map(Path::new);
+        let host = (!is_host).then(|| Tree::of(host)).transpose()?;
+        Ok(Untrusted::by(root, (Tree::of(here)?, host), got, shared))
+    }
+
+    /// As the tables of mounts tell.
+    fn by(root: &Root, tables: (Tree, Option<Tree>), got: &Got, shared: &[&str]) -> Untrusted {
+        let shared = shared.iter().map(|path| root.join(&TreePath::new(path))).collect();
+        let (here, host) = tables;
+        let mut found = Untrusted { shared, here, host, ..Untrusted::default() };
+        // As they are written, at first, so that no link in one is followed on the way to another one.
+        got.written.iter().for_each(|path| found.add(root, path));
+        // What is in another one comes after it.
+        let mut sorted: Vec<_> = got.written.iter().collect();
+        sorted.sort_by_key(|path| path.components().count());
+        for path in sorted {
+            // Who names one that leads nowhere is told.
+            if let Ok(place) = found.trace(root, path) {
+                found.add(root, &place);
+            }
+        }
+        let mounted: Vec<_> = found.mounted_in(&found.resolved(root, got)).map(Mount::place).collect();
+        mounted.into_iter().for_each(|place| found.add_place(place));
+        found
+    }
+
+    /// Where all directories are that payloads have got.
+    fn resolved(&self, root: &Root, got: &Got) -> BTreeSet<PathBuf> {
+        let paths = got.written.iter().chain(&got.all).filter_map(|path| self.trace(root, path).ok());
+        paths.map(|place| root.join(&TreePath::new(place))).collect()
+    }
+
+    fn trees(&self) -> impl Iterator<Item = &Tree> {
+        std::iter::once(&self.here).chain(&self.host)
+    }
+
+    fn add(&mut self, root: &Root, path: &Path) {
+        let at = root.join(&TreePath::new(path));
+        let is_remote = |tree: &Tree| tree.mount(&at).is_some_and(|mount| mount.origin() == Origin::Remote);
+        let is_one_remote = self.trees().any(is_remote);
+        self.is_remote |= is_one_remote;
+        let places: Vec<_> = self.trees().flat_map(|tree| tree.places(&at)).collect();
+        places.into_iter().for_each(|place| self.add_place(place));
+        self.paths.insert(path.to_path_buf());
+        self.known.get_mut().clear();
+    }
+
+    fn add_place(&mut self, place: Place) {
+        self.known.get_mut().clear();
+        self.places.entry(place.device).or_default().insert(place.inside);
+    }
+
+    /// What is mounted in directories that payloads have got.
+    fn mounted_in(&self, directories: &BTreeSet<PathBuf>) -> impl Iterator<Item = &Mount> {
+        let shared: BTreeSet<_> =
+            self.shared.iter().flat_map(|path| self.trees().flat_map(|tree| tree.places(path))).collect();
+        let mounts = self.trees().flat_map(|tree| tree.writable_in(directories));
+        mounts.filter(move |mount| !shared.contains(&mount.place()))
+    }
+
+    fn is_written(&self, root: &Root, path: &Path) -> bool {
+        if self.paths.is_empty() && self.places.is_empty() {
+            // Mostly there are none, and nothing is looked at.
+            return false;
+        }
+        let known = self.known.borrow().get(path).copied();
+        known.unwrap_or_else(|| {
+            let is_written = self.look(root, path);
+            self.known.borrow_mut().insert(path.to_path_buf(), is_written);
+            is_written
+        })
+    }
+
+    fn look(&self, root: &Root, path: &Path) -> bool {
+        let at = root.join(&TreePath::new(path));
+        let is_known = match self.here.mount(&at).map(|mount| mount.origin()) {
+            Some(Origin::Known) => true,
+            Some(Origin::Remote) => !self.is_remote,
+            Some(Origin::Unknown) | None => false,
+        };
+        let is_in = |place: &Place| {
+            let inside = self.places.get(&place.device);
+            inside.is_some_and(|inside| place.inside.ancestors().any(|above| inside.contains(above)))
+        };
+        !is_known || self.paths.contains(path) || self.here.places(&at).iter().any(is_in)
+    }
+
+    /// Where a path leads.
+    fn trace(&self, root: &Root, path: &Path) -> Result<PathBuf> {
+        let is_covered = |at: &Path| at.ancestors().any(|above| self.is_written(root, above));
+        files::trace(root.path(), path, &is_covered).map(|trace| trace.place)
     }
 
     /// Where a path leads; in the directories that payloads write to, no symlink is followed.
     pub fn find(&self, root: &Root, path: &Path) -> Result<Way> {
-        let is_known = |path: &Path| {
-            let identity = mounts::identity(&root.join(&TreePath::new(path)));
-            identity.is_some_and(|identity| self.identities.contains(&identity))
-        };
-        // Mostly there are none, and nothing is looked at.
-        let is_untrusted =
-            |path: &Path| !self.paths.is_empty() && (self.paths.contains(path) || is_known(path));
-        let place = files::trace(root.path(), path, &|at| at.ancestors().any(is_untrusted))?.place;
+        let place = self.trace(root, path)?;
         // The last one is the outermost.
-        let outer = place.ancestors().skip(1).filter(|above| is_untrusted(above)).last().map(TreePath::new);
-        Ok(Way { path: TreePath::new(place), outer })
+        let outer = place.ancestors().skip(1).filter(|above| self.is_written(root, above)).last();
+        Ok(Way { outer: outer.map(TreePath::new), path: TreePath::new(&place) })
+    }
+
+    /// All paths of the host at which what a payload has got is seen, or some of it, each with the mount point of what has
+    /// its name: so that it is known when there are other mounts.
+    pub fn names(&self, root: &Root, got: &Got) -> BTreeMap<PathBuf, PathBuf> {
+        let all = self.resolved(root, got);
+        let written = self.resolved(root, &Got { all: BTreeSet::new(), ..got.clone() });
+        let places = written.iter().flat_map(|path| self.trees().flat_map(|tree| tree.places(path)));
+        // Root file systems of containers come and go.
+        let mounted = self.mounted_in(&all).filter(|mount| mount.kind != OVERLAY);
+        let host = self.host.as_ref().unwrap_or(&self.here);
+        let seen = places.chain(mounted.map(Mount::place)).flat_map(|place| host.paths(&place));
+        let names = written.iter().cloned().chain(seen).filter(|path| !self.shared.contains(path));
+        let names = names.filter_map(|path| {
+            let above = &host.mount(path.parent()?)?.point;
+            Some((root.inside(&path).as_path().to_path_buf(), root.inside(above).as_path().to_path_buf()))
+        });
+        names.collect()
     }
 }
 
@@ -64,84 +192,51 @@ impl Way {
     }
 
     fn open_file(&self, root: &Root, outer: &TreePath) -> Result<Option<File>> {
-        let below = self.path.as_path().strip_prefix(outer.as_path());
-        let below = below.map_err(|_| Error::new("it is not where it was found"))?;
-        let directory = Directory::open(&root.join(outer)).context(|| outer.to_string())?;
-        let file = directory.file(below, Links::Refused);
+        let (directory, below) = self.opened(root)?;
+        let file = directory.file(&below, Links::Refused);
         // Only the message depends on this.
-        if !matches!(file, Ok(Some(_)))
-            && below.ancestors().any(|part| root.join(outer).join(part).is_symlink())
-        {
+        if !matches!(file, Ok(Some(_))) {
+            self.refuse_link(root)?;
+        }
+        file.context(|| outer.to_string())
+    }
+
+    /// What is known of the file, whatever it is; `None` if it does not exist.
+    pub fn stat(&self, root: &Root) -> Result<Option<Stat>> {
+        let what = || "cannot look at it".to_string();
+        let (directory, below) = self.opened(root)?;
+        let found = directory.find(&below, Links::Refused).context(what)?;
+        if found.as_ref().is_none_or(|stat| directory::kind(stat) == FileType::Symlink) {
+            self.refuse_link(root)?;
+        }
+        Ok(found)
+    }
+
+    /// Opens the directory that it is.
+    pub fn directory(&self, root: &Root) -> Result<Directory> {
+        let (directory, below) = self.opened(root)?;
+        directory.directory(&below, Links::Refused).context(|| "cannot open it".into())
+    }
+
+    /// The directory that nobody leads elsewhere, and the path from there.
+    fn opened(&self, root: &Root) -> Result<(Directory, PathBuf)> {
+        let from = self.outer.clone().or_else(|| self.path.parent()).unwrap_or_else(|| TreePath::from("/"));
+        let below = self.path.as_path().strip_prefix(from.as_path());
+        let below = below.map_err(|_| Error::new("it is not where it was found"))?;
+        Ok((Directory::open(&root.join(&from)).context(|| from.to_string())?, below.to_path_buf()))
+    }
+
+    fn refuse_link(&self, root: &Root) -> Result<()> {
+        let Some(outer) = &self.outer else { return Ok(()) };
+        let inside = self.path.as_path().ancestors().take_while(|path| *path != outer.as_path());
+        if inside.map(|path| root.join(&TreePath::new(path))).any(|path| path.is_symlink()) {
             return Err(Error::new(format!(
                 "a symlink leads to it, and none is followed in {outer}, where a payload can put anything"
             )));
         }
-        file.context(|| outer.to_string())
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    fn tree() -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        for path in ["srv/app/sub", "secret", "var/home/app"] {
-            fs::create_dir_all(dir.path().join(path)).unwrap();
-        }
-        for (link, target) in [
-            ("srv/link", "/srv/app"),
-            ("home", "var/home"),
-            ("srv/app/out", "/secret"),
-            ("srv/app/env", "/secret/env"),
-        ] {
-            symlink(target, dir.path().join(link)).unwrap();
-        }
-        fs::write(dir.path().join("secret/env"), "TOKEN=1").unwrap();
-        fs::write(dir.path().join("srv/app/sub/env"), "A=1").unwrap();
-        let root = Root::new(dir.path());
-        (dir, root)
-    }
-
-    #[test]
-    fn links_of_the_host_are_followed_and_those_of_payloads_are_not() {
-        let (_dir, root) = tree();
-        let untrusted = Untrusted::new(&root, ["/srv/app".into(), "/home/app".into(), "/none".into()]);
-        for (path, place, outer) in [
-            ("/srv/app/sub", "/srv/app/sub", Some("/srv/app")),
-            ("/srv/link/sub", "/srv/app/sub", Some("/srv/app")),
-            ("/srv/link/out/x", "/srv/app/out/x", Some("/srv/app")),
-            ("/srv/link", "/srv/app", None),
-            ("/var/home/app/x", "/var/home/app/x", Some("/var/home/app")),
-            ("/home/app/x", "/var/home/app/x", Some("/var/home/app")),
-            ("/none/x", "/none/x", Some("/none")),
-            ("/home", "/var/home", None),
-        ] {
-            let outer = outer.map(TreePath::from);
-            assert_eq!(
-                untrusted.find(&root, path.as_ref()).unwrap(),
-                Way { path: place.into(), outer },
-                "{path}"
-            );
-        }
-        let all = Untrusted::default().find(&root, "/srv/app/out".as_ref()).unwrap();
-        assert_eq!(all, Way { path: "/secret".into(), outer: None });
-    }
-
-    #[test]
-    fn files_are_read_where_they_are() {
-        let (_dir, root) = tree();
-        let untrusted = Untrusted::new(&root, ["/srv/app".into()]);
-        let read =
-            |untrusted: &Untrusted, path: &str| untrusted.find(&root, path.as_ref()).unwrap().read(&root, 9);
-        assert_eq!(read(&untrusted, "/srv/link/sub/env").unwrap().unwrap(), b"A=1");
-        assert_eq!(read(&untrusted, "/srv/app/none").unwrap(), None);
-        assert_eq!(read(&Untrusted::default(), "/srv/app/env").unwrap().unwrap(), b"TOKEN=1");
-        for path in ["/srv/app/env", "/srv/link/out/env"] {
-            let error = read(&untrusted, path).unwrap_err().to_string();
-            assert!(error.contains("a symlink leads to it, and none is followed in /srv/app"), "{error}");
-        }
-    }
-}
+mod tests;

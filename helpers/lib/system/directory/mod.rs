@@ -204,6 +204,27 @@ impl Directory {
         Ok(fs::fchmod(made, Mode::from_raw_mode(mode))?)
     }
 
+    /// Creates a directory in this one, and opens it; `None` if there is something of that name already.
+    pub fn make_new(&self, name: &OsStr, mode: u32) -> io::Result<Option<Directory>> {
+        match fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => self.just_made(name, mode).map(Some),
+            Err(Errno::EXIST) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Opens a directory that was just made. Others may have put another one in its place: then this fails, but for one that
+    /// is as new.
+    fn just_made(&self, name: &OsStr, mode: u32) -> io::Result<Directory> {
+        let made = self.child(name)?;
+        let stat = made.stat()?;
+        let is_ours = stat.st_uid == nix::unistd::geteuid().as_raw() && stat.st_mode & 0o777 == mode;
+        if is_ours && made.names(1)?.is_empty() {
+            return Ok(made);
+        }
+        Err(io::Error::other("something else has been put in its place"))
+    }
+
     /// What is known of this directory.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(fs::fstat(&self.fd)?)

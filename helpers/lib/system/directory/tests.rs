@@ -22,6 +22,27 @@ fn symlinks_are_not_followed_to_children() {
 }
 
 #[test]
+fn only_what_was_made_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = Directory::open(dir.path()).unwrap();
+    directory.make_new("new".as_ref(), 0o700).unwrap().unwrap();
+    assert!(directory.make_new("new".as_ref(), 0o700).unwrap().is_none());
+    symlink("new", dir.path().join("link")).unwrap();
+    assert!(directory.make_new("link".as_ref(), 0o700).unwrap().is_none());
+    // What another one has put there by then.
+    assert!(directory.just_made("new".as_ref(), 0o700).is_ok());
+    std::fs::create_dir_all(dir.path().join("protected/of-the-host")).unwrap();
+    std::fs::create_dir(dir.path().join("open")).unwrap();
+    for (name, mode) in [("protected", 0o700), ("open", 0o755), ("link", 0o700)] {
+        if name != "link" {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(dir.path().join(name), mode).unwrap();
+        }
+        assert!(directory.just_made(name.as_ref(), 0o700).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn links_lead_nowhere_but_inside() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("run/app")).unwrap();
