@@ -11,8 +11,6 @@ rootfs_image() {
     build_image "$1" --owners --config="$config}" "$WORK/$name"
     pull_image "$1"
 }
-# in_payload NAME COMMAND…: in its container.
-in_payload() { nsenter --target "$(unit_property "$1" MainPID)" --mount --uts --cgroup --root --wd=/ -- "${@:2}"; }
 # names_seen NAME FILE: what it has there.
 names_seen() { in_payload "$1" /bin/busybox cat "$2"; }
 # shared: what containers share, and what is beside it.

@@ -12,10 +12,8 @@ a_named_image() {
     mkdir -p "$WORK/$1/etc"
     build_and_pull "$1" --owners --config="$config}"
 }
-# inside NAME COMMAND…: in its container.
-inside() { nsenter --target "$(unit_property "$1" MainPID)" --mount --uts --cgroup --root --wd=/ -- "${@:2}"; }
 # its NAME FILE: what its payload has there.
-its() { inside "$1" /bin/busybox cat "/etc/$2"; }
+its() { in_payload "$1" /bin/busybox cat "/etc/$2"; }
 # has_line NAME FILE LINE
 has_line() { its "$1" "$2" | grep -xF -- "$3" >/dev/null; }
 # starts NAME [OPTION…]: a container of the image NAME is started with this $runtime.
@@ -112,7 +110,7 @@ for runtime in crun runc; do
     say "$runtime: what the host changes is seen, without a restart"
     starts still
     pid=$(unit_property still MainPID)
-    inode=$(inside still /bin/busybox stat -c %i /etc/hosts)
+    inode=$(in_payload still /bin/busybox stat -c %i /etc/hosts)
     refuse 'it is no inode of the host' test /etc/hosts -ef "/proc/$pid/root/etc/hosts"
     echo '192.0.2.1 in-place' >>/etc/hosts
     wait_for 'in place' has_line still hosts '192.0.2.1 in-place'
@@ -144,14 +142,14 @@ for runtime in crun runc; do
     mkdir -p /run/systemd/resolve
     echo 'nameserver 127.0.0.53' >/run/systemd/resolve/stub-resolv.conf
     wait_for 'and what is made there' has_line still resolv.conf 'nameserver 127.0.0.53'
-    expect "$inode" inside still /bin/busybox stat -c %i /etc/hosts
+    expect "$inode" in_payload still /bin/busybox stat -c %i /etc/hosts
     expect "$pid" unit_property still MainPID
     rm -r /run/systemd/resolve
     restore
     wait_for 'all is as it was' same_as /etc/resolv.conf its still resolv.conf
 
     say "$runtime: what the payload changed is its own"
-    inside still /bin/busybox sh -c 'echo "10.0.0.1 db" >>/etc/hosts'
+    in_payload still /bin/busybox sh -c 'echo "10.0.0.1 db" >>/etc/hosts'
     its still hosts >"$WORK/theirs"
     echo '192.0.2.1 later' >>/etc/hosts
     echo 'options later' >>/etc/resolv.conf
@@ -256,7 +254,7 @@ for runtime in crun runc; do
     expect_same /etc/hosts its above hosts
     expect_same /etc/resolv.conf its above resolv.conf
     expect "$(cat /proc/sys/kernel/hostname)" its above hostname
-    inside above /bin/busybox sh -c 'echo x >>/etc/hosts; echo of the payload >/etc/own'
+    in_payload above /bin/busybox sh -c 'echo x >>/etc/hosts; echo of the payload >/etc/own'
     expect 'of the image' cat /var/lib/syscontainers/above/etc/hosts
     expect 'of the payload' cat /var/lib/syscontainers/above/etc/own
     echo '192.0.2.1 above' >>/etc/resolv.conf
@@ -282,8 +280,8 @@ for runtime in crun runc; do
     rm -f "$WORK/mine"/*
     starts still -o "Volume=$WORK/mine:/etc:ro"
     expect_same /etc/hosts its still hosts
-    inside still /bin/busybox sh -c 'echo x >>/etc/hosts'
-    refuse 'all else is read-only' inside still /bin/busybox sh -c 'echo x >>/etc/other'
+    in_payload still /bin/busybox sh -c 'echo x >>/etc/hosts'
+    refuse 'all else is read-only' in_payload still /bin/busybox sh -c 'echo x >>/etc/other'
     expect 'hostname hosts resolv.conf' names_in "$WORK/mine"
     expect '' cat "$WORK/mine/hosts"
     ends_without_a_trace still
@@ -308,7 +306,7 @@ for runtime in crun runc; do
         ends_without_a_trace still
     done
     starts still -o ReadOnly=yes
-    refuse 'it cannot write' inside still /bin/busybox sh -c 'echo x >>/etc/hosts'
+    refuse 'it cannot write' in_payload still /bin/busybox sh -c 'echo x >>/etc/hosts'
     echo '192.0.2.1 read-only' >>/etc/hosts
     wait_for 'and follows' has_line still hosts '192.0.2.1 read-only'
     restore

@@ -23,8 +23,8 @@ in_foreground() {
     $HELPERS/syscontainer-prepare "$1"
     env -u NOTIFY_SOCKET $HELPERS/syscontainer-start "$1"
 }
-# on_terminal NAME: the same on a terminal where somebody types; prints all that is written there.
-on_terminal() {
+# beside_typist NAME: the same on a terminal where somebody types; prints all that is written there.
+beside_typist() {
     $HELPERS/syscontainer-prepare "$1"
     python3 - $HELPERS/syscontainer-start "$1" <<'END'
 import os, pty, sys
@@ -62,7 +62,7 @@ for runtime in crun runc; do
         [ "$(readlink /proc/$$/fd/1)" != "$(readlink /proc/$$/fd/2)" ] && echo "two pipes"
         echo "read: $(timeout 1 head -n 1 <&1)"
         printf "\033[31mred\033[0m\a\n"; echo by name >/dev/stdout; echo by another >/dev/stderr; exit 6'
-    expect 6 came_of on_terminal terminal
+    expect 6 came_of beside_typist terminal
     tr -d '\r' <"$WORK/came.out" >"$WORK/seen"
     expect_like '^0: /dev/null$' cat "$WORK/seen"
     expect_like '^1: pipe:' cat "$WORK/seen"

@@ -46,8 +46,8 @@ for runtime in crun runc; do
 done
 # free_megabytes DIRECTORY
 free_megabytes() { stat --file-system --format='%a %S' "$1" | awk '{ printf "%d\n", $1 * $2 / 1048576 }'; }
-# tree_of DIRECTORY N: so many directories with so many in each, and a symlink beside each of these.
-tree_of() {
+# fill_tree DIRECTORY N: so many directories with so many in each, and a symlink beside each of these.
+fill_tree() {
     mkdir -p "$1"
     # shellcheck disable=SC2016 # for Perl
     perl -e 'chdir $ARGV[0] or die; for my $n (1..$ARGV[1]) {
@@ -76,7 +76,7 @@ must 'it starts' systemctl start two
 must 'it goes' syscontainer-remove --purge two
 
 say 'directories that the disk has no room for'
-tree_of "$WORK/tree/d" 100
+fill_tree "$WORK/tree/d" 100
 build_and_pull tree --config="{\"Cmd\": $(until_stopped), \"Volumes\": {\"/d\": {}}}"
 ostree --repo="$STORE" config set core.min-free-space-size "$(($(free_megabytes "$CO") - 20))MB"
 names_in "$CO" >"$WORK/before"

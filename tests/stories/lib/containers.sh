@@ -104,3 +104,6 @@ forget() {
     done
     systemctl daemon-reload
 }
+
+# in_payload NAME COMMAND…: runs it in the namespaces of the container's payload.
+in_payload() { nsenter --target "$(unit_property "$1" MainPID)" --mount --uts --cgroup --root --wd=/ -- "${@:2}"; }
