@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 
 exports small '["true"]'
-mkdir -p "$WORK/small/etc" "$WORK/small/proc" "$WORK/small/dev"
+mkdir -p "$WORK/small/bin" "$WORK/small/etc" "$WORK/small/proc" "$WORK/small/dev"
+cp "$(command -v busybox)" "$WORK/small/bin/true"
 echo a >"$WORK/small/etc/a"
 ln -s a "$WORK/small/etc/b"
 echo 'd /run/small 0755 - - -' >"$WORK/small/exports/tmpfiles.template"
