@@ -161,6 +161,8 @@ ExecStart=/bin/sleep 1000
 END
 systemctl daemon-reload
 systemctl start needs
+# It is active a moment before its start is over.
+wait_for 'it has started' test -e /run/syscontainers/full/main.pid
 with_state >"$WORK/installed"
 run_fails 1 'cannot remove full: active units need it: needs.service; stop them first, or use --force' syscontainer-remove full
 expect_same "$WORK/installed" with_state
