@@ -108,9 +108,9 @@ checkout "$REGISTRY/deep"
 must 'it starts' systemctl start deep
 systemctl stop deep
 perl -e 'chdir $ARGV[0] or die; for (1..40000) { mkdir "d" or die; chdir "d" or die }' $VOLUMES/deep/v
+must 'the image has no container' quietly syscontainer-remove deep
 # A purge that was killed.
 mv $VOLUMES/deep $VOLUMES/.deep.old
-must 'the image has no container' quietly syscontainer-remove deep
 syscontainer-prune --json --keep-for=0 >"$WORK/pruned"
 check 'the store comes first' sh -c 'tr -d "\n" <"$1" | grep -E "\"image\".*/deep.*\"leftover\".*\.deep\.old"' sh "$WORK/pruned"
 refuse 'nothing is left of it' test -e $VOLUMES/.deep.old
