@@ -216,6 +216,7 @@ impl Bundle {
 
     /// The same, but what the payload wrote to its root file system is left for the next start from when `has_time` says no.
     pub fn remove_while(&self, name: &Name, has_time: impl Fn() -> bool) -> Result<()> {
+        let mut overlay = None;
         if let Some(launch) = self.load()? {
             runtime::delete(&launch.runtime, name)?;
             if let Some(path) = &launch.pid_file {
@@ -224,18 +225,18 @@ impl Bundle {
             if let Some(path) = &launch.notify_socket {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
-            if let Some(overlay) = &launch.overlay {
-                tell_written(name, &self.root.join(&overlay.scratch), &self.directory);
-                // Nobody waits for what follows, which may take long.
-                Copies::forget(&self.directory)?;
-                if !overlay.remove(&self.root, &self.scratch_rootfs(), has_time)? {
-                    log::info(&format!(
-                        "leaving what {name} wrote to its root file system for the next start"
-                    ));
-                }
+            overlay = launch.overlay;
+        }
+        if let Some(overlay) = &overlay {
+            tell_written(name, &self.root.join(&overlay.scratch), &self.directory);
+        }
+        // Nobody waits for what follows, which may take long.
+        Copies::forget(&self.directory)?;
+        if let Some(overlay) = overlay {
+            if !overlay.remove(&self.root, &self.scratch_rootfs(), has_time)? {
+                log::info(&format!("leaving what {name} wrote to its root file system for the next start"));
             }
         }
-        Copies::forget(&self.directory)?;
         files::remove_tree(&self.directory)
     }
 }
