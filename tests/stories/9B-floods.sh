@@ -2,14 +2,6 @@
 # A payload that says more than anybody wants to know keeps nobody from stopping it, and from taking its update back.
 . "$(dirname "$0")/lib.sh"
 
-# Perl is in every Debian. It sends without modules; what it needs besides is found by ldd.
-with_perl() {
-    local path
-    mkdir -p "$WORK/$1"
-    for path in /usr/bin/perl $(ldd /usr/bin/perl | grep -o '/[^ ]*'); do
-        install -D "$(realpath "$path")" "$WORK/$1$path"
-    done
-}
 # talks NAME COMMANDS: a payload that connects to the notification socket, and has SOCKET for it; SIGTERM does nothing to it.
 talks() {
     local args

@@ -2,14 +2,6 @@
 # What users of the host, images and payloads can take up of what others need: the time of a start, the disk, and locks.
 . "$(dirname "$0")/lib.sh"
 
-# Perl is in every Debian. It sends without modules; what it needs besides is found by ldd.
-sending_image() {
-    local path
-    mkdir -p "$WORK/$1"
-    for path in /usr/bin/perl $(ldd /usr/bin/perl | grep -o '/[^ ]*'); do
-        install -D "$(realpath "$path")" "$WORK/$1$path"
-    done
-}
 # crowd SOCKET N: so many processes of another user that send to it as fast as they can; until they are killed with this one.
 crowd() {
     # shellcheck disable=SC2016 # for Perl
@@ -27,7 +19,7 @@ crowd() {
         sleep 1 while 1' "$@"
 }
 
-sending_image crowded
+with_perl crowded
 for runtime in crun runc; do
     say "$runtime: users of the host who send to a socket that they can reach"
     # shellcheck disable=SC2016 # for Perl

@@ -30,6 +30,15 @@ build_and_pull() {
     pull_image "$1"
 }
 
+# with_perl NAME: puts Perl, with all that it needs, into the directory $WORK/NAME. It sends without modules, and is in every Debian.
+with_perl() {
+    local path
+    mkdir -p "$WORK/$1"
+    for path in /usr/bin/perl $(ldd /usr/bin/perl | grep -o '/[^ ]*'); do
+        install -D "$(realpath "$path")" "$WORK/$1$path"
+    done
+}
+
 # hello_world [NAME[:TAG]]: pushes the image hello-world. Its variables are PORT and RECEIVER.
 hello_world() { build_image "${1:-hello-world}" "$TESTS/hello-world"; }
 
