@@ -70,7 +70,7 @@ rules! {
     MANIFEST_INVALID Error "manifest-invalid"
     "The manifest is not a JSON object, or one of its keys has a value of the wrong type. An installation refuses it."
     MANIFEST_KEY Warning "manifest-key"
-    "The manifest has an unknown key, perhaps because it is misspelt. The keys are version, defaultValues, noContainerService, installedFilesTemplate, renameFiles and useLinks."
+    "The manifest has an unknown key, perhaps because it is misspelt. The keys are version, defaultValues, secretValues, noContainerService, installedFilesTemplate, renameFiles and useLinks."
     FORCED_DEFAULT Warning "forced-default"
     "The manifest has a default for a variable that describes the installation, such as NAME. It is never used."
     NO_DEFAULT Warning "no-default"
