@@ -89,7 +89,7 @@ impl Rank {
 /// How long a wait with a limit pauses between attempts.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How long a waiting prune holds other programs back, and then lets them pass.
-const TURN: Duration = Duration::from_secs(10);
+const TURN: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
 /// How long a prune waits in total.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -351,5 +351,34 @@ mod tests {
             }
         }
         assert!(dir.path().join("run/syscontainers/.locks/.projects").is_file());
+    }
+
+    /// What an installation, an update and a prune wait for is never each other.
+    #[test]
+    fn updates_go_on_beside_a_prune_that_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, store) = (Root::new(dir.path()), dir.path().join("store"));
+        std::fs::create_dir_all(store.join("refs")).unwrap();
+        let update = |name: &str| {
+            let container = container(&root, &name.parse().unwrap()).unwrap();
+            (container, host_files(&root).unwrap(), lock_shared(&store).unwrap())
+        };
+        let pull = lock_shared(&store).unwrap();
+        std::thread::scope(|threads| {
+            let prune = threads.spawn(|| drop(lock_exclusive(&store).unwrap()));
+            // The prune has its turn, and waits for the pull.
+            let is_waiting = || {
+                let turn = File::open(turn(&store)).unwrap();
+                Flock::lock(turn, FlockArg::LockSharedNonblock).is_err()
+            };
+            while !is_waiting() {
+                std::thread::yield_now();
+            }
+            let updates = ["web", "web", "db"].map(|name| threads.spawn(move || drop(update(name))));
+            updates.into_iter().for_each(|update| update.join().unwrap());
+            assert!(!prune.is_finished());
+            drop(pull);
+            prune.join().unwrap();
+        });
     }
 }
