@@ -2,6 +2,10 @@
 //!
 //! Locks are taken in the order of [`Rank`]: a program that holds one only takes later ones. If it needs an earlier
 //! one, it releases the later one first. Debug builds, and so all tests, enforce this.
+//!
+//! They are below `/run/syscontainers/.locks`, on the repository of a store, and in the bundle for the last two ranks. The
+//! locks of a pipe (`run::output`) and of libostree's transactions (`store::leftovers`) are only tried, so nothing waits for
+//! them.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
