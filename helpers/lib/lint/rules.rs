@@ -153,6 +153,8 @@ rules! {
     "The image has a HEALTHCHECK, which is not run here: a container counts as healthy as long as it runs. Have the payload end when it does not work any more, or notify systemd (Type=notify, WatchdogSec=)."
     OPTION Error "option"
     "An option that was given with -o does not go with the image: a runtime configuration of the image's own decides what it is about, or it contradicts the image or another option. An installation refuses it."
+    REFUSED Error "refused"
+    "An installation refuses the image, for a reason that no other rule is about: the PID file would be in a directory that the payload can write to, for example."
     IMAGE_CONFIG Error "image-config"
     "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, a volume would be the whole root file system, or is in /proc."
 }
