@@ -146,7 +146,7 @@ fn configure(site: &Site, name: &Name, settings: &Settings) -> Result<()> {
     state.hold = settings.hold.unwrap_or(state.hold);
     state.keep = settings.keep.or(state.keep);
     // The state has whole seconds.
-    let soak = settings.soak.map(|soak| soak.as_secs() + u64::from(soak.subsec_nanos() > 0));
+    let soak = settings.soak.map(|soak| soak.as_secs().saturating_add(u64::from(soak.subsec_nanos() > 0)));
     state.soak = soak.or(state.soak);
     state.save(deployments, name)?;
     let hold = if state.hold { "is held" } else { "is not held" };
