@@ -96,7 +96,7 @@ enum How {
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
     let (mut update, mut name, mut rebase, mut operand) = (false, None, None, None);
-    let (mut stage, mut force, mut plain, mut accept) = (false, false, false, false);
+    let (mut stage, mut force) = (false, false);
     let mut files = Vec::new();
     for argument in arguments {
         match argument {
@@ -117,8 +117,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Valued("runtime", value) => options.runtime = Some(value.into()),
             Valued("notify", value) => options.notify = Some(value.parse()?),
             Valued("rootfs", value) => options.rootfs = Some(value.into()),
-            Flag("plain") => plain = true,
-            Flag("accept-exports") => accept = true,
+            Flag("plain") => wish(&mut options, Wish::Ignore)?,
+            Flag("accept-exports") => wish(&mut options, Wish::Accept)?,
             Flag("stage") => stage = true,
             Flag("force") => force = true,
             Flag("dry-run") => dry_run = true,
@@ -133,7 +133,6 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     if (stage && !update) || (force && !stage) {
         return Err("--stage is for --update, and --force for --stage".into());
     }
-    options.exports = parse_wish(plain, accept, update)?;
     options.rebase = rebase.is_some();
     let action = if update {
         if name.is_some() || options.no_enable {
@@ -145,22 +144,22 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         if rebase.is_some() || !options.unset.is_empty() {
             return Err("--rebase and --unset are for --update".into());
         }
+        if options.exports == Wish::Accept {
+            return Err("--accept-exports is for --update; an installation needs no acceptance".into());
+        }
         Action::Install { image: operand.ok_or("missing IMAGE")?, name }
     };
     check_files(&files, &options)?;
     Ok(Args { action, root, repo, dry_run, options, files })
 }
 
-fn parse_wish(plain: bool, accept: bool, update: bool) -> Result<Wish, lexopt::Error> {
-    match (plain, accept) {
-        (true, true) => Err("--plain and --accept-exports exclude each other".into()),
-        (_, true) if !update => {
-            Err("--accept-exports is for --update; an installation accepts what there is".into())
-        }
-        (_, true) => Ok(Wish::Accept),
-        (true, _) => Ok(Wish::Ignore),
-        _ => Ok(Wish::AsBefore),
+/// Notes what is wished of /exports, which is one thing.
+fn wish(options: &mut Options, wish: Wish) -> Result<(), lexopt::Error> {
+    if ![Wish::AsBefore, wish].contains(&options.exports) {
+        return Err("--plain and --accept-exports cannot be combined".into());
     }
+    options.exports = wish;
+    Ok(())
 }
 
 /// Refuses values that are given twice, and two of which would come from standard input.

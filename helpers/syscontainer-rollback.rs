@@ -13,6 +13,7 @@ use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
+use syscontainers::program::timespan;
 use syscontainers::system::lock;
 use syscontainers::system::systemd::manager;
 use syscontainers::update::retention;
@@ -24,7 +25,7 @@ const PROGRAM: Program = Program {
     about: "Makes the previous deployment of the container NAME current again, or NAME.NUMBER, and restarts \
             its service. Running the command again returns to where it was.",
     options: &[
-        Opt::valued("soak", "SECONDS", "watch the service for this long, in this switch only"),
+        Opt::valued("soak", "TIME", "watch the service for this long, in this switch only"),
         Opt::flag("if-failed", "only if the service failed, and never to a deployment that itself failed"),
         Opt::root("work on the tree below DIR"),
     ],
@@ -45,7 +46,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         (None, None, None, false, Root::default());
     for argument in arguments {
         match argument {
-            Valued("soak", value) => soak = Some(Duration::from_secs(value.parse()?)),
+            Valued("soak", value) => soak = Some(value.parse_with(timespan::parse_finite)?),
             Flag("if-failed") => if_failed = true,
             Valued("root", value) => root = Root::new(value),
             Operand(value) if name.is_none() => name = Some(value.parse()?),

@@ -9,7 +9,7 @@
 //! the pipe is closed, whatever closed it.
 
 use std::io::{Read, Write};
-use std::process::{Child, Command as Process, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
 use syscontainers::container::readiness::Notify;
 use syscontainers::container::runtime::RuntimeKind;
@@ -101,7 +101,7 @@ fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Pr
     warn_of_watchdog(name, launch);
     let relay = proxy.as_ref().map(|_| Unit::own()).transpose()?.map(Relay::new);
     if launch.is_task || proxy.is_some() {
-        return starting::run(name, bundle, launch, proxy.zip(relay), again(name, "--parent")?);
+        return starting::run(name, bundle, launch, proxy.zip(relay), command::again("--parent", name)?);
     }
     // Before the container is created, so that the start does not wait for this process.
     let mut finisher = spawn_finisher(name)?;
@@ -160,15 +160,7 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
 
 fn spawn_finisher(name: &Name) -> Result<Child> {
     let what = || "cannot run a second process".to_string();
-    again(name, "--finish")?.stdin(Stdio::piped()).spawn().context(what)
-}
-
-/// This program, as another part of the start.
-fn again(name: &Name, part: &str) -> Result<Process> {
-    let program = std::env::current_exe().context(|| "cannot find this program".into())?;
-    let mut command = Process::new(program);
-    command.arg(part).arg(name.as_str());
-    Ok(command)
+    command::again("--finish", name)?.stdin(Stdio::piped()).spawn().context(what)
 }
 
 fn end(finisher: &mut Child) -> Result<()> {

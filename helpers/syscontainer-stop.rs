@@ -3,7 +3,7 @@
 //! Sends the stop signal, waits for the payload to end, and kills it when the time that its unit gives it is over. This
 //! always succeeds: whatever happens here, systemd stops what is left of the unit.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use syscontainers::error::{Context, Result};
@@ -15,6 +15,7 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::Bundle;
 use syscontainers::run::ending::Ending;
 use syscontainers::run::successor;
+use syscontainers::system::command;
 use syscontainers::system::lock;
 use syscontainers::system::notify;
 use syscontainers::system::process::Process;
@@ -66,7 +67,7 @@ fn run(args: Args) -> Result<()> {
     let bundle = Bundle::new(&Root::default(), name);
     let result = match args.part {
         Part::Command => stop(name, &bundle),
-        Part::Between => again(name, "--end").and_then(successor::leave),
+        Part::Between => command::again("--end", name).and_then(successor::leave),
         Part::Successor => succeed(name, &bundle),
     };
     if let Err(e) = result.context(|| format!("cannot stop {name}")) {
@@ -84,7 +85,7 @@ fn stop(name: &Name, bundle: &Bundle) -> Result<()> {
     // A payload that is created but not started yet would miss the signal.
     lock::wait(&bundle.lock(), START);
     let Some(payload) = payload(bundle)? else { return Ok(()) };
-    if main_process() == Some(payload.id()) && successor::run(again(name, "--leave")?, begin)? {
+    if main_process() == Some(payload.id()) && successor::run(command::again("--leave", name)?, begin)? {
         return Ok(());
     }
     Ending::begin(name, &payload, signal(bundle), begin)?.finish()
@@ -113,14 +114,6 @@ fn main_process() -> Option<i32> {
 
 fn signal(bundle: &Bundle) -> Option<i32> {
     bundle.load().ok().flatten().and_then(|launch| launch.stop_signal)
-}
-
-/// This program, as another part.
-fn again(name: &Name, part: &str) -> Result<Command> {
-    let program = std::env::current_exe().context(|| "cannot find this program".into())?;
-    let mut command = Command::new(program);
-    command.arg(part).arg(name.as_str());
-    Ok(command)
 }
 
 fn main() -> ExitCode {

@@ -12,6 +12,7 @@ use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
+use syscontainers::program::timespan;
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::system::lock;
 use syscontainers::update::switcher::{Recovery, Switcher};
@@ -23,13 +24,13 @@ const PROGRAM: Program = Program {
             not become ready, or does not stay active, the switch is reverted: the previous deployment is made \
             current again, and the exit status is 4.",
     options: &[
-        Opt::valued("soak", "SECONDS", "watch the service for this long, in this switch only"),
+        Opt::valued("soak", "TIME", "watch the service for this long, in this switch only"),
         Opt::flag("force", "switch even if the container is held"),
         Opt::flag("recover", "confirm or revert a switch that was interrupted, and do nothing else"),
         Opt::flag("hold", "switch nothing; exclude the container from updates from now on"),
         Opt::flag("no-hold", "switch nothing; include it in updates again"),
         Opt::valued("keep", "NUMBER", "switch nothing; keep this many deployments from now on, at least 2"),
-        Opt::valued("set-soak", "SECONDS", "switch nothing; watch updates for this long from now on"),
+        Opt::valued("set-soak", "TIME", "switch nothing; watch updates for this long from now on"),
         Opt::root("work on the tree below DIR"),
     ],
     operands: Completes::Container,
@@ -53,7 +54,7 @@ enum Action {
 struct Settings {
     hold: Option<bool>,
     keep: Option<usize>,
-    soak: Option<u64>,
+    soak: Option<Duration>,
 }
 
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
@@ -61,13 +62,13 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut soak, mut force, mut recover) = (None, false, false);
     for argument in arguments {
         match argument {
-            Valued("soak", value) => soak = Some(Duration::from_secs(value.parse()?)),
+            Valued("soak", value) => soak = Some(value.parse_with(timespan::parse_finite)?),
             Flag("force") => force = true,
             Flag("recover") => recover = true,
             Flag("hold") => settings.hold = Some(true),
             Flag("no-hold") => settings.hold = Some(false),
             Valued("keep", value) => settings.keep = Some(value.parse_with(parse_keep)?),
-            Valued("set-soak", value) => settings.soak = Some(value.parse()?),
+            Valued("set-soak", value) => settings.soak = Some(value.parse_with(timespan::parse_finite)?),
             Valued("root", value) => root = Root::new(value),
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
@@ -144,7 +145,9 @@ fn configure(site: &Site, name: &Name, settings: &Settings) -> Result<()> {
     let mut state = State::load(deployments, name)?;
     state.hold = settings.hold.unwrap_or(state.hold);
     state.keep = settings.keep.or(state.keep);
-    state.soak = settings.soak.or(state.soak);
+    // The state has whole seconds.
+    let soak = settings.soak.map(|soak| soak.as_secs().saturating_add(u64::from(soak.subsec_nanos() > 0)));
+    state.soak = soak.or(state.soak);
     state.save(deployments, name)?;
     let hold = if state.hold { "is held" } else { "is not held" };
     let message = format!(

@@ -287,7 +287,6 @@ fn the_manual_has_the_options_of_containers() {
     assert_eq!(documented, known);
 }
 
-/// What nothing here prevents is for administrators to know.
 /// Of the root file system, what the start makes.
 #[test]
 fn the_manual_says_what_is_confined() {
@@ -300,6 +299,7 @@ fn the_manual_says_what_is_confined() {
     assert!(!images.contains("root\nfile system is read\\-only"));
 }
 
+/// What nothing here prevents is for administrators to know.
 #[test]
 fn the_manual_says_what_is_not_protected() {
     let page = file("units/syscontainers-security.7");

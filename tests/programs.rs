@@ -164,6 +164,26 @@ fn print(program: &Program, argument: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[test]
+fn time_spans_have_units() {
+    let root = tempfile::tempdir().unwrap();
+    let root = format!("--root={}", root.path().display());
+    for (name, option) in [("switch", "soak"), ("switch", "set-soak"), ("rollback", "soak")] {
+        let name = format!("syscontainer-{name}");
+        let program = programs().into_iter().find(|program| program.name == name).unwrap();
+        let status = |value: &str| {
+            run(&program, &[&format!("--{option}={value}"), &root, "nothing"]).status.code().unwrap()
+        };
+        // There is no such container.
+        for value in ["0", "90", "2min", "1h 30min", "500ms"] {
+            assert_eq!(status(value), 3, "{name} --{option}={value}");
+        }
+        for value in ["", "-1", "soon", "infinity"] {
+            assert_eq!(status(value), 2, "{name} --{option}={value}");
+        }
+    }
+}
+
 /// An option of a table, or of a page: its name, its letter and what its value is called, each as it is written.
 type Entry = (String, Option<String>, Option<String>);
 

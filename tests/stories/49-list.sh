@@ -79,3 +79,13 @@ systemctl restart syscontainers-reconcile.service 2>/dev/null || true
 line bad1 '.*-'
 for name in bad2 bad3 bad4 bad5; do syscontainer-remove $name >/dev/null 2>&1 || true; done
 expect '' bash -c 'syscontainer-list --quiet --filter=name=bad --filter=problem=i'
+
+say 'what is pending is of the image that is staged'
+echo y >"$WORK/next/new"
+build_image other "$WORK/next"
+pull_image other
+other=${DIGEST#sha256:}
+expect_like '"pending": null' syscontainer-list --json --filter=name=one
+check 'it is staged' syscontainer-checkout --update --stage --rebase="$REGISTRY/other" one
+expect_like "\"pending\": \"sha256:$other\"" syscontainer-list --json --filter=name=one
+expect_like "\"digest\": \"sha256:$next\"" syscontainer-list --json --filter=name=one

@@ -98,7 +98,7 @@ refuse 'nothing of it is on the host' is_rooted
 expect_like 'the pending image brings exports/service.template, .*see --accept-exports' \
     syscontainer-list --json --filter=name=plain
 ends 6 syscontainer-pull --check --container=plain
-run_fails 2 'exclude each other' syscontainer-checkout --update --plain --accept-exports plain
+run_fails 2 'cannot be combined' syscontainer-checkout --update --plain --accept-exports plain
 run_fails 2 'is for --update' syscontainer-checkout --accept-exports "$REGISTRY/plain"
 
 say 'each of them counts, and only them'

@@ -167,7 +167,6 @@ warnings() {
     journalctl --sync
     journalctl --since="$mark" --output=cat --unit=speaker | grep -c 'ignoring a notification'
 }
-as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 for runtime in crun runc; do
     rm -f /run/tell/*
     checkout --name=speaker --runtime=/usr/bin/$runtime "$REGISTRY/speaker"
@@ -176,7 +175,7 @@ for runtime in crun runc; do
     systemctl start --no-block speaker
     wait_for 'its payload runs, and is listened to' is_listened_to
     say "$runtime: others"
-    forge "${as_nobody[@]}"
+    forge as_nobody
     forge env
     forge systemd-run --quiet --pipe --wait --property=User=nobody
     touch /run/tell/forge

@@ -35,6 +35,10 @@ lines_in() {
 lines_of() { lines_in "$(unit_property "$1" InvocationID)"; }
 # not_in NAME INVOCATION: it runs, in another one.
 not_in() { unit_has "$1" ActiveState active && ! unit_has "$1" InvocationID "$2"; }
+# has_lines NAME COUNT: there are more lines than that.
+has_lines() { [ "$(lines_of "$1" | wc -l)" -gt "$2" ]; }
+# begins_anew NAME: the first number of this invocation is 1.
+begins_anew() { [ "$(lines_of "$1" | head -n 1)" = 1 ]; }
 # numbers_are_whole NAME COUNT: every number is there, in order. A line may be in two pieces where the relay was killed within it.
 numbers_are_whole() { [ "$(lines_of "$1" | grep -E '^[0-9]+$' | tr -d '\n')" = "$(seq "$2" | tr -d '\n')" ]; }
 # all_came NAME COUNT: as above, of all invocations since the journal was marked.
@@ -158,7 +162,7 @@ for runtime in crun runc; do
     for whom in main all; do
         systemctl start killed
         invocation=$(unit_property killed InvocationID)
-        sleep 0.5
+        wait_for 'it has printed much' has_lines killed 200
         systemctl kill --kill-who=$whom --signal=KILL killed
         # It is restarted.
         wait_for "$whom is killed" not_in killed "$invocation"
@@ -192,7 +196,7 @@ for runtime in crun runc; do
         wait_for 'there are two' has_both counts
         kill -KILL "$(relays counts | cut -d' ' -f$which)"
         last=$(lines_of counts | wc -l)
-        check "after $which was killed, there are more lines" eval "sleep 1; [ \$(lines_of counts | wc -l) -gt $last ]"
+        wait_for "after $which was killed, there are more lines" has_lines counts "$last"
         expect "$payload" unit_property counts MainPID
     done
     check 'none is missing' counted_all counts
@@ -206,7 +210,7 @@ for runtime in crun runc; do
     check 'none is missing' counted_all counts
     check 'and there were more' test "$(wc -l <"$WORK/lines")" -gt "$last"
     systemctl start counts
-    check 'it starts again' eval 'sleep 1; [ "$(lines_of counts | head -n 1)" = 1 ]'
+    wait_for 'it starts again' begins_anew counts
     expect 1 unit_property counts NFileDescriptorStore
     forget counts
 

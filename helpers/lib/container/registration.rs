@@ -20,6 +20,13 @@ use crate::paths::{DEPLOYMENTS, PREINSTALLED, REGISTRATIONS, Root, TreePath};
 use crate::system::{files, record};
 
 /// The format this version writes, and the only one it reads.
+///
+/// A key that may be absent needs no new one: generators refuse keys that they do not know, and a reconcile by the older
+/// version writes the file anew, from `info` without the key. Therefore a key that confines payloads raises
+/// [`info::VERSION`] as well: an older version, after a rollback of the host, refuses to derive a registration from what it
+/// cannot know, instead of one with less confinement.
+///
+/// [`info::VERSION`]: crate::container::info::VERSION
 pub const VERSION: u32 = 1;
 
 /// Maximum size of the file in bytes: what a generator reads and converts without keeping others waiting.

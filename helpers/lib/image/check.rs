@@ -29,7 +29,7 @@ use crate::oci::nesting::{self, nested_sources};
 use crate::paths::{Root, TreePath, VOLUMES};
 use crate::unit::escape::TmpfilesPlace;
 use crate::unit::syntax::UnitFile;
-use crate::unit::user::{self, Unreachable};
+use crate::unit::user;
 
 /// What a deployment will contain besides the image's files, rendered and valid.
 pub struct Checked {
@@ -70,19 +70,30 @@ impl Checked {
     pub fn has_scratch(&self) -> bool {
         self.run_once || self.confined
     }
+
+    /// Fails if the host lacks what keys need of it, where these have become part of the configuration.
+    pub fn check_needs(&self, installation: &Installation) -> Result<()> {
+        if !self.confined {
+            return Ok(());
+        }
+        needs::check(installation.root, installation.settings)
+            .context(|| format!("cannot make a configuration for {}", installation.image))
+    }
 }
 
-/// Checks everything that was rendered for one installation of an image.
+/// Checks everything that was rendered for one installation of an image; only sources without a configuration need one. What
+/// keys need of the host is not looked at.
 pub fn check(
     rendered: Rendered,
     exports: &Exports,
     tree: &dyn Tree,
-    image: &Image,
+    image: Option<&Image>,
     installation: &Installation,
     values: &Values,
 ) -> Result<Checked> {
-    let what = || format!("cannot install {}", image.name);
-    rendered.check_problems(&image.name)?;
+    let name = image.map_or(installation.image, |image| &image.name);
+    let what = || format!("cannot install {name}");
+    rendered.check_problems(name)?;
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
     let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
@@ -93,9 +104,10 @@ pub fn check(
         (None, None) if exports.runs_payload() => {
             let is_plain = exports.is_plain() && layout.files().is_empty();
             let values = for_environment(installation.user_values, &used, is_plain);
+            let image =
+                image.ok_or_else(|| Error::new("its own configuration is not known")).context(what)?;
             let generated = generated_config::generate(tree, image, installation, &values)
-                .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
-                .context(|| format!("cannot make a configuration for {}", image.name))?;
+                .context(|| format!("cannot make a configuration for {name}"))?;
             (volumes, confined) = (generated.volumes, true);
             environment.extend(values.into_keys());
             used.extend(environment.iter().cloned());
@@ -176,9 +188,9 @@ fn check_unit(unit: &UnitFile, runs_payload: bool, link: &TreePath) -> Result<()
 fn check_users(unit: &UnitFile, link: &TreePath) -> Result<()> {
     match user::unreachable(unit, &link.to_string()).first() {
         None => Ok(()),
-        Some(Unreachable { line, key, file }) => Err(Error::new(format!(
-            "{SERVICE_TEMPLATE}:{line}: {key}= runs {file} as another user, but only root can enter the deployment; set RootDirectory=$DESTDIR/rootfs, and write the path as it is in the image"
-        ))),
+        Some(unreachable) => {
+            Err(Error::new(format!("{SERVICE_TEMPLATE}:{}: {unreachable}", unreachable.line)))
+        }
     }
 }
 

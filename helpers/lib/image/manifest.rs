@@ -18,6 +18,7 @@ pub const FILE: &str = "exports/manifest.json";
 
 /// The keys of the manifest; unknown ones, and `version`, are ignored.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Manifest {
     /// Values of variables that the user does not set.

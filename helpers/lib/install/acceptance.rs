@@ -2,7 +2,8 @@
 //!
 //! `/exports` may bring files for the host, and a unit, whose commands run on the host: whoever makes such an image is
 //! root there. So only an administrator takes a container from an image without to one with, by an installation or by
-//! `--accept-exports` in an update. A label that changes how a container runs is treated in the same way.
+//! `--accept-exports` in an update; with `--plain`, they are ignored. The decision is in `info`, and that they are ignored in
+//! `.NAME.state` as well, so that no rollback takes it back. A label that changes how a container runs is treated in the same way.
 
 use crate::container::deployment::Deployments;
 use crate::container::info::{ExportsUse, Info};

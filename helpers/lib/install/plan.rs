@@ -175,7 +175,9 @@ impl Planner<'_> {
         variables::check_secrets(&user_secrets, &exports.manifest().secret_values)?;
         let values = variables::complete(&installation, &exports.manifest().default_values)?;
         let rendered = render::render(&exports, &*tree, &installation, &values, None);
-        let checked = check::check(rendered, &exports, &*tree, self.image, &installation, &values);
+        let image = Some(self.image);
+        let checked = check::check(rendered, &exports, &*tree, image, &installation, &values)
+            .and_then(|checked| checked.check_needs(&installation).map(|()| checked));
         let rendered = match usage {
             ExportsUse::Ignored => {
                 checked.context(|| format!("cannot run {} without its /exports", self.image.name))?

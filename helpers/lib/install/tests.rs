@@ -1,21 +1,34 @@
 //! Installations and removals on a host in a temporary directory, killed after every step.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 
 use super::installer::Installer;
 use super::plan::{Options, Planner};
 use super::recovery;
 use super::remover;
+use super::state_directories;
 use super::testing::TestHost;
+use crate::error::{Kind, Result};
+use crate::run::volumes;
 use crate::system::kill_point::testing::kill_after;
-use crate::system::lock;
+use crate::system::{files, lock};
 
 fn remove(host: &TestHost) {
-    let _lock = lock::container(host.site.root(), &host.name).unwrap();
-    let host_files = lock::host_files(host.site.root()).unwrap();
-    let removed = remover::remove(&host.site, &host.name, remover::Options::default()).unwrap();
+    remove_with(host, remover::Options::default()).unwrap();
+}
+
+fn purge(host: &TestHost) -> Result<()> {
+    remove_with(host, remover::Options { purge: true, ..remover::Options::default() })
+}
+
+/// Removes the container as syscontainer-remove does.
+fn remove_with(host: &TestHost, options: remover::Options) -> Result<()> {
+    let _lock = lock::container(host.site.root(), &host.name)?;
+    let host_files = lock::host_files(host.site.root())?;
+    let removed = remover::remove(&host.site, &host.name, options)?;
     drop(host_files);
-    remover::finish(&host.site, &host.name, &removed.purged).unwrap();
+    remover::finish(&host.site, &host.name, &removed.purged)
 }
 
 fn recover(host: &TestHost) {
@@ -108,6 +121,89 @@ fn a_removal_killed_after_any_step_is_completed_by_the_same_command() {
         steps += 1;
     }
     assert!(steps > 5, "{steps} steps");
+}
+
+/// Where the container of [`writer`] has written to.
+const WRITTEN: [&str; 2] = ["/var/lib/web/sub/file", "/var/lib/syscontainers/web/data/file"];
+
+/// A container that runs, and has written to a directory of its own and to a volume.
+fn writer() -> TestHost {
+    let host = TestHost::new();
+    let image = host.image(1);
+    fs::write(image.0.0.join("exports/tmpfiles.template"), "d ${STATE_DIRECTORY}/$NAME 0700\n").unwrap();
+    host.install_image(&image, &Options::default()).unwrap();
+    host.start();
+    for path in WRITTEN.map(|path| host.site.root().join(path)) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    host
+}
+
+/// What is left of what it wrote, under whatever names.
+fn left_of_writes(host: &TestHost) -> Vec<String> {
+    let places = ["/var/lib", "/var/lib/syscontainers"].map(|path| host.site.root().join(path));
+    places.iter().flat_map(|path| files::names(path).unwrap()).filter(|name| name.contains("web")).collect()
+}
+
+/// Does what a prune does for a container whose removal was killed.
+fn prune(host: &TestHost) {
+    recover(host);
+    let doomed = state_directories::half_purged(&host.site.deployments).unwrap();
+    doomed
+        .iter()
+        .for_each(|(name, _)| state_directories::finish_purge(&host.site.deployments, name).unwrap());
+    let doomed = volumes::half_purged(host.site.root()).unwrap();
+    doomed.iter().for_each(|name| volumes::finish_purge(host.site.root(), name).unwrap());
+}
+
+#[test]
+fn a_purge_killed_after_any_step_is_completed_by_the_same_command() {
+    let mut steps = 0;
+    loop {
+        let host = writer();
+        let is_done = kill_after(steps, || purge(&host).unwrap()).is_some();
+        let again = purge(&host);
+        assert!(
+            again.is_ok() || again.is_err_and(|e| e.kind() == Kind::NotFound),
+            "killed after step {steps}"
+        );
+        assert_eq!((host.derived(), host.entries()), (vec![], vec![]), "killed after step {steps}");
+        assert_eq!((host.running(), left_of_writes(&host)), (None, vec![]), "killed after step {steps}");
+        if is_done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps} steps");
+}
+
+#[test]
+fn a_purge_killed_after_any_step_leaves_a_prune_the_container_or_nothing_of_it() {
+    let mut steps = 0;
+    loop {
+        let host = writer();
+        let is_done = kill_after(steps, || purge(&host).unwrap()).is_some();
+        let has_data = WRITTEN.map(|path| host.site.root().join(path).exists());
+        prune(&host);
+        match host.current() {
+            // Some of what it wrote may be gone: the same command would remove the rest.
+            Some(_) => host.check_consistent(),
+            None => {
+                assert_eq!((host.derived(), host.entries()), (vec![], vec![]), "killed after step {steps}");
+                assert_eq!(has_data, [false; 2], "killed after step {steps}");
+            }
+        }
+        let has_now = WRITTEN.map(|path| host.site.root().join(path).exists());
+        assert_eq!(has_data, has_now, "killed after step {steps}");
+        let left = has_now.iter().filter(|has| **has).count();
+        assert_eq!(left_of_writes(&host), vec!["web"; left], "killed after step {steps}");
+        if is_done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps} steps");
 }
 
 #[test]

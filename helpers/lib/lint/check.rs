@@ -2,6 +2,7 @@
 
 use super::finding::{LintReport, Place};
 use super::inspection::{ImaginaryHost, Inspection, NO_VALUE};
+use super::rules::Rule;
 use super::target::Target;
 use super::{
     config, config_rules, dockerfile, git, keys, limits, manifest, mounts, profile, rules, texts, unit,
@@ -52,6 +53,12 @@ pub fn check(target: &Target, settings: &Settings) -> Result<LintReport> {
     }
     if let Some(config) = &config {
         mounts::check(config, &inspection, unit.as_ref(), &mut report);
+    }
+    // An installation stops at the first fault, of which there may be one that no rule is about.
+    if !report.has(Rule::is_error) {
+        if let Some(error) = inspection.refusal() {
+            report.add(&rules::REFUSED, inspection.whole(), error.to_string());
+        }
     }
     report.findings.sort_by(|a, b| (&a.place.file, a.place.position).cmp(&(&b.place.file, b.place.position)));
     Ok(report)

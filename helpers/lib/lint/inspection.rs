@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::finding::Place;
 use super::target::Target;
 use crate::container::deployment::Deployments;
 use crate::container::info::Values;
 use crate::container::settings::Settings;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::image::check;
 use crate::image::exports::Exports;
 use crate::image::installation::Installation;
-use crate::image::render::Rendered;
+use crate::image::render::{self, Rendered};
 use crate::image::template::{PlaceholderFault, RenderedText};
 use crate::name::Name;
 use crate::paths::Root;
@@ -85,6 +87,28 @@ pub struct Inspection<'a> {
     pub values: &'a Values,
     /// The rendered templates, in which [`NO_VALUE`] stands for missing values.
     pub rendered: &'a Rendered,
+}
+
+impl Inspection<'_> {
+    /// The image, or its sources, as the place of what is about no file alone.
+    pub fn whole(&self) -> Place {
+        match (self.target.image(), self.target.sources()) {
+            (None, Some(sources)) => Place::file(sources.path().display().to_string()),
+            _ => Place::file(self.installation.image),
+        }
+    }
+
+    /// Why an installation refuses the image, once all values are known; `None` if it does not, or if that depends on what
+    /// sources do not have.
+    pub fn refusal(&self) -> Option<Error> {
+        let (image, tree) = (self.target.image(), self.target.tree());
+        if image.is_none() && self.exports.decider().is_none() {
+            return None;
+        }
+        let rendered = render::render(self.exports, &*tree, self.installation, self.values, None);
+        rendered.check_problems(self.installation.image).ok()?;
+        check::check(rendered, self.exports, &*tree, image, self.installation, self.values).err()
+    }
 }
 
 /// Returns whether a value is missing in a line of the template, so that its final text is unknown.

@@ -2,7 +2,7 @@
 
 use oci_spec::image::Config;
 
-use super::finding::{LintReport, Place};
+use super::finding::LintReport;
 use super::inspection::{ImaginaryHost, Inspection};
 use super::rules;
 use crate::container::info::Values;
@@ -36,9 +36,5 @@ pub fn are_to_blame(inspection: &Inspection, image: &Image) -> bool {
 
 /// Adds the finding.
 pub fn add(inspection: &Inspection, error: &Error, report: &mut LintReport) {
-    let place = match (inspection.target.image(), inspection.target.sources()) {
-        (None, Some(sources)) => sources.path().display().to_string(),
-        _ => inspection.installation.image.to_owned(),
-    };
-    report.add(&rules::OPTION, Place::file(&place), error.to_string());
+    report.add(&rules::OPTION, inspection.whole(), error.to_string());
 }

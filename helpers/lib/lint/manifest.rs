@@ -64,3 +64,20 @@ fn keys(file: &str, text: &str, value: &Value, report: &mut LintReport) {
         report.add(&rules::FORCED_DEFAULT, place(&["defaultValues", name]), message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_keys_are_those_that_are_read_and_that_the_rule_names() {
+        let read = serde_json::to_value(Manifest::default()).unwrap();
+        let read = read.as_object().unwrap().keys().map(String::as_str).chain(["version"]);
+        assert_eq!(BTreeSet::from(KEYS), read.collect());
+        let (last, others) = KEYS.split_last().unwrap();
+        let list = format!("The keys are {} and {last}.", others.join(", "));
+        assert!(rules::MANIFEST_KEY.explanation.ends_with(&list), "{list}");
+    }
+}

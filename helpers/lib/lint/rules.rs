@@ -70,7 +70,7 @@ rules! {
     MANIFEST_INVALID Error "manifest-invalid"
     "The manifest is not a JSON object, or one of its keys has a value of the wrong type. An installation refuses it."
     MANIFEST_KEY Warning "manifest-key"
-    "The manifest has an unknown key, perhaps because it is misspelt. The keys are version, defaultValues, noContainerService, installedFilesTemplate, renameFiles and useLinks."
+    "The manifest has an unknown key, perhaps because it is misspelt. The keys are version, defaultValues, secretValues, noContainerService, installedFilesTemplate, renameFiles and useLinks."
     FORCED_DEFAULT Warning "forced-default"
     "The manifest has a default for a variable that describes the installation, such as NAME. It is never used."
     NO_DEFAULT Warning "no-default"
@@ -153,6 +153,8 @@ rules! {
     "The image has a HEALTHCHECK, which is not run here: a container counts as healthy as long as it runs. Have the payload end when it does not work any more, or notify systemd (Type=notify, WatchdogSec=)."
     OPTION Error "option"
     "An option that was given with -o does not go with the image: a runtime configuration of the image's own decides what it is about, or it contradicts the image or another option. An installation refuses it."
+    REFUSED Error "refused"
+    "An installation refuses the image, for a reason that no other rule is about: the PID file would be in a directory that the payload can write to, for example."
     IMAGE_CONFIG Error "image-config"
     "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, a volume would be the whole root file system, or is in /proc."
 }

@@ -22,7 +22,7 @@ use crate::install::register::{self, Parts};
 use crate::name::Deployment;
 use crate::system::systemd::analyze;
 use crate::unit::syntax::{SyntaxErrorKind, UnitFile};
-use crate::unit::user::{self, Unreachable};
+use crate::unit::user;
 
 /// A unit that could be parsed. Its lines are those of the template, since no value contains line breaks.
 pub struct Unit<'a> {
@@ -104,13 +104,10 @@ fn commands(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
 
 /// Looks for commands that their user cannot run.
 fn unreachable(unit: &Unit, inspection: &Inspection, report: &mut LintReport) {
-    for Unreachable { line, key, file } in
-        user::unreachable(&unit.parsed, &inspection.installation.link.to_string())
-    {
-        let message = format!(
-            "{key}= runs {file} as another user, but only root can enter the deployment; set RootDirectory="
-        );
-        report.add(&rules::UNREACHABLE_COMMAND, Place::at(&unit.file, line, 1), message);
+    let link = inspection.installation.link.to_string();
+    for unreachable in user::unreachable(&unit.parsed, &link) {
+        let place = Place::at(&unit.file, unreachable.line, 1);
+        report.add(&rules::UNREACHABLE_COMMAND, place, unreachable.to_string());
     }
 }
 

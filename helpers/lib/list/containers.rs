@@ -12,7 +12,6 @@ use crate::container::state::State;
 use crate::container::{derived, registration, stale};
 use crate::error::{Error, Result};
 use crate::image::{Image, secrets};
-use crate::install::acceptance::Granted;
 use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
@@ -20,6 +19,7 @@ use crate::run::bundle::Bundle;
 use crate::run::written::Written;
 use crate::store::Store;
 use crate::system::systemd::status::UnitStatus;
+use crate::update::availability::Updates;
 
 /// A container, or something in the way of one; the fields are the JSON keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,7 +38,7 @@ pub struct ContainerRow {
     pub digest: Option<String>,
     /// Time of the last change of state, RFC 3339.
     pub since: Option<String>,
-    /// Digest of the image in the store, if that is a different one.
+    /// Digest of the image in the store that an update would take, if that is a different one.
     pub pending: Option<String>,
     /// Name of the deployment that is staged for the next switch.
     pub staged: Option<String>,
@@ -127,7 +127,6 @@ fn row(
     let mut row = ContainerRow { name: name.to_string(), ..ContainerRow::default() };
     row.state = status.as_ref().map(UnitStatus::to_string).unwrap_or_default();
     row.since = status.and_then(|status| status.since);
-    let mut current_info = None;
     match deployments.current(name) {
         Err(e) => row.problems.push(e.to_string()),
         Ok(None) => row
@@ -137,58 +136,56 @@ fn row(
             row.deployment = Some(current.to_string());
             match deployments.info(&current) {
                 Err(e) => row.problems.push(e.to_string()),
-                Ok(info) => {
-                    describe(&mut row, deployments, store, &current, &info);
-                    current_info = Some(info);
-                }
+                Ok(info) => describe(&mut row, deployments, &current, &info),
             }
         }
     }
     match State::load(deployments, name) {
-        Ok(state) => describe_updates(&mut row, deployments, &state, current_info.as_ref()),
+        Ok(state) => describe_updates(&mut row, deployments, &state),
         Err(e) => row.problems.push(e.to_string()),
+    }
+    // What keeps this from being known is among the problems already.
+    if let (Some(store), Ok(updates)) = (store, Updates::of(deployments, name)) {
+        let unaccepted = |image: &Image| updates.unaccepted(image, &store.tree(image)).unwrap_or_default();
+        describe_pending(&mut row, &updates, |image| store.find(image).ok(), unaccepted);
     }
     row.problems.extend(stale::reason(deployments.root(), name).map(|why| why.to_string()));
     row
 }
 
-fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &State, info: Option<&Info>) {
+fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &State) {
     let staged = state.staged(deployments).map(|staged| staged.to_string());
     row.staged = staged.filter(|staged| row.deployment.as_ref() != Some(staged));
     row.held = state.hold;
     if let Some(switch) = &state.switch {
         row.problems.push(format!("a switch to {} is under way, or was interrupted", switch.to));
     }
-    let pending = row.pending.as_ref().and_then(|digest| digest.parse().ok());
-    let choices = info.map(|info| state.choices(deployments, info));
-    if let (Some(digest), Some(choices)) = (pending, choices) {
-        let failure = state.failed_before(&digest, &choices);
-        row.problems
-            .extend(failure.map(|failure| format!("the pending image failed before: {}", failure.reason)));
-    }
 }
 
-fn describe(
+/// Describes the image that an update would take, which `find` finds by its name, unless the current deployment is from it.
+/// `unaccepted` tells what it brings that the user has to accept.
+fn describe_pending(
     row: &mut ContainerRow,
-    deployments: &Deployments,
-    store: Option<&Store>,
-    current: &Deployment,
-    info: &Info,
+    updates: &Updates,
+    find: impl FnOnce(&str) -> Option<Image>,
+    unaccepted: impl FnOnce(&Image) -> Vec<&'static str>,
 ) {
-    let digest = info.digest();
-    // One that was pulled from elsewhere, or for another architecture, is nothing to this container.
-    let is_same = |image: &Image| {
-        let provenance = info.ours().and_then(|ours| ours.provenance.as_ref());
-        provenance.is_none_or(|provenance| provenance.is_same(&image.provenance))
-    };
-    let in_store = store.and_then(|store| Some((store, store.find(&info.image).ok()?)));
-    let pending = in_store.filter(|(_, image)| is_same(image) && Some(&image.digest) != digest.as_ref());
-    if let Some((store, image)) = pending {
-        row.pending = Some(image.digest.to_string());
-        let granted = Granted::of(deployments, current, info);
-        let granted = State::load(deployments, current.name()).map_or(granted, |state| granted.now(&state));
-        row.problems.extend(problem_of_pending(granted, store, &image));
+    let Some(image) = find(&updates.image).filter(|image| updates.takes(image)) else { return };
+    let digest = image.digest.to_string();
+    if row.digest.as_ref() == Some(&digest) {
+        return;
     }
+    row.pending = Some(digest);
+    let unaccepted = unaccepted(&image);
+    if !unaccepted.is_empty() {
+        let accept = "see --accept-exports in syscontainer-checkout(8)";
+        row.problems.push(format!("the pending image brings {}; {accept}", unaccepted.join(", ")));
+    }
+    let failure = updates.failed_before(&image.digest);
+    row.problems.extend(failure.map(|reason| format!("the pending image failed before: {reason}")));
+}
+
+fn describe(row: &mut ContainerRow, deployments: &Deployments, current: &Deployment, info: &Info) {
     if !info.has_container_service {
         row.state = "no service".into();
     }
@@ -200,14 +197,7 @@ fn describe(
         row.options = secrets::masked_settings(&ours.settings, &marked);
     }
     row.image = Some(info.image.clone());
-    row.digest = digest.map(|digest| digest.to_string());
-}
-
-/// What somebody has to accept before the container gets an image.
-fn problem_of_pending(granted: Granted, store: &Store, image: &Image) -> Option<String> {
-    let added = granted.added_by(&store.tree(image), image).unwrap_or_default();
-    let accept = "see --accept-exports in syscontainer-checkout(8)";
-    (!added.is_empty()).then(|| format!("the pending image brings {}; {accept}", added.join(", ")))
+    row.digest = info.digest().map(|digest| digest.to_string());
 }
 
 fn problem_of_registration(deployments: &Deployments, current: &Deployment) -> Option<String> {
@@ -273,6 +263,44 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::tree::Directory;
+    use crate::install::plan::{Options, Planner};
+    use crate::install::previous::Previous;
+    use crate::install::testing::TestHost;
+    use crate::system::lock;
+    use crate::update::updater::Updater;
+
+    #[test]
+    fn what_is_pending_is_of_the_image_that_is_to_be_next() {
+        let host = TestHost::new();
+        host.install(1).unwrap();
+        let mut other = host.image(3);
+        other.1.name = "registry.example/other:1".into();
+        let pending = |version: u32| {
+            let (deployments, name) = (&host.site.deployments, &host.name);
+            let mut row = row(deployments, None, name, None);
+            let found = |image: &str| {
+                let is_other = image == other.1.name;
+                Some(if is_other { other.1.clone() } else { host.image(version).1 })
+            };
+            describe_pending(&mut row, &Updates::of(deployments, name).unwrap(), found, |_| Vec::new());
+            row.pending
+        };
+        let digest = |number| Some(host.image(number).1.digest.to_string());
+        assert_eq!([1, 2].map(pending), [None, digest(2)]);
+        stage_rebased(&host, &other);
+        assert_eq!([1, 2].map(pending), [digest(3), digest(3)]);
+    }
+
+    fn stage_rebased(host: &TestHost, (tree, image): &(Directory, Image)) {
+        let current = host.site.deployments.installed(&host.name).unwrap();
+        let previous = Previous::read(&host.site, &current, tree).unwrap();
+        let (site, name, options) = (&host.site, &host.name, Options { rebase: true, ..Options::default() });
+        let planner = Planner { site, tree, image, name, options: &options, previous: Some(&previous) };
+        let _lock = lock::container(host.site.root(), &host.name).unwrap();
+        let _host_files = lock::host_files(host.site.root()).unwrap();
+        Updater { planner, previous: &previous }.stage(false).unwrap();
+    }
 
     #[test]
     fn filters() {

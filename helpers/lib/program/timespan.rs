@@ -43,6 +43,14 @@ pub fn parse(text: &str) -> Result<Duration> {
     if text.is_empty() { Err(usage()) } else { Ok(total) }
 }
 
+/// Like [`parse`], of what has an end.
+pub fn parse_finite(text: &str) -> Result<Duration> {
+    match parse(text)? {
+        Duration::MAX => Err(Error::usage("it must not be 'infinity'")),
+        span => Ok(span),
+    }
+}
+
 /// Formats a time span roughly: `3 days`.
 pub fn about(span: Duration) -> String {
     if span == Duration::MAX {
@@ -84,6 +92,8 @@ mod tests {
             assert_eq!(parse(text).unwrap().as_millis(), milliseconds, "{text}");
         }
         assert_eq!(parse("infinity").unwrap(), Duration::MAX);
+        assert_eq!(parse_finite("2min").unwrap(), Duration::from_secs(120));
+        assert!(parse_finite("infinity").unwrap_err().is_usage() && parse_finite("x").is_err());
         for text in [
             "",
             " ",

@@ -3,6 +3,9 @@
 //! Whether a payload handles its signal cannot be seen from outside: a handler may be about to be installed, and
 //! `sigwait` needs none. So every payload has the time that its unit gives it. systemd would call it a failure if
 //! something were still there when that is over; so it is killed just before.
+//!
+//! `stop` leaves this to a process that systemd inherits, see [`crate::run::successor`]; `start` does it in a start that is
+//! stopped, see [`crate::run::parent`].
 
 use std::time::{Duration, Instant};
 

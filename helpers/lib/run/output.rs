@@ -1,5 +1,11 @@
 //! The output of payloads that can be opened by name: a pipe in the bundle for what would be a socket of the journal.
 //!
+//! Whether a payload gets one is found out at checkout, by [`crate::install::output`]. `prepare` makes the pipes, `start`
+//! gives the payload one of them, and runs the relay, which moves everything on to the socket, line by line, so that whoever
+//! goes on with the pipe begins with a line. The relay is in the unit's cgroup, so that lines are the unit's, and may be killed
+//! with it; `Execution::kill_mode` says where systemd waits for it instead. In the foreground, `start` copies what the payload
+//! prints itself, see [`crate::run::copies`].
+//!
 //! syscontainer-relay reads it. If it is killed together with the rest of the unit, as after a crash, what is still in the
 //! pipe must not be lost, so systemd keeps the pipe open (`FDSTORE=`), and what runs last in the unit reads the rest. This
 //! is also why nobody who writes to the pipe gets a SIGPIPE, whatever becomes of the relay.

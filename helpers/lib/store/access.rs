@@ -40,7 +40,7 @@ impl Access {
     /// The option `--authfile=FILE`.
     pub const AUTHFILE: Opt =
         Opt::valued("authfile", "FILE", "read credentials from FILE").completes(Completes::File);
-    /// The option `--idle-timeout=SPAN`.
+    /// The option `--idle-timeout=TIME`.
     pub const IDLE_TIMEOUT: Opt = Patience::OPTION;
     /// The option `--policy=FILE`.
     pub const POLICY: Opt =

@@ -71,8 +71,10 @@ fn check_media_type(descriptor: &Descriptor) -> Result<()> {
         }
         other => other,
     };
-    let is_encrypted = other.to_string().contains("encrypted");
-    let why = if is_encrypted { "is encrypted" } else { "has an unsupported media type" };
+    let why = match other {
+        MediaType::Other(kind) if kind.ends_with("+encrypted") => "is encrypted",
+        _ => "has an unsupported media type",
+    };
     Err(Error::new(format!("layer {} {why}: {other:?}", descriptor.digest())))
 }
 
@@ -107,6 +109,23 @@ mod tests {
 
     fn layers_of(manifest: &ImageManifest) -> Result<usize> {
         layers(manifest, "{}").map(|layers| layers.len())
+    }
+
+    #[test]
+    fn layers_that_cannot_be_read_are_refused() {
+        let refused = |kind: &str| {
+            let descriptor = Descriptor::new(MediaType::from(kind), 1, Digest::of(b""));
+            check_media_type(&descriptor).err().map(|e| e.to_string())
+        };
+        let oci = "application/vnd.oci.image.layer.v1.tar";
+        for kind in ["", "+gzip", "+zstd"] {
+            assert_eq!(refused(&format!("{oci}{kind}")), None, "{kind}");
+            let why = refused(&format!("{oci}{kind}+encrypted")).unwrap();
+            assert!(why.contains(" is encrypted: "), "{why}");
+        }
+        assert_eq!((refused(DOCKER), refused(&format!("{DOCKER}.gzip"))), (None, None));
+        let why = refused("application/x-encrypted-notes").unwrap();
+        assert!(why.contains("unsupported media type"), "{why}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The host's own repository, on OSTree systems: objects that it has are shared, and images that Atomic pulled into it
 //! are found. Nothing is ever written to it.
+//!
+//! Every user of the host can enter that repository, so it is never the store. Objects are shared one by one:
+//! [`crate::store::builder`] asks here before it writes one, and gets a hard link if the host's copy has the right checksum.
 
 use std::fs;
 use std::io::ErrorKind;

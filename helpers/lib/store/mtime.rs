@@ -2,6 +2,10 @@
 //! make believe that. So a time is an attribute of the object: two files are one inode only if they have the same time,
 //! and every checkout can give that to the inode, however often.
 //!
+//! It is read from the archive here, and [`crate::store::attributes`] makes it an attribute, which the checksum covers;
+//! [`crate::store::checkout`] gives it to the inodes of a new deployment, before that has its name. Layers without times,
+//! from Atomic, lack a key in their commit, and a pull fetches them.
+//!
 //! The beginning of 1970 has no attribute, so such an object is the same as in any other repository.
 
 use rustix::fs::{Stat, Timespec, Timestamps};

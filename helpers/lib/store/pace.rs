@@ -30,11 +30,11 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// The option `--idle-timeout=SPAN`.
+    /// The option `--idle-timeout=TIME`.
     pub const OPTION: Opt = Opt::valued(
         "idle-timeout",
-        "SPAN",
-        "give up if nothing arrives for SPAN, or next to nothing for twice as long; 60s by default",
+        "TIME",
+        "give up if nothing arrives for TIME, or next to nothing for twice as long; 60s by default",
     )
     .completes(Completes::Nothing);
 

@@ -4,6 +4,7 @@ use std::io;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::{Context, Error, Result};
+use crate::name::Name;
 use crate::paths;
 
 /// A command that runs a program of this host, found by its name in the directories of [`paths::search_path`] and nowhere
@@ -12,6 +13,14 @@ pub fn program(name: &str) -> Command {
     let mut command = Command::new(paths::find_program(name));
     command.env("PATH", paths::search_path());
     command
+}
+
+/// A command that runs this program again for another part of its work, on the container `name`.
+pub fn again(part: &str, name: &Name) -> Result<Command> {
+    let program = std::env::current_exe().context(|| "cannot find this program".into())?;
+    let mut command = Command::new(program);
+    command.arg(part).arg(name.as_str());
+    Ok(command)
 }
 
 /// Runs a program. If it fails, the cause of the error is the last line that it wrote to stderr.
@@ -79,6 +88,13 @@ mod tests {
         assert!(shell("exit 3").unwrap_err().to_string().ends_with("': exit status: 3"));
         assert!(finish(&mut Command::new("/nowhere")).is_err());
         assert_eq!(collect(&mut Command::new("/nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn another_part_is_of_the_same_program() {
+        let command = again("--part", &"web".parse().unwrap()).unwrap();
+        assert_eq!(command.get_program(), std::env::current_exe().unwrap());
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["--part", "web"]);
     }
 
     #[test]

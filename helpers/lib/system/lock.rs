@@ -2,6 +2,10 @@
 //!
 //! Locks are taken in the order of [`Rank`]: a program that holds one only takes later ones. If it needs an earlier
 //! one, it releases the later one first. Debug builds, and so all tests, enforce this.
+//!
+//! They are below `/run/syscontainers/.locks`, on the repository of a store, and in the bundle for the last two ranks. The
+//! locks of a pipe (`run::output`) and of libostree's transactions (`store::leftovers`) are only tried, so nothing waits for
+//! them.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -34,6 +38,8 @@ enum Rank {
     Store,
     Projects,
     Written,
+    Start,
+    Names,
 }
 
 thread_local! {
@@ -66,14 +72,28 @@ impl Drop for Lock {
 impl Rank {
     fn check(self) {
         let last = HELD.with_borrow(|held| held.iter().max().copied());
-        debug_assert!(last < Some(self), "{self:?} is locked after {last:?}");
+        debug_assert!(last < Some(self), "{} is locked after {last:?}", self.name());
+    }
+
+    /// Its name in ARCHITECTURE.md, which has the order, too.
+    fn name(self) -> &'static str {
+        match self {
+            Rank::Container => "container",
+            Rank::Switches => "switches",
+            Rank::HostFiles => "host files",
+            Rank::Store => "store",
+            Rank::Projects => "projects",
+            Rank::Written => "record of what payloads got",
+            Rank::Start => "start",
+            Rank::Names => "copies of names",
+        }
     }
 }
 
 /// How long a wait with a limit pauses between attempts.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How long a waiting prune holds other programs back, and then lets them pass.
-const TURN: Duration = Duration::from_secs(10);
+const TURN: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
 /// How long a prune waits in total.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -217,14 +237,17 @@ fn poll(repo: &Path, has_said: &mut bool) -> Result<Option<Flock<File>>> {
 }
 
 /// Takes the lock of one start, which is in its bundle.
-pub fn start(path: &Path) -> Result<Flock<File>> {
+pub fn start(path: &Path) -> Result<Lock> {
     let what = || format!("cannot lock {}", path.display());
-    Flock::lock(open(path).context(what)?, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
+    Lock::take(Rank::Start, || {
+        Flock::lock(open(path).context(what)?, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)
+    })
 }
 
-/// Takes the lock of a directory, for a moment in which no other lock is taken; `None` if there is no such directory.
-pub fn at(path: &Path) -> Result<Option<Flock<File>>> {
+/// Takes the lock of a container's copies of names, which is on their directory; `None` if there is no such directory.
+pub fn names(path: &Path) -> Result<Option<Lock>> {
     let what = || format!("cannot lock {}", path.display());
+    Rank::Names.check();
     loop {
         let opened = match File::open(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -235,7 +258,7 @@ pub fn at(path: &Path) -> Result<Option<Flock<File>>> {
         let locked = held.metadata().map(id).context(what)?;
         // It may have been removed, and made anew, while this waited.
         if std::fs::metadata(path).is_ok_and(|found| id(found) == locked) {
-            return Ok(Some(held));
+            return Ok(Some(Lock::of(Rank::Names, held)));
         }
     }
 }
@@ -267,13 +290,13 @@ mod tests {
     fn a_directory_that_is_made_anew_is_another_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("names");
-        assert!(at(&path).unwrap().is_none());
+        assert!(names(&path).unwrap().is_none());
         std::fs::create_dir(&path).unwrap();
-        let held = at(&path).unwrap().unwrap();
+        let held = names(&path).unwrap().unwrap();
         let ids = |found: std::fs::Metadata| (found.dev(), found.ino());
         let waits = std::thread::spawn({
             let path = path.clone();
-            move || at(&path).unwrap().map(|lock| ids(lock.metadata().unwrap()))
+            move || names(&path).unwrap().map(|lock| ids(lock._file.metadata().unwrap()))
         });
         // It may wait by now, or not yet: what it gets is the same.
         std::thread::sleep(INTERVAL);
@@ -283,23 +306,83 @@ mod tests {
         assert_eq!(waits.join().unwrap(), Some(ids(std::fs::metadata(&path).unwrap())));
     }
 
+    /// The order of the page. It lists all ranks, since each has a lock in the test of the order.
+    fn documented_order() -> Vec<String> {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, section) = page.split_once("## The order of locks\n\n").unwrap();
+        let order = section.split('.').next().unwrap().replace('\n', " ");
+        order.split(" → ").map(str::to_owned).collect()
+    }
+
+    /// Whether a lock can be taken by a program that holds another one.
+    fn is_allowed(held: &dyn Fn() -> Lock, next: &dyn Fn() -> Lock) -> bool {
+        let _held = held();
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(next()))).is_ok()
+    }
+
     #[test]
-    fn locks_are_taken_in_one_order() {
+    fn locks_are_taken_in_the_order_of_the_page() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let name: Name = "web".parse().unwrap();
-        let store = dir.path().join("store");
+        let (store, kept) = (dir.path().join("store"), dir.path().join("kept"));
         std::fs::create_dir_all(store.join("refs")).unwrap();
-        let held =
-            (container(&root, &name).unwrap(), host_files(&root).unwrap(), lock_shared(&store).unwrap());
-        drop(held);
-        let _files = host_files(&root).unwrap();
-        let refused = |take: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(take)).is_err();
-        assert!(refused(&|| drop(container(&root, &name))), "a container after host files");
-        assert!(refused(&|| drop(host_files(&root))), "the same lock twice");
-        drop(lock_shared(&store).unwrap());
-        let _projects = projects(&root).unwrap();
+        std::fs::create_dir(&kept).unwrap();
+        let locks: [&[&dyn Fn() -> Lock]; 8] = [
+            &[&|| container(&root, &name).unwrap(), &|| try_container(&root, &name).unwrap().unwrap()],
+            &[&|| switches(&root).unwrap()],
+            &[&|| host_files(&root).unwrap()],
+            &[&|| lock_shared(&store).unwrap(), &|| lock_exclusive(&store).unwrap()],
+            &[&|| projects(&root).unwrap()],
+            &[&|| written(&root).unwrap()],
+            &[&|| start(&dir.path().join("lock")).unwrap()],
+            &[&|| names(&kept).unwrap().unwrap()],
+        ];
+        let ranks = locks.map(|ways| ways[0]().rank.name().to_owned());
+        assert_eq!(ranks.as_slice(), documented_order());
+        for (first, held) in locks.iter().enumerate() {
+            for (second, next) in locks.iter().enumerate() {
+                for (held, next) in held.iter().flat_map(|held| next.iter().map(move |next| (held, next))) {
+                    assert_eq!(
+                        is_allowed(held, next),
+                        first < second,
+                        "{} after {}",
+                        ranks[second],
+                        ranks[first]
+                    );
+                }
+            }
+        }
         assert!(dir.path().join("run/syscontainers/.locks/.projects").is_file());
-        assert!(refused(&|| drop(lock_shared(&store))), "the store after projects");
+    }
+
+    /// What an installation, an update and a prune wait for is never each other.
+    #[test]
+    fn updates_go_on_beside_a_prune_that_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, store) = (Root::new(dir.path()), dir.path().join("store"));
+        std::fs::create_dir_all(store.join("refs")).unwrap();
+        let update = |name: &str| {
+            let container = container(&root, &name.parse().unwrap()).unwrap();
+            (container, host_files(&root).unwrap(), lock_shared(&store).unwrap())
+        };
+        let pull = lock_shared(&store).unwrap();
+        std::thread::scope(|threads| {
+            let prune = threads.spawn(|| drop(lock_exclusive(&store).unwrap()));
+            // The prune has its turn, and waits for the pull.
+            let is_waiting = || {
+                let turn = File::open(turn(&store)).unwrap();
+                Flock::lock(turn, FlockArg::LockSharedNonblock).is_err()
+            };
+            while !is_waiting() {
+                std::thread::yield_now();
+            }
+            let updates = ["web", "web", "db"].map(|name| threads.spawn(move || drop(update(name))));
+            updates.into_iter().for_each(|update| update.join().unwrap());
+            assert!(!prune.is_finished());
+            drop(pull);
+            prune.join().unwrap();
+        });
     }
 }

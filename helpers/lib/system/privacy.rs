@@ -1,5 +1,10 @@
 //! Directories of ours that nobody but their owner may enter or replace, since files of images in them have the owners
 //! and modes that they have in containers, setuid programs included.
+//!
+//! These are the directory of deployments, the store and the bundles. Nothing relies on the modes of files in them. Where
+//! somebody else needs to get at something, it is brought to them: root file systems are shown to runtimes in user namespaces
+//! (`run::view`), and a socket that payloads find by its path on the host is in a directory of its own. At the end of each
+//! story, a sweep as another user looks for what it should not find (`tests/stories/lib/host_users.sh`).
 
 use std::fmt;
 use std::fs::{self, DirBuilder, Metadata, Permissions};

@@ -1,6 +1,8 @@
 //! Units whose commands run as another user. Only root can enter a deployment, so such commands cannot use its files by
 //! their paths on the host. systemd itself can: it opens `RootDirectory=` as root.
 
+use std::fmt;
+
 use crate::unit::syntax::UnitFile;
 
 /// Settings with commands.
@@ -16,6 +18,16 @@ pub struct Unreachable<'a> {
     pub key: &'a str,
     /// Path of the file.
     pub file: &'a str,
+}
+
+impl fmt::Display for Unreachable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}= runs {} as another user, but only root can enter the deployment; set RootDirectory=$DESTDIR/rootfs, and write the path as it is in the image",
+            self.key, self.file
+        )
+    }
 }
 
 /// Whether commands of a service run as another user or group than root's, unless they have a prefix that prevents it.

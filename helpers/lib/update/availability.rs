@@ -84,7 +84,7 @@ impl Updates {
         if prospect != Prospect::Newer {
             return Ok(prospect);
         }
-        let added = self.granted.added_by(tree, image)?;
+        let added = self.unaccepted(image, tree)?;
         if !added.is_empty() {
             return Ok(Prospect::Unaccepted(added));
         }
@@ -92,6 +92,21 @@ impl Updates {
             Ok(()) => Prospect::Newer,
             Err(e) => Prospect::Unusable(e.to_string()),
         })
+    }
+
+    /// Whether an update takes an image that has the name in the store: not one from elsewhere, or for another architecture.
+    pub fn takes(&self, image: &Image) -> bool {
+        self.provenance.as_ref().is_none_or(|provenance| provenance.is_same(&image.provenance))
+    }
+
+    /// What an image brings that the user has to accept first.
+    pub fn unaccepted(&self, image: &Image, tree: &dyn Tree) -> Result<Vec<&'static str>> {
+        self.granted.added_by(tree, image)
+    }
+
+    /// Why an image failed before with the choices for the next deployment.
+    pub fn failed_before(&self, digest: &Digest) -> Option<&str> {
+        self.state.failed_before(digest, &self.choices).map(|failure| failure.reason.as_str())
     }
 
     /// Whether an image may bring what the user has to accept first.
@@ -116,9 +131,9 @@ impl Updates {
             _ if self.digest.as_ref() == Some(digest) => return Prospect::Current,
             _ => {}
         }
-        match (self.state.failed_before(digest, &self.choices), &self.staged) {
+        match (self.failed_before(digest), &self.staged) {
             (Some(_), Some((staged, _))) => Prospect::Staged(staged.clone()),
-            (Some(failure), None) => Prospect::Failed(failure.reason.clone()),
+            (Some(reason), None) => Prospect::Failed(reason.to_owned()),
             (None, _) => Prospect::Newer,
         }
     }

@@ -55,7 +55,7 @@ fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -
     let exports = Exports::read(&tree, &image)?;
     let values = variables::complete(&installation, &exports.manifest().default_values)?;
     let rendered = render::render(&exports, &tree, &installation, &values, None);
-    check(rendered, &exports, &tree, &image, &installation, &values)
+    check(rendered, &exports, &tree, Some(&image), &installation, &values)
 }
 
 const CONFIG: &str = r#"{"root": {"path": "rootfs", "readonly": true},

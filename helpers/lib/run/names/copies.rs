@@ -12,7 +12,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::Flock;
 use nix::libc;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -20,7 +19,8 @@ use rustix::io::Errno;
 use crate::error::{Context, Error, Result};
 use crate::run::names::content::{HostFiles, LIMIT};
 use crate::run::{scratch, selinux};
-use crate::system::{files, kill_point, lock, privacy};
+use crate::system::lock::{self, Lock};
+use crate::system::{files, kill_point, privacy};
 
 /// The files, as they are called in /etc.
 pub const FILES: [&str; 3] = ["resolv.conf", "hosts", "hostname"];
@@ -46,15 +46,15 @@ impl Copies {
     }
 
     /// Makes the directories, in which there is nothing yet. Until the lock is released, nobody brings changes of the host.
-    pub fn make(&self) -> Result<Option<Flock<File>>> {
+    pub fn make(&self) -> Result<Option<Lock>> {
         privacy::make(&self.made)?;
         privacy::make(&self.kept)?;
-        lock::at(&self.kept)
+        lock::names(&self.kept)
     }
 
     /// Waits until nobody else works on the copies of the container with this bundle; `None` if there are none.
-    pub fn lock(bundle: &Path) -> Result<Option<Flock<File>>> {
-        lock::at(&bundle.join(KEPT))
+    pub fn lock(bundle: &Path) -> Result<Option<Lock>> {
+        lock::names(&bundle.join(KEPT))
     }
 
     /// Ends all work on the copies of the container with this bundle: nobody brings changes of the host from here on.

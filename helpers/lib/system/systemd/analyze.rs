@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Command;
 
 use crate::error::{Context, Result};
 use crate::name::Name;
@@ -25,7 +24,7 @@ pub fn verify(unit: &str, name: &Name) -> Result<Option<Vec<Complaint>>> {
     let directory = files::temporary_directory(&std::env::temp_dir(), "syscontainer-")?;
     let path = directory.path().join(name.unit());
     fs::write(&path, unit).context(|| format!("cannot write {}", path.display()))?;
-    let mut program = Command::new("systemd-analyze");
+    let mut program = command::program("systemd-analyze");
     program.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
     // What is not ours to know is not passed on: neither the caller's environment nor where it is.
     program.env_clear().current_dir(directory.path());

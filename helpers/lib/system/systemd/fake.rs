@@ -45,6 +45,8 @@ pub struct Fake {
     shutdown_at: Cell<Option<Duration>>,
     /// The calls that were made, as `verb unit`.
     pub calls: RefCell<Vec<String>>,
+    /// How often units were queried, each time of which is a process on a real host.
+    pub queries: Cell<u32>,
 }
 
 impl Default for Fake {
@@ -69,6 +71,7 @@ impl Fake {
             interrupt_at: Cell::new(None),
             shutdown_at: Cell::new(None),
             calls: RefCell::default(),
+            queries: Cell::new(0),
         }
     }
 
@@ -215,6 +218,7 @@ impl Manager for Fake {
     }
 
     fn show(&self, units: &[String]) -> Result<Vec<UnitStatus>> {
+        self.queries.set(self.queries.get() + 1);
         Ok(units.iter().map(|unit| self.with(unit, |status| status.clone())).collect())
     }
 

@@ -82,22 +82,22 @@ fn wait_ready(
 /// Watches a unit that is ready, for `soak` and for at least one restart, and `dependents`, which have to be active at
 /// the end.
 pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[String]) -> Result<Verdict> {
-    let first = show_one(manager, unit)?;
+    let units: Vec<String> = [&[unit.to_owned()], dependents].concat();
+    let since = SystemTime::now();
+    let (first, before) = show_with(manager, &units)?;
     if first.is_oneshot() {
         return Ok(judge_start(&first, "").unwrap_or(Verdict::Good));
     }
-    let (before, since) = (manager.show(dependents)?, SystemTime::now());
     let (begin, limit) =
         (manager.clock(), soak.max(first.restart_delay.saturating_add(Duration::from_secs(1))));
     loop {
         let left = limit.saturating_sub(manager.clock() - begin);
-        let now = show_one(manager, unit)?;
+        let (now, statuses) = show_with(manager, &units)?;
         if let Some(why) = what_changed(&now, &first) {
             // A stop on request says nothing about the deployment, and the service must not be started again.
             let is_stopped = manager.was_stop_requested(unit, since)?;
             return Ok(if is_stopped { Verdict::Good } else { Verdict::Bad(why) });
         }
-        let statuses = manager.show(dependents)?;
         if let Some(why) = bad_dependent(&statuses, &before, left.is_zero()) {
             return Ok(Verdict::Bad(why));
         }
@@ -110,6 +110,13 @@ pub fn watch(manager: &dyn Manager, unit: &str, soak: Duration, dependents: &[St
             return Ok(Verdict::Interrupted);
         }
     }
+}
+
+/// The status of the first of these units, and those of the others, from a single query.
+fn show_with(manager: &dyn Manager, units: &[String]) -> Result<(UnitStatus, Vec<UnitStatus>)> {
+    let mut found = manager.show(units)?.into_iter();
+    let first = found.next().unwrap_or_else(|| UnitStatus::unknown(&units[0]));
+    Ok((first, found.collect()))
 }
 
 /// Stops a unit, and waits as long as that may take, even if this program receives a termination signal.
@@ -255,6 +262,17 @@ mod tests {
             None
         };
         assert_eq!(wait_ready(&fake, unit, "the run before", job).unwrap(), Verdict::Good);
+    }
+
+    #[test]
+    fn a_watch_asks_once_in_each_interval() {
+        let (fake, unit, soak) = (Fake::new(), "web.service", Duration::from_secs(30));
+        let dependents = ["a.service", "b.service"].map(str::to_owned);
+        fake.queue(Verb::Start, &[&[unit.to_owned()], dependents.as_slice()].concat()).unwrap();
+        assert_eq!(watch(&fake, unit, soak, &dependents).unwrap(), Verdict::Good);
+        assert!(fake.clock() >= soak);
+        // The first query is for comparison, and the last one at the end.
+        assert_eq!(fake.queries.get(), 15 + 2);
     }
 
     #[test]

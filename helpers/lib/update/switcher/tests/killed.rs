@@ -1,7 +1,9 @@
 //! Programs that are killed after every step of every phase.
 
 use super::*;
+use crate::container::derived;
 use crate::system::kill_point::testing::kill_after;
+use crate::system::systemd::manager::{Manager, Verb};
 
 /// Runs `work` on fresh hosts, killed after each of its steps, and then `after`.
 fn killed_after_every_step(
@@ -130,6 +132,70 @@ fn a_rollback_killed_after_any_step_is_reverted_or_complete() {
 }
 
 #[test]
+fn a_rollback_to_what_fails_killed_after_any_step_is_reverted() {
+    for fate in [Fate::Fails, Fate::Dies(SOAK / 2)] {
+        let host = || {
+            let host = staged();
+            update(&host).unwrap();
+            host.decide(&host.deployment(0), fate);
+            host
+        };
+        let roll_back = |host: &TestHost| drop(switch(host, 0, Purpose::Rollback("by hand".into())));
+        killed_after_every_step(host, roll_back, |host, when| {
+            recover(host);
+            check(host, when);
+            assert_eq!(host.current(), Some(1), "{when}");
+        });
+    }
+}
+
+#[test]
+fn an_update_to_an_image_without_a_service_killed_after_any_step_is_reverted_or_complete() {
+    let host = || {
+        let host = TestHost::new();
+        host.install(1).unwrap();
+        host.start();
+        let image = host.image_without_service(2);
+        with_updater_to(&host, &image, |updater| updater.stage(false).unwrap());
+        host
+    };
+    killed_after_every_step(
+        host,
+        |host| update(host).unwrap(),
+        |host, when| {
+            recover(host);
+            assert_eq!(state(host).switch, None, "{when}");
+            let is_updated = host.current() == Some(1);
+            assert_eq!(host.running(), (!is_updated).then_some(0), "{when}");
+            let has_unit = derived::has_service(host.site.root(), &host.name);
+            assert_eq!(has_unit, !is_updated, "{when}");
+            if !is_updated {
+                host.check_consistent();
+            }
+        },
+    );
+}
+
+#[test]
+fn an_update_killed_after_any_step_leaves_what_needs_the_service_as_it_was() {
+    for fate in [Fate::Runs, Fate::Fails, Fate::Dies(SOAK / 2)] {
+        let host = || {
+            let host = staged();
+            host.manager.add_dependent("user.service", &host.name.unit());
+            host.manager.queue(Verb::Start, &["user.service".to_owned()]).unwrap();
+            host.decide(&host.deployment(1), fate);
+            host
+        };
+        let update = |host: &TestHost| drop(update(host));
+        killed_after_every_step(host, update, |host, when| {
+            recover(host);
+            check(host, when);
+            assert_eq!(host.manager.state_of("user.service"), "active", "{when}");
+        });
+    }
+}
+
+#[test]
 fn an_update_at_once_killed_after_any_step_is_there_or_not() {
     let host = || {
         let host = TestHost::new();
@@ -174,4 +240,5 @@ fn staging_killed_after_any_step_is_done_again() {
         }
         steps += 1;
     }
+    assert!(steps > 5, "{steps} steps");
 }

@@ -260,7 +260,6 @@ fn a_deployment_whose_info_is_damaged_stops_no_unit_of_others() {
     }
 }
 
-/// Runs `work` on fresh hosts, killed after each of its steps, and then `after`.
 #[test]
 fn a_container_whose_directory_is_not_mounted_stays_registered() {
     let host = staged();
