@@ -149,7 +149,7 @@ pub struct Ours {
     #[serde(default)]
     pub provenance: Option<Provenance>,
     /// What became of the image's `/exports`.
-    #[serde(default)]
+    #[serde(default = "ExportsUse::none")]
     pub exports: ExportsUse,
     /// The values that the user set, which are the only ones that an update keeps.
     pub user_values: Values,
@@ -175,16 +175,22 @@ pub struct Ours {
 }
 
 /// What an installation does with the `/exports` of images, which may do anything to the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExportsUse {
     /// The image has none. An image with some needs to be accepted by hand.
-    #[default]
     None,
     /// They are used, and so are those of later images.
     Accepted,
     /// They are ignored, and so are those of later images: `--plain`.
     Ignored,
+}
+
+impl ExportsUse {
+    /// What it is where the key is absent.
+    fn none() -> ExportsUse {
+        ExportsUse::None
+    }
 }
 
 impl Info {

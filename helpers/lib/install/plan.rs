@@ -295,7 +295,7 @@ impl Planner<'_> {
             confined: rendered.confined,
             pid_namespace: rendered.config.as_ref().is_some_and(|(_, config)| config.has_pid_namespace()),
             categories: rendered.confined.then(|| self.categories()),
-            output: Output::chosen(self.settings().last(output::KEY)).unwrap_or_default(),
+            output: Output::chosen(self.settings().last(output::KEY)).unwrap_or(Output::Journal),
             scratch_size: self
                 .settings()
                 .last(settings::SCRATCH_SIZE)

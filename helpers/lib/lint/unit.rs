@@ -174,7 +174,7 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
     let ours = Ours {
         version: info::VERSION,
         provenance: None,
-        exports: ExportsUse::default(),
+        exports: ExportsUse::None,
         digest: installation.digest.clone(),
         user_values: installation.user_values.clone(),
         user_secrets: installation.user_secrets.clone(),

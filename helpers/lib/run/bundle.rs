@@ -72,7 +72,7 @@ pub struct Launch {
     #[serde(default)]
     pub mounts: Option<Expected>,
     /// Where what the payload prints goes.
-    #[serde(default)]
+    #[serde(default = "Output::journal")]
     pub output: Output,
 }
 

@@ -33,7 +33,7 @@ const LIMIT: usize = 4 << 20;
 const WHY: &str = "somebody may have changed what is in a volume meanwhile";
 
 /// What is to be mounted in a container; the fields are JSON keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Expected {
     /// The mounts, in order.
