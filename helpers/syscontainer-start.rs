@@ -15,6 +15,7 @@ use syscontainers::container::readiness::Notify;
 use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
+use syscontainers::oci::bundle_config::BundleConfig;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
@@ -23,11 +24,11 @@ use syscontainers::run::bundle::{Bundle, Launch};
 use syscontainers::run::{foreground, limits, parent, runtime, starting};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
-use syscontainers::system::files;
 use syscontainers::system::lock;
 use syscontainers::system::notify;
 use syscontainers::system::notify::proxy::{Proxy, Relay};
 use syscontainers::system::notify::sender::Unit;
+use syscontainers::system::record;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
@@ -195,11 +196,12 @@ fn set_cgroup(bundle: &Bundle) -> Result<()> {
     let path = bundle.config();
     let what = || format!("cannot set the cgroup in {}", path.display());
     let text = std::fs::read(&path).context(what)?;
-    let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
+    let mut config = BundleConfig::read_back(&text).context(what)?;
     let payload = cgroup::make_room()?;
-    limits::show(&mut config, &cgroup::above(&payload));
-    config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
-    files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)
+    limits::show(&mut config, &cgroup::above(&payload)).context(what)?;
+    let linux = config.linux_mut().context(what)?;
+    linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
+    record::save_volatile(&path, &config)
 }
 
 fn main() -> ExitCode {

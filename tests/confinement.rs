@@ -24,6 +24,7 @@ use syscontainers::image::Image;
 use syscontainers::image::generated_config;
 use syscontainers::image::installation::Installation;
 use syscontainers::image::tree::Directory;
+use syscontainers::oci::bundle_config::BundleConfig;
 use syscontainers::oci::config::{Config, Normalised};
 use syscontainers::oci::{resources, seccomp};
 use syscontainers::paths::Root;
@@ -149,7 +150,10 @@ fn made_here() -> BTreeMap<String, Case> {
             let (podman, ours) =
                 (podman(expected.clone(), user.is_empty(), read_only), ours(user, read_only));
             let unit = resources::settings(&ours).settings.into_iter().collect();
-            (format!("{user}{suffix}"), Case { podman, ours: ours.into_value(), unit })
+            (
+                format!("{user}{suffix}"),
+                Case { podman, ours: serde_json::to_value(BundleConfig::from(ours)).unwrap(), unit },
+            )
         })
     });
     cases.collect()
