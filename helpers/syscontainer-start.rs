@@ -154,7 +154,7 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
         status if status.success() => Ok(()),
         _ => Err(Error::new(format!(
             "{} failed to run the payload; its own lines say why",
-            launch.runtime.path.display()
+            launch.runtime.path
         ))),
     }
 }

@@ -27,7 +27,7 @@ use syscontainers::image::tree::Directory;
 use syscontainers::oci::bundle_config::BundleConfig;
 use syscontainers::oci::config::{Config, Normalised};
 use syscontainers::oci::{resources, seccomp};
-use syscontainers::paths::Root;
+use syscontainers::paths::{Root, TreePath};
 use syscontainers::provenance::Provenance;
 
 /// What is compared: podman's, ours, and the properties of our unit.
@@ -114,6 +114,7 @@ fn ours(user: &str, read_only: bool) -> Normalised {
     let none = Values::new();
     let mut settings = Settings::default();
     settings.assign(&format!("ReadOnly={read_only}").parse().unwrap());
+    let runtime = TreePath::from("/usr/bin/crun");
     let installation = Installation {
         name: &"web".parse().unwrap(),
         image: &image.name,
@@ -121,7 +122,7 @@ fn ours(user: &str, read_only: bool) -> Normalised {
         root: &Root::new(dir.path()),
         link: "/d/web".into(),
         deployment: "/d/web.0".into(),
-        runtime: Path::new("/usr/bin/crun"),
+        runtime: Some(&runtime),
         uid: 0,
         gid: 0,
         uuid: None,

@@ -76,7 +76,7 @@ pub struct Info {
     pub use_links: bool,
     /// The runtime's path.
     #[serde(default)]
-    pub runtime: Option<PathBuf>,
+    pub runtime: Option<TreePath>,
     /// Who made the deployment.
     #[serde(rename = "syscontainers", default = "atomic", skip_serializing_if = "Origin::is_atomic")]
     pub origin: Origin,
@@ -169,7 +169,7 @@ pub struct Ours {
     pub enabled: bool,
     /// Mount points that were created in the root file system.
     #[serde(default)]
-    pub mount_points: Vec<PathBuf>,
+    pub mount_points: Vec<TreePath>,
     /// How the payload is run.
     pub execution: Execution,
 }

@@ -163,7 +163,7 @@ impl Planner<'_> {
             root,
             link: directory.join(self.name.as_str()),
             deployment: directory.join(draft.deployment.to_string()),
-            runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
+            runtime: runtime.as_ref().map(|runtime| &runtime.path),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
@@ -210,8 +210,8 @@ impl Planner<'_> {
     /// An update keeps the runtime, as long as it exists.
     fn find_runtime(&self) -> Result<Runtime> {
         let root = self.site.root();
-        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_deref());
-        let before = before.filter(|path| Runtime::is_there(root, path));
+        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_ref());
+        let before = before.map(TreePath::as_path).filter(|path| Runtime::is_there(root, path));
         Runtime::find(root, self.options.runtime.as_deref().or(before))
     }
 

@@ -10,6 +10,7 @@ use crate::container::info::Info;
 use crate::container::settings::Settings;
 use crate::container::state::State;
 use crate::container::{derived, registration, stale};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Image, secrets};
 use crate::install::acceptance::Granted;
@@ -35,11 +36,11 @@ pub struct ContainerRow {
     /// Name of the image that the deployment was made from.
     pub image: Option<String>,
     /// Digest of the image's manifest.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     /// Time of the last change of state, RFC 3339.
     pub since: Option<String>,
     /// Digest of the image in the store, if that is a different one.
-    pub pending: Option<String>,
+    pub pending: Option<Digest>,
     /// Name of the deployment that is staged for the next switch.
     pub staged: Option<String>,
     /// Whether updates are held.
@@ -159,10 +160,9 @@ fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &S
     if let Some(switch) = &state.switch {
         row.problems.push(format!("a switch to {} is under way, or was interrupted", switch.to));
     }
-    let pending = row.pending.as_ref().and_then(|digest| digest.parse().ok());
     let choices = info.map(|info| state.choices(deployments, info));
-    if let (Some(digest), Some(choices)) = (pending, choices) {
-        let failure = state.failed_before(&digest, &choices);
+    if let (Some(digest), Some(choices)) = (&row.pending, choices) {
+        let failure = state.failed_before(digest, &choices);
         row.problems
             .extend(failure.map(|failure| format!("the pending image failed before: {}", failure.reason)));
     }
@@ -184,7 +184,7 @@ fn describe(
     let in_store = store.and_then(|store| Some((store, store.find(&info.image).ok()?)));
     let pending = in_store.filter(|(_, image)| is_same(image) && Some(&image.digest) != digest.as_ref());
     if let Some((store, image)) = pending {
-        row.pending = Some(image.digest.to_string());
+        row.pending = Some(image.digest.clone());
         let granted = Granted::of(deployments, current, info);
         let granted = State::load(deployments, current.name()).map_or(granted, |state| granted.now(&state));
         row.problems.extend(problem_of_pending(granted, store, &image));
@@ -200,7 +200,7 @@ fn describe(
         row.options = secrets::masked_settings(&ours.settings, &marked);
     }
     row.image = Some(info.image.clone());
-    row.digest = digest.map(|digest| digest.to_string());
+    row.digest = digest;
 }
 
 /// What somebody has to accept before the container gets an image.
@@ -264,7 +264,7 @@ impl Filter {
             Key::Name => has(&row.name),
             Key::State => has(&row.state),
             Key::Image => row.image.as_deref().is_some_and(has),
-            Key::Digest => row.digest.as_deref().is_some_and(has),
+            Key::Digest => row.digest.as_ref().is_some_and(|digest| has(digest.as_ref())),
             Key::Problem => row.problems.iter().any(|problem| has(problem)),
         }
     }
