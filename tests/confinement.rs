@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use comparison::weaknesses;
+use syscontainers::commit::Commit;
 use syscontainers::container::info::Values;
 use syscontainers::container::settings::Settings;
 use syscontainers::digest::Digest;
@@ -102,7 +103,7 @@ fn ours(user: &str, read_only: bool) -> Normalised {
             architecture: "amd64".into(),
             policy_scope: None,
         },
-        commit: String::new(),
+        commit: Commit::unknown(),
         digest: Digest::of(b""),
         manifest: String::new(),
         config: json!({

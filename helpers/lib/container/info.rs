@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::commit::Commit;
 use crate::container::execution::Execution;
 use crate::container::readiness::UserNotify;
 use crate::container::settings::Settings;
@@ -42,8 +43,8 @@ pub struct Info {
     #[serde(default)]
     pub revision: String,
     /// Commit of the image's tree.
-    #[serde(default)]
-    pub ostree_commit: String,
+    #[serde(default = "Commit::unknown")]
+    pub ostree_commit: Commit,
     /// When the deployment was made, in seconds since 1970.
     #[serde(default)]
     pub created: u64,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::commit::Commit;
 use crate::digest::Digest;
 use crate::image::render;
 use crate::image::tree::Directory;
@@ -28,7 +29,7 @@ fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -
             architecture: "amd64".into(),
             policy_scope: None,
         },
-        commit: String::new(),
+        commit: Commit::unknown(),
         digest: Digest::of(b""),
         manifest: String::new(),
         config: format!(
