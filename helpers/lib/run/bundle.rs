@@ -36,10 +36,10 @@ pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
 /// Where a payload finds its notification socket, as in containers of systemd-nspawn.
 pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
 
-/// The variable that says so.
-const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// And where the payload of a plain image does: what it can write to is in no way that leads there.
 const PLAIN_NOTIFY: &str = "/dev/notify";
+/// The variable by which it knows.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
 /// What start and stop need to know; the fields are the JSON keys of `launch.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
