@@ -15,20 +15,18 @@ use syscontainers::container::readiness::Notify;
 use syscontainers::container::runtime::RuntimeKind;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
-use syscontainers::oci::bundle_config::BundleConfig;
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
-use syscontainers::run::{foreground, limits, parent, runtime, starting};
+use syscontainers::run::{foreground, parent, runtime, starting};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::lock;
 use syscontainers::system::notify;
 use syscontainers::system::notify::proxy::{Proxy, Relay};
 use syscontainers::system::notify::sender::Unit;
-use syscontainers::system::record;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-start",
@@ -96,7 +94,7 @@ fn run(args: Args) -> Result<()> {
 
 fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
     if launch.runtime.kind == RuntimeKind::Runc {
-        set_cgroup(bundle)?;
+        bundle.set_cgroup(&cgroup::make_room()?)?;
     }
     // What fails here fails before there is a payload, whose unit would wait for it.
     warn_of_watchdog(name, launch);
@@ -190,18 +188,6 @@ fn finish(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<()> {
         bundle.set_main_process(payload.id())?;
     }
     command::succeed(&mut runtime::start(&launch.runtime, name))
-}
-
-fn set_cgroup(bundle: &Bundle) -> Result<()> {
-    let path = bundle.config();
-    let what = || format!("cannot set the cgroup in {}", path.display());
-    let text = std::fs::read(&path).context(what)?;
-    let mut config = BundleConfig::read_back(&text).context(what)?;
-    let payload = cgroup::make_room()?;
-    limits::show(&mut config, &cgroup::above(&payload)).context(what)?;
-    let linux = config.linux_mut().context(what)?;
-    linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
-    record::save_volatile(&path, &config)
 }
 
 fn main() -> ExitCode {

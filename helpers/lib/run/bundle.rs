@@ -26,10 +26,10 @@ use crate::run::output::{Pipes, Streams};
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
 use crate::run::written::Written;
-use crate::run::{runtime, view};
+use crate::run::{limits, runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
-use crate::system::{files, record};
+use crate::system::{cgroup, files, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
@@ -132,6 +132,18 @@ impl Bundle {
         } else {
             self.root.inside(&self.directory.join("notify"))
         }
+    }
+
+    /// Has the runtime run the payload in this cgroup, below the unit's, whose limits the payload sees there.
+    pub fn set_cgroup(&self, payload: &Path) -> Result<()> {
+        let path = self.config();
+        let what = || format!("cannot set the cgroup in {}", path.display());
+        let text = fs::read(&path).context(what)?;
+        let mut config = BundleConfig::read_back(&text).context(what)?;
+        limits::show(&mut config, &cgroup::above(payload)).context(what)?;
+        let linux = config.linux_mut().context(what)?;
+        linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
+        record::save_volatile(&path, &config)
     }
 
     /// Where a scratch root file system is mounted.
