@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use syscontainers::digest;
+use syscontainers::digest::Digest;
 use syscontainers::error::{Context, Result};
 use syscontainers::install::site::Site;
 use syscontainers::list::containers::{self, ContainerRow, Filter};
@@ -76,7 +76,7 @@ fn run(args: Args) -> Result<()> {
 
 fn to_cells(row: &ContainerRow) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
-    let short = |digest: &Option<String>| digest.as_deref().map(|digest| digest::shorten(digest).to_owned());
+    let short = |digest: &Option<Digest>| digest.as_ref().map(|digest| digest.short().to_owned());
     [
         row.name.clone(),
         or_dash(Some(&row.state)),

@@ -8,13 +8,12 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use syscontainers::container::info::Info;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::container::units;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
+use syscontainers::oci::bundle_config::BundleConfig;
 use syscontainers::oci::config;
 use syscontainers::paths::{NOTIFY, RUN, Root};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
@@ -207,7 +206,7 @@ fn make_directories(root: &Root, bundle: &Bundle) -> Result<()> {
 
 /// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and removes what is not
 /// supported here. Returns the SELinux label that the payload's files need, if any.
-fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Result<Option<String>> {
+fn confine(root: &Root, registration: &Registration, config: &mut BundleConfig) -> Result<Option<String>> {
     let (host, name) = (Host::look(root)?, &registration.name);
     let mut label = None;
     if registration.execution.confined {
@@ -215,7 +214,7 @@ fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Resu
         confinement.apply(config)?;
         label = confinement.file_label().map(str::to_owned);
     }
-    for dropped in host.adapt(config) {
+    for dropped in host.adapt(config)? {
         log::warning(&format!("this host does not support {dropped}, starting {name} without it"));
     }
     Ok(label)

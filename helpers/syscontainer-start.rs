@@ -20,10 +20,9 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
-use syscontainers::run::{foreground, limits, parent, runtime, starting};
+use syscontainers::run::{foreground, parent, runtime, starting};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
-use syscontainers::system::files;
 use syscontainers::system::lock;
 use syscontainers::system::notify;
 use syscontainers::system::notify::proxy::{Proxy, Relay};
@@ -95,7 +94,7 @@ fn run(args: Args) -> Result<()> {
 
 fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
     if launch.runtime.kind == RuntimeKind::Runc {
-        set_cgroup(bundle)?;
+        bundle.set_cgroup(&cgroup::make_room()?)?;
     }
     // What fails here fails before there is a payload, whose unit would wait for it.
     warn_of_watchdog(name, launch);
@@ -153,7 +152,7 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
         status if status.success() => Ok(()),
         _ => Err(Error::new(format!(
             "{} failed to run the payload; its own lines say why",
-            launch.runtime.path.display()
+            launch.runtime.path
         ))),
     }
 }
@@ -181,17 +180,6 @@ fn finish(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<()> {
         bundle.set_main_process(payload.id())?;
     }
     command::succeed(&mut runtime::start(&launch.runtime, name))
-}
-
-fn set_cgroup(bundle: &Bundle) -> Result<()> {
-    let path = bundle.config();
-    let what = || format!("cannot set the cgroup in {}", path.display());
-    let text = std::fs::read(&path).context(what)?;
-    let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
-    let payload = cgroup::make_room()?;
-    limits::show(&mut config, &cgroup::above(&payload));
-    config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
-    files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)
 }
 
 fn main() -> ExitCode {

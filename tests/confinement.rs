@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use comparison::weaknesses;
+use syscontainers::commit::Commit;
 use syscontainers::container::info::Values;
 use syscontainers::container::settings::Settings;
 use syscontainers::digest::Digest;
@@ -24,9 +25,10 @@ use syscontainers::image::Image;
 use syscontainers::image::generated_config;
 use syscontainers::image::installation::Installation;
 use syscontainers::image::tree::Directory;
+use syscontainers::oci::bundle_config::BundleConfig;
 use syscontainers::oci::config::{Config, Normalised};
 use syscontainers::oci::{resources, seccomp};
-use syscontainers::paths::Root;
+use syscontainers::paths::{Root, TreePath};
 use syscontainers::provenance::Provenance;
 
 /// What is compared: podman's, ours, and the properties of our unit.
@@ -101,7 +103,7 @@ fn ours(user: &str, read_only: bool) -> Normalised {
             architecture: "amd64".into(),
             policy_scope: None,
         },
-        commit: String::new(),
+        commit: Commit::unknown(),
         digest: Digest::of(b""),
         manifest: String::new(),
         config: json!({
@@ -113,6 +115,7 @@ fn ours(user: &str, read_only: bool) -> Normalised {
     let none = Values::new();
     let mut settings = Settings::default();
     settings.assign(&format!("ReadOnly={read_only}").parse().unwrap());
+    let runtime = TreePath::from("/usr/bin/crun");
     let installation = Installation {
         name: &"web".parse().unwrap(),
         image: &image.name,
@@ -120,7 +123,7 @@ fn ours(user: &str, read_only: bool) -> Normalised {
         root: &Root::new(dir.path()),
         link: "/d/web".into(),
         deployment: "/d/web.0".into(),
-        runtime: Path::new("/usr/bin/crun"),
+        runtime: Some(&runtime),
         uid: 0,
         gid: 0,
         uuid: None,
@@ -149,7 +152,10 @@ fn made_here() -> BTreeMap<String, Case> {
             let (podman, ours) =
                 (podman(expected.clone(), user.is_empty(), read_only), ours(user, read_only));
             let unit = resources::settings(&ours).settings.into_iter().collect();
-            (format!("{user}{suffix}"), Case { podman, ours: ours.into_value(), unit })
+            (
+                format!("{user}{suffix}"),
+                Case { podman, ours: serde_json::to_value(BundleConfig::from(ours)).unwrap(), unit },
+            )
         })
     });
     cases.collect()

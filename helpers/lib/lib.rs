@@ -5,7 +5,7 @@
 //!
 //! | folder | what it is about | it may import |
 //! |---|---|---|
-//! | root | errors, names, digests, paths, where images come from, signals, counts of steps | |
+//! | root | errors, names, digests, commits, paths, where images come from, signals, counts of steps | |
 //! | program | the frame of every program: options, messages, tables | root |
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
@@ -23,6 +23,7 @@
 //!
 //! ARCHITECTURE.md says how these work together.
 
+pub mod commit;
 pub mod digest;
 pub mod error;
 pub mod name;

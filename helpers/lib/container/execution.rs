@@ -45,7 +45,7 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Categories>,
     /// Where what the payload prints goes.
-    #[serde(default, skip_serializing_if = "Output::is_journal")]
+    #[serde(default = "Output::journal", skip_serializing_if = "Output::is_journal")]
     pub output: Output,
     /// How many bytes the payload may write to its root file system, if that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ impl Execution {
             confined: false,
             pid_namespace: false,
             categories: None,
-            output: Output::default(),
+            output: Output::Journal,
             scratch_size: None,
             stop_signal: None,
             stop_timeout: None,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::commit::Commit;
 use crate::container::execution::Execution;
 use crate::container::readiness::UserNotify;
 use crate::container::settings::Settings;
@@ -42,8 +43,8 @@ pub struct Info {
     #[serde(default)]
     pub revision: String,
     /// Commit of the image's tree.
-    #[serde(default)]
-    pub ostree_commit: String,
+    #[serde(default = "Commit::unknown")]
+    pub ostree_commit: Commit,
     /// When the deployment was made, in seconds since 1970.
     #[serde(default)]
     pub created: u64,
@@ -76,7 +77,7 @@ pub struct Info {
     pub use_links: bool,
     /// The runtime's path.
     #[serde(default)]
-    pub runtime: Option<PathBuf>,
+    pub runtime: Option<TreePath>,
     /// Who made the deployment.
     #[serde(rename = "syscontainers", default = "atomic", skip_serializing_if = "Origin::is_atomic")]
     pub origin: Origin,
@@ -149,7 +150,7 @@ pub struct Ours {
     #[serde(default)]
     pub provenance: Option<Provenance>,
     /// What became of the image's `/exports`.
-    #[serde(default)]
+    #[serde(default = "ExportsUse::none")]
     pub exports: ExportsUse,
     /// The values that the user set, which are the only ones that an update keeps.
     pub user_values: Values,
@@ -169,22 +170,28 @@ pub struct Ours {
     pub enabled: bool,
     /// Mount points that were created in the root file system.
     #[serde(default)]
-    pub mount_points: Vec<PathBuf>,
+    pub mount_points: Vec<TreePath>,
     /// How the payload is run.
     pub execution: Execution,
 }
 
 /// What an installation does with the `/exports` of images, which may do anything to the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExportsUse {
     /// The image has none. An image with some needs to be accepted by hand.
-    #[default]
     None,
     /// They are used, and so are those of later images.
     Accepted,
     /// They are ignored, and so are those of later images: `--plain`.
     Ignored,
+}
+
+impl ExportsUse {
+    /// What it is where the key is absent.
+    fn none() -> ExportsUse {
+        ExportsUse::None
+    }
 }
 
 impl Info {

@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// What standard output and standard error of a payload are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Output {
     /// What systemd has for the unit. That is a socket of the journal, which nobody can open by name.
-    #[default]
     Journal,
     /// A pipe, which syscontainer-relay reads.
     Pipe,
@@ -22,6 +21,11 @@ pub const KEY: &str = "Output";
 pub const PIPES: usize = 2;
 
 impl Output {
+    /// What it is where the key is absent.
+    pub fn journal() -> Output {
+        Output::Journal
+    }
+
     /// What a value of [`KEY`] says; `None` if that is to be found out.
     pub fn chosen(value: Option<&str>) -> Option<Output> {
         match value {

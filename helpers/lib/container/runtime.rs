@@ -1,7 +1,7 @@
 //! OCI runtimes: which one is installed, and whether it is crun or runc.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,8 @@ pub enum RuntimeKind {
 /// An installed OCI runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
-    /// Absolute path of the program.
-    pub path: PathBuf,
+    /// Path of the program.
+    pub path: TreePath,
     /// Whether it is crun or runc.
     pub kind: RuntimeKind,
 }
@@ -60,7 +60,7 @@ impl Runtime {
             let why = "there is no such program; install it, or name another with --runtime=PATH";
             return Err(Error::new(why)).context(what);
         }
-        Ok(Runtime { path: path.to_owned(), kind: kind(root, path).context(what)? })
+        Ok(Runtime { path: TreePath::new(path), kind: kind(root, path).context(what)? })
     }
 }
 

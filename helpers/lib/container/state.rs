@@ -78,7 +78,7 @@ pub struct Failure {
 }
 
 /// What a user chooses that decides whether an image works; the fields are the JSON keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Choices {
     /// The values that the user set.
@@ -92,9 +92,14 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// Those of a user who left everything to the image.
+    pub fn none() -> Choices {
+        Choices { user_values: Values::new(), settings: Settings::default(), ignores_exports: false }
+    }
+
     /// Those of a deployment; Atomic recorded none.
     pub fn of(deployment: &Info) -> Choices {
-        deployment.ours().map_or_else(Choices::default, |ours| Choices {
+        deployment.ours().map_or_else(Choices::none, |ours| Choices {
             user_values: ours.user_values.clone(),
             settings: ours.settings.clone(),
             ignores_exports: ours.exports == ExportsUse::Ignored,
@@ -293,7 +298,7 @@ mod tests {
     }
 
     fn values(value: &str) -> Choices {
-        Choices { user_values: [("A".to_owned(), value.to_owned())].into(), ..Choices::default() }
+        Choices { user_values: [("A".to_owned(), value.to_owned())].into(), ..Choices::none() }
     }
 
     #[test]

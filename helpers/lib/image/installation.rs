@@ -2,7 +2,6 @@
 //! user.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::container::info::Values;
 use crate::container::readiness::UserNotify;
@@ -25,8 +24,8 @@ pub struct Installation<'a> {
     pub link: TreePath,
     /// Directory of the deployment: `DESTDIR` in its configuration.
     pub deployment: TreePath,
-    /// Path of the OCI runtime; empty where the image needs none.
-    pub runtime: &'a Path,
+    /// Path of the OCI runtime, if the image needs one.
+    pub runtime: Option<&'a TreePath>,
     /// ID of the user who installs.
     pub uid: u32,
     /// ID of that user's group.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::image::ImageConfiguration;
 
+use crate::commit::Commit;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::provenance::Provenance;
@@ -19,7 +20,7 @@ pub struct Image {
     /// Where it comes from.
     pub provenance: Provenance,
     /// OSTree commit of the merged tree.
-    pub commit: String,
+    pub commit: Commit,
     /// Digest of the manifest as the source served it.
     pub digest: Digest,
     /// Manifest as the source served it, raw JSON.

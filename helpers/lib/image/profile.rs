@@ -131,6 +131,7 @@ fn healthcheck(image: &Image) -> Result<Option<Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::Commit;
     use crate::digest::Digest;
     use crate::provenance::Provenance;
     use serde_json::json;
@@ -149,7 +150,7 @@ mod tests {
             name: "r/web:1".into(),
             title: "r/web:1".into(),
             provenance,
-            commit: String::new(),
+            commit: Commit::unknown(),
             digest: Digest::of(b""),
             manifest: String::new(),
             config: config.to_string(),

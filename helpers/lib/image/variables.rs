@@ -43,7 +43,7 @@ pub fn complete(installation: &Installation, defaults: &Values) -> Result<Values
     let run_directory = chosen(RUN_DIRECTORY).unwrap_or_else(|| values[RUN_DIRECTORY].clone());
     values.insert("PIDFILE".into(), pid_file(&run_directory, installation.name.as_str()));
     values.insert("ALL_PROCESS_CAPABILITIES".into(), all_capabilities());
-    values.insert("RUNTIME".into(), installation.runtime.to_string_lossy().into_owned());
+    values.insert("RUNTIME".into(), installation.runtime.map(TreePath::to_string).unwrap_or_default());
     values.insert("ATOMIC".into(), own_path());
     if chosen("UUID").is_none() {
         let uuid = installation.uuid.map_or_else(random_uuid, |uuid| Ok(uuid.to_owned()))?;
@@ -130,7 +130,6 @@ mod tests {
     use crate::digest::Digest;
     use crate::name::Name;
     use crate::paths::Root;
-    use std::path::Path;
 
     fn map(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
@@ -141,6 +140,7 @@ mod tests {
         let name: Name = "etcd".parse().unwrap();
         let user = map(&[("A", "user"), ("NAME", "evil"), ("RUN_DIRECTORY", "/run/x")]);
         let defaults = map(&[("A", "image"), ("B", "image"), ("CONF_DIRECTORY", "/usr/etc")]);
+        let runtime = TreePath::from("/usr/bin/crun");
         let installation = Installation {
             name: &name,
             image: "r/i:1",
@@ -148,7 +148,7 @@ mod tests {
             root: &Root::default(),
             link: "/d/etcd".into(),
             deployment: "/d/etcd.0".into(),
-            runtime: Path::new("/usr/bin/crun"),
+            runtime: Some(&runtime),
             uid: 0,
             gid: 0,
             uuid: None,

@@ -13,6 +13,7 @@ use crate::image::check::Checked;
 use crate::image::tree::{FileKind, Tree};
 use crate::install::output::Payload;
 use crate::name::Deployment;
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::mountpoints::{self, FileMounts};
 use crate::paths::TreePath;
 use crate::run::{bundle, places, volumes};
@@ -65,7 +66,7 @@ impl<'a> Draft<'a> {
         if let Some((text, config)) = &rendered.config {
             if rendered.confined {
                 // What is said at every start is said here already.
-                places::settle(&mut config.clone().into_value(), &rootfs)?;
+                places::settle(&mut BundleConfig::from(config.clone()), &rootfs)?;
             }
             if let Origin::Ours(ours) = &mut info.origin {
                 // Before mount points are made, which the image does not have.

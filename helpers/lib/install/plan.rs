@@ -1,6 +1,6 @@
 //! Planning a deployment: everything that it will contain is rendered and checked before any of it is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -19,6 +19,7 @@ use crate::host_files::plan::Plan;
 use crate::image::Image;
 use crate::image::check::{self, Checked};
 use crate::image::installation::Installation;
+use crate::image::manifest::Manifest;
 use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
@@ -94,6 +95,20 @@ impl Planned {
     }
 }
 
+/// What `info` says besides what was rendered.
+struct Facts<'a> {
+    installation: &'a Installation<'a>,
+    manifest: &'a Manifest,
+    /// The values of all variables.
+    values: Values,
+    runtime: Option<&'a Runtime>,
+    rootfs: Option<TreePath>,
+    /// The argument of `--rootfs=`.
+    remote: Option<PathBuf>,
+    /// What becomes of `/exports`.
+    usage: ExportsUse,
+}
+
 /// Plans deployments of one image as one container.
 pub struct Planner<'a> {
     /// The tree to install to.
@@ -163,7 +178,7 @@ impl Planner<'_> {
             root,
             link: directory.join(self.name.as_str()),
             deployment: directory.join(draft.deployment.to_string()),
-            runtime: runtime.as_ref().map_or("".as_ref(), |runtime| &runtime.path),
+            runtime: runtime.as_ref().map(|runtime| &runtime.path),
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
             uuid: self.previous.and_then(|previous| previous.info.values.get("UUID")).map(String::as_str),
@@ -186,15 +201,10 @@ impl Planner<'_> {
         };
         self.warn_of_values(&rendered, warn);
         let values = variables::with_destdir(&values, &installation.deployment);
-        let mut info = self.info(&rendered, user_values, values, runtime, rootfs, usage);
-        info.installed_files_template = exports.manifest().installed_files_template.clone();
-        info.rename_installed_files = rendered.layout.renames().clone();
-        info.use_links = exports.manifest().use_links;
-        info.remote = remote;
-        if let Origin::Ours(ours) = &mut info.origin {
-            // Perhaps with masks.
-            ours.settings = settings.clone();
-        }
+        let manifest = exports.manifest();
+        let (installation, runtime) = (&installation, runtime.as_ref());
+        let info = Facts { installation, manifest, values, runtime, rootfs, remote, usage };
+        let info = self.info(&rendered, info);
         let mut planned = self.describe(draft, rendered, info, warn)?;
         let notices = self.notices((&planned.content.rendered, &*tree), &settings, warn)?;
         planned.notices = notice.into_iter().chain(notices).collect();
@@ -212,8 +222,8 @@ impl Planner<'_> {
     /// An update keeps the runtime, as long as it exists.
     fn find_runtime(&self) -> Result<Runtime> {
         let root = self.site.root();
-        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_deref());
-        let before = before.filter(|path| Runtime::is_there(root, path));
+        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_ref());
+        let before = before.map(TreePath::as_path).filter(|path| Runtime::is_there(root, path));
         Runtime::find(root, self.options.runtime.as_deref().or(before))
     }
 
@@ -268,74 +278,65 @@ impl Planner<'_> {
         kept
     }
 
-    fn info(
-        &self,
-        rendered: &Checked,
-        user_values: &Values,
-        values: Values,
-        runtime: Option<Runtime>,
-        rootfs: Option<TreePath>,
-        exports: ExportsUse,
-    ) -> Info {
-        let settings = self.settings();
+    /// The `info` of a deployment; its settings are those of the installation, perhaps with masks.
+    fn info(&self, rendered: &Checked, facts: Facts) -> Info {
+        let Facts { installation: Installation { user_values, settings, .. }, manifest, .. } = facts;
         let environment = settings.environment();
         let is_set = |name: &&String| user_values.contains_key(*name) || environment.contains_key(*name);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
-        let pid_file = pid_file.map(TreePath::new);
-        let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
-        let settings = self.settings();
-        let stop_signal = settings.last(settings::STOP_SIGNAL).and_then(signal::number);
-        let runs_payload = rendered.exec_variables.iter().any(|used| used == "EXEC_START");
-        let execution = Execution {
-            runtime: if runs_payload { runtime } else { None },
-            notify: rendered.notify,
-            pid_file,
-            exec_variables: rendered.exec_variables.clone(),
-            rootfs,
-            run_once: rendered.run_once,
-            confined: rendered.confined,
-            pid_namespace: rendered.config.as_ref().is_some_and(|(_, config)| config.has_pid_namespace()),
-            categories: rendered.confined.then(|| self.categories()),
-            output: Output::chosen(self.settings().last(output::KEY)).unwrap_or_default(),
-            scratch_size: self
-                .settings()
-                .last(settings::SCRATCH_SIZE)
-                .and_then(|size| limits::size(size).ok()),
-            stop_signal: stop_signal.or_else(|| rendered.config.as_ref()?.1.stop_signal()),
-            stop_timeout: settings.last(settings::STOP_TIMEOUT).map(str::to_owned),
-            volumes: rendered.volumes.clone(),
-        };
         let ours = Ours {
             version: info::VERSION,
             digest: self.image.digest.clone(),
             provenance: Some(self.image.provenance.clone()),
-            exports,
-            user_values: user_values.clone(),
+            exports: facts.usage,
+            user_values: (*user_values).clone(),
             user_secrets: self.user_secrets(),
             image_secrets: rendered.secrets.iter().filter(is_set).cloned().collect(),
-            settings,
+            settings: (*settings).clone(),
             user_notify: self.user_notify(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),
-            execution,
+            execution: self.execution(rendered, &facts),
         };
         Info {
             image: self.image.name.clone(),
             revision: self.image.digest.hex().to_owned(),
             ostree_commit: self.image.commit.clone(),
             created: now.as_secs(),
-            values,
+            values: facts.values,
             has_container_service: rendered.unit.is_some(),
             host_files: RecordedFiles::none(),
-            installed_files_template: Vec::new(),
-            rename_installed_files: BTreeMap::new(),
+            installed_files_template: manifest.installed_files_template.clone(),
+            rename_installed_files: rendered.layout.renames().clone(),
             rpm_installed: None,
             system_package: "no".into(),
-            remote: None,
-            use_links: true,
-            runtime: runtime_path,
+            remote: facts.remote,
+            use_links: manifest.use_links,
+            runtime: facts.runtime.map(|runtime| runtime.path.clone()),
             origin: Origin::Ours(Box::new(ours)),
+        }
+    }
+
+    fn execution(&self, rendered: &Checked, facts: &Facts) -> Execution {
+        let settings = facts.installation.settings;
+        let pid_file = if rendered.used.contains("PIDFILE") { facts.values.get("PIDFILE") } else { None };
+        let stop_signal = settings.last(settings::STOP_SIGNAL).and_then(signal::number);
+        let runs_payload = rendered.exec_variables.iter().any(|used| used == "EXEC_START");
+        Execution {
+            runtime: facts.runtime.filter(|_| runs_payload).cloned(),
+            notify: rendered.notify,
+            pid_file: pid_file.map(TreePath::new),
+            exec_variables: rendered.exec_variables.clone(),
+            rootfs: facts.rootfs.clone(),
+            run_once: rendered.run_once,
+            confined: rendered.confined,
+            pid_namespace: rendered.config.as_ref().is_some_and(|(_, config)| config.has_pid_namespace()),
+            categories: rendered.confined.then(|| self.categories()),
+            output: Output::chosen(settings.last(output::KEY)).unwrap_or(Output::Journal),
+            scratch_size: settings.last(settings::SCRATCH_SIZE).and_then(|size| limits::size(size).ok()),
+            stop_signal: stop_signal.or_else(|| rendered.config.as_ref()?.1.stop_signal()),
+            stop_timeout: settings.last(settings::STOP_TIMEOUT).map(str::to_owned),
+            volumes: rendered.volumes.clone(),
         }
     }
 

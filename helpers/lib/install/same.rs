@@ -7,6 +7,7 @@ use crate::container::info::{ExportsUse, Info, Values};
 use crate::container::readiness::UserNotify;
 use crate::container::settings::Settings;
 use crate::digest::Digest;
+use crate::paths::TreePath;
 use crate::provenance::Provenance;
 
 /// The deployment that an installation or update is to make.
@@ -45,7 +46,7 @@ impl<'a> Wanted<'a> {
             settings: &ours.settings,
             user_notify: ours.user_notify,
             remote: info.remote.as_deref(),
-            runtime: info.runtime.as_deref(),
+            runtime: info.runtime.as_ref().map(TreePath::as_path),
             provenance: ours.provenance.as_ref(),
             plain: ours.exports == ExportsUse::Ignored,
         })
@@ -62,7 +63,9 @@ pub fn is_same(info: &Info, wanted: &Wanted) -> bool {
             && ours.settings == *wanted.settings
             && ours.user_notify == wanted.user_notify
             && info.remote.as_deref() == wanted.remote
-            && wanted.runtime.is_none_or(|runtime| info.runtime.as_deref() == Some(runtime))
+            && wanted
+                .runtime
+                .is_none_or(|runtime| info.runtime.as_ref().is_some_and(|path| path.as_path() == runtime))
             && is_from(ours.provenance.as_ref(), wanted.provenance)
             && (ours.exports == ExportsUse::Ignored) == wanted.plain
     })

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use crate::commit::Commit;
 use crate::container::deployment::Deployments;
 use crate::container::{derived, registration};
 use crate::digest::Digest;
@@ -107,7 +108,7 @@ impl TestHost {
                 architecture: "amd64".into(),
                 policy_scope: None,
             },
-            commit: format!("{number:064}"),
+            commit: Commit::new(format!("{number:064}")),
             digest: Digest::of(&number.to_be_bytes()),
             manifest: "{}".into(),
             config: config.to_string(),

@@ -1,7 +1,6 @@
 //! What all rules examine: the image, and the results of the pipeline of an installation.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::finding::Place;
 use super::target::Target;
@@ -15,8 +14,8 @@ use crate::image::exports::Exports;
 use crate::image::installation::Installation;
 use crate::image::render::{self, Rendered};
 use crate::image::template::{PlaceholderFault, RenderedText};
-use crate::name::Name;
-use crate::paths::Root;
+use crate::name::{Deployment, Name};
+use crate::paths::{Root, TreePath};
 
 /// The text that stands for missing values: a path and a word at once.
 pub const NO_VALUE: &str = "/no-value";
@@ -27,6 +26,7 @@ pub struct ImaginaryHost {
     image: String,
     digest: Digest,
     root: Root,
+    runtime: TreePath,
     user_values: Values,
     user_secrets: BTreeSet<String>,
     settings: Settings,
@@ -45,6 +45,7 @@ impl ImaginaryHost {
             image,
             digest,
             root: Root::default(),
+            runtime: "/usr/bin/crun".into(),
             user_values: Values::new(),
             user_secrets: BTreeSet::new(),
             settings: settings.clone(),
@@ -60,8 +61,8 @@ impl ImaginaryHost {
             digest: &self.digest,
             root: &self.root,
             link: deployments.directory().join(self.name.as_str()),
-            deployment: deployments.directory().join(format!("{}.0", self.name)),
-            runtime: Path::new("/usr/bin/crun"),
+            deployment: deployments.inside(&Deployment::new(&self.name, 0)),
+            runtime: Some(&self.runtime),
             uid: 0,
             gid: 0,
             uuid: None,

@@ -167,11 +167,11 @@ fn composed(
 /// Returns the registration that the deployment would have.
 fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConfig>) -> Registration {
     let (installation, exports) = (inspection.installation, inspection.exports);
-    let runtime = Runtime { path: installation.runtime.to_path_buf(), kind: RuntimeKind::Crun };
+    let runtime = installation.runtime.filter(|_| exports.runs_payload());
     let ours = Ours {
         version: info::VERSION,
         provenance: None,
-        exports: ExportsUse::default(),
+        exports: ExportsUse::None,
         digest: installation.digest.clone(),
         user_values: installation.user_values.clone(),
         user_secrets: installation.user_secrets.clone(),
@@ -181,7 +181,7 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
         enabled: true,
         mount_points: Vec::new(),
         execution: Execution {
-            runtime: if exports.runs_payload() { Some(runtime) } else { None },
+            runtime: runtime.map(|path| Runtime { path: path.clone(), kind: RuntimeKind::Crun }),
             exec_variables: exports.exec_variables(),
             run_once: exports.is_run_once(),
             ..Execution::new(check::notify_mode(&unit.parsed, config.map(|c| &c.normalised), None))

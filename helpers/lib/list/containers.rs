@@ -10,6 +10,7 @@ use crate::container::info::Info;
 use crate::container::settings::Settings;
 use crate::container::state::State;
 use crate::container::{derived, registration, stale};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Image, secrets};
 use crate::install::recovery;
@@ -35,11 +36,11 @@ pub struct ContainerRow {
     /// Name of the image that the deployment was made from.
     pub image: Option<String>,
     /// Digest of the image's manifest.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     /// Time of the last change of state, RFC 3339.
     pub since: Option<String>,
     /// Digest of the image in the store that an update would take, if that is a different one.
-    pub pending: Option<String>,
+    pub pending: Option<Digest>,
     /// Name of the deployment that is staged for the next switch.
     pub staged: Option<String>,
     /// Whether updates are held.
@@ -171,7 +172,7 @@ fn describe_pending(
     unaccepted: impl FnOnce(&Image) -> Vec<&'static str>,
 ) {
     let Some(image) = find(&updates.image).filter(|image| updates.takes(image)) else { return };
-    let digest = image.digest.to_string();
+    let digest = image.digest.clone();
     if row.digest.as_ref() == Some(&digest) {
         return;
     }
@@ -197,7 +198,7 @@ fn describe(row: &mut ContainerRow, deployments: &Deployments, current: &Deploym
         row.options = secrets::masked_settings(&ours.settings, &marked);
     }
     row.image = Some(info.image.clone());
-    row.digest = info.digest().map(|digest| digest.to_string());
+    row.digest = info.digest();
 }
 
 fn problem_of_registration(deployments: &Deployments, current: &Deployment) -> Option<String> {
@@ -254,7 +255,7 @@ impl Filter {
             Key::Name => has(&row.name),
             Key::State => has(&row.state),
             Key::Image => row.image.as_deref().is_some_and(has),
-            Key::Digest => row.digest.as_deref().is_some_and(has),
+            Key::Digest => row.digest.as_ref().is_some_and(|digest| has(digest.as_ref())),
             Key::Problem => row.problems.iter().any(|problem| has(problem)),
         }
     }
@@ -286,7 +287,7 @@ mod tests {
             describe_pending(&mut row, &Updates::of(deployments, name).unwrap(), found, |_| Vec::new());
             row.pending
         };
-        let digest = |number| Some(host.image(number).1.digest.to_string());
+        let digest = |number| Some(host.image(number).1.digest);
         assert_eq!([1, 2].map(pending), [None, digest(2)]);
         stage_rebased(&host, &other);
         assert_eq!([1, 2].map(pending), [digest(3), digest(3)]);

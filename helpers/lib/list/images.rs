@@ -62,7 +62,7 @@ pub fn details(entry: &CatalogEntry, users: &Users, variables: &Variables) -> Re
     line("Source", &entry.image.provenance.to_string());
     line("Policy", entry.image.provenance.policy_scope.as_deref().unwrap_or("-"));
     line("Digest", entry.image.digest.as_ref());
-    line("Commit", &entry.image.commit);
+    line("Commit", entry.image.commit.as_str());
     line("Created", entry.created.as_deref().unwrap_or("-"));
     line("Size", &format!("{} ({} unique)", bytes::shown(entry.size), bytes::shown(entry.unique)));
     line("Signer", entry.signer.as_deref().unwrap_or("-"));

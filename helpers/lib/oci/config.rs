@@ -1,12 +1,14 @@
 //! The OCI runtime configuration of a deployment, `config.json`.
 //!
 //! There are two types. [`Config`] is what the image wrote and what deployments keep. [`Normalised`] is what today's
-//! runtimes accept, and what all code that acts on a configuration reads.
+//! runtimes accept, and what all code that acts on a configuration reads. A start changes one further, as a
+//! [`BundleConfig`](crate::oci::bundle_config::BundleConfig).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Context, Result};
@@ -113,8 +115,9 @@ impl Config {
 }
 
 /// A configuration that today's runtimes accept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Normalised(Value);
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Normalised(pub(super) Value);
 
 impl Normalised {
     /// Mounts in their order.
@@ -142,7 +145,7 @@ impl Normalised {
         self.texts("/process/env")
     }
 
-    fn texts(&self, pointer: &str) -> impl Iterator<Item = &str> {
+    pub(super) fn texts(&self, pointer: &str) -> impl Iterator<Item = &str> {
         let list = self.0.pointer(pointer).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str)
     }
@@ -198,11 +201,6 @@ impl Normalised {
                 mount["source"] = path.to_string_lossy().into();
             }
         }
-    }
-
-    /// The JSON, to be made the configuration of a bundle.
-    pub fn into_value(self) -> Value {
-        self.0
     }
 }
 

@@ -1,6 +1,7 @@
 //! The OCI runtime configuration: parsing it, upgrading it, and deriving settings from it. Nothing here asks systemd or
 //! runs a process.
 
+pub mod bundle_config;
 pub mod capabilities;
 pub mod config;
 pub mod mismatch;

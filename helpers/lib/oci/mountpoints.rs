@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Result};
 use crate::oci::config::Normalised;
 use crate::oci::mount::Mount;
+use crate::paths::TreePath;
 use crate::system::files;
 
 /// What a file system is mounted on.
@@ -31,13 +32,13 @@ pub struct FileMounts {
 
 /// Creates the missing mount points of `config`, and its working directory. Returns what was created, as the container
 /// sees it, in order.
-pub fn create(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<PathBuf>> {
+pub fn create(rootfs: &Path, config: &Normalised, files: &FileMounts) -> Result<Vec<TreePath>> {
     let mut created = Vec::new();
     for (path, kind) in needed(rootfs, config, files)? {
         make(rootfs, &path, kind, &mut created)
             .context(|| format!("cannot create mount point {}", path.display()))?;
     }
-    Ok(created)
+    Ok(created.iter().map(TreePath::new).collect())
 }
 
 /// Returns what [`create`] would create, except parent directories.
@@ -154,12 +155,12 @@ mod tests {
             "/run/notify",
             "/work",
         ];
-        assert_eq!(made, expected.map(PathBuf::from));
+        assert_eq!(made, expected.map(TreePath::from));
         assert_eq!((modified("run"), modified(".")), (old, old));
         assert!(modified("tmp") > old);
         assert!(rootfs.join("etc/resolv.conf").is_file() && rootfs.join("tmp/out/y").is_dir());
         assert!(!rootfs.join("dev/pts").exists());
-        assert_eq!(create(rootfs, &config, &FileMounts::default()).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(create(rootfs, &config, &FileMounts::default()).unwrap(), []);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::report::PruneReport;
+use crate::commit::Commit;
 use crate::error::{Context, Error, Result};
 use crate::program::log;
 use crate::program::timespan;
@@ -56,7 +57,7 @@ impl<'a> ImageSelection<'a> {
         }
     }
 
-    fn why_used(&self, name: &str, commit: &str) -> Option<String> {
+    fn why_used(&self, name: &str, commit: &Commit) -> Option<String> {
         let users = self.users.of_image(name, commit);
         if !users.is_empty() {
             return Some(format!("it is used by {}", users.join(", ")));
@@ -115,7 +116,7 @@ mod tests {
             let wanted = wanted.iter().map(|name| (*name).to_owned()).collect();
             let keep_for = Duration::from_secs(7 * 86_400);
             let age = Duration::from_secs(days * 86_400);
-            let image = Candidate { name: name.into(), commit: String::new(), age };
+            let image = Candidate { name: name.into(), commit: Commit::unknown(), age };
             match (ImageSelection { users: &users, keep_for, wanted }).judge(&image) {
                 ImageVerdict::Keep(_) => "keep",
                 ImageVerdict::Remove(_) => "remove",

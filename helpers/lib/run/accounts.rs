@@ -6,10 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::error::{Context, Result};
-use crate::oci::mount::Mount;
+use crate::oci::bundle_config::BundleConfig;
 use crate::system::files;
 
 /// Size in bytes of a file of the image with accounts; one that is larger stays as it is.
@@ -19,7 +17,7 @@ const RUN: &str = "/run";
 
 /// The payload of a configuration, and its root file system, which may be written to, by nobody else yet.
 pub struct Payload<'a> {
-    config: &'a Value,
+    config: &'a BundleConfig,
     rootfs: &'a Path,
     uid: u32,
     gid: u32,
@@ -27,9 +25,9 @@ pub struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     /// The payload of a configuration of a plain image, whose paths are settled, see [`crate::run::places`].
-    pub fn new(config: &'a Value, rootfs: &'a Path) -> Payload<'a> {
-        let id = |key: &str| config["process"]["user"][key].as_u64().and_then(|id| u32::try_from(id).ok());
-        Payload { config, rootfs, uid: id("uid").unwrap_or(0), gid: id("gid").unwrap_or(0) }
+    pub fn new(config: &'a BundleConfig, rootfs: &'a Path) -> Payload<'a> {
+        let ((uid, gid), id) = (config.user(), |id: u64| u32::try_from(id).unwrap_or(0));
+        Payload { config, rootfs, uid: id(uid), gid: id(gid) }
     }
 
     /// Adds what is missing. What is in another file system, such as a volume, stays as it is there.
@@ -46,15 +44,13 @@ impl<'a> Payload<'a> {
     }
 
     fn directory(&self) -> &str {
-        self.config["process"]["cwd"].as_str().unwrap_or("/")
+        self.config.working_directory().unwrap_or("/")
     }
 
     /// Where a path is, without links; `None` if it is in another file system.
     fn find(&self, path: &str) -> Result<Option<PathBuf>> {
         let place = files::resolve_inside(self.rootfs, path.as_ref())?;
-        if Mount::all(self.config)
-            .filter_map(|mount| mount.destination())
-            .any(|there| place.starts_with(there))
+        if self.config.mounts().filter_map(|mount| mount.destination()).any(|there| place.starts_with(there))
         {
             return Ok(None);
         }
@@ -89,11 +85,11 @@ impl<'a> Payload<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn settle(rootfs: &Path, user: Value, mounts: Value) -> (String, String) {
-        let config = json!({"process": {"user": user, "cwd": "/w/a:b"}, "mounts": mounts});
+        let config = BundleConfig::of(json!({"process": {"user": user, "cwd": "/w/a:b"}, "mounts": mounts}));
         Payload::new(&config, rootfs).settle().unwrap();
         let read = |file: &str| fs::read_to_string(rootfs.join(file)).unwrap_or_default();
         (read("etc/passwd"), read("etc/group"))

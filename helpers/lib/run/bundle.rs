@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::container::output::Output;
 use crate::container::readiness::Notify;
@@ -24,6 +24,7 @@ use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::program::log;
@@ -33,10 +34,10 @@ use crate::run::output::{Pipes, Streams};
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
 use crate::run::written::Written;
-use crate::run::{runtime, view};
+use crate::run::{limits, runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
-use crate::system::{files, record};
+use crate::system::{cgroup, files, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
@@ -45,6 +46,8 @@ pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
 
 /// And where the payload of a plain image does: what it can write to is in no way that leads there.
 const PLAIN_NOTIFY: &str = "/dev/notify";
+/// The variable by which it knows.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
 /// What start and stop need to know; the fields are the JSON keys of `launch.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +83,7 @@ pub struct Launch {
     #[serde(default)]
     pub mounts: Option<Expected>,
     /// Where what the payload prints goes.
-    #[serde(default)]
+    #[serde(default = "Output::journal")]
     pub output: Output,
 }
 
@@ -137,6 +140,18 @@ impl Bundle {
         } else {
             self.root.inside(&self.directory.join("notify"))
         }
+    }
+
+    /// Has the runtime run the payload in this cgroup, below the unit's, whose limits the payload sees there.
+    pub fn set_cgroup(&self, payload: &Path) -> Result<()> {
+        let path = self.config();
+        let what = || format!("cannot set the cgroup in {}", path.display());
+        let text = fs::read(&path).context(what)?;
+        let mut config = BundleConfig::read_back(&text).context(what)?;
+        limits::show(&mut config, &cgroup::above(payload)).context(what)?;
+        let linux = config.linux_mut().context(what)?;
+        linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
+        record::save_volatile(&path, &config)
     }
 
     /// Where a scratch root file system is mounted.
@@ -264,32 +279,30 @@ pub fn assemble(
     registration: &Registration,
     runtime: &Runtime,
     bundle: &Bundle,
-) -> Result<Value> {
+) -> Result<BundleConfig> {
     // They are relative to the bundle, which used to be the deployment.
     config.anchor_bind_sources(registration.path().as_path());
     let sees_host_run = sees_host_run(&config);
     let is_shown = config.has_user_namespace();
-    let mut config = config.into_value();
+    let mut config = BundleConfig::from(config);
     let rootfs = rootfs(registration, bundle);
     if is_shown {
-        show_sources(&mut config, &rootfs);
+        show_sources(&mut config, &rootfs)?;
     }
     let path = if is_shown { Path::new(view::ROOTFS) } else { &rootfs };
-    set(&mut config, "root", "path", json!(path.to_string_lossy()))?;
-    if let Some(linux) = config.get_mut("linux").and_then(Value::as_object_mut) {
-        linux.remove("resources");
-        // The payload runs in the unit's cgroup; for runc, `syscontainer-start` sets the path below it.
-        linux.remove("cgroupsPath");
-        if runtime.kind == RuntimeKind::Runc {
-            // runc denies devices that are not listed. The rules of the unit's cgroup, which is above, hold all the
-            // same.
-            linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
-        }
+    config.set_root(path)?;
+    let linux = config.linux_mut()?;
+    linux.remove("resources");
+    // The payload runs in the unit's cgroup; for runc, `syscontainer-start` sets the path below it.
+    linux.remove("cgroupsPath");
+    if runtime.kind == RuntimeKind::Runc {
+        // runc denies devices that are not listed. The rules of the unit's cgroup, which is above, hold all the same.
+        linux.insert("resources".into(), json!({"devices": [{"allow": true, "access": "rwm"}]}));
     }
     let place = if registration.execution.confined { PLAIN_NOTIFY } else { PAYLOAD_NOTIFY };
     let place = (!sees_host_run).then_some(place);
     match registration.execution.notify {
-        Notify::Created => drop_notify_socket(&mut config),
+        Notify::Created => config.unset_variable(NOTIFY_SOCKET)?,
         Notify::Ready => add_notify_socket(&mut config, bundle.notify(sees_host_run).as_path(), place)?,
         Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), place)?,
     }
@@ -308,14 +321,14 @@ fn rootfs(registration: &Registration, bundle: &Bundle) -> PathBuf {
 }
 
 /// Bind sources in a root file system that is shown elsewhere are there, too.
-fn show_sources(config: &mut Value, rootfs: &Path) {
-    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-    for source in mounts.into_iter().flatten().filter_map(|mount| mount.get_mut("source")) {
+fn show_sources(config: &mut BundleConfig, rootfs: &Path) -> Result<()> {
+    for source in config.mounts_mut()?.iter_mut().filter_map(|mount| mount.get_mut("source")) {
         let below = source.as_str().and_then(|path| Path::new(path).strip_prefix(rootfs).ok());
         if let Some(below) = below.map(Path::to_path_buf) {
             *source = json!(Path::new(view::ROOTFS).join(below).to_string_lossy());
         }
     }
+    Ok(())
 }
 
 /// What is to be mounted at [`view::ROOTFS`] while the runtime runs, and the socket that the payload notifies.
@@ -327,12 +340,6 @@ pub fn passages(
     let shown = config.has_user_namespace().then(|| bundle.root.inside(&rootfs(registration, bundle)));
     let is_passed_on = registration.execution.notify == Notify::Ready;
     (shown, is_passed_on.then(|| bundle.notify(sees_host_run(config))))
-}
-
-fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {
-    let object = config.get_mut(object).and_then(Value::as_object_mut);
-    object.ok_or_else(|| Error::new("the configuration lacks an object"))?.insert(key.into(), value);
-    Ok(())
 }
 
 /// Whether the payload sees the host's /run at the same path. Then no mount is needed for a socket there, and none may
@@ -354,30 +361,17 @@ pub fn mounts_notify_socket(config: &Normalised, notify: Notify) -> bool {
 }
 
 /// Mounts the socket at `place`, unless the payload sees it where it is.
-fn add_notify_socket(config: &mut Value, socket: &Path, place: Option<&str>) -> Result<()> {
+fn add_notify_socket(config: &mut BundleConfig, socket: &Path, place: Option<&str>) -> Result<()> {
     if let Some(place) = place {
         let mount = json!({
             "destination": place, "type": "bind", "source": socket.to_string_lossy(),
             // Who can only read it can connect to it, and not change the host's.
             "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
         });
-        let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-        mounts.ok_or_else(|| Error::new("mounts is not an array"))?.push(mount);
+        config.mounts_mut()?.push(mount);
     }
     let place = place.map_or_else(|| socket.to_string_lossy(), Into::into);
-    drop_notify_socket(config);
-    let process = config.get_mut("process").and_then(Value::as_object_mut);
-    let process = process.ok_or_else(|| Error::new("process is not an object"))?;
-    let env = process.entry("env").or_insert_with(|| json!([])).as_array_mut();
-    env.ok_or_else(|| Error::new("process.env is not an array"))?
-        .push(json!(format!("NOTIFY_SOCKET={place}")));
-    Ok(())
-}
-
-fn drop_notify_socket(config: &mut Value) {
-    if let Some(env) = config.pointer_mut("/process/env").and_then(Value::as_array_mut) {
-        env.retain(|entry| !entry.as_str().is_some_and(|e| e.starts_with("NOTIFY_SOCKET=")));
-    }
+    config.set_variable(NOTIFY_SOCKET, &place)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::container::categories;
 use crate::container::execution::Categories;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::Name;
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::seccomp;
 use crate::paths::Root;
 use crate::program::log;
@@ -29,10 +30,9 @@ impl Confinement {
         root: &Root,
         host: &Host,
         (name, categories): (&Name, Option<Categories>),
-        config: &Value,
+        config: &BundleConfig,
     ) -> Result<Confinement> {
-        let bounding = config.pointer("/process/capabilities/bounding").and_then(Value::as_array);
-        let capabilities: Vec<&str> = bounding.into_iter().flatten().filter_map(Value::as_str).collect();
+        let capabilities: Vec<&str> = config.bounding_capabilities().collect();
         let seccomp = seccomp::profile(root, &capabilities)?;
         let apparmor = if host.apparmor { apparmor::profile(root)? } else { None };
         if host.apparmor && apparmor.is_none() {
@@ -53,16 +53,14 @@ impl Confinement {
     }
 
     /// Adds it to the configuration of a bundle.
-    pub fn apply(&self, config: &mut Value) -> Result<()> {
-        for (object, key, value) in [
-            ("linux", "seccomp", Some(self.seccomp.clone())),
-            ("process", "apparmorProfile", self.apparmor.as_ref().map(|profile| json!(profile))),
-            ("process", "selinuxLabel", self.labels.as_ref().map(|labels| json!(labels.process))),
-            ("linux", "mountLabel", self.labels.as_ref().map(|labels| json!(labels.file))),
-        ] {
-            let Some(value) = value else { continue };
-            let object = config.get_mut(object).and_then(Value::as_object_mut);
-            object.ok_or_else(|| Error::new("the configuration lacks an object"))?.insert(key.into(), value);
+    pub fn apply(&self, config: &mut BundleConfig) -> Result<()> {
+        config.linux_mut()?.insert("seccomp".into(), self.seccomp.clone());
+        if let Some(profile) = &self.apparmor {
+            config.process_mut()?.insert("apparmorProfile".into(), json!(profile));
+        }
+        if let Some(labels) = &self.labels {
+            config.process_mut()?.insert("selinuxLabel".into(), json!(labels.process));
+            config.linux_mut()?.insert("mountLabel".into(), json!(labels.file));
         }
         Ok(())
     }
@@ -90,9 +88,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let mut config = json!({
-            "process": {"capabilities": {"bounding": ["CAP_SYS_CHROOT"]}}, "linux": {},
-        });
+        let mut config =
+            BundleConfig::of(json!({"process": {"capabilities": {"bounding": ["CAP_SYS_CHROOT"]}}}));
         let confinement = Confinement::look(
             &Root::new(dir.path()),
             host,
@@ -100,8 +97,8 @@ mod tests {
             &config,
         )?;
         confinement.apply(&mut config)?;
-        assert!(host.adapt(&mut config).is_empty());
-        Ok(config)
+        assert!(host.adapt(&mut config)?.is_empty());
+        Ok(config.value().clone())
     }
 
     const APPARMOR: (&str, &str) =

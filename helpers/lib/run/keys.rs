@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::container::info::{Ours, Values};
 use crate::container::needs::{self, Device};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::oci::bundle_config::BundleConfig;
 use crate::paths::Root;
 use crate::system::untrusted::Untrusted;
 
@@ -13,38 +14,22 @@ const HOST_NAME: &str = "HOSTNAME";
 
 /// Adds it to the configuration of a bundle, which has its host name already if it is not the host's. Fails if the host
 /// lacks what the container needs.
-pub fn apply(root: &Root, ours: &Ours, untrusted: &Untrusted, config: &mut Value) -> Result<()> {
+pub fn apply(root: &Root, ours: &Ours, untrusted: &Untrusted, config: &mut BundleConfig) -> Result<()> {
     let settings = &ours.settings;
     needs::check_paths(root, settings, untrusted)?;
     let own: Values = settings.environment().into_iter().chain(ours.user_values.clone()).collect();
     let mut variables = needs::environment(root, settings, untrusted)?;
     variables.retain(|(name, _)| !own.contains_key(name));
-    let env = config.pointer_mut("/process/env").and_then(Value::as_array_mut);
-    let env = env.ok_or_else(|| Error::new("process.env is not an array"))?;
-    variables.iter().for_each(|(name, value)| set(env, name, value));
-    if !env.iter().any(|entry| is_of(entry, HOST_NAME)) {
-        let name =
-            config.get("hostname").and_then(Value::as_str).map_or_else(|| host_name(root), str::to_owned);
-        if let Some(env) = config.pointer_mut("/process/env").and_then(Value::as_array_mut) {
-            set(env, HOST_NAME, &name);
-        }
+    variables.iter().try_for_each(|(name, value)| config.set_variable(name, value))?;
+    if !config.has_variable(HOST_NAME) {
+        let name = config.host_name().map_or_else(|| host_name(root), str::to_owned);
+        config.set_variable(HOST_NAME, &name)?;
     }
     let devices = needs::devices(root, settings, untrusted)?;
-    if let (false, Some(linux)) = (devices.is_empty(), config.get_mut("linux").and_then(Value::as_object_mut))
-    {
-        linux.insert("devices".into(), devices.iter().map(device).collect());
+    if !devices.is_empty() {
+        config.linux_mut()?.insert("devices".into(), devices.iter().map(device).collect());
     }
     Ok(())
-}
-
-fn is_of(entry: &Value, name: &str) -> bool {
-    let entry = entry.as_str().unwrap_or_default();
-    entry.split_once('=').is_some_and(|(key, _)| key == name)
-}
-
-fn set(env: &mut Vec<Value>, name: &str, value: &str) {
-    env.retain(|entry| !is_of(entry, name));
-    env.push(json!(format!("{name}={value}")));
 }
 
 fn host_name(root: &Root) -> String {
@@ -87,10 +72,10 @@ mod tests {
         let option = format!("EnvironmentFile={}", file.display());
         let ours = ours(&[&option, "Environment=B=key", "AddDevice=/dev/zero:/dev/mine"], &[("C", "set")]);
         let start = || {
-            let mut config = json!({
-                "process": {"env": ["A=image", "B=key", "C=set"]}, "linux": {}, "hostname": "web",
-            });
-            apply(&root, &ours, &Untrusted::default(), &mut config).map(|()| config)
+            let mut config = BundleConfig::of(json!({
+                "process": {"env": ["A=image", "B=key", "C=set"]}, "hostname": "web",
+            }));
+            apply(&root, &ours, &Untrusted::default(), &mut config).map(|()| config.value().clone())
         };
         assert!(start().unwrap_err().to_string().starts_with("cannot read the environment of "));
         std::fs::write(&file, "A=1\nB=1\nC=1\nD=1\n").unwrap();

@@ -7,6 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::error::Result;
+use crate::oci::bundle_config::BundleConfig;
+
 /// Where payloads look for their limits.
 const CGROUP: &str = "/sys/fs/cgroup";
 /// What systemd sets, and programs read.
@@ -14,11 +17,11 @@ const FILES: [&str; 6] =
     ["cpu.max", "cpu.weight", "memory.high", "memory.max", "memory.swap.max", "pids.max"];
 
 /// Has a configuration show the limits in the cgroup `unit`, a directory on the host, if it shows cgroups at all.
-pub fn show(config: &mut Value, unit: &Path) {
-    let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else { return };
+pub fn show(config: &mut BundleConfig, unit: &Path) -> Result<()> {
+    let mounts = config.mounts_mut()?;
     let is_cgroup = |mount: &Value| mount["destination"] == CGROUP && mount["type"] == "cgroup";
     if !mounts.iter().any(is_cgroup) {
-        return;
+        return Ok(());
     }
     // Without its controller, a file is in neither cgroup.
     let there = FILES.iter().map(|file| (file, unit.join(file))).filter(|(_, path)| path.exists());
@@ -28,6 +31,7 @@ pub fn show(config: &mut Value, unit: &Path) {
             "options": ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
         })
     }));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -40,16 +44,18 @@ mod tests {
         for file in ["memory.max", "memory.current"] {
             std::fs::write(dir.path().join(file), "").unwrap();
         }
-        let mut config = json!({"mounts": [{"destination": CGROUP, "type": "cgroup"}]});
-        show(&mut config, dir.path());
-        let mounts = config["mounts"].as_array().unwrap();
-        assert_eq!(mounts.len(), 2);
-        assert_eq!(mounts[1]["destination"], "/sys/fs/cgroup/memory.max");
-        assert_eq!(mounts[1]["source"], dir.path().join("memory.max").to_str().unwrap());
-        assert!(mounts[1]["options"].as_array().unwrap().contains(&json!("ro")));
+        let mut config = BundleConfig::of(json!({"mounts": [{"destination": CGROUP, "type": "cgroup"}]}));
+        show(&mut config, dir.path()).unwrap();
+        // The first one is of /dev.
+        let mounts = config.value()["mounts"].as_array().unwrap();
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts[2]["destination"], "/sys/fs/cgroup/memory.max");
+        assert_eq!(mounts[2]["source"], dir.path().join("memory.max").to_str().unwrap());
+        assert!(mounts[2]["options"].as_array().unwrap().contains(&json!("ro")));
         let other = json!({"mounts": [{"destination": CGROUP, "type": "bind", "source": CGROUP}]});
+        let other = BundleConfig::of(other);
         let mut same = other.clone();
-        show(&mut same, dir.path());
+        show(&mut same, dir.path()).unwrap();
         assert_eq!(same, other);
     }
 }

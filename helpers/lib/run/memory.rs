@@ -6,15 +6,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::error::{Context, Result};
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::mount::TMPCOPYUP;
 use crate::system::directory::{Directory, Links};
 
 /// Gives these file systems the modes and owners of the directories that they are mounted on. Where there is none, they
 /// stay as they are configured.
-pub fn settle(config: &mut Value, rootfs: &Path) -> Result<()> {
+pub fn settle(config: &mut BundleConfig, rootfs: &Path) -> Result<()> {
     let image = Directory::open(rootfs).context(|| format!("cannot open {}", rootfs.display()))?;
-    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-    for mount in mounts.into_iter().flatten() {
+    for mount in config.mounts_mut()? {
         let Some(destination) = mount["destination"].as_str().map(str::to_owned) else { continue };
         let Some(options) = mount.get_mut("options").and_then(Value::as_array_mut) else { continue };
         if !options.iter().any(|option| option == TMPCOPYUP) {
@@ -45,14 +45,16 @@ mod tests {
         fs::set_permissions(dir.path().join("real"), fs::Permissions::from_mode(0o2751)).unwrap();
         symlink("/real", dir.path().join("run")).unwrap();
         let mount = |destination: &str, copies: &str| json!({"destination": destination, "type": "tmpfs", "options": [copies, "mode=755", "size=1m"]});
-        let mut config =
-            json!({"mounts": [mount("/run", TMPCOPYUP), mount("/tmp", TMPCOPYUP), mount("/real", "nodev")]});
+        let mounts = [mount("/run", TMPCOPYUP), mount("/tmp", TMPCOPYUP), mount("/real", "nodev")];
+        let mut config = BundleConfig::of(json!({"mounts": mounts}));
         settle(&mut config, dir.path()).unwrap();
+        // The first one is of /dev.
+        let mounts = &config.value()["mounts"];
         let own = fs::metadata(dir.path()).unwrap();
         let owner = [format!("uid={}", own.uid()), format!("gid={}", own.gid())];
         let expected = json!([TMPCOPYUP, "size=1m", "mode=2751", owner[0], owner[1]]);
-        assert_eq!(config["mounts"][0]["options"], expected);
-        assert_eq!(config["mounts"][1], mount("/tmp", TMPCOPYUP));
-        assert_eq!(config["mounts"][2], mount("/real", "nodev"));
+        assert_eq!(mounts[1]["options"], expected);
+        assert_eq!(mounts[2], mount("/tmp", TMPCOPYUP));
+        assert_eq!(mounts[3], mount("/real", "nodev"));
     }
 }

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat, major, minor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
-use crate::oci::mount;
+use crate::oci::bundle_config::BundleConfig;
 use crate::paths::RUN;
 use crate::run::sources::Source;
 use crate::system::directory::{self, Directory, Links};
@@ -33,7 +32,7 @@ const LIMIT: usize = 4 << 20;
 const WHY: &str = "somebody may have changed what is in a volume meanwhile";
 
 /// What is to be mounted in a container; the fields are JSON keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Expected {
     /// The mounts, in order.
@@ -52,20 +51,13 @@ pub struct Expected {
 impl Expected {
     /// What the configuration of the bundle of a plain image says, whose paths are settled, see [`crate::run::places`].
     /// `nested` are the sources that it names by their numbers.
-    pub fn of(config: &Value, nested: &[Source]) -> Expected {
-        let all = |pointer| config.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-        let paths = |pointer| all(pointer).filter_map(Value::as_str).map(PathBuf::from).collect();
+    pub fn of(config: &BundleConfig, nested: &[Source]) -> Expected {
         Expected {
-            mounts: all("/mounts")
-                .filter_map(|value| Expectation::of(mount::Mount::new(value), nested))
-                .collect(),
-            devices: all("/linux/devices")
-                .filter_map(|device| device.get("path").and_then(Value::as_str))
-                .map(PathBuf::from)
-                .collect(),
-            read_only_root: config.pointer("/root/readonly") == Some(&Value::Bool(true)),
-            masked: paths("/linux/maskedPaths"),
-            read_only: paths("/linux/readonlyPaths"),
+            mounts: config.mounts().filter_map(|mount| Expectation::of(mount, nested)).collect(),
+            devices: config.devices().map(PathBuf::from).collect(),
+            read_only_root: config.has_read_only_root(),
+            masked: config.masked_paths().map(PathBuf::from).collect(),
+            read_only: config.read_only_paths().map(PathBuf::from).collect(),
         }
     }
 

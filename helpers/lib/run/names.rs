@@ -10,9 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::mount::{Mount, TMPCOPYUP};
 use crate::paths::{KERNEL, Root};
 use crate::program::log;
@@ -46,10 +47,10 @@ pub struct Names<'a> {
 impl Names<'_> {
     /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is mounted in the place of
     /// one itself stays.
-    pub fn add(&self, config: &mut Value) -> Result<()> {
-        let own = config.get("hostname").and_then(Value::as_str).map(str::to_owned);
+    pub fn add(&self, config: &mut BundleConfig) -> Result<()> {
+        let own = config.host_name().map(str::to_owned);
         let name = own.clone().map_or_else(|| content::host_name(self.root), Ok)?;
-        config["hostname"] = json!(name);
+        config.set_host_name(&name)?;
         let own = own.map(|own| format!("127.0.1.1 {own}\n")).unwrap_or_default();
         let _lock = self.copies.make()?;
         self.copies.set_own(own.as_bytes())?;
@@ -60,11 +61,10 @@ impl Names<'_> {
             let content = host.content(file, own.as_bytes()).unwrap_or_else(|| format!("{name}\n").into());
             let source = self.copies.put(file, &content, self.label).context(what)?;
             let mut options = vec!["bind", "rprivate", "nosuid", "nodev", "noexec"];
-            if config.pointer("/root/readonly") == Some(&Value::Bool(true)) {
+            if config.has_read_only_root() {
                 options.push("ro");
             }
-            let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-            mounts.ok_or_else(|| Error::new("the configuration has no mounts"))?.push(json!({
+            config.mounts_mut()?.push(json!({
                 "destination": place.to_string_lossy(), "type": "bind", "source": source.to_string_lossy(),
                 "options": options,
             }));
@@ -73,9 +73,9 @@ impl Names<'_> {
     }
 
     /// Where a file is to be mounted, which there is room for then; `None` if it is not.
-    fn place(&self, file: &str, config: &Value) -> Result<Option<PathBuf>> {
+    fn place(&self, file: &str, config: &BundleConfig) -> Result<Option<PathBuf>> {
         let mounts: Vec<(PathBuf, Mount<'_>)> =
-            Mount::all(config).filter_map(|mount| Some((mount.destination()?, mount))).collect();
+            config.mounts().filter_map(|mount| Some((mount.destination()?, mount))).collect();
         let is_copy = |mount: &Mount<'_>| mount.options().any(|option| option == TMPCOPYUP);
         let is_covered =
             |at: &Path| mounts.iter().any(|(place, mount)| at.starts_with(place) && !is_copy(mount));

@@ -14,6 +14,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::error::{Context, Error, Result};
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::mount::{Mount, TMPCOPYUP};
 use crate::paths::{KERNEL, VOLUMES};
 use crate::run::sources::{self, Source};
@@ -22,11 +23,11 @@ use crate::system::files;
 
 /// Has a configuration mount everything at a path without symlinks of the image, whose files are in `rootfs`. Fails if
 /// anything would be where it must not be.
-pub fn settle(config: &mut Value, rootfs: &Path) -> Result<()> {
+pub fn settle(config: &mut BundleConfig, rootfs: &Path) -> Result<()> {
     check_kernel(rootfs)?;
     let (mut places, mut bound, mut links) = (HashSet::new(), HashSet::new(), Vec::new());
-    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
-    for value in mounts.into_iter().flatten() {
+    let mounts = config.mounts_mut()?;
+    for value in mounts.iter_mut() {
         let mount = Mount::new(value);
         let Some(destination) = mount.destination() else { continue };
         let shown = shown(mount);
@@ -45,11 +46,8 @@ pub fn settle(config: &mut Value, rootfs: &Path) -> Result<()> {
         value["destination"] = json!(found.place.to_string_lossy());
     }
     // What is in the place of another one is mounted after it, whatever links led there.
-    if let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) {
-        let depth =
-            |mount: &Value| Mount::new(mount).destination().map_or(0, |place| place.components().count());
-        mounts.sort_by_key(depth);
-    }
+    let depth = |mount: &Value| Mount::new(mount).destination().map_or(0, |place| place.components().count());
+    mounts.sort_by_key(depth);
     for (shown, link) in &links {
         if let Some(place) = link.ancestors().find(|above| bound.contains(*above)) {
             return Err(Error::new(format!(
@@ -103,11 +101,10 @@ fn check_place(mount: Mount<'_>, destination: &Path, place: &Path) -> Result<(),
 
 /// Fails if a symlink, or anything else than a directory, is on the way to what is mounted in a directory of the host, as
 /// it is now. The configuration is settled; `nested` are the sources that it names by their numbers.
-pub fn check(config: &Value, nested: &[Source]) -> Result<()> {
+pub fn check(config: &BundleConfig, nested: &[Source]) -> Result<()> {
     // What is mounted at each place: a directory or file of the host, or something else.
     let mut outer: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
-    let mounts = config.get("mounts").and_then(Value::as_array).into_iter().flatten();
-    for mount in mounts.map(Mount::new) {
+    for mount in config.mounts() {
         let Some(place) = mount.destination() else { continue };
         let found = place.ancestors().skip(1).find_map(|above| Some((above, outer.get(above)?)));
         if let Some((above, Some(source))) = found {

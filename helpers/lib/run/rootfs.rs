@@ -1,10 +1,9 @@
 //! The root file system of one start, where that is not the deployment's own: the overlay, and what the host and the
 //! image have a say in before the payload has.
 
-use serde_json::Value;
-
 use crate::container::registration::Registration;
 use crate::error::Result;
+use crate::oci::bundle_config::BundleConfig;
 use crate::paths::Root;
 use crate::run::accounts::Payload;
 use crate::run::bundle::Bundle;
@@ -32,7 +31,7 @@ pub fn make(
     root: &Root,
     registration: &Registration,
     bundle: &Bundle,
-    (config, nested): (&mut Value, &[Source]),
+    (config, nested): (&mut BundleConfig, &[Source]),
     overlay: Option<&Overlay>,
 ) -> Result<Option<Expected>> {
     let (Some(overlay), execution) = (overlay, &registration.execution) else { return Ok(None) };

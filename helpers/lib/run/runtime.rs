@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::error::Result;
 use crate::name::Name;
-use crate::paths;
+use crate::paths::{self, Root};
 use crate::program::log;
 use crate::system::{command, files};
 
@@ -49,7 +49,7 @@ fn state(kind: RuntimeKind, name: &Name) -> PathBuf {
 }
 
 fn begin(runtime: &Runtime) -> Command {
-    let mut command = Command::new(&runtime.path);
+    let mut command = Command::new(Root::default().join(&runtime.path));
     command.env("PATH", paths::search_path());
     if runtime.kind == RuntimeKind::Crun {
         // The payload stays in the unit's cgroup.

@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
+use crate::oci::bundle_config::BundleConfig;
 use crate::oci::capabilities;
 use crate::paths::Root;
 
@@ -38,20 +39,20 @@ impl Host {
     }
 
     /// Removes from a configuration what the host does not support; returns the names of what was removed.
-    pub fn adapt(&self, config: &mut Value) -> Vec<String> {
+    pub fn adapt(&self, config: &mut BundleConfig) -> Result<Vec<String>> {
         let mut dropped = Vec::new();
-        for (pointer, key, is_there) in [
-            ("/process", "selinuxLabel", self.selinux),
-            ("/linux", "mountLabel", self.selinux),
-            ("/process", "apparmorProfile", self.apparmor),
+        for (object, key, is_there) in [
+            ("process", "selinuxLabel", self.selinux),
+            ("linux", "mountLabel", self.selinux),
+            ("process", "apparmorProfile", self.apparmor),
         ] {
-            let object = config.pointer_mut(pointer).and_then(Value::as_object_mut);
-            let removed = if is_there { None } else { object.and_then(|object| object.remove(key)) };
+            let keys = if object == "linux" { config.linux_mut()? } else { config.process_mut()? };
+            let removed = if is_there { None } else { keys.remove(key) };
             if removed.is_some_and(|value| value != "") {
-                dropped.push(format!("{}.{key}", &pointer[1..]));
+                dropped.push(format!("{object}.{key}"));
             }
         }
-        let sets = config.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
+        let sets = config.process_mut()?.get_mut("capabilities").and_then(Value::as_object_mut);
         for list in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
             list.retain(|name| {
                 let name = name.as_str().unwrap_or_default();
@@ -62,7 +63,7 @@ impl Host {
                 is_there
             });
         }
-        dropped
+        Ok(dropped)
     }
 
     /// Unknown names are left to the runtime.
@@ -99,25 +100,25 @@ mod tests {
 
     #[test]
     fn removes_what_is_not_supported() {
-        let config = json!({
+        let config = BundleConfig::of(json!({
             "process": {
                 "selinuxLabel": "a:b:c", "apparmorProfile": "",
                 "capabilities": {"bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_OF_TOMORROW"], "ambient": ["CAP_KILL"]}
             },
             "linux": {"mountLabel": "a"}
-        });
+        }));
         let mut bare = config.clone();
         let host = Host { selinux: false, apparmor: false, capabilities: 1 };
-        assert_eq!(host.adapt(&mut bare), ["process.selinuxLabel", "linux.mountLabel", "CAP_KILL"]);
+        assert_eq!(host.adapt(&mut bare).unwrap(), ["process.selinuxLabel", "linux.mountLabel", "CAP_KILL"]);
         assert_eq!(
             bare,
-            json!({
+            BundleConfig::of(json!({
                 "process": {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_OF_TOMORROW"], "ambient": []}},
-                "linux": {}
-            })
+            }))
         );
         let mut whole = config.clone();
-        assert!(Host { selinux: true, apparmor: true, capabilities: u64::MAX }.adapt(&mut whole).is_empty());
+        let host = Host { selinux: true, apparmor: true, capabilities: u64::MAX };
+        assert!(host.adapt(&mut whole).unwrap().is_empty());
         assert_eq!(whole, config);
     }
 }

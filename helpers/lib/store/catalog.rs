@@ -105,7 +105,7 @@ fn layers(manifest: &str) -> Vec<LayerBlob> {
 
 /// The objects of an image's tree and of its layers, with their sizes.
 fn objects(store: &Store, image: &Image) -> Result<HashMap<String, u64>> {
-    let mut commits = HashSet::from([image.commit.clone()]);
+    let mut commits = HashSet::from([image.commit.to_string()]);
     for layer in layers(&image.manifest) {
         let reference = refs::layer_ref(&layer.digest);
         let commit = store.repo.resolve_rev(&reference, true).ok().flatten();

@@ -36,20 +36,20 @@ pub struct Stored<'a> {
 impl Tree for Stored<'_> {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
-        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let (root, _) = self.store.repo.read_commit(self.image.commit.as_str(), NEVER).context(what)?;
         read(&self.store.repo, &root, path).context(what)
     }
 
     fn digest(&self, path: &str) -> Result<Option<Digest>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
-        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let (root, _) = self.store.repo.read_commit(self.image.commit.as_str(), NEVER).context(what)?;
         let Some(stream) = stream(&self.store.repo, &root, path).context(what)? else { return Ok(None) };
         Digest::of_reader(stream).context(what).map(Some)
     }
 
     fn kind(&self, path: &str) -> Result<Option<FileKind>> {
         let what = || format!("cannot look at {path} of {}", self.image.name);
-        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let (root, _) = self.store.repo.read_commit(self.image.commit.as_str(), NEVER).context(what)?;
         let file = root.resolve_relative_path(path);
         if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Unknown {
             return Ok(None);
@@ -60,7 +60,7 @@ impl Tree for Stored<'_> {
 
     fn executable(&self, path: &str) -> Result<Option<Executable>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
-        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let (root, _) = self.store.repo.read_commit(self.image.commit.as_str(), NEVER).context(what)?;
         let Some(stream) = stream(&self.store.repo, &root, path).context(what)? else { return Ok(None) };
         let file = root.resolve_relative_path(path);
         let info = file.query_info(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
@@ -70,7 +70,7 @@ impl Tree for Stored<'_> {
 
     fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
         let what = || format!("cannot read {path} of {}", self.image.name);
-        let (root, _) = self.store.repo.read_commit(&self.image.commit, NEVER).context(what)?;
+        let (root, _) = self.store.repo.read_commit(self.image.commit.as_str(), NEVER).context(what)?;
         let directory = root.resolve_relative_path(path);
         let mut entries = Vec::new();
         if directory.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Directory {
@@ -82,7 +82,7 @@ impl Tree for Stored<'_> {
 
     fn checkout(&self, destination: &Path) -> Result<()> {
         let what = || format!("cannot check out {} to {}", self.image.name, destination.display());
-        check_out(self.store, &self.image.commit, destination).context(what)
+        check_out(self.store, self.image.commit.as_str(), destination).context(what)
     }
 }
 

@@ -13,6 +13,7 @@ use super::merge;
 use super::reference::Reference;
 use super::refs;
 use super::repository::{NEVER, Store};
+use crate::commit::Commit;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
@@ -48,12 +49,12 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
     let Some(commit) = repo.resolve_rev(&reference, true).context(|| format!("ref {reference}"))? else {
         return Ok(None);
     };
-    read(repo, name, &commit).map(Some)
+    read(repo, name, Commit::new(commit)).map(Some)
 }
 
 /// Reads the image that is in a commit.
-fn read(repo: &ostree::Repo, name: &str, commit: &str) -> Result<Image> {
-    let (variant, _) = repo.load_commit(commit).context(|| format!("commit {commit}"))?;
+fn read(repo: &ostree::Repo, name: &str, commit: Commit) -> Result<Image> {
+    let (variant, _) = repo.load_commit(commit.as_str()).context(|| format!("commit {commit}"))?;
     let metadata = VariantDict::new(Some(&variant.child_value(0)));
     let optional = |key: &str| metadata.lookup::<String>(key).ok().flatten().filter(|text| !text.is_empty());
     let text = |key: &str| {
@@ -75,12 +76,12 @@ fn read(repo: &ostree::Repo, name: &str, commit: &str) -> Result<Image> {
             transport: source.transport().name.to_owned(),
             source: source.to_skopeo(),
             architecture: optional(ARCHITECTURE).unwrap_or_else(|| host_architecture().to_owned()),
-            policy_scope: detached(repo, commit)?.lookup(SCOPE).ok().flatten(),
+            policy_scope: detached(repo, &commit)?.lookup(SCOPE).ok().flatten(),
         },
-        commit: commit.to_string(),
         digest: text(DIGEST)?.parse().context(|| "cannot read its digest; pull it again".into())?,
         manifest: text(MANIFEST)?,
         config: text(CONFIG)?,
+        commit,
     })
 }
 
@@ -97,7 +98,8 @@ pub fn is_foreign(repo: &ostree::Repo, name: &str) -> Result<bool> {
 
 /// Whether the files of an image have modification times: those of one that Atomic pulled have none.
 pub fn has_times(repo: &ostree::Repo, image: &Image) -> Result<bool> {
-    let (variant, _) = repo.load_commit(&image.commit).context(|| format!("commit {}", image.commit))?;
+    let (variant, _) =
+        repo.load_commit(image.commit.as_str()).context(|| format!("commit {}", image.commit))?;
     Ok(VariantDict::new(Some(&variant.child_value(0))).contains(TIMES))
 }
 
@@ -140,7 +142,7 @@ pub fn set_policy(repo: &ostree::Repo, image: &Image, judgement: &Judgement) -> 
         }
     }
     let what = || format!("cannot record the policy of commit {}", image.commit);
-    repo.write_commit_detached_metadata(&image.commit, Some(&metadata.end()), NEVER).context(what)
+    repo.write_commit_detached_metadata(image.commit.as_str(), Some(&metadata.end()), NEVER).context(what)
 }
 
 /// When an image was last pulled.
@@ -165,15 +167,15 @@ fn ref_file(store: &Store, name: &str) -> PathBuf {
 }
 
 /// The manifest of any image, including those that Atomic pulled.
-pub fn manifest(repo: &ostree::Repo, commit: &str) -> Result<String> {
-    let (variant, _) = repo.load_commit(commit).context(|| format!("commit {commit}"))?;
+pub fn manifest(repo: &ostree::Repo, commit: &Commit) -> Result<String> {
+    let (variant, _) = repo.load_commit(commit.as_str()).context(|| format!("commit {commit}"))?;
     let manifest = VariantDict::new(Some(&variant.child_value(0))).lookup::<String>(MANIFEST).ok().flatten();
     manifest.ok_or_else(|| Error::new(format!("its commit {commit} has no {MANIFEST}")))
 }
 
-fn detached(repo: &ostree::Repo, commit: &str) -> Result<VariantDict> {
+fn detached(repo: &ostree::Repo, commit: &Commit) -> Result<VariantDict> {
     let what = || format!("cannot read the detached metadata of commit {commit}");
-    let metadata = repo.read_commit_detached_metadata(commit, NEVER).context(what)?;
+    let metadata = repo.read_commit_detached_metadata(commit.as_str(), NEVER).context(what)?;
     Ok(VariantDict::new(metadata.as_ref()))
 }
 
@@ -197,13 +199,13 @@ pub fn write_nameless(
     let metadata = metadata.end();
     let commit = commit::write(&store.repo, || merged(store, &metadata, layers));
     let (commit, ()) = commit.context(|| "cannot write the image".into())?;
-    read(&store.repo, name, &commit)
+    read(&store.repo, name, Commit::new(commit))
 }
 
 /// Removes the commit of an image that no ref leads to. Its files are left to the next pull, or to a prune.
 pub fn forget(store: &Store, nameless: &Image) {
     // A prune removes it, if this does not.
-    let _ = store.repo.delete_object(ObjectType::Commit, &nameless.commit, NEVER);
+    let _ = store.repo.delete_object(ObjectType::Commit, nameless.commit.as_str(), NEVER);
 }
 
 fn merged(store: &Store, metadata: &Variant, layers: &[StoredLayer]) -> Result<CommitContent<()>> {

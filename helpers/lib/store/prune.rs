@@ -15,6 +15,7 @@ use super::leftovers;
 use super::outcome::{Outcome, StoreItem};
 use super::refs::{self, layer_digest};
 use super::repository::{NEVER, Store};
+use crate::commit::Commit;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::system::files;
@@ -27,7 +28,7 @@ pub struct Candidate {
     /// Name of the image in the store.
     pub name: String,
     /// The commit that the image's ref names.
-    pub commit: String,
+    pub commit: Commit,
     /// How long ago the image was pulled.
     pub age: Duration,
 }
@@ -58,9 +59,9 @@ pub trait PruneCaller {
 }
 
 /// The commit that the ref of an image names, whichever program wrote it; `None` if there is no such ref.
-pub fn commit_of(store: &Store, name: &str) -> Result<Option<String>> {
+pub fn commit_of(store: &Store, name: &str) -> Result<Option<Commit>> {
     let commit = store.repo.resolve_rev(&refs::image_ref(name), true);
-    Ok(commit.context(|| format!("cannot read the ref of image {name}"))?.map(|commit| commit.to_string()))
+    Ok(commit.context(|| format!("cannot read the ref of image {name}"))?.map(Commit::new))
 }
 
 /// Removes refs, leftovers and objects that are not needed. Returns how many objects were removed.
@@ -116,7 +117,7 @@ fn candidates(store: &Store, refs: &BTreeMap<String, String>) -> Vec<Candidate> 
         // A time that is unknown or in the future counts as now.
         let time = image::pulled(store, &name).unwrap_or(now);
         let age = now.duration_since(time).unwrap_or_default();
-        Some(Candidate { name, commit: commit.clone(), age })
+        Some(Candidate { name, commit: Commit::new(commit), age })
     };
     refs.iter().filter_map(candidate).collect()
 }

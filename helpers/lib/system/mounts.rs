@@ -22,7 +22,7 @@ const TABLE: &str = "/proc/self/mountinfo";
 pub const OVERLAY: &str = "overlay";
 
 /// What cannot be done through a mount; the fields are JSON keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restrictions {
     /// Nothing can be written.
     pub ro: bool,
@@ -37,7 +37,7 @@ pub struct Restrictions {
 impl Restrictions {
     /// Those among the options of a mount. Of two that contradict each other, the last one counts.
     pub fn of<'a>(options: impl IntoIterator<Item = &'a str>) -> Restrictions {
-        let mut found = Restrictions::default();
+        let mut found = Restrictions { ro: false, nosuid: false, nodev: false, noexec: false };
         for option in options {
             match option {
                 "ro" | "rw" => found.ro = option == "ro",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::commit::Commit;
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
@@ -200,7 +201,7 @@ impl Busy {
 /// Which deployments were made from which images.
 #[derive(Debug, Default)]
 pub struct Users {
-    commits: BTreeMap<String, Vec<String>>,
+    commits: BTreeMap<Commit, Vec<String>>,
     names: BTreeMap<String, Vec<String>>,
     /// Deployments whose `info` cannot be read, each with the error.
     pub unreadable: Vec<(String, String)>,
@@ -237,12 +238,12 @@ impl Users {
     }
 
     /// Deployments that were made from a commit.
-    pub fn of_commit(&self, commit: &str) -> &[String] {
+    pub fn of_commit(&self, commit: &Commit) -> &[String] {
         self.commits.get(commit).map_or(&[], Vec::as_slice)
     }
 
     /// Deployments that were made from an image: from its commit, or from another one that had its name.
-    pub fn of_image(&self, name: &str, commit: &str) -> Vec<String> {
+    pub fn of_image(&self, name: &str, commit: &Commit) -> Vec<String> {
         // Atomic left out the default tag.
         let short = name.strip_suffix(":latest").filter(|short| !short.is_empty());
         let by_name = [Some(name), short].into_iter().flatten().filter_map(|name| self.names.get(name));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::commit::Commit;
 use crate::digest::Digest;
 use crate::image::render;
 use crate::image::tree::Directory;
@@ -28,7 +29,7 @@ fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -
             architecture: "amd64".into(),
             policy_scope: None,
         },
-        commit: String::new(),
+        commit: Commit::unknown(),
         digest: Digest::of(b""),
         manifest: String::new(),
         config: format!(
@@ -36,6 +37,7 @@ fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -
         ),
     };
     let user_values = user_values.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let runtime = TreePath::from("/usr/bin/crun");
     let installation = Installation {
         name: &"web".parse().unwrap(),
         image: &image.name,
@@ -43,7 +45,7 @@ fn install(files: &[(&str, &str)], config: &str, user_values: &[(&str, &str)]) -
         root: &Root::new(dir.path().join("host")),
         link: "/d/web".into(),
         deployment: "/d/web.0".into(),
-        runtime: Path::new("/usr/bin/crun"),
+        runtime: Some(&runtime),
         uid: 0,
         gid: 0,
         uuid: None,

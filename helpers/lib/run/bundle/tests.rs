@@ -1,5 +1,6 @@
 use super::*;
 use crate::oci::config::Config;
+use serde_json::Value;
 
 fn registration(notify: Notify) -> Registration {
     let text = json!({
@@ -16,13 +17,13 @@ fn registration(notify: Notify) -> Registration {
 
 fn assembled(config: Value, notify: Notify, kind: RuntimeKind) -> Value {
     let runtime = Runtime { path: "/usr/bin/x".into(), kind };
-    assemble(
+    let assembled = assemble(
         Config::new(config).normalised(),
         &registration(notify),
         &runtime,
         &Bundle::new(&Root::default(), &"x".parse().unwrap()),
-    )
-    .unwrap()
+    );
+    assembled.unwrap().value().clone()
 }
 
 fn config() -> Value {

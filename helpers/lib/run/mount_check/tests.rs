@@ -47,7 +47,7 @@ impl Test {
                 mount("/sys/fs/cgroup", "cgroup", "nosuid,noexec,nodev,ro"), bind("/w x"), bind("/w x/a")],
             "linux": {"maskedPaths": ["/proc/kcore", "/proc/acpi", "/proc/none"], "readonlyPaths": ["/proc/sys", "/proc/none"]},
         });
-        let expected = Expected::of(&config, &[]);
+        let expected = Expected::of(&BundleConfig::of(config), &[]);
         // What is at /w x of the root is bound from there, and is another directory of the file system in the table.
         let there = |name: &str| path(name).canonicalize().unwrap().to_str().unwrap().replace(' ', "\\040");
         let host = format!(
@@ -226,7 +226,7 @@ fn whoever_has_all_of_the_host_has_what_is_mounted_in_containers() {
     let allows = |source: &str, point: &str| {
         let bind =
             json!({"destination": "/host", "type": "bind", "source": source, "options": ["rbind", "rslave"]});
-        let expected = Expected::of(&json!({"mounts": [bind]}), &[]);
+        let expected = Expected::of(&BundleConfig::of(json!({"mounts": [bind]})), &[]);
         let mounts = mounts::parse_all(format!("5 1 0:3 / {point} rw - tmpfs tmpfs rw\n").as_bytes());
         Check::new(&expected, &mounts, &host, &root).check_mount(&mounts[0]).is_ok()
     };

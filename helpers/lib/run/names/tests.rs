@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::Value;
 use std::os::unix::fs::symlink;
 
 /// A host, and the root file system and the bundle of a container on it.
@@ -31,18 +32,20 @@ impl Case {
     }
 
     /// What is mounted after this: places and sources.
-    fn add(&self, config: &mut Value) -> Vec<(String, PathBuf)> {
+    fn add(&self, value: &mut Value) -> Vec<(String, PathBuf)> {
+        let mut config = BundleConfig::of(value.clone());
         let (root, rootfs) = (Root::new(self.path("host")), self.path("rootfs"));
         // As at every start.
         for directory in ["scratch", "bundle"] {
             let _ = fs::remove_dir_all(self.path(directory));
         }
         let copies = Copies::of(&self.path("scratch"), &self.path("bundle"));
-        let before = config["mounts"].as_array().unwrap().len();
+        let before = config.mounts().count();
         Names { root: &root, rootfs: &rootfs, copies: &copies, label: None, nested: &[] }
-            .add(config)
+            .add(&mut config)
             .unwrap();
-        let mounts = config["mounts"].as_array().unwrap()[before..].iter();
+        *value = config.value().clone();
+        let mounts = value["mounts"].as_array().unwrap()[before..].iter();
         let text = |mount: &Value, key| mount[key].as_str().unwrap().to_owned();
         mounts.map(|mount| (text(mount, "destination"), text(mount, "source").into())).collect()
     }
@@ -71,7 +74,8 @@ fn they_are_copies_of_the_hosts_files_wherever_its_links_lead() {
         assert_eq!((mode("scratch/names"), mode("bundle/names")), (0o700, 0o700));
     }
     assert!(case.path("rootfs/etc/hosts").is_file());
-    let options = |config: &Value| config["mounts"][0]["options"].clone();
+    // The first one is of /dev.
+    let options = |config: &Value| config["mounts"][1]["options"].clone();
     assert_eq!(options(&config), json!(["bind", "rprivate", "nosuid", "nodev", "noexec"]));
     let mut config = json!({"mounts": [], "root": {"readonly": true}});
     case.add(&mut config);

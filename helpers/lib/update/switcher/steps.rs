@@ -262,13 +262,16 @@ impl Switcher<'_> {
         let staged = kept.map(|kept| {
             format!("; {kept}, which was not tried yet, is staged, and the next switch tries it on its own")
         });
-        let choices = |deployment| self.info(deployment).map(|info| Choices::of(&info)).unwrap_or_default();
-        let dropped = choices(&switch.to).beyond(&choices(kept.unwrap_or(&switch.from)));
+        let staged = staged.unwrap_or_default();
+        // What cannot be read is no reason to say that anything is gone.
+        let infos = (self.info(&switch.to), self.info(kept.unwrap_or(&switch.from)));
+        let (Some(failed), Some(kept)) = infos else { return staged };
+        let dropped = Choices::of(&failed).beyond(&Choices::of(&kept));
         let dropped = match dropped.as_slice() {
             [] => String::new(),
             names => format!("; what was set for {} is gone with it: {}", switch.to, names.join(", ")),
         };
-        staged.unwrap_or_default() + &dropped
+        staged + &dropped
     }
 
     /// The deployment that the service was started with, if it still exists.

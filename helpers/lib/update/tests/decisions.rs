@@ -18,8 +18,8 @@ fn what_failed_with_exports_may_work_without_and_is_not_used_with_them() {
         failed.remember(&image(2).1.digest, choices, "it died");
         failed.save(&host.site.deployments, &host.name).unwrap();
     };
-    let plain = Choices { ignores_exports: true, ..Choices::default() };
-    fails(&Choices::default());
+    let plain = Choices { ignores_exports: true, ..Choices::none() };
+    fails(&Choices::none());
     stage(&host, &image(2), Wish::AsBefore).unwrap();
     assert_eq!((staged(), state().ignores_exports), (None, false));
     stage(&host, &image(2), Wish::Ignore).unwrap();

@@ -89,6 +89,16 @@ fn what_fails_itself_is_dropped_and_named() {
 }
 
 #[test]
+fn nothing_is_said_to_be_gone_that_cannot_be_compared() {
+    let host = undecided();
+    let info = host.site.deployments.path_of(&host.deployment(1)).join("info");
+    fs::write(info, "{").unwrap();
+    host.decide(&host.deployment(2), Fate::Fails);
+    let error = switch(&host, 2, Purpose::Update).unwrap_err().to_string();
+    assert!(error.ends_with("the next switch tries it on its own"), "{error}");
+}
+
+#[test]
 fn a_rollback_by_hand_gives_it_up() {
     let host = TestHost::new();
     host.install(1).unwrap();
