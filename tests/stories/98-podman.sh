@@ -30,6 +30,12 @@ a_looking_image() {
 		app:x:1000:
 		extra:x:1005:app
 	END
+    # As with images made by Nix.
+    if [ "$1" = linked ]; then
+        mkdir -p "$WORK/$1/nix/store/fake-nss"
+        mv "$WORK/$1"/etc/{passwd,group} "$WORK/$1/nix/store/fake-nss/"
+        ln -s /nix/store/fake-nss/{passwd,group} "$WORK/$1/etc/"
+    fi
     chown 1000:1000 "$WORK/$1/data"
     build_and_pull "$1" --owners --xattrs --config="{\"Cmd\": [\"/look\", \"/data\", \"stay\"], \"Volumes\": {\"/data\": {}}, \"Env\": [\"OWN=1\"]${2:+, $2}}"
 }
@@ -108,6 +114,7 @@ group;"User": "app:extra", "WorkingDir": "/data"
 nowhere;"User": "4711", "WorkingDir": "/data"
 numbers;"User": "4711:4712"
 directory;"User": "app", "WorkingDir": "/app/dir"
+linked;"User": "app"
 END
 
 say 'every difference that the table has is one'
