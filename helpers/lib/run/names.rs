@@ -50,7 +50,12 @@ impl Names<'_> {
         let own = config.get("hostname").and_then(Value::as_str).map(str::to_owned);
         let name = own.clone().map_or_else(|| content::host_name(self.root), Ok)?;
         config["hostname"] = json!(name);
-        let own = own.map(|own| format!("127.0.1.1 {own}\n")).unwrap_or_default();
+        let own = match own {
+            // Nothing else knows any name there.
+            _ if has_own_network(config) => format!("127.0.0.1 {name}\n"),
+            Some(own) => format!("127.0.1.1 {own}\n"),
+            None => String::new(),
+        };
         let _lock = self.copies.make()?;
         self.copies.set_own(own.as_bytes())?;
         let host = HostFiles::read(self.root)?;
@@ -156,6 +161,13 @@ impl Names<'_> {
         ));
         Ok(false)
     }
+}
+
+/// Whether a payload has a network that is made for it, with nothing but a loopback device.
+fn has_own_network(config: &Value) -> bool {
+    let namespaces = config.pointer("/linux/namespaces").and_then(Value::as_array);
+    let mut namespaces = namespaces.into_iter().flatten();
+    namespaces.any(|namespace| namespace["type"] == "network" && namespace.get("path").is_none())
 }
 
 #[cfg(test)]
