@@ -40,15 +40,27 @@ a_looking_image() {
     build_and_pull "$1" --owners --xattrs --config="{\"Cmd\": [\"/look\", \"/data\", \"stay\"], \"Volumes\": {\"/data\": {}}, \"Env\": [\"OWN=1\"]${2:+, $2}}"
 }
 
-# tasks_under_podman NAME: how many processes and threads it may have.
-tasks_under_podman() {
+# limits_under_podman NAME: those that the container gets where its host has room for them.
+limits_under_podman() {
     local config
     podman_here create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
     podman_here init "$1" >/dev/null 2>&1 || true
     config=$WORK/podman/vfs-containers/$(podman_here inspect --format='{{.Id}}' "$1")/userdata/config.json
-    grep -oE '"pids":\{"limit":[0-9]+' "$config" | grep -oE '[0-9]+$'
+    sed -n 's/.*"pids":{"limit":\([0-9]*\).*/limit tasks\t\1/p' "$config"
+    grep -o '{"type":"RLIMIT_[^}]*}' "$config" |
+        sed 's/.*"RLIMIT_\(.*\)","hard":\(.*\),"soft":\(.*\)}/limit \1\t\3 \2/; s/NOFILE/open files/; s/NPROC/processes/'
     podman_here rm --force "$1" >/dev/null
 }
+
+# limits_here NAME: the same for a unit.
+limits_here() {
+    printf 'limit tasks\t%s\n' "$(unit_property "$1" TasksMax)"
+    printf 'limit open files\t%s %s\n' "$(unit_property "$1" LimitNOFILESoft)" "$(unit_property "$1" LimitNOFILE)"
+    printf 'limit processes\t%s %s\n' "$(unit_property "$1" LimitNPROCSoft)" "$(unit_property "$1" LimitNPROC)"
+}
+
+# without_limits FILE: what was seen, but for limits that this machine may have kept lower.
+without_limits() { grep -vE '^limit (open files|processes)' "$1" >"$1.rest"; mv "$1.rest" "$1"; }
 
 # compare_looks WHERE HIS OWN: every property of two files is as the table says; what it said is added to $USED.
 compare_looks() {
@@ -85,12 +97,19 @@ compare_looks() {
         }' "$TABLE" "$2" "$3"
 }
 
+cp /etc/hosts "$WORK/hosts"
+# So that it has an address that podman gives a name.
+ip link add dummy-98 type dummy && ip address add 192.0.2.98/32 dev dummy-98 && ip link set dummy-98 up
 while IFS=';' read -r name config; do
     say "$name"
+    cp "$WORK/hosts" /etc/hosts
+    [ "$name" != numbers ] || echo '# 127.0.0.1 localhost' >/etc/hosts
     a_looking_image "$name" "$config"
     podman_run "$REGISTRY/$name" /look /data 2>/dev/null | sed "/^looked\$/d" >"$WORK/his"
     must 'podman runs it' test -s "$WORK/his"
-    printf 'limit tasks\t%s\n' "$(tasks_under_podman "$name")" >>"$WORK/his"
+    without_limits "$WORK/his"
+    limits_under_podman "$name" >>"$WORK/his"
+    expect 3 grep -cE '^limit (tasks|open files|processes)' "$WORK/his"
     for runtime in crun runc; do
         checkout --name="$name-$runtime" --runtime=/usr/bin/$runtime "$REGISTRY/$name"
         systemctl start "$name-$runtime"
@@ -101,7 +120,8 @@ while IFS=';' read -r name config; do
             '' | *4711*) ;;
             *) expect_like $'^program with capabilities\t0000000000000400$' cat "$WORK/own" ;;
         esac
-        printf 'limit tasks\t%s\n' "$(unit_property "$name-$runtime" TasksMax)" >>"$WORK/own"
+        without_limits "$WORK/own"
+        limits_here "$name-$runtime" >>"$WORK/own"
         check "$name, $runtime: what it sees is as the table says" compare_looks "$name, $runtime" "$WORK/his" "$WORK/own"
         systemctl stop "$name-$runtime"
         forget "$name-$runtime"
@@ -116,6 +136,8 @@ numbers;"User": "4711:4712"
 directory;"User": "app", "WorkingDir": "/app/dir"
 linked;"User": "app"
 END
+
+cp "$WORK/hosts" /etc/hosts
 
 say 'every difference that the table has is one'
 grep '^| ' "$TABLE" | grep -vE '^\| Property |\| same \| same \|' | while read -r line; do

@@ -223,6 +223,8 @@ impl Body<'_> {
             self.raw("Environment", &format!("{name}={value}"))?;
             // As with podman: images were made for that. Where the host does not allow as many, systemd takes what it does.
             self.raw("LimitNOFILE", NOFILE)?;
+            // systemd's own is one of a user's processes in all containers. TasksMax= bounds those of this one.
+            self.raw("LimitNPROC", "infinity")?;
             self.raw("IgnoreSIGPIPE", "no")?;
         }
         self.raw("KillMode", self.registration.execution.kill_mode(is_task(self.registration)))?;
