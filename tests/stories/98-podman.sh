@@ -40,14 +40,14 @@ a_looking_image() {
     build_and_pull "$1" --owners --xattrs --config="{\"Cmd\": [\"/look\", \"/data\", \"stay\"], \"Volumes\": {\"/data\": {}}, \"Env\": [\"OWN=1\"]${2:+, $2}}"
 }
 
-# limits_under_podman NAME: those that the container gets where its host has room for them.
+# limits_under_podman NAME: those that his configuration has. Where this machine does not let him, there is none of processes and files.
 limits_under_podman() {
     local config
     podman_here create --quiet --name="$1" --network=host --tls-verify=false "$REGISTRY/$1" >/dev/null
     podman_here init "$1" >/dev/null 2>&1 || true
     config=$WORK/podman/vfs-containers/$(podman_here inspect --format='{{.Id}}' "$1")/userdata/config.json
     sed -n 's/.*"pids":{"limit":\([0-9]*\).*/limit tasks\t\1/p' "$config"
-    grep -o '{"type":"RLIMIT_[^}]*}' "$config" |
+    { grep -o '{"type":"RLIMIT_[^}]*}' "$config" || true; } |
         sed 's/.*"RLIMIT_\(.*\)","hard":\(.*\),"soft":\(.*\)}/limit \1\t\3 \2/; s/NOFILE/open files/; s/NPROC/processes/'
     podman_here rm --force "$1" >/dev/null
 }
@@ -55,12 +55,13 @@ limits_under_podman() {
 # limits_here NAME: the same for a unit.
 limits_here() {
     printf 'limit tasks\t%s\n' "$(unit_property "$1" TasksMax)"
-    printf 'limit open files\t%s %s\n' "$(unit_property "$1" LimitNOFILESoft)" "$(unit_property "$1" LimitNOFILE)"
     printf 'limit processes\t%s %s\n' "$(unit_property "$1" LimitNPROCSoft)" "$(unit_property "$1" LimitNPROC)"
+    ! grep -q '^limit open files' "$WORK/limits" ||
+        printf 'limit open files\t%s %s\n' "$(unit_property "$1" LimitNOFILESoft)" "$(unit_property "$1" LimitNOFILE)"
 }
 
-# without_limits FILE: what was seen, but for limits that this machine may have kept lower.
-without_limits() { grep -vE '^limit (open files|processes)' "$1" >"$1.rest"; mv "$1.rest" "$1"; }
+# without_limits: what was seen, but for limits that are known otherwise, since this machine may have kept them lower.
+without_limits() { if grep -q '^limit open files' "$WORK/limits"; then grep -vE '^limit (open files|processes)'; else grep -v '^limit processes'; fi; }
 
 # compare_looks WHERE HIS OWN: every property of two files is as the table says; what it said is added to $USED.
 compare_looks() {
@@ -99,28 +100,27 @@ compare_looks() {
 
 cp /etc/hosts "$WORK/hosts"
 # So that it has an address that podman gives a name.
-ip link add dummy-98 type dummy && ip address add 192.0.2.98/32 dev dummy-98 && ip link set dummy-98 up
+ip address add 192.0.2.98/32 dev lo
 while IFS=';' read -r name config; do
     say "$name"
     cp "$WORK/hosts" /etc/hosts
     [ "$name" != numbers ] || echo '# 127.0.0.1 localhost' >/etc/hosts
     a_looking_image "$name" "$config"
-    podman_run "$REGISTRY/$name" /look /data 2>/dev/null | sed "/^looked\$/d" >"$WORK/his"
+    limits_under_podman "$name" >"$WORK/limits"
+    must 'podman has limits' grep -q '^limit tasks' "$WORK/limits"
+    podman_run "$REGISTRY/$name" /look /data 2>/dev/null | sed "/^looked\$/d" | without_limits >"$WORK/his"
     must 'podman runs it' test -s "$WORK/his"
-    without_limits "$WORK/his"
-    limits_under_podman "$name" >>"$WORK/his"
-    expect 3 grep -cE '^limit (tasks|open files|processes)' "$WORK/his"
+    cat "$WORK/limits" >>"$WORK/his"
     for runtime in crun runc; do
         checkout --name="$name-$runtime" --runtime=/usr/bin/$runtime "$REGISTRY/$name"
         systemctl start "$name-$runtime"
         wait_for "$runtime: it has looked" journal_has "$name-$runtime" '^looked$'
-        journal_of "$name-$runtime" | grep -P '\t' >"$WORK/own"
+        journal_of "$name-$runtime" | grep -P '\t' | without_limits >"$WORK/own"
         expect_like $'^setuid program\t0$' cat "$WORK/own"
         case $config in
             '' | *4711*) ;;
             *) expect_like $'^program with capabilities\t0000000000000400$' cat "$WORK/own" ;;
         esac
-        without_limits "$WORK/own"
         limits_here "$name-$runtime" >>"$WORK/own"
         check "$name, $runtime: what it sees is as the table says" compare_looks "$name, $runtime" "$WORK/his" "$WORK/own"
         systemctl stop "$name-$runtime"
