@@ -254,11 +254,8 @@ impl Body<'_> {
         self.writer.set("Service", "ExecStartPre", Value::Exec("+", &[&prepare, name.as_str()]))?;
         if self.registration.tmpfiles && self.registration.execution.run_once {
             let file = format!("{name}.conf");
-            self.writer.set(
-                "Service",
-                "ExecStopPost",
-                Value::Exec("+", &[SYSTEMD_TMPFILES, "--remove", &file]),
-            )?;
+            let command = [SYSTEMD_TMPFILES, "--remove", &file];
+            self.writer.set("Service", "ExecStopPost", Value::Exec("+", &command))?;
         }
         if self.registration.execution.runtime.is_some() {
             let cleanup = [prepare.as_str(), "--cleanup", name.as_str()];
