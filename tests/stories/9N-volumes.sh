@@ -1,5 +1,5 @@
 #!/bin/bash
-# Volumes that take long to begin. With crun and runc.
+# Volumes that take long to begin, and those that there is no room for. With crun and runc.
 . "$(dirname "$0")/lib.sh"
 
 PREPARE=/usr/libexec/syscontainers/syscontainer-prepare
@@ -29,3 +29,41 @@ for runtime in crun runc; do
     systemctl daemon-reload
     forget slow
 done
+
+say 'a mount in a directory of a file system that is read-only'
+mkdir -p /srv/closed/there /srv/more /srv/open
+mount -t tmpfs tmpfs /srv/closed
+mkdir /srv/closed/there
+mount -o remount,ro /srv/closed
+build_image room --config="{\"Cmd\": $(until_stopped)}" "$WORK/slow"
+build_image inner --config="{\"Cmd\": $(until_stopped), \"Volumes\": {\"/d/a/sub\": {}}}" "$WORK/slow"
+pull_image room inner
+snapshot >"$WORK/before"
+why='there is no a/sub in /srv/closed, and it cannot be made on a read-only file system; make it, or mount that elsewhere'
+for option in Volume=/srv/more:/d/a/sub Tmpfs=/d/a/sub; do
+    run_fails 1 "cannot mount anything at /d/a/sub in what is mounted at /d: $why" \
+        syscontainer-checkout -o Volume=/srv/closed:/d -o $option "$REGISTRY/room"
+done
+run_fails 1 "cannot mount anything at /d/a/sub in what is mounted at /d: $why" \
+    syscontainer-checkout -o Volume=/srv/closed:/d "$REGISTRY/inner"
+unchanged "$WORK/before"
+for runtime in crun runc; do
+    checkout --name=room --runtime=/usr/bin/$runtime -o Volume=/srv/closed:/d -o Volume=/srv/more:/d/there "$REGISTRY/room"
+    check "$runtime: what is there is mounted on" systemctl start room
+    systemctl stop room
+    forget room
+    checkout --name=room --runtime=/usr/bin/$runtime -o Volume=/srv/open:/d -o Volume=/srv/more:/d/sub "$REGISTRY/room"
+    check "$runtime: what is missing is made" systemctl start room
+    systemctl stop room
+    rmdir /srv/open/sub
+    say 'as if it had been changed since'
+    mount --bind -o ro /srv/open /srv/open
+    mark_journal
+    refuse 'it does not start' systemctl start room
+    expect_like 'cannot prepare room: cannot mount mount "/d/sub" in the directory that is mounted at /d: there is no sub in /srv/open, and it cannot be made on a read-only' said_since room
+    umount /srv/open
+    systemctl stop room
+    systemctl reset-failed room || true
+    forget room
+done
+umount /srv/closed

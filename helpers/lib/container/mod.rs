@@ -11,6 +11,7 @@ pub mod needs;
 pub mod output;
 pub mod readiness;
 pub mod registration;
+pub mod room;
 pub mod runtime;
 pub mod settings;
 pub mod stale;

@@ -126,6 +126,7 @@ pub fn generate(
     }
     grants::apply(&mut value, settings, user.uid == 0)?;
     grants::check_kinds(tree, installation.root, settings)?;
+    grants::check_room(&value, installation.root)?;
     check_directory(tree, &value, settings)?;
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
         value["annotations"] = json!({STOP_SIGNAL: signal});
