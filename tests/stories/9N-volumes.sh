@@ -1,5 +1,5 @@
 #!/bin/bash
-# Volumes that take long to begin, and those that there is no room for. With crun and runc.
+# Volumes that take long to begin, those that there is no room for, and files with users that are mounted. With crun and runc.
 . "$(dirname "$0")/lib.sh"
 
 PREPARE=/usr/libexec/syscontainers/syscontainer-prepare
@@ -67,3 +67,25 @@ for runtime in crun runc; do
     forget room
 done
 umount /srv/closed
+
+say 'users of a file that is mounted in the place of the image'\''s'
+mkdir -p "$WORK/users/etc" /srv/users
+echo 'app:x:1000:1000::/home/app:/bin/sh' >"$WORK/users/etc/passwd"
+echo 'app:x:1000:' >"$WORK/users/etc/group"
+printf 'root:x:0:0:::\nlocal:x:4242:4343::/home/local:/bin/sh\n' >/srv/users/passwd
+printf 'extra:x:4444:local\n' >/srv/users/group
+build_and_pull users --config="{\"Cmd\": $(until_stopped 'echo $(id -u) $(id -g) $(id -G) $HOME'), \"User\": \"app\"}"
+for mounts in '/srv/users:/etc' '/srv/users/passwd:/etc/passwd /srv/users/group:/etc/group'; do
+    options=()
+    for mount in $mounts; do options+=(-o "Volume=$mount:ro"); done
+    say "$mounts"
+    run_fails 1 'its user "app" is not in its /etc/passwd' syscontainer-checkout "${options[@]}" "$REGISTRY/users"
+    for runtime in crun runc; do
+        checkout --name=users --runtime=/usr/bin/$runtime -o User=local "${options[@]}" "$REGISTRY/users"
+        mark_journal
+        systemctl start users
+        wait_for "$runtime: it is that user" has_said users '^4242 4343 4343 4444 /home/local$'
+        systemctl stop users
+        forget users
+    done
+done

@@ -1,5 +1,6 @@
 //! What is known about a container: its deployments, registration, units and state.
 
+pub mod accounts;
 pub mod categories;
 pub mod deployment;
 pub mod derived;

@@ -93,7 +93,7 @@ pub fn generate(
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
         return Err(Error::new(why));
     }
-    let user = User::find(tree, config.user().as_deref().unwrap_or_default());
+    let user = User::find(tree, (installation.root, settings), config.user().as_deref().unwrap_or_default());
     let user = match settings.last("User") {
         Some(text) => user.context(|| format!("cannot use User={text}"))?,
         None => user?,

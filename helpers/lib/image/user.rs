@@ -5,10 +5,13 @@
 
 use serde_json::{Value, json};
 
+use crate::container::accounts;
+use crate::container::settings::Settings;
 use crate::error::{Error, Result};
 use crate::image::limits;
 use crate::image::lookup::{Found, Lookup};
 use crate::image::tree::Tree;
+use crate::paths::Root;
 use crate::steps;
 
 /// IDs above are refused, as podman does.
@@ -38,12 +41,16 @@ struct Entry<'a> {
 }
 
 impl User {
-    /// Finds `USER`, `USER:GROUP` or `:GROUP`, each a number or a name; an empty text is root.
-    pub fn find(tree: &dyn Tree, text: &str) -> Result<User> {
-        let read = |path| match content(tree, path) {
-            // Root needs no entry.
-            Err(_) if text.is_empty() => Ok(String::new()),
-            content => content,
+    /// Finds `USER`, `USER:GROUP` or `:GROUP`, each a number or a name; an empty text is root. What an administrator mounts in
+    /// the place of the files takes precedence.
+    pub fn find(tree: &dyn Tree, (root, settings): (&Root, &Settings), text: &str) -> Result<User> {
+        let read = |path: &str| {
+            let of_host = accounts::of_host(root, settings, path.as_ref());
+            match of_host.and_then(|found| found.map_or_else(|| content(tree, path), Ok)) {
+                // Root needs no entry.
+                Err(_) if text.is_empty() => Ok(String::new()),
+                content => content,
+            }
         };
         Self::look_up(text, &read("/etc/passwd")?, &read("/etc/group")?)
     }
@@ -95,7 +102,9 @@ impl User {
 fn content(tree: &dyn Tree, path: &str) -> Result<String> {
     let content = match Lookup::new(tree, [])?.find(path.as_ref())? {
         Found::File(file) => tree.read(&file.to_string_lossy())?.unwrap_or_default(),
-        Found::Directory | Found::Other(_) => return Err(Error::new(format!("its {path} is not a regular file"))),
+        Found::Directory | Found::Other(_) => {
+            return Err(Error::new(format!("its {path} is not a regular file")));
+        }
         Found::Missing | Found::Mounted => Vec::new(),
     };
     Ok(String::from_utf8_lossy(&content).into_owned())
@@ -254,9 +263,12 @@ mod tests {
         symlink(format!("/{store}/passwd"), root.join("etc/passwd")).unwrap();
         symlink(format!("../../../{store}/group"), root.join("etc/group")).unwrap();
         let tree = Directory(root.clone());
+        let find = |tree: &Directory, text: &str| {
+            User::find(tree, (&Root::new(dir.path()), &Settings::default()), text)
+        };
         for text in ["", "app", "1000:1005", "app:extra"] {
             let expected = User::look_up(text, PASSWD, GROUP).unwrap();
-            assert_eq!(User::find(&tree, text).unwrap(), expected, "{text}");
+            assert_eq!(find(&tree, text).unwrap(), expected, "{text}");
         }
         // What is outside is not the image's, wherever a link leads.
         fs::write(dir.path().join("passwd"), "host:x:7:7::/:\n").unwrap();
@@ -266,16 +278,20 @@ mod tests {
         };
         for target in [dir.path().join("passwd").to_str().unwrap(), "../../passwd", "passwd", "none"] {
             link(target);
-            let refused = User::find(&tree, "host").unwrap_err().to_string();
+            let refused = find(&tree, "host").unwrap_err().to_string();
             assert_eq!(refused, "its user \"host\" is not in its /etc/passwd");
         }
         link("../nix");
-        assert_eq!(User::find(&tree, "7").unwrap_err().to_string(), "its /etc/passwd is not a regular file");
-        assert_eq!(User::find(&tree, "").unwrap(), User::look_up("", "", GROUP).unwrap());
+        assert_eq!(find(&tree, "7").unwrap_err().to_string(), "its /etc/passwd is not a regular file");
+        assert_eq!(find(&tree, "").unwrap(), User::look_up("", "", GROUP).unwrap());
         // The directory may be a link, too.
         fs::remove_dir_all(root.join("etc")).unwrap();
         symlink(store, root.join("etc")).unwrap();
-        assert_eq!(User::find(&tree, "app").unwrap(), User::look_up("app", PASSWD, GROUP).unwrap());
+        assert_eq!(find(&tree, "app").unwrap(), User::look_up("app", PASSWD, GROUP).unwrap());
+        // What is mounted there is seen in its place.
+        let settings = Settings::of(&["Volume=/passwd:/etc/passwd"]);
+        let found = User::find(&tree, (&Root::new(dir.path()), &settings), "host").unwrap();
+        assert_eq!((found.uid, found.home.as_deref()), (7, Some("/")));
     }
 
     #[test]
