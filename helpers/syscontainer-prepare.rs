@@ -4,8 +4,11 @@
 //! `--cleanup`, in `ExecStopPost=`, it only does the latter. With `--names`, in syscontainers-names.service, it brings the
 //! bundles that are in use what has changed of the host's names. It may be killed and run again at any time.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use syscontainers::container::info::Info;
@@ -41,8 +44,10 @@ const PROGRAM: Program = Program {
     statuses: &[0, 1, 2],
 };
 
-/// How long it may take to remove what was written to a root file system.
+/// How long it may take to remove what was written to a root file system, and by how much longer systemd waits each time.
 const CLEAN_UP: Duration = Duration::from_secs(600);
+/// How often it is asked to, while volumes get what the image has.
+const AGAIN: Duration = Duration::from_secs(300);
 
 enum Args {
     Prepare(Name),
@@ -103,6 +108,29 @@ fn extend_timeout() {
     }
 }
 
+/// Makes volumes. Copying what the image has may take longer than a start, and a start that is ended begins anew the next
+/// time; how much there may be is limited.
+fn make_volumes(root: &Root, registration: &Registration) -> Result<()> {
+    let (name, all) = (&registration.name, registration.execution.volumes.as_slice());
+    let make = || volumes::make(root, name, all, &root.join(&registration.rootfs()));
+    // What is wrong there is said by who makes them.
+    let made = volumes::made(root, name).unwrap_or_default();
+    if all.iter().all(|volume| made.contains(OsStr::new(&volume.file_name()))) {
+        return make();
+    }
+    thread::scope(|scope| {
+        // Closed at the end, whatever that is.
+        let (_running, end) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            extend_timeout();
+            while end.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {
+                extend_timeout();
+            }
+        });
+        make()
+    })
+}
+
 /// Whether this start is prepared already: the image's unit calls this, too.
 fn is_prepared(name: &Name, bundle: &Bundle, invocation: &str) -> bool {
     if !invocation.is_empty() && fs::read_to_string(bundle.invocation()).is_ok_and(|i| i == invocation) {
@@ -147,7 +175,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
     ours.map(|ours| keys::apply(&root, ours, &untrusted, &mut config)).transpose()?;
-    volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
+    make_volumes(&root, &registration)?;
     sources.make(&root)?;
     let mut launch = Launch {
         runtime: runtime.clone(),

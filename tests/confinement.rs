@@ -3,12 +3,14 @@
 //!
 //! A story runs this with CONFINEMENT=DIRECTORY, in which are NAME.podman.json, NAME.ours.json and NAME.unit (lines of
 //! `systemctl show`) of real containers. Otherwise what podman 4.3.1 makes of an image is compared with what is made
-//! here.
+//! here. The properties of each are written to NAME.his and NAME.own there, for who compares them both ways.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "confinement/comparison.rs"]
 mod comparison;
+#[path = "confinement/properties.rs"]
+mod properties;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use comparison::weaknesses;
+use properties::properties;
 use syscontainers::commit::Commit;
 use syscontainers::container::info::Values;
 use syscontainers::container::settings::Settings;
@@ -193,6 +196,56 @@ fn a_plain_image_is_not_confined_less_than_by_podman() {
         assert!(found.is_empty(), "{name:?}:\n{}", found.join("\n"));
         println!("{name:?} is not weaker");
     }
+}
+
+/// A line for each property: its name, a tab, and its value.
+fn lines(config: &Value, unit: &BTreeMap<String, String>) -> String {
+    properties(config, unit).iter().map(|(name, value)| format!("{name}\t{value}\n")).collect()
+}
+
+#[test]
+fn the_properties_of_each_are_written() {
+    let Some(directory) = std::env::var_os("CONFINEMENT").map(PathBuf::from) else { return };
+    for (name, case) in recorded(&directory) {
+        let write = |end: &str, lines: String| {
+            fs::write(directory.join(format!("{name}.{end}")), lines).unwrap();
+        };
+        write("his", lines(&case.podman, &BTreeMap::new()));
+        // Where the machine lets nobody raise limits, podman's configuration has none.
+        let mut unit = case.unit.clone();
+        if case.podman.pointer("/process/rlimits").is_none() {
+            unit.remove("LimitNOFILE");
+        }
+        write("own", lines(&case.ours, &unit));
+    }
+}
+
+#[test]
+fn what_differs_in_a_configuration_differs_in_a_line() {
+    let case = made_here().remove("1000 read-only").unwrap();
+    let before = properties(&case.ours, &case.unit);
+    for (pointer, value) in [
+        ("/process/user/uid", json!(1)),
+        ("/process/user/additionalGids", json!([1000])),
+        ("/process/args", json!(["x"])),
+        ("/process/cwd", json!("/x")),
+        ("/process/env", json!(["HOME=/x"])),
+        ("/process/capabilities/bounding", json!([])),
+        ("/process/rlimits", json!([{"type": "RLIMIT_CORE", "hard": 1, "soft": 1}])),
+        ("/hostname", json!("x")),
+        ("/root/readonly", json!(false)),
+        ("/mounts", json!([])),
+        ("/linux/namespaces", json!([])),
+        ("/linux/maskedPaths", json!([])),
+        ("/linux/sysctl", json!({"x": "1"})),
+    ] {
+        let mut changed = case.ours.clone();
+        let (above, key) = pointer.rsplit_once('/').unwrap();
+        changed.pointer_mut(above).unwrap()[key] = value;
+        assert_ne!(properties(&changed, &case.unit), before, "{pointer}");
+    }
+    let unit = BTreeMap::from([("TasksMax".to_owned(), "1".to_owned())]);
+    assert_ne!(properties(&case.ours, &unit), before);
 }
 
 /// Changes of a configuration, and what is found then; nothing where podman has the same.

@@ -29,6 +29,8 @@ trap 'echo "not ok - ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND: exit status $
 . "${BASH_SOURCE[0]%/*}/lib/files.sh"
 # shellcheck source=tests/stories/lib/images.sh
 . "${BASH_SOURCE[0]%/*}/lib/images.sh"
+# shellcheck source=tests/stories/lib/podman.sh
+. "${BASH_SOURCE[0]%/*}/lib/podman.sh"
 # shellcheck source=tests/stories/lib/containers.sh
 . "${BASH_SOURCE[0]%/*}/lib/containers.sh"
 # shellcheck source=tests/stories/lib/corpus.sh

@@ -1,5 +1,6 @@
 //! What is known about a container: its deployments, registration, units and state.
 
+pub mod accounts;
 pub mod categories;
 pub mod deployment;
 pub mod derived;
@@ -11,6 +12,7 @@ pub mod needs;
 pub mod output;
 pub mod readiness;
 pub mod registration;
+pub mod room;
 pub mod runtime;
 pub mod settings;
 pub mod stale;

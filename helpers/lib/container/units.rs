@@ -223,6 +223,8 @@ impl Body<'_> {
             self.raw("Environment", &format!("{name}={value}"))?;
             // As with podman: images were made for that. Where the host does not allow as many, systemd takes what it does.
             self.raw("LimitNOFILE", NOFILE)?;
+            // systemd's own is one of a user's processes in all containers. TasksMax= bounds those of this one.
+            self.raw("LimitNPROC", "infinity")?;
             self.raw("IgnoreSIGPIPE", "no")?;
         }
         self.raw("KillMode", self.registration.execution.kill_mode(is_task(self.registration)))?;
@@ -252,11 +254,8 @@ impl Body<'_> {
         self.writer.set("Service", "ExecStartPre", Value::Exec("+", &[&prepare, name.as_str()]))?;
         if self.registration.tmpfiles && self.registration.execution.run_once {
             let file = format!("{name}.conf");
-            self.writer.set(
-                "Service",
-                "ExecStopPost",
-                Value::Exec("+", &[SYSTEMD_TMPFILES, "--remove", &file]),
-            )?;
+            let command = [SYSTEMD_TMPFILES, "--remove", &file];
+            self.writer.set("Service", "ExecStopPost", Value::Exec("+", &command))?;
         }
         if self.registration.execution.runtime.is_some() {
             let cleanup = [prepare.as_str(), "--cleanup", name.as_str()];

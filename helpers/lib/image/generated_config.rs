@@ -93,7 +93,7 @@ pub fn generate(
         let why = "it has neither exports/config.json nor an Entrypoint or Cmd, so there is nothing to run";
         return Err(Error::new(why));
     }
-    let user = User::find(tree, config.user().as_deref().unwrap_or_default());
+    let user = User::find(tree, (installation.root, settings), config.user().as_deref().unwrap_or_default());
     let user = match settings.last("User") {
         Some(text) => user.context(|| format!("cannot use User={text}"))?,
         None => user?,
@@ -126,6 +126,7 @@ pub fn generate(
     }
     grants::apply(&mut value, settings, user.uid == 0)?;
     grants::check_kinds(tree, installation.root, settings)?;
+    grants::check_room(&value, installation.root)?;
     check_directory(tree, &value, settings)?;
     if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
         value["annotations"] = json!({STOP_SIGNAL: signal});

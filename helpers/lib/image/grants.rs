@@ -1,7 +1,7 @@
 //! Keys that change what a payload gets: mounts, capabilities, namespaces and limits. They are applied to the runtime
 //! configuration that was made for the image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -10,11 +10,13 @@ use crate::container::keys::limits;
 use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload::{self, Namespace};
 use crate::container::needs;
+use crate::container::room;
 use crate::container::settings::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::tree::Tree;
 use crate::oci::capabilities;
-use crate::paths::Root;
+use crate::oci::mount::Mount;
+use crate::paths::{Root, TreePath};
 
 /// Where the memory is that processes share.
 const SHM: &str = "/dev/shm";
@@ -84,7 +86,7 @@ fn names(settings: &Settings, key: &str) -> Result<Capabilities> {
 
 /// The limits, the last one of each kind.
 fn rlimits(settings: &Settings) -> Result<Vec<Value>> {
-    let mut all = std::collections::BTreeMap::new();
+    let mut all = BTreeMap::new();
     for text in settings.all("Ulimit") {
         let limit = limits::ulimit(text)?;
         let value = json!({"type": limit.kind, "soft": limit.soft, "hard": limit.hard});
@@ -163,6 +165,25 @@ pub fn check_kinds(tree: &dyn Tree, root: &Root, settings: &Settings) -> Result<
                 place.display()
             )));
         }
+    }
+    Ok(())
+}
+
+/// Fails if something is to be mounted where nothing can be, in a directory of the host that is mounted as well. A start
+/// tells where there are links.
+pub fn check_room(config: &Value, root: &Root) -> Result<()> {
+    let mounts: BTreeMap<PathBuf, Mount<'_>> =
+        Mount::all(config).filter_map(|mount| Some((mount.destination()?, mount))).collect();
+    for place in mounts.keys() {
+        let outer = place.ancestors().skip(1).find_map(|above| Some((above, mounts.get(above)?)));
+        let Some((above, source)) = outer.and_then(|(above, outer)| Some((above, outer.bind_source()?)))
+        else {
+            continue;
+        };
+        let below = place.strip_prefix(above).unwrap_or(place);
+        room::check(&root.join(&TreePath::new(source)), below).context(|| {
+            format!("cannot mount anything at {} in what is mounted at {}", place.display(), above.display())
+        })?;
     }
     Ok(())
 }

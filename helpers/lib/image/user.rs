@@ -5,9 +5,13 @@
 
 use serde_json::{Value, json};
 
+use crate::container::accounts;
+use crate::container::settings::Settings;
 use crate::error::{Error, Result};
 use crate::image::limits;
+use crate::image::lookup::{Found, Lookup};
 use crate::image::tree::Tree;
+use crate::paths::Root;
 use crate::steps;
 
 /// IDs above are refused, as podman does.
@@ -37,16 +41,18 @@ struct Entry<'a> {
 }
 
 impl User {
-    /// Finds `USER`, `USER:GROUP` or `:GROUP`, each a number or a name; an empty text is root.
-    pub fn find(tree: &dyn Tree, text: &str) -> Result<User> {
-        let read = |path| -> Result<String> {
-            match tree.read(path) {
+    /// Finds `USER`, `USER:GROUP` or `:GROUP`, each a number or a name; an empty text is root. What an administrator mounts in
+    /// the place of the files takes precedence.
+    pub fn find(tree: &dyn Tree, (root, settings): (&Root, &Settings), text: &str) -> Result<User> {
+        let read = |path: &str| {
+            let of_host = accounts::of_host(root, settings, path.as_ref());
+            match of_host.and_then(|found| found.map_or_else(|| content(tree, path), Ok)) {
                 // Root needs no entry.
                 Err(_) if text.is_empty() => Ok(String::new()),
-                file => Ok(String::from_utf8_lossy(&file?.unwrap_or_default()).into_owned()),
+                content => content,
             }
         };
-        Self::look_up(text, &read("etc/passwd")?, &read("etc/group")?)
+        Self::look_up(text, &read("/etc/passwd")?, &read("/etc/group")?)
     }
 
     fn look_up(text: &str, passwd: &str, group: &str) -> Result<User> {
@@ -90,6 +96,18 @@ impl User {
     pub fn home(&self) -> Option<&str> {
         self.home.as_deref()
     }
+}
+
+/// Reads a file of the image, whatever links lead to it, none of them out of the image; nothing where there is none.
+fn content(tree: &dyn Tree, path: &str) -> Result<String> {
+    let content = match Lookup::new(tree, [])?.find(path.as_ref())? {
+        Found::File(file) => tree.read(&file.to_string_lossy())?.unwrap_or_default(),
+        Found::Directory | Found::Other(_) => {
+            return Err(Error::new(format!("its {path} is not a regular file")));
+        }
+        Found::Missing | Found::Mounted => Vec::new(),
+    };
+    Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
 /// Refuses what is longer than any user, so that nothing that is done with it takes long.
@@ -148,6 +166,9 @@ fn memberships(file: &str, user: &str) -> Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::tree::Directory;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbad:x:y:1\napp:x:1000:1000:App:/home/app:/bin/sh\n\
                           twin:x:1000:2000::/t:/bin/sh\n77:x:5:6::/x:/bin/sh\nweb:x:33:44\n";
@@ -226,6 +247,51 @@ mod tests {
         let refused = look_up("app", limits::GROUPS + 1).unwrap_err().to_string();
         assert!(refused.contains("\"app\" is in more than 65536 groups"), "{refused}");
         steps::assert_linear("groups", |size| assert!(look_up("app", size).is_ok()));
+    }
+
+    #[test]
+    fn links_to_its_files_are_followed_and_stay_in_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, store) = (dir.path().join("root"), "nix/store/x-fake-nss");
+        let write = |path: &str, content: &str| {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), content).unwrap();
+        };
+        write(&format!("{store}/passwd"), PASSWD);
+        write(&format!("{store}/group"), GROUP);
+        fs::create_dir(root.join("etc")).unwrap();
+        symlink(format!("/{store}/passwd"), root.join("etc/passwd")).unwrap();
+        symlink(format!("../../../{store}/group"), root.join("etc/group")).unwrap();
+        let tree = Directory(root.clone());
+        let find = |tree: &Directory, text: &str| {
+            User::find(tree, (&Root::new(dir.path()), &Settings::default()), text)
+        };
+        for text in ["", "app", "1000:1005", "app:extra"] {
+            let expected = User::look_up(text, PASSWD, GROUP).unwrap();
+            assert_eq!(find(&tree, text).unwrap(), expected, "{text}");
+        }
+        // What is outside is not the image's, wherever a link leads.
+        fs::write(dir.path().join("passwd"), "host:x:7:7::/:\n").unwrap();
+        let link = |target: &str| {
+            fs::remove_file(root.join("etc/passwd")).unwrap();
+            symlink(target, root.join("etc/passwd")).unwrap();
+        };
+        for target in [dir.path().join("passwd").to_str().unwrap(), "../../passwd", "passwd", "none"] {
+            link(target);
+            let refused = find(&tree, "host").unwrap_err().to_string();
+            assert_eq!(refused, "its user \"host\" is not in its /etc/passwd");
+        }
+        link("../nix");
+        assert_eq!(find(&tree, "7").unwrap_err().to_string(), "its /etc/passwd is not a regular file");
+        assert_eq!(find(&tree, "").unwrap(), User::look_up("", "", GROUP).unwrap());
+        // The directory may be a link, too.
+        fs::remove_dir_all(root.join("etc")).unwrap();
+        symlink(store, root.join("etc")).unwrap();
+        assert_eq!(find(&tree, "app").unwrap(), User::look_up("app", PASSWD, GROUP).unwrap());
+        // What is mounted there is seen in its place.
+        let settings = Settings::of(&["Volume=/passwd:/etc/passwd"]);
+        let found = User::find(&tree, (&Root::new(dir.path()), &settings), "host").unwrap();
+        assert_eq!((found.uid, found.home.as_deref()), (7, Some("/")));
     }
 
     #[test]

@@ -25,7 +25,7 @@ const OVERLAP: usize = 64;
 const FOREIGN: [&str; 3] = ["EnvironmentFile", "Mount", "Volume"];
 
 /// Directories whose files nobody runs or reads settings from.
-const SILENT: [&str; 17] = [
+const SILENT: [&str; 16] = [
     "dev",
     "proc",
     "sys",
@@ -36,7 +36,6 @@ const SILENT: [&str; 17] = [
     "usr/share/lintian",
     "usr/share/locale",
     "usr/share/man",
-    "usr/src",
     "usr/share/zoneinfo",
     "usr/local/share/doc",
     "usr/local/share/man",
@@ -45,7 +44,9 @@ const SILENT: [&str; 17] = [
     "var/lib/dpkg",
 ];
 /// Texts for readers.
-const DOCUMENTS: [&str; 5] = ["md", "rst", "html", "1", "8"];
+const DOCUMENTS: [&str; 3] = ["md", "rst", "html"];
+/// Programs that are compressed archives, with their settings, such as logback.xml: what these name cannot be seen.
+const SEALED: [&str; 4] = ["ear", "jar", "pyz", "war"];
 
 /// Programs that open what somebody tells them to open, whose names they know: what tells them is looked at.
 const TOOLS: [&str; 16] = [
@@ -118,7 +119,7 @@ fn image_names_it(rootfs: &Path) -> std::io::Result<bool> {
         let found = if entry.file_type().is_symlink() {
             Kind::Text.names_it(fs::read_link(entry.path())?.as_os_str().as_bytes())
         } else if entry.file_type().is_file() && is_read(&below(&entry)) {
-            file_names_it(entry.path(), &mut buffer, &mut bytes)?
+            has_extension(entry.path(), &SEALED) || file_names_it(entry.path(), &mut buffer, &mut bytes)?
         } else {
             false
         };
@@ -131,11 +132,15 @@ fn image_names_it(rootfs: &Path) -> std::io::Result<bool> {
 
 /// Whether a file is one that a payload may run or take settings from.
 fn is_read(path: &Path) -> bool {
-    let is_document = path.extension().is_some_and(|e| DOCUMENTS.iter().any(|document| e == *document));
+    let is_document = has_extension(path, &DOCUMENTS);
     let (directory, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
     let is_tool = PROGRAMS.iter().any(|programs| directory == Path::new(programs))
         && TOOLS.iter().any(|tool| name == *tool);
     !is_document && !is_tool
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|own| extensions.iter().any(|extension| own == *extension))
 }
 
 fn file_names_it(path: &Path, buffer: &mut [u8], bytes: &mut u64) -> std::io::Result<bool> {

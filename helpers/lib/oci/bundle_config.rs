@@ -68,6 +68,13 @@ impl BundleConfig {
         self.0.0.pointer("/root/readonly") == Some(&Value::Bool(true))
     }
 
+    /// Whether the payload has a network that is made for it, with nothing but a loopback device.
+    pub fn has_own_network(&self) -> bool {
+        let namespaces = self.0.0.pointer("/linux/namespaces").and_then(Value::as_array);
+        let mut namespaces = namespaces.into_iter().flatten();
+        namespaces.any(|namespace| namespace["type"] == "network" && namespace.get("path").is_none())
+    }
+
     /// Paths of the devices that are made beside the usual ones.
     pub fn devices(&self) -> impl Iterator<Item = &str> {
         let devices = self.0.0.pointer("/linux/devices").and_then(Value::as_array);

@@ -1,9 +1,10 @@
 //! What a payload needs in its root file system that the image may lack: entries of passwd(5) and group(5) for its user
-//! and group, since many programs want to know a name and a home, its working directory, and /run. All is as with podman.
+//! and group, since many programs want to know a name and a home, its working directory, /run, and where older programs look
+//! for mounts. All is as with podman.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
@@ -14,6 +15,9 @@ use crate::system::files;
 const LIMIT: usize = 1 << 20;
 /// Where programs keep what lasts until they end, and expect a directory.
 const RUN: &str = "/run";
+/// Where they looked for mounts before they had /proc, and may still do.
+const MTAB: &str = "mtab";
+const MOUNTS: &str = "/proc/mounts";
 
 /// The payload of a configuration, and its root file system, which may be written to, by nobody else yet.
 pub struct Payload<'a> {
@@ -40,7 +44,9 @@ impl<'a> Payload<'a> {
             .context(|| format!("cannot add group {gid} to its /etc/group"))?;
         self.make_directory(self.directory(), (uid, gid))
             .context(|| format!("cannot make its working directory {}", self.directory()))?;
-        self.make_directory(RUN, (0, 0)).context(|| format!("cannot make {RUN} in it"))
+        self.make_directory(RUN, (0, 0)).context(|| format!("cannot make {RUN} in it"))?;
+        self.make_directory("/etc", (0, 0)).context(|| "cannot make /etc in it".into())?;
+        self.make_mtab().context(|| format!("cannot make a link to {MOUNTS} in its /etc"))
     }
 
     fn directory(&self) -> &str {
@@ -50,11 +56,12 @@ impl<'a> Payload<'a> {
     /// Where a path is, without links; `None` if it is in another file system.
     fn find(&self, path: &str) -> Result<Option<PathBuf>> {
         let place = files::resolve_inside(self.rootfs, path.as_ref())?;
-        if self.config.mounts().filter_map(|mount| mount.destination()).any(|there| place.starts_with(there))
-        {
-            return Ok(None);
-        }
-        Ok(Some(self.rootfs.join(place.strip_prefix("/").unwrap_or(&place))))
+        Ok((!self.is_mounted(&place)).then(|| self.rootfs.join(place.strip_prefix("/").unwrap_or(&place))))
+    }
+
+    fn is_mounted(&self, place: &Path) -> bool {
+        let mut mounts = self.config.mounts().filter_map(|mount| mount.destination());
+        mounts.any(|there| place.starts_with(there))
     }
 
     /// Adds an entry to a file, if there is one, and it has none with this number.
@@ -79,6 +86,17 @@ impl<'a> Payload<'a> {
         }
         fs::create_dir_all(&directory).context(|| "cannot create it".into())?;
         chown(&directory, Some(uid), Some(gid)).context(|| "cannot change its owner".into())
+    }
+
+    /// Makes it, unless the image or a mount has anything there.
+    fn make_mtab(&self) -> Result<()> {
+        let Some(etc) = self.find("/etc")?.filter(|etc| etc.is_dir()) else { return Ok(()) };
+        let link = etc.join(MTAB);
+        let place = Path::new("/").join(link.strip_prefix(self.rootfs).unwrap_or(&link));
+        if self.is_mounted(&place) || link.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        symlink(MOUNTS, &link).context(|| "cannot create it".into())
     }
 }
 
@@ -118,6 +136,34 @@ mod tests {
         assert!(dir.path().join("run").is_dir());
         // Once.
         assert_eq!(settle(dir.path(), user, json!([])), (passwd, group));
+    }
+
+    #[test]
+    fn mounts_are_found_where_they_were_before_proc() {
+        let made = |prepare: &dyn Fn(&Path), mounts: Value| {
+            let dir = tempfile::tempdir().unwrap();
+            prepare(dir.path());
+            settle(dir.path(), json!({}), mounts);
+            let found = |path: &str| fs::read_link(dir.path().join(path)).ok();
+            (found("etc/mtab"), found("usr/etc/mtab"))
+        };
+        let link = Some(PathBuf::from(MOUNTS));
+        assert_eq!(made(&|_| (), json!([])), (link.clone(), None));
+        let linked = |dir: &Path| {
+            fs::create_dir_all(dir.join("usr/etc")).unwrap();
+            symlink("usr/etc", dir.join("etc")).unwrap();
+        };
+        assert_eq!(made(&linked, json!([])), (link.clone(), link));
+        for place in ["/usr/etc", "/usr/etc/mtab", "/usr"] {
+            assert_eq!(made(&linked, json!([{"destination": place}])), (None, None), "{place}");
+        }
+        // What the image has is its own, wherever it leads.
+        let own = |dir: &Path| {
+            fs::create_dir(dir.join("etc")).unwrap();
+            symlink("none", dir.join("etc/mtab")).unwrap();
+        };
+        assert_eq!(made(&own, json!([])), (Some("none".into()), None));
+        made(&|dir| fs::write(dir.join("etc"), "").unwrap(), json!([]));
     }
 
     #[test]

@@ -51,7 +51,12 @@ impl Names<'_> {
         let own = config.host_name().map(str::to_owned);
         let name = own.clone().map_or_else(|| content::host_name(self.root), Ok)?;
         config.set_host_name(&name)?;
-        let own = own.map(|own| format!("127.0.1.1 {own}\n")).unwrap_or_default();
+        let own = match own {
+            // Nothing else knows any name there.
+            _ if config.has_own_network() => format!("127.0.0.1 {name}\n"),
+            Some(own) => format!("127.0.1.1 {own}\n"),
+            None => String::new(),
+        };
         let _lock = self.copies.make()?;
         self.copies.set_own(own.as_bytes())?;
         let host = HostFiles::read(self.root)?;

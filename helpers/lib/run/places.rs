@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
+use crate::container::room;
 use crate::error::{Context, Error, Result};
 use crate::oci::bundle_config::BundleConfig;
 use crate::oci::mount::{Mount, TMPCOPYUP};
@@ -134,7 +135,7 @@ fn check_way(source: &Path, below: &Path) -> Result<()> {
         let what = || format!("cannot look at {}", directory.path_of(name).display());
         match directory.stat_of(name).context(what)?.as_ref().map(directory::kind) {
             // The runtime makes what is missing.
-            None => return Ok(()),
+            None => return room::check(source, below),
             Some(FileType::Symlink) => {
                 return Err(leads("leads through a symlink, and so could lead elsewhere; remove that"));
             }

@@ -100,6 +100,24 @@ fn what_no_payload_opens_does_not_count() {
 }
 
 #[test]
+fn programs_count_wherever_they_are_and_whatever_they_are_called() {
+    for path in ["usr/src/app/supervisord.conf", "usr/src/linux/x", "opt/run-1.8", "usr/sbin/php-fpm8.1"] {
+        let image = Image::with(&[(path, b"logfile=/dev/stdout\n")]);
+        assert_eq!(image.output("{}", &[]), Output::Pipe, "{path}");
+    }
+    // Nobody sees what is compressed in an archive that is run.
+    for (path, wanted) in [
+        ("app/server.jar", Output::Pipe),
+        ("srv/shop.war", Output::Pipe),
+        ("app/tool.pyz", Output::Pipe),
+        ("app/photos.zip", Output::Journal),
+        ("usr/share/doc/x/x.jar", Output::Journal),
+    ] {
+        assert_eq!(Image::with(&[(path, b"PK\x03\x04")]).output("{}", &[]), wanted, "{path}");
+    }
+}
+
+#[test]
 fn what_cannot_be_looked_at_counts() {
     let settings = Settings::default();
     let output = |rootfs: Option<&Path>, volumes: &[Volume]| {

@@ -12,7 +12,7 @@ use crate::system::files;
 pub const LIMIT: usize = 16 << 20;
 /// The kernel's name of the host.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-/// What a host resolves that has no /etc/hosts.
+/// What every payload resolves, whether or not its host has it in a file.
 const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost\n";
 
 /// Those files, as they are now.
@@ -25,7 +25,7 @@ pub struct HostFiles {
 impl HostFiles {
     pub fn read(root: &Root) -> Result<HostFiles> {
         let resolver = of_host(root, "/etc/resolv.conf")?.unwrap_or_default();
-        let hosts = of_host(root, "/etc/hosts")?.unwrap_or_else(|| LOCALHOST.into());
+        let hosts = of_host(root, "/etc/hosts")?.unwrap_or_default();
         Ok(HostFiles { hosts, resolver })
     }
 
@@ -39,12 +39,30 @@ impl HostFiles {
     }
 }
 
+/// The host's lines, and after them localhost and `own`, as far as no line of the host has such a name: as with podman.
 fn followed(mut hosts: Vec<u8>, own: &[u8]) -> Vec<u8> {
-    if !own.is_empty() && hosts.last().is_some_and(|last| *last != b'\n') {
+    let ours = lines(LOCALHOST.as_bytes()).chain(lines(own));
+    let is_missing = |line: &&[u8]| !names(line).any(|name| has(&hosts, name));
+    let missing: Vec<&[u8]> = ours.filter(is_missing).collect();
+    if !missing.is_empty() && hosts.last().is_some_and(|last| *last != b'\n') {
         hosts.push(b'\n');
     }
-    hosts.extend(own);
+    hosts.extend(missing.concat());
     hosts
+}
+
+fn has(hosts: &[u8], name: &[u8]) -> bool {
+    lines(hosts).any(|line| names(line).any(|other| other == name))
+}
+
+fn lines(hosts: &[u8]) -> impl Iterator<Item = &[u8]> {
+    hosts.split_inclusive(|byte| *byte == b'\n')
+}
+
+/// The names of a line, which are behind an address.
+fn names(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).skip(1)
 }
 
 /// What the host is called now.

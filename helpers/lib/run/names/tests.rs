@@ -91,7 +91,7 @@ fn what_the_host_lacks_or_keeps_to_itself_is_written() {
     fs::set_permissions(case.path("host/etc/hosts"), fs::Permissions::from_mode(0o640)).unwrap();
     case.add(&mut json!({"mounts": []}));
     assert_eq!(case.read("scratch/names/resolv.conf"), "");
-    assert_eq!(case.read("scratch/names/hosts"), "192.0.2.1 secret\n");
+    assert_eq!(case.read("scratch/names/hosts"), "192.0.2.1 secret\n127.0.0.1 localhost\n::1 localhost\n");
     fs::remove_file(case.path("host/etc/hosts")).unwrap();
     case.add(&mut json!({"mounts": []}));
     assert_eq!(case.read("scratch/names/hosts"), "127.0.0.1 localhost\n::1 localhost\n");
@@ -106,6 +106,49 @@ fn a_name_of_its_own_is_added_to_the_hosts() {
     assert_eq!(case.read("scratch/names/hosts"), "127.0.0.1 localhost\n127.0.1.1 web\n");
     assert_eq!(case.read("scratch/names/hostname"), "web\n");
     assert_eq!(config["hostname"], "web");
+}
+
+#[test]
+fn localhost_is_known_whatever_the_host_has() {
+    let case = Case::new();
+    for (hosts, added) in [
+        ("", true),
+        ("# 127.0.0.1 localhost\n", true),
+        ("127.0.0.1\n192.0.2.1 localhost.example # localhost", true),
+        ("::1\tip6-localhost   localhost\n", false),
+        ("127.0.0.1 localhost", false),
+    ] {
+        case.write("host/etc/hosts", hosts);
+        case.add(&mut json!({"mounts": []}));
+        let line = if hosts.is_empty() || hosts.ends_with('\n') { "" } else { "\n" };
+        let expected = format!("{hosts}{line}127.0.0.1 localhost\n::1 localhost\n");
+        let found = case.read("scratch/names/hosts");
+        assert_eq!(found, if added { expected.as_str() } else { hosts }, "{hosts}");
+    }
+}
+
+#[test]
+fn its_own_name_is_known_in_a_network_of_its_own() {
+    let case = Case::new();
+    let added = |name: Option<&str>, namespace: Value| {
+        let mut config = json!({"mounts": [], "linux": {"namespaces": [{"type": "pid"}, namespace]}});
+        name.into_iter().for_each(|name| config["hostname"] = json!(name));
+        case.add(&mut config);
+        case.read("scratch/names/hosts").strip_prefix("127.0.0.1 localhost\n").unwrap().to_owned()
+    };
+    case.write("host/etc/hosts", "127.0.0.1 localhost\n");
+    let (none, at) = (json!({"type": "network"}), json!({"type": "network", "path": "/run/netns/x"}));
+    for (name, namespace, expected) in [
+        (None, &none, "127.0.0.1 host\n"),
+        (Some("web"), &none, "127.0.0.1 web\n"),
+        (Some("web"), &at, "127.0.1.1 web\n"),
+        (None, &at, ""),
+    ] {
+        assert_eq!(added(name, namespace.clone()), expected);
+    }
+    // Who knows it on the host keeps its address.
+    case.write("host/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 host\n");
+    assert_eq!(added(None, none), "127.0.1.1 host\n");
 }
 
 #[test]
@@ -202,7 +245,7 @@ fn no_link_in_what_is_mounted_leads_them() {
 fn what_only_root_can_read_is_copied_from_its_own_place_only() {
     let case = Case::new();
     let close = |path: &str| fs::set_permissions(case.path(path), fs::Permissions::from_mode(0o600)).unwrap();
-    case.write("host/etc/hosts", "own\n");
+    case.write("host/etc/hosts", "::1 localhost own\n");
     close("host/etc/hosts");
     case.write("host/run/resolver/secret", "secret\n");
     close("host/run/resolver/secret");
@@ -210,6 +253,6 @@ fn what_only_root_can_read_is_copied_from_its_own_place_only() {
     case.add(&mut json!({"mounts": []}));
     assert_eq!(
         (case.read("scratch/names/hosts"), case.read("scratch/names/resolv.conf")),
-        ("own\n".into(), String::new())
+        ("::1 localhost own\n".into(), String::new())
     );
 }
