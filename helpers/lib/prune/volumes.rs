@@ -1,13 +1,17 @@
 //! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting what
 //! payloads have got of the host that is gone. Neither volumes nor these directories are ever pruned.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use super::report::{PruneKind, PruneReport};
+use crate::container::deployment::Deployments;
 use crate::error::Result;
 use crate::install::site::Site;
 use crate::install::state_directories;
 use crate::name::Name;
 use crate::paths::{GOT, Root};
-use crate::run::{got, volumes};
+use crate::run::{forgotten, got, volumes};
 use crate::system::{files, lock};
 
 /// Removes what killed purges left.
@@ -29,6 +33,28 @@ pub fn prune(site: &Site, report: &mut PruneReport) {
             });
         }),
         Err(e) => report.failed(PruneKind::Leftover, "", &e),
+    }
+}
+
+/// Removes what payloads that have ended wrote to their root file systems. These paths were reported already.
+pub fn prune_forgotten(deployments: &Deployments, told: &BTreeSet<PathBuf>, report: &mut PruneReport) {
+    let found = match forgotten::found(&deployments.path("")) {
+        Ok(found) => found,
+        Err(e) => return report.failed(PruneKind::Leftover, "", &e),
+    };
+    for (_, path) in found {
+        let shown = path.display().to_string();
+        let bytes = files::own_size(&path);
+        match if report.dry_run { Ok(true) } else { forgotten::remove_if_left(&path) } {
+            Ok(true) => {
+                report.bytes += bytes;
+                if !told.contains(&path) {
+                    report.removed(PruneKind::Leftover, shown, "a payload that has ended wrote it");
+                }
+            }
+            Ok(false) => report.kept(PruneKind::Leftover, shown, "it is being removed"),
+            Err(e) => report.failed(PruneKind::Leftover, shown, &e),
+        }
     }
 }
 

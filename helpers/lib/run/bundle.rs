@@ -19,6 +19,7 @@ use crate::name::{Deployment, Name};
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::program::log;
+use crate::run::forgotten;
 use crate::run::mount_check::Expected;
 use crate::run::names::copies::Copies;
 use crate::run::output::{Pipes, Streams};
@@ -209,13 +210,9 @@ impl Bundle {
         self.directory.join("payload")
     }
 
-    /// Removes the bundle and everything else that belongs to the start.
+    /// Removes the bundle and everything else that belongs to the start. What the payload wrote to its root file system, unless
+    /// it is little, is removed later, see [`forgotten`].
     pub fn remove(&self, name: &Name) -> Result<()> {
-        self.remove_while(name, || true)
-    }
-
-    /// The same, but what the payload wrote to its root file system is left for the next start from when `has_time` says no.
-    pub fn remove_while(&self, name: &Name, has_time: impl Fn() -> bool) -> Result<()> {
         let mut overlay = None;
         if let Some(launch) = self.load()? {
             runtime::delete(&launch.runtime, name)?;
@@ -227,26 +224,28 @@ impl Bundle {
             }
             overlay = launch.overlay;
         }
-        if let Some(overlay) = &overlay {
-            tell_written(name, &self.root.join(&overlay.scratch), &self.directory);
-        }
-        // Nobody waits for what follows, which may take long.
-        Copies::forget(&self.directory)?;
+        // Nobody waits for what follows.
         if let Some(overlay) = overlay {
-            if !overlay.remove(&self.root, &self.scratch_rootfs(), has_time)? {
-                log::info(&format!("leaving what {name} wrote to its root file system for the next start"));
-            }
+            self.forget(name, &self.root.join(&overlay.scratch))?;
+        } else {
+            Copies::forget(&self.directory)?;
         }
         files::remove_tree(&self.directory)
     }
-}
 
-/// Tells how much a payload has written that is about to be forgotten.
-fn tell_written(name: &Name, scratch: &Path, bundle: &Path) {
-    // What cannot be looked at cannot be removed either, which is an error then.
-    let written = Written::find(scratch, bundle).ok().flatten().filter(|written| written.bytes > 0);
-    if let Some(written) = written {
-        log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
+    fn forget(&self, name: &Name, scratch: &Path) -> Result<()> {
+        // What cannot be looked at is not known to be little.
+        let written = Written::find(scratch, &self.directory).ok().flatten();
+        if let Some(written) = written.filter(|written| written.bytes > 0) {
+            log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
+        }
+        Copies::forget(&self.directory)?;
+        Overlay::unmount(&self.scratch_rootfs())?;
+        let Some(left) = forgotten::forget(scratch)? else { return Ok(()) };
+        if !written.is_some_and(Written::is_little) || !forgotten::try_remove(left)? {
+            forgotten::begin_removal(&self.root);
+        }
+        Ok(())
     }
 }
 

@@ -240,6 +240,20 @@ pub fn at(path: &Path) -> Result<Option<Flock<File>>> {
     }
 }
 
+/// Like [`at`], but also `None` if another program holds the lock.
+pub fn try_at(path: &Path) -> Result<Option<Flock<File>>> {
+    let what = || format!("cannot lock {}", path.display());
+    let opened = match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.context(what)?,
+    };
+    match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, e)) => Err(e).context(what),
+    }
+}
+
 /// Waits until no program holds the lock at `path`, for at most `limit`; a file that does not exist is not locked.
 pub fn wait(path: &Path, limit: Duration) {
     let deadline = Instant::now() + limit;

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod files;
 pub mod journal;
 pub mod kill_point;
+pub mod limited;
 pub mod lock;
 pub mod mount_tree;
 pub mod mounts;
