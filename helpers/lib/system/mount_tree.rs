@@ -161,7 +161,10 @@ impl Tree {
     /// The mounts in directories that somebody can write to who is given such a directory, even read-only: that does not
     /// concern what is mounted in it.
     pub fn writable_in(&self, directories: &BTreeSet<PathBuf>) -> Vec<&Mount> {
-        let is_in = |point: &Path| point.ancestors().skip(1).any(|above| directories.contains(above));
+        // Users decide how deep their mounts are, and nobody else's directory has so long a path.
+        let is_in = |point: &Path| {
+            directories.iter().any(|above| point != above.as_path() && point.starts_with(above))
+        };
         let found = self.mounts.iter().filter(|mount| {
             !mount.restrictions.ro && !KERNEL.contains(&mount.kind.as_str()) && is_in(&mount.point)
         });

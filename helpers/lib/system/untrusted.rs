@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::error::{Context, Error, Result};
 use crate::paths::{Root, TreePath};
+use crate::steps::count;
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
 use crate::system::mount_tree::{Origin, Place, Tree};
@@ -48,6 +49,8 @@ pub struct Untrusted {
     host: Option<Tree>,
     /// Which paths are written to, as far as it was asked since the last change.
     known: RefCell<HashMap<PathBuf, bool>>,
+    /// Which are, or are in one that is, likewise.
+    covered: RefCell<HashMap<PathBuf, bool>>,
 }
 
 /// A file of the host, as it is reached.
@@ -108,12 +111,17 @@ impl Untrusted {
         let places: Vec<_> = self.trees().flat_map(|tree| tree.places(&at)).collect();
         places.into_iter().for_each(|place| self.add_place(place));
         self.paths.insert(path.to_path_buf());
-        self.known.get_mut().clear();
+        self.forget();
     }
 
     fn add_place(&mut self, place: Place) {
-        self.known.get_mut().clear();
+        self.forget();
         self.places.entry(place.device).or_default().insert(place.inside);
+    }
+
+    fn forget(&mut self) {
+        self.known.get_mut().clear();
+        self.covered.get_mut().clear();
     }
 
     /// What is mounted in directories that payloads have got.
@@ -129,6 +137,7 @@ impl Untrusted {
             // Mostly there are none, and nothing is looked at.
             return false;
         }
+        count(1);
         let known = self.known.borrow().get(path).copied();
         known.unwrap_or_else(|| {
             let is_written = self.look(root, path);
@@ -153,8 +162,19 @@ impl Untrusted {
 
     /// Where a path leads.
     fn trace(&self, root: &Root, path: &Path) -> Result<PathBuf> {
-        let is_covered = |at: &Path| at.ancestors().any(|above| self.is_written(root, above));
-        files::trace(root.path(), path, &is_covered).map(|trace| trace.place)
+        files::trace(root.path(), path, &|at| self.is_covered(root, at)).map(|trace| trace.place)
+    }
+
+    /// Whether a path is written to, or is in a directory that is.
+    fn is_covered(&self, root: &Root, path: &Path) -> bool {
+        let known = self.covered.borrow().get(path).copied();
+        known.unwrap_or_else(|| {
+            let mut is_above = path.parent().into_iter();
+            let is_covered =
+                is_above.any(|above| self.is_covered(root, above)) || self.is_written(root, path);
+            self.covered.borrow_mut().insert(path.to_path_buf(), is_covered);
+            is_covered
+        })
     }
 
     /// Where a path leads; in the directories that payloads write to, no symlink is followed.
@@ -171,8 +191,8 @@ impl Untrusted {
         let all = self.resolved(root, got);
         let written = self.resolved(root, &Got { all: BTreeSet::new(), ..got.clone() });
         let places = written.iter().flat_map(|path| self.trees().flat_map(|tree| tree.places(path)));
-        // Root file systems of containers come and go.
-        let mounted = self.mounted_in(&all).filter(|mount| mount.kind != OVERLAY);
+        // Root file systems of containers come and go, and users could name any number of paths.
+        let mounted = self.mounted_in(&all).filter(|mount| mount.kind != OVERLAY && !mount.is_of_user);
         let host = self.host.as_ref().unwrap_or(&self.here);
         let seen = places.chain(mounted.map(Mount::place)).flat_map(|place| host.paths(&place));
         let names = written.iter().cloned().chain(seen).filter(|path| !self.shared.contains(path));

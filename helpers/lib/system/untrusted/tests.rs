@@ -127,7 +127,10 @@ fn what_is_written_to_is_known_through_every_mount() {
         (&["0:9 / /m rw - overlay o rw,lowerdir=l:m,upperdir=u"], "/srv/app", "", "/m/b/c", Some("/m")),
         // What cannot be decided.
         (&["0:9 / /m rw - fuse.bindfs DIR/a rw"], "/srv/app", "", "/m/x/y", Some("/m")),
-        (&["0:9 / /m rw - fuse DIR/a rw"], "/m/b", "", "/a/b/c", Some("/a/b")),
+        (&["0:9 / /m rw - fuse DIR/a rw,user_id=0"], "/m/b", "", "/a/b/c", Some("/a/b")),
+        // Users say what they like, and nothing else is concerned.
+        (&["0:9 / /m rw - fuse / rw,user_id=1000"], "/m", "", "/a/b/c", None),
+        (&["0:9 / /m rw - fuse / rw,user_id=1000"], "", "/", "/m/b/c", Some("/m")),
         (&["0:9 / /m rw - nfs host:/x rw", "0:8 / /a rw - nfs host:/ rw"], "/a/x", "", "/m/x/y", Some("/m")),
         (&["0:9 / /m rw - nfs host:/x rw"], "/srv/app", "", "/m/x/y", None),
     ] {
@@ -173,6 +176,8 @@ fn names_are_all_that_lead_there() {
         "8:2 /in /etc/in rw - ext4 x rw",
         "0:9 / /srv/app/o rw - overlay o rw,lowerdir=/l",
     ];
+    let user = "0:11 / /srv/app/user rw - fuse.x /srv/x rw,user_id=1000,group_id=0";
+    let lines: Vec<_> = lines.into_iter().chain([user]).collect();
     let names = |written: &[&str], all: &[&str], shared: &[&str]| {
         let got = got(written, all);
         let untrusted = Untrusted::by(&root, (mounted(&root, &lines), None), &got, shared);
@@ -186,4 +191,14 @@ fn names_are_all_that_lead_there() {
     );
     assert_eq!(names(&[], &["/srv"], &["/srv"]), disk);
     assert_eq!(names(&[], &["/srv"], &["/srv/app/disk"]), [""; 0]);
+}
+
+#[test]
+fn directories_above_are_asked_for_once() {
+    let root = Root::new("/none");
+    crate::steps::assert_linear("a deep path", |depth| {
+        let here = Tree::parse(b"1 0 8:1 / / rw - ext4 x rw\n");
+        let untrusted = Untrusted::by(&root, (here, None), &got(&["/srv"], &[]), &[]);
+        untrusted.find(&root, Path::new(&"/a".repeat(depth))).unwrap();
+    });
 }
