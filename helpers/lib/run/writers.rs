@@ -26,7 +26,7 @@ pub fn find(
     settings: Option<&Settings>,
 ) -> Result<Untrusted> {
     let mut got = of_config(config);
-    got.written.extend(got::read(root)?.into_keys());
+    got.recorded = got::read(root)?.into_keys().collect();
     if names_host_paths(&registration.name, config, settings) {
         for other in of_others(root, &registration.name) {
             got.written.extend(other.written);
@@ -61,7 +61,8 @@ fn is_volume(path: &Path) -> bool {
 
 fn of_config(config: &Normalised) -> Got {
     let written = nesting::writable_sources(config).into_iter().collect();
-    Got { written, all: nesting::bind_sources(config).filter(|source| source.is_absolute()).collect() }
+    let all = nesting::bind_sources(config).filter(|source| source.is_absolute()).collect();
+    Got { written, all, ..Got::default() }
 }
 
 fn names_host_paths(name: &Name, config: &Normalised, settings: Option<&Settings>) -> bool {

@@ -30,6 +30,9 @@ pub struct Got {
     pub written: BTreeSet<PathBuf>,
     /// All of them: what is mounted in one that is read-only is not.
     pub all: BTreeSet<PathBuf>,
+    /// What they wrote to at any time, by paths that no symlink was in then. These are not looked at: what is there may be
+    /// another host's by now, or a user's, and not answer.
+    pub recorded: BTreeSet<PathBuf>,
 }
 
 /// Directories that payloads write to.
@@ -78,7 +81,7 @@ impl Untrusted {
         let (here, host) = tables;
         let mut found = Untrusted { shared, here, host, ..Untrusted::default() };
         // As they are written, at first, so that no link in one is followed on the way to another one.
-        got.written.iter().for_each(|path| found.add(root, path));
+        got.written.iter().chain(&got.recorded).for_each(|path| found.add(root, path));
         // What is in another one comes after it.
         let mut sorted: Vec<_> = got.written.iter().collect();
         sorted.sort_by_key(|path| path.components().count());
@@ -88,7 +91,9 @@ impl Untrusted {
                 found.add(root, &place);
             }
         }
-        let mounted: Vec<_> = found.mounted_in(&found.resolved(root, got)).map(Mount::place).collect();
+        let mut all = found.resolved(root, got);
+        all.extend(got.recorded.iter().map(|path| root.join(&TreePath::new(path))));
+        let mounted: Vec<_> = found.mounted_in(&all).map(Mount::place).collect();
         mounted.into_iter().for_each(|place| found.add_place(place));
         found
     }

@@ -25,7 +25,7 @@ fn tree() -> (tempfile::TempDir, Root) {
 
 fn got(written: &[&str], all: &[&str]) -> Got {
     let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
-    Got { written: paths(written), all: paths(all) }
+    Got { written: paths(written), all: paths(all), recorded: BTreeSet::new() }
 }
 
 #[test]
@@ -201,4 +201,23 @@ fn directories_above_are_asked_for_once() {
         let untrusted = Untrusted::by(&root, (here, None), &got(&["/srv"], &[]), &[]);
         untrusted.find(&root, Path::new(&"/a".repeat(depth))).unwrap();
     });
+}
+
+/// What would be triggered or waited for by looking at it.
+#[test]
+fn what_is_recorded_is_not_looked_at() {
+    let (_dir, root) = tree();
+    let recorded = ["/srv/app/out", "/srv/app/sub"].map(PathBuf::from);
+    let recorded = Got { recorded: recorded.into(), ..Got::default() };
+    let untrusted = Untrusted::new(&root, &recorded, &[]).unwrap();
+    let outer = |path: &str| untrusted.find(&root, path.as_ref()).unwrap().outer;
+    // One is a symlink by now, which nothing has read.
+    let found = [outer("/secret/env"), outer("/srv/link/sub/x")];
+    assert_eq!(found, [None, Some("/srv/app/sub".into())]);
+    let (dir, _) = tree();
+    let root = Root::new(dir.path().canonicalize().unwrap());
+    let lines = [FIRST, "8:2 / /a/b rw - ext4 x rw", "8:2 /x /m rw - ext4 x rw"];
+    let recorded = Got { recorded: [PathBuf::from("/a")].into(), ..Got::default() };
+    let untrusted = Untrusted::by(&root, (mounted(&root, &lines), None), &recorded, &[]);
+    assert_eq!(untrusted.find(&root, "/m/x".as_ref()).unwrap().outer, Some("/m".into()));
 }
