@@ -82,6 +82,8 @@ pub struct Mount {
     /// Directories that its files are kept in, if it shows those of others: as they were given, so they may be relative to
     /// whatever.
     pub layers: Vec<PathBuf>,
+    /// The one of these that an overlay writes to.
+    pub upper: Option<PathBuf>,
     /// Whether a user of this host made it, who decides all that it says of itself, and where it is.
     pub is_of_user: bool,
     /// What cannot be done through it. Nothing can be written to a file system that is read-only itself, either.
@@ -197,7 +199,24 @@ fn parse(line: &[u8]) -> Option<Mount> {
     restrictions.ro |= self::restrictions(options).ro;
     let is_of_user = is_in_userspace(&kind) && !options.split(|byte| *byte == b',').any(|one| one == ROOTS);
     let layers = if is_of_user { Vec::new() } else { layers(&kind, source, options) };
-    Some(Mount { id, parent, device, root, point, kind, layers, is_of_user, restrictions, is_propagated })
+    let upper = if kind == OVERLAY { upper(options) } else { None };
+    Some(Mount {
+        id,
+        parent,
+        device,
+        root,
+        point,
+        kind,
+        layers,
+        upper,
+        is_of_user,
+        restrictions,
+        is_propagated,
+    })
+}
+
+fn upper(options: &[u8]) -> Option<PathBuf> {
+    options.split(|byte| *byte == b',').find_map(|option| option.strip_prefix(b"upperdir=")).map(unescape)
 }
 
 /// The directories that an overlay was made of, or that a file system in userspace says that it shows.
@@ -297,6 +316,9 @@ mod tests {
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
         let overlay = r"overlay /x rw,lowerdir=/a\040b:l/B:/c\134:d,upperdir=/u:1,workdir=/w,index=off";
         assert_eq!(layers(overlay), paths(&["/a b", "l/B", "/c:d", "/u:1"]));
+        let upper = |rest: &str| parse(format!("7 1 0:4 / /a rw - {rest}").as_bytes()).unwrap().upper;
+        assert_eq!(upper(overlay), Some("/u:1".into()));
+        assert_eq!([upper("overlay o rw,lowerdir=/l"), upper("ext4 /dev/x rw,upperdir=/u")], [None, None]);
         assert_eq!(
             layers("overlay o rw,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d"),
             paths(&["/a:b", "/c", "/d"])

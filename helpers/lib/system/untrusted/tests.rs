@@ -125,6 +125,12 @@ fn what_is_written_to_is_known_through_every_mount() {
         (&["0:9 / /m rw - overlay o rw,lowerdir=/l,upperdir=DIR/a"], "/m/b", "", "/a/b/c", Some("/a/b")),
         (&["0:9 / /m rw - overlay o rw,lowerdir=/l,upperdir=DIR/a"], "/srv/app", "", "/m/b/c", None),
         (&["0:9 / /m rw - overlay o rw,lowerdir=l:m,upperdir=u"], "/srv/app", "", "/m/b/c", Some("/m")),
+        // An overlay, and another host, mounted in it.
+        (&["0:9 / /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m"], "/a", "", "/m/x/y", Some("/m")),
+        (&["0:9 / /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m"], "/srv", "", "/m/x/y", None),
+        (&["0:9 / /a/b rw - overlay o rw,lowerdir=DIR/m,upperdir=/u"], "/a", "", "/m/x/y", None),
+        (&["0:9 / /a/b rw - fuse.bindfs DIR/m rw,user_id=0"], "/a", "", "/m/x/y", Some("/m")),
+        (&["0:9 / /m rw - nfs h:/x rw", "0:8 / /a/b rw - nfs h:/ rw"], "/a", "", "/m/x/y", Some("/m")),
         // What cannot be decided.
         (&["0:9 / /m rw - fuse.bindfs DIR/a rw"], "/srv/app", "", "/m/x/y", Some("/m")),
         (&["0:9 / /m rw - fuse DIR/a rw,user_id=0"], "/m/b", "", "/a/b/c", Some("/a/b")),
@@ -174,7 +180,8 @@ fn names_are_all_that_lead_there() {
         "8:1 /srv/app/sub /m rw - ext4 x rw",
         "8:2 / /srv/app/disk rw - ext4 x rw",
         "8:2 /in /etc/in rw - ext4 x rw",
-        "0:9 / /srv/app/o rw - overlay o rw,lowerdir=/l",
+        "0:9 / /srv/app/o rw - overlay o rw,lowerdir=/l,upperdir=DIR/var/home,workdir=/w",
+        "0:8 / /srv/app/r rw - overlay o rw,lowerdir=/l,upperdir=DIR/var/lib/containers/atomic/.x.scratch/upper",
     ];
     let user = "0:11 / /srv/app/user rw - fuse.x /srv/x rw,user_id=1000,group_id=0";
     let lines: Vec<_> = lines.into_iter().chain([user]).collect();
@@ -185,12 +192,13 @@ fn names_are_all_that_lead_there() {
         names.map(|(path, mount)| format!("{} {}", path.display(), mount.display())).collect::<Vec<_>>()
     };
     let disk = ["/etc/in /", "/srv/app/disk /"];
+    let overlay = ["/srv/app/o /", "/var/home /"];
     assert_eq!(
         names(&["/srv/link"], &["/srv/link"], &[]),
-        ["/a/app /a", disk[0], "/m /", "/srv/app /", disk[1]]
+        ["/a/app /a", disk[0], "/m /", "/srv/app /", disk[1], overlay[0], overlay[1]]
     );
-    assert_eq!(names(&[], &["/srv"], &["/srv"]), disk);
-    assert_eq!(names(&[], &["/srv"], &["/srv/app/disk"]), [""; 0]);
+    assert_eq!(names(&[], &["/srv"], &["/srv"]), [disk, overlay].concat());
+    assert_eq!(names(&[], &["/srv"], &["/srv/app/disk"]), overlay);
 }
 
 #[test]
