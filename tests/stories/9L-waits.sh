@@ -69,3 +69,19 @@ for runtime in crun runc; do
     expect '' bash -c "ls -d $CO/.fat.*scratch 2>/dev/null || true"
     systemctl stop syscontainers-forgotten.service || true
 done
+
+say 'a prune while somebody is at work'
+mkdir -p "$WORK/busy"
+build_and_pull busy --config="{\"Cmd\": $(until_stopped)}"
+checkout --no-enable "$REGISTRY/busy"
+mkdir -p "$CO/.gone.scratch/upper" "$CO/.busy.9.new/rootfs"
+# shellcheck disable=SC2016 # for the other shell
+flock --no-fork /run/syscontainers/.locks/busy sh -c 'touch "$1/held"; exec sleep 600' sh "$WORK" &
+holder=$!
+wait_for 'somebody has the lock' test -e "$WORK/held"
+must 'a prune does not wait' eval "timeout 60 syscontainer-prune --explain >'$WORK/pruned'"
+expect_like '^kept container busy: another program is at work on it' cat "$WORK/pruned"
+refuse 'what is left of another one is gone' eval "ls -d '$CO'/.gone.*"
+check 'it has removed nothing' test -e "$CO/.busy.9.new"
+kill $holder
+wait $holder || true

@@ -18,6 +18,8 @@ use crate::system::lock;
 use crate::system::mounts;
 use crate::update::retention::{self, Busy};
 
+/// Why nothing is done with a container.
+pub const AT_WORK: &str = "another program is at work on it; a later prune looks at it again";
 /// Maximum age of files that are being written.
 const WRITING: Duration = Duration::from_secs(3600);
 
@@ -62,7 +64,12 @@ pub fn prune(site: &Site, report: &mut PruneReport) -> Result<Pruned> {
 fn container(site: &Site, name: &Name, pruned: &mut Pruned, report: &mut PruneReport) -> Result<()> {
     let root = site.root();
     let dry_run = report.dry_run;
-    let _lock = if dry_run { None } else { Some(lock::container(root, name)?) };
+    // Others may wait for what a payload decided the length of, as a purge does.
+    let lock = if dry_run { None } else { lock::try_container(root, name)? };
+    if !dry_run && lock.is_none() {
+        report.kept(PruneKind::Container, name.as_str(), AT_WORK);
+        return Ok(());
+    }
     let _host_files = if dry_run { None } else { Some(lock::host_files(root)?) };
     let link = site.deployments.link(name);
     if link.is_symlink() {

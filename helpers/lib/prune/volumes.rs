@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::deployments::AT_WORK;
 use super::report::{PruneKind, PruneReport};
 use crate::container::deployment::Deployments;
 use crate::error::Result;
@@ -78,10 +79,15 @@ fn finish(
     report: &mut PruneReport,
     remove: impl FnOnce() -> Result<()>,
 ) {
+    // A purge that is at work has the lock, and ends when it is done.
+    let lock = if report.dry_run { Ok(None) } else { lock::try_container(site.root(), name) };
+    let lock = match lock {
+        Ok(None) if !report.dry_run => return report.kept(PruneKind::Leftover, path, AT_WORK),
+        Ok(lock) => lock,
+        Err(e) => return report.failed(PruneKind::Leftover, path, &e),
+    };
     let bytes = files::own_size(path.as_ref());
-    // A purge that is at work has the lock.
-    let locked = || lock::container(site.root(), name).and_then(|_lock| remove());
-    if let Err(e) = if report.dry_run { Ok(()) } else { locked() } {
+    if let Err(e) = lock.map_or(Ok(()), |_lock| remove()) {
         return report.failed(PruneKind::Leftover, path, &e);
     }
     report.bytes += bytes;
