@@ -131,7 +131,9 @@ impl Untrusted {
         };
         let real = layers.iter().filter_map(|layer| fs::canonicalize(layer).ok());
         let paths: BTreeSet<PathBuf> = real.chain(layers.iter().map(|layer| (*layer).clone())).collect();
-        paths.iter().flat_map(|path| self.places(path)).chain([mount.place()]).collect()
+        let place = mount.place();
+        let below = place.inside.strip_prefix("/").unwrap_or(&place.inside);
+        paths.iter().flat_map(|path| self.places(&path.join(below))).chain([place.clone()]).collect()
     }
 
     fn add_place(&mut self, place: Place) {

@@ -128,6 +128,14 @@ fn what_is_written_to_is_known_through_every_mount() {
         // An overlay, and another host, mounted in it.
         (&["0:9 / /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m"], "/a", "", "/m/x/y", Some("/m")),
         (&["0:9 / /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m"], "/srv", "", "/m/x/y", None),
+        (
+            &["0:9 /y /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m/x"],
+            "/a",
+            "",
+            "/m/x/y/z",
+            Some("/m/x/y"),
+        ),
+        (&["0:9 /y /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m/x"], "/a", "", "/m/x/z", None),
         (&["0:9 / /a/b rw - overlay o rw,lowerdir=DIR/m,upperdir=/u"], "/a", "", "/m/x/y", None),
         (&["0:9 / /a/b rw - fuse.bindfs DIR/m rw,user_id=0"], "/a", "", "/m/x/y", Some("/m")),
         (&["0:9 / /m rw - nfs h:/x rw", "0:8 / /a/b rw - nfs h:/ rw"], "/a", "", "/m/x/y", Some("/m")),
