@@ -137,8 +137,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let sources = Sources::of(&root, &config, &untrusted, is_trusted)?;
     writers::record(&root, &registration, &config, &untrusted)?;
     sources.redirect(&mut config);
-    let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
-    let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
+    let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle)?;
+    let mut config = bundle::assemble(config, &registration, runtime, (bundle, notify_socket.as_ref()))?;
     let label = confine(&root, &registration, &mut config)?;
     ours.map(|ours| keys::apply(&root, ours, &untrusted, &mut config)).transpose()?;
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
@@ -165,6 +165,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
     let mounts = (&mut config, launch.sources.as_slice());
+    launch.notify_socket.as_ref().map_or(Ok(()), |socket| bundle.make_socket_directory(socket))?;
     launch.mounts = rootfs::make(&root, &registration, bundle, mounts, launch.overlay.as_ref())?;
     record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;

@@ -29,13 +29,15 @@ use crate::run::written::Written;
 use crate::run::{runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
-use crate::system::{files, record};
+use crate::system::{files, random, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
 /// Where a payload finds its notification socket, as in containers of systemd-nspawn.
 pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
 
+/// Name of the socket in its directory.
+pub(super) const SOCKET: &str = "notify";
 /// And where the payload of a plain image does: what it can write to is in no way that leads there.
 const PLAIN_NOTIFY: &str = "/dev/notify";
 
@@ -122,14 +124,26 @@ impl Bundle {
     }
 
     /// Path of the notification socket for a payload with its own PID namespace. One that sees the host's /run connects
-    /// to it there, as any user; for all others, the runtime mounts it.
-    pub fn notify(&self, sees_host_run: bool) -> TreePath {
-        if sees_host_run {
-            let name = self.directory.file_name().unwrap_or_default();
-            TreePath::from(paths::NOTIFY).join(name)
-        } else {
-            self.root.inside(&self.directory.join("notify"))
+    /// to it there, as any user; for all others, the runtime mounts it. No other user of the host is to find it, who would keep
+    /// the payload waiting by what he sends: so nobody can guess the directory, or list the one that it is in.
+    fn notify(&self, sees_host_run: bool) -> Result<TreePath> {
+        if !sees_host_run {
+            return Ok(self.root.inside(&self.directory.join(SOCKET)));
         }
+        let secret: String = random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(TreePath::from(paths::NOTIFY).join(secret).join(SOCKET))
+    }
+
+    /// Makes the directory of that socket.
+    pub fn make_socket_directory(&self, socket: &TreePath) -> Result<()> {
+        let directory = socket.parent().filter(|directory| is_secret(directory));
+        directory.map_or(Ok(()), |directory| files::make_directory(&self.root.join(&directory), 0o711))
+    }
+
+    fn remove_socket(&self, socket: &TreePath) -> Result<()> {
+        files::remove_file(&self.root.join(socket)).context(|| format!("cannot remove {socket}"))?;
+        let directory = socket.parent().filter(|directory| is_secret(directory));
+        directory.map_or(Ok(()), |directory| files::remove_tree(&self.root.join(&directory)))
     }
 
     /// Where a scratch root file system is mounted.
@@ -219,9 +233,7 @@ impl Bundle {
             if let Some(path) = &launch.pid_file {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
-            if let Some(path) = &launch.notify_socket {
-                files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
-            }
+            launch.notify_socket.as_ref().map_or(Ok(()), |socket| self.remove_socket(socket))?;
             overlay = launch.overlay;
         }
         // Nobody waits for what follows.
@@ -254,7 +266,7 @@ pub fn assemble(
     mut config: Normalised,
     registration: &Registration,
     runtime: &Runtime,
-    bundle: &Bundle,
+    (bundle, notify_socket): (&Bundle, Option<&TreePath>),
 ) -> Result<Value> {
     // They are relative to the bundle, which used to be the deployment.
     config.anchor_bind_sources(registration.path().as_path());
@@ -279,10 +291,10 @@ pub fn assemble(
     }
     let place = if registration.execution.confined { PLAIN_NOTIFY } else { PAYLOAD_NOTIFY };
     let place = (!sees_host_run).then_some(place);
-    match registration.execution.notify {
-        Notify::Created => drop_notify_socket(&mut config),
-        Notify::Ready => add_notify_socket(&mut config, bundle.notify(sees_host_run).as_path(), place)?,
-        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), place)?,
+    match (registration.execution.notify, notify_socket) {
+        (Notify::Ready, Some(socket)) => add_notify_socket(&mut config, socket.as_path(), place)?,
+        (Notify::Socket, _) => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), place)?,
+        _ => drop_notify_socket(&mut config),
     }
     Ok(config)
 }
@@ -314,10 +326,16 @@ pub fn passages(
     config: &Normalised,
     registration: &Registration,
     bundle: &Bundle,
-) -> (Option<TreePath>, Option<TreePath>) {
+) -> Result<(Option<TreePath>, Option<TreePath>)> {
     let shown = config.has_user_namespace().then(|| bundle.root.inside(&rootfs(registration, bundle)));
     let is_passed_on = registration.execution.notify == Notify::Ready;
-    (shown, is_passed_on.then(|| bundle.notify(sees_host_run(config))))
+    let socket = is_passed_on.then(|| bundle.notify(sees_host_run(config))).transpose()?;
+    Ok((shown, socket))
+}
+
+/// Whether a directory is one that has nothing but a socket.
+fn is_secret(directory: &TreePath) -> bool {
+    directory.parent().is_some_and(|above| above == TreePath::from(paths::NOTIFY))
 }
 
 fn set(config: &mut Value, object: &str, key: &str, value: Value) -> Result<()> {

@@ -17,6 +17,7 @@ pub mod privacy;
 pub mod privileges;
 pub mod process;
 pub mod quota;
+pub mod random;
 pub mod record;
 pub mod removal;
 pub mod space;
