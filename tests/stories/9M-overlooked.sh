@@ -124,6 +124,7 @@ user_mounts() {
 [ -e /dev/fuse ] || mknod /dev/fuse c 10 229 || true
 mkdir -p /home/u/share
 chown 65534 /home/u
+checkout --no-enable -o Volume=/home/u/share:/data "$REGISTRY/first"
 user_mounts &
 mounted=$!
 for _ in {1..20}; do
@@ -133,7 +134,6 @@ done
 if grep -q ' /home/u/share .* fuse ' /proc/self/mountinfo; then
     echo A=1 >/etc/story.env
     ln -sfn /etc/story.env /srv/link
-    checkout --no-enable -o Volume=/home/u/share:/data "$REGISTRY/first"
     for runtime in crun runc; do
         checkout --no-enable --runtime="$(type -P $runtime)" -o EnvironmentFile=/srv/link "$REGISTRY/plain"
         must 'links of the host lead where they did' systemctl start plain
@@ -144,9 +144,9 @@ if grep -q ' /home/u/share .* fuse ' /proc/self/mountinfo; then
     must 'it starts' systemctl start all
     expect_no /home/u eval "cat $GOT 2>/dev/null || true"
     must 'removed' syscontainer-remove --purge all
-    must 'removed' syscontainer-remove --purge first
     umount -l /home/u/share
 else
     echo '# this machine has no file systems in userspace'
 fi
 kill $mounted 2>/dev/null || true
+must 'removed' syscontainer-remove --purge first

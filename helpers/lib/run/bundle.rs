@@ -136,13 +136,13 @@ impl Bundle {
 
     /// Makes the directory of that socket.
     pub fn make_socket_directory(&self, socket: &TreePath) -> Result<()> {
-        let directory = socket.parent().filter(|directory| is_secret(directory));
+        let directory = socket.parent().filter(is_secret);
         directory.map_or(Ok(()), |directory| files::make_directory(&self.root.join(&directory), 0o711))
     }
 
     fn remove_socket(&self, socket: &TreePath) -> Result<()> {
         files::remove_file(&self.root.join(socket)).context(|| format!("cannot remove {socket}"))?;
-        let directory = socket.parent().filter(|directory| is_secret(directory));
+        let directory = socket.parent().filter(is_secret);
         directory.map_or(Ok(()), |directory| files::remove_tree(&self.root.join(&directory)))
     }
 
