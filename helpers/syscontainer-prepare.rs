@@ -1,7 +1,8 @@
 //! Prepares the start of a container: `ExecStartPre=` of every generated unit.
 //!
 //! Makes the runtime bundle in /run/syscontainers/NAME from the deployment, and removes what a crash left behind. With
-//! `--cleanup`, in `ExecStopPost=`, it only does the latter. With `--names`, in syscontainers-names.service, it brings the
+//! `--cleanup`, in `ExecStopPost=`, it only does the latter; what was written to a root file system is removed with
+//! `--forgotten`, in syscontainers-forgotten.service, if it is much. With `--names`, in syscontainers-names.service, it brings the
 //! bundles that are in use what has changed of the host's names. It may be killed and run again at any time.
 
 use std::ffi::OsStr;
@@ -26,51 +27,55 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{keys, names, rootfs, runtime, selinux, unit_user, view, volumes, writers};
-use syscontainers::system::systemd::host::Systemd;
-use syscontainers::system::systemd::manager::{Manager, SystemState};
+use syscontainers::run::{
+    forgotten, keys, names, rootfs, runtime, selinux, unit_user, view, volumes, writers,
+};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prepare",
-    synopsis: &["[--cleanup] NAME", "--names"],
+    synopsis: &["[--cleanup] NAME", "--names", "--forgotten"],
     about: "Makes the runtime bundle of the container NAME in /run/syscontainers/NAME. The container's unit \
             runs this before every start.",
     options: &[
         Opt::flag("cleanup", "remove the bundle and the runtime's state instead"),
+        Opt::flag("forgotten", "remove what payloads that have ended wrote to their root file systems"),
         Opt::flag("names", "bring this host's /etc/hosts and /etc/resolv.conf to all containers that run"),
     ],
     operands: Completes::Container,
     statuses: &[0, 1, 2],
 };
 
-/// How long it may take to remove what was written to a root file system, and by how much longer systemd waits each time.
-const CLEAN_UP: Duration = Duration::from_secs(600);
-/// How often it is asked to, while volumes get what the image has.
+/// By how much longer systemd waits for a start each time, while volumes get what the image has, and how often it is asked to.
+const LONGER: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(300);
 
 enum Args {
     Prepare(Name),
     CleanUp(Name),
     Names,
+    Forgotten,
 }
 
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
-    let (mut name, mut cleanup, mut names) = (None, false, false);
+    let (mut name, mut cleanup, mut for_all) = (None, false, None);
     for argument in arguments {
         match argument {
             Flag("cleanup") => cleanup = true,
-            Flag("names") => names = true,
+            Flag("names") if for_all.is_none() => for_all = Some(("--names", Args::Names)),
+            Flag("forgotten") if for_all.is_none() => for_all = Some(("--forgotten", Args::Forgotten)),
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
         }
     }
-    match (name, cleanup, names) {
-        (Some(name), false, false) => Ok(Args::Prepare(name)),
-        (Some(name), true, false) => Ok(Args::CleanUp(name)),
-        (None, false, true) => Ok(Args::Names),
-        (None, _, false) => Err("missing NAME".into()),
-        (_, _, true) => Err("--names is for all containers, and takes neither NAME nor --cleanup".into()),
+    match (name, cleanup, for_all) {
+        (Some(name), false, None) => Ok(Args::Prepare(name)),
+        (Some(name), true, None) => Ok(Args::CleanUp(name)),
+        (None, false, Some((_, args))) => Ok(args),
+        (None, _, None) => Err("missing NAME".into()),
+        (_, _, Some((option, _))) => {
+            Err(format!("{option} is for all containers, and takes neither NAME nor --cleanup").into())
+        }
     }
 }
 
@@ -78,6 +83,7 @@ fn run(args: Args) -> Result<()> {
     let root = Root::default();
     match &args {
         Args::Names => names::update::run(&root),
+        Args::Forgotten => forgotten::remove_all(&root),
         Args::Prepare(name) => {
             prepare(name, &Bundle::new(&root, name)).context(|| format!("cannot prepare {name}"))
         }
@@ -86,25 +92,26 @@ fn run(args: Args) -> Result<()> {
             if let Err(e) = bundle.pipes().drain() {
                 log::warning(&format!("some output of {name} may be missing: {e}"));
             }
-            clean_up(name, &bundle).context(|| format!("cannot clean up after {name}"))
+            bundle.remove(name).context(|| format!("cannot clean up after {name}"))
         }
     }
 }
 
-/// Removes the bundle, and what was written to the root file system, which may take longer than a payload has to stop.
-/// No shutdown waits for that: a boot does the same.
-fn clean_up(name: &Name, bundle: &Bundle) -> Result<()> {
-    let systemd = Systemd::new(&Root::default());
-    let is_shutdown = || systemd.system_state().is_ok_and(|state| state == SystemState::Stopping);
-    extend_timeout();
-    bundle.remove_while(name, || !is_shutdown())
+/// Has what a crash or a shutdown left be removed.
+fn remove_forgotten(root: &Root, registration: &Registration) -> Result<()> {
+    let scratch = root.join(&registration.scratch());
+    let left = scratch.parent().map(forgotten::found).transpose()?.unwrap_or_default();
+    if !left.is_empty() {
+        forgotten::begin_removal(root);
+    }
+    Ok(())
 }
 
-/// Has systemd wait for what a payload decided the length of.
+/// Has systemd wait longer for this start.
 fn extend_timeout() {
     if notify::is_expected() {
         // Only this much is at stake if systemd does not answer.
-        let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", CLEAN_UP.as_micros()));
+        let _ = notify::send(&format!("EXTEND_TIMEOUT_USEC={}", LONGER.as_micros()));
     }
 }
 
@@ -150,11 +157,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
     check(&root, &registration)?;
-    if root.join(&registration.scratch()).exists() {
-        // What a crash or a shutdown left.
-        extend_timeout();
-    }
     bundle.remove(name)?;
+    remove_forgotten(&root, &registration)?;
     let Some(runtime) = &registration.execution.runtime else { return Ok(()) };
     // A crash may have left state of a runtime that no bundle names.
     runtime::delete(runtime, name)?;
@@ -171,8 +175,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let sources = Sources::of(&root, &config, &untrusted, is_trusted)?;
     writers::record(&root, &registration, &config, &untrusted)?;
     sources.redirect(&mut config);
-    let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle);
-    let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
+    let (shown_rootfs, notify_socket) = bundle::passages(&config, &registration, bundle)?;
+    let mut config = bundle::assemble(config, &registration, runtime, (bundle, notify_socket.as_ref()))?;
     let label = confine(&root, &registration, &mut config)?;
     ours.map(|ours| keys::apply(&root, ours, &untrusted, &mut config)).transpose()?;
     make_volumes(&root, &registration)?;
@@ -199,6 +203,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     // Whatever becomes of this process, the next one knows what there is to remove.
     record::save_volatile(&bundle.launch(), &launch)?;
     let mounts = (&mut config, launch.sources.as_slice());
+    launch.notify_socket.as_ref().map_or(Ok(()), |socket| bundle.make_socket_directory(socket))?;
     launch.mounts = rootfs::make(&root, &registration, bundle, mounts, launch.overlay.as_ref())?;
     record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;

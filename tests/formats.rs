@@ -297,6 +297,9 @@ fn the_manual_says_what_is_confined() {
         images.contains("is an overlay that the payload can write to") && images.contains(".B ReadOnly=yes")
     );
     assert!(!images.contains("root\nfile system is read\\-only"));
+    let (_, directories) = section.split_once(".B Directories of the host").unwrap();
+    let (_, exceptions) = directories.split_once("Known by its path only").unwrap();
+    assert!(exceptions.contains("directory that ignores case") && exceptions.contains("another file system"));
 }
 
 /// What nothing here prevents is for administrators to know.

@@ -31,8 +31,8 @@ pub const PREINSTALLED: &str = "/usr/lib/containers/atomic";
 pub const RUN: &str = "/run/syscontainers";
 /// File in a bundle with the main process of the unit: the payload, or who is it once the payload is gone.
 pub const MAIN_PROCESS: &str = "main.pid";
-/// Directory of the notification sockets that are reached by their paths on the host, by the names of containers. Any
-/// user may enter it.
+/// Directory of the notification sockets that are reached by their paths on the host, each in a directory that only who uses it
+/// knows. Any user may enter these.
 pub const NOTIFY: &str = "/run/syscontainers/.notify";
 /// Directories of registrations; for each container, the first one that has it takes precedence.
 pub const REGISTRATIONS: [&str; 3] =

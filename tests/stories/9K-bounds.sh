@@ -2,6 +2,13 @@
 # What users of the host, images and payloads can take up of what others need: the time of a start, the disk, and locks.
 . "$(dirname "$0")/lib.sh"
 
+# find_socket: where the socket of the payload is, which only root finds out, is at /tmp/socket as soon as it is there.
+find_socket() {
+    while :; do
+        for socket in /run/syscontainers/.notify/*/notify; do [ ! -S "$socket" ] || ln -sfn "$socket" /tmp/socket; done
+        sleep 0.1
+    done
+}
 # crowd SOCKET N: so many processes of another user that send to it as fast as they can; until they are killed with this one.
 crowd() {
     # shellcheck disable=SC2016 # for Perl
@@ -28,13 +35,22 @@ for runtime in crun runc; do
         --unit=$'Type=notify\nTimeoutStartSec=20' --mount=/run:/run:rbind,rslave,rw
     build_and_pull crowded
     checkout --no-enable --runtime="$(type -P $runtime)" "$REGISTRY/crowded"
-    crowd /run/syscontainers/.notify/crowded 1500 &
+    find_socket &
+    finder=$!
+    crowd /tmp/socket 1500 &
     crowd=$!
     must 'the payload is heard' systemctl start crowded
     expect 'active running success' state crowded
-    kill $crowd
-    wait $crowd || true
+    kill $crowd $finder
+    wait $crowd $finder || true
+    check 'it was there' test -L /tmp/socket
+    # And nobody else finds it in the first place.
+    refuse 'it has no name that is known' test -e /run/syscontainers/.notify/crowded
+    refuse 'nobody can list them' setpriv --reuid=65534 --regid=65534 --clear-groups ls /run/syscontainers/.notify
+    expect_no '/run/syscontainers/.notify' cat /proc/net/unix
+    rm /tmp/socket
     must 'it goes' syscontainer-remove --purge crowded
+    expect '' names_in /run/syscontainers/.notify
 done
 # free_megabytes DIRECTORY
 free_megabytes() { stat --file-system --format='%a %S' "$1" | awk '{ printf "%d\n", $1 * $2 / 1048576 }'; }

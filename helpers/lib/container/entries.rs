@@ -8,6 +8,7 @@
 //! .NAME.link              the symlink that is about to become NAME
 //! .NAME.reserve           space set aside for reverting a switch
 //! .NAME.scratch           changes to the scratch root file system of a container
+//! .NAME.N.scratch         those of an earlier run, which are being removed
 //! .NAME.state             what is remembered about a container, besides its deployments
 //! .host-files.json        what was last written to host files that containers share
 //! .state-directories.json directories that installations created
@@ -37,6 +38,8 @@ pub enum Entry {
     Reserve(Name),
     /// Changes to the scratch root file system of a container.
     Scratch(Name),
+    /// Those of an earlier run, with a number that nothing else has: they are being removed.
+    Forgotten(Name, u32),
     /// What is remembered about a container, see [`crate::container::state`].
     State(Name),
     /// A record that all containers share.
@@ -95,11 +98,16 @@ impl Entry {
             "old" => of_deployment(Entry::Old),
             "link" => of_container(Entry::NewLink),
             "reserve" => of_container(Entry::Reserve),
-            "scratch" => of_container(Entry::Scratch),
+            "scratch" => of_container(Entry::Scratch).or_else(|| of_deployment(Entry::forgotten)),
             "state" => of_container(Entry::State),
             _ => None,
         };
         entry.unwrap_or(Entry::Foreign)
+    }
+
+    /// No name of a container is one of a deployment.
+    fn forgotten(named: Deployment) -> Entry {
+        Entry::Forgotten(named.name().clone(), named.number())
     }
 
     /// The container that the entry belongs to, if any.
@@ -112,6 +120,7 @@ impl Entry {
             | Entry::NewLink(name)
             | Entry::Reserve(name)
             | Entry::Scratch(name)
+            | Entry::Forgotten(name, _)
             | Entry::State(name) => Some(name),
             Entry::Record(_) | Entry::Unfinished(_) | Entry::Store | Entry::Foreign => None,
         }
@@ -133,6 +142,7 @@ impl fmt::Display for Entry {
             Entry::NewLink(name) => write!(f, ".{name}.link"),
             Entry::Reserve(name) => write!(f, ".{name}.reserve"),
             Entry::Scratch(name) => write!(f, ".{name}.scratch"),
+            Entry::Forgotten(name, number) => write!(f, ".{name}.{number}.scratch"),
             Entry::State(name) => write!(f, ".{name}.state"),
             Entry::Record(record) => f.write_str(record.file_name()),
             Entry::Unfinished(of) => write!(f, ".{of}.new"),
@@ -158,6 +168,7 @@ mod tests {
             (Entry::NewLink(name.clone()), ".foo.bar.link"),
             (Entry::Reserve(name.clone()), ".foo.bar.reserve"),
             (Entry::Scratch(name.clone()), ".foo.bar.scratch"),
+            (Entry::Forgotten(name.clone(), 3), ".foo.bar.3.scratch"),
             (Entry::State(name), ".foo.bar.state"),
             (Entry::Record(Record::HostFiles), ".host-files.json"),
             (Entry::Record(Record::StateDirectories), ".state-directories.json"),

@@ -200,7 +200,7 @@ pub fn find(deployments: &Deployments) -> Result<Found> {
             Entry::State(_) => {
                 found.states.insert(name);
             }
-            Entry::Scratch(_) => {}
+            Entry::Scratch(_) | Entry::Forgotten(..) => {}
             entry => {
                 if entry.is_temporary() {
                     found.temporary.insert(name.clone());

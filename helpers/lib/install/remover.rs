@@ -12,12 +12,12 @@ use crate::install::{atomic, recovery};
 use crate::name::{Deployment, Name};
 use crate::paths::TreePath;
 use crate::program::log;
-use crate::run::volumes;
+use crate::run::{forgotten, volumes};
 use crate::system::journal::{self, Event, Subject};
+use crate::system::mounts;
 use crate::system::systemd::dependents::{self, Relation};
 use crate::system::systemd::manager;
 use crate::system::systemd::{links, watch};
-use crate::system::{files, mounts};
 
 /// The user's choices.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,7 +113,12 @@ fn doom(site: &Site, name: &Name, directories: &BTreeSet<TreePath>) -> Result<Ve
 /// Removes what a container that was removed has written. The caller still holds its lock, but no other: how much that is, and
 /// so how long it takes, was its payload's decision. If this is killed, a prune does it.
 pub fn finish(site: &Site, name: &Name, purged: &[TreePath]) -> Result<()> {
-    files::remove_tree(&site.deployments.entry(&Entry::Scratch(name.clone())))?;
+    forgotten::forget(&site.deployments.entry(&Entry::Scratch(name.clone())))?;
+    for (owner, path) in forgotten::found(&site.deployments.path(""))? {
+        if owner == *name {
+            forgotten::remove(&path)?;
+        }
+    }
     state_directories::finish_purge(&site.deployments, name)?;
     volumes::finish_purge(site.root(), name)?;
     purged.iter().for_each(|path| log::info(&format!("purged {path}")));

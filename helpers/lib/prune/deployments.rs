@@ -11,17 +11,29 @@ use crate::error::Result;
 use crate::install::recovery;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
+use crate::run::forgotten;
 use crate::store::leftovers;
 use crate::system::files;
 use crate::system::lock;
 use crate::system::mounts;
 use crate::update::retention::{self, Busy};
 
+/// Why nothing is done with a container.
+pub const AT_WORK: &str = "another program is at work on it; a later prune looks at it again";
 /// Maximum age of files that are being written.
 const WRITING: Duration = Duration::from_secs(3600);
 
-/// Removes unused deployments, and leftovers. Returns whether units have changed.
-pub fn prune(site: &Site, report: &mut PruneReport) -> Result<bool> {
+/// What a prune of deployments did, besides what is in its report.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Whether units have changed.
+    pub changed: bool,
+    /// Scratch directories that were reported, but are to be removed later, since how long this takes was a payload's decision.
+    pub forgotten: BTreeSet<PathBuf>,
+}
+
+/// Removes unused deployments, and leftovers.
+pub fn prune(site: &Site, report: &mut PruneReport) -> Result<Pruned> {
     let deployments = &site.deployments;
     let mut names = BTreeSet::new();
     for (file_name, entry) in deployments.entries()? {
@@ -30,6 +42,7 @@ pub fn prune(site: &Site, report: &mut PruneReport) -> Result<bool> {
                 let path = shown(&deployments.path(file_name));
                 report.kept(PruneKind::File, path, "it is not a deployment; remove it by hand");
             }
+            Entry::Forgotten(..) => {}
             entry => match entry.container() {
                 Some(name) => {
                     names.insert(name.clone());
@@ -38,40 +51,42 @@ pub fn prune(site: &Site, report: &mut PruneReport) -> Result<bool> {
             },
         }
     }
-    let mut changed = false;
+    let mut pruned = Pruned::default();
     for name in names {
-        match container(site, &name, report) {
-            Ok(did) => changed |= did,
-            Err(e) => report.failed(PruneKind::Container, name.as_str(), &e),
+        if let Err(e) = container(site, &name, &mut pruned, report) {
+            report.failed(PruneKind::Container, name.as_str(), &e);
         }
     }
     preinstalled(deployments, report)?;
-    Ok(changed)
+    Ok(pruned)
 }
 
-fn container(site: &Site, name: &Name, report: &mut PruneReport) -> Result<bool> {
+fn container(site: &Site, name: &Name, pruned: &mut Pruned, report: &mut PruneReport) -> Result<()> {
     let root = site.root();
     let dry_run = report.dry_run;
-    let _lock = if dry_run { None } else { Some(lock::container(root, name)?) };
-    let host_files = if dry_run { None } else { Some(lock::host_files(root)?) };
+    // Others may wait for what a payload decided the length of, as a purge does.
+    let lock = if dry_run { None } else { lock::try_container(root, name)? };
+    if !dry_run && lock.is_none() {
+        report.kept(PruneKind::Container, name.as_str(), AT_WORK);
+        return Ok(());
+    }
+    let _host_files = if dry_run { None } else { Some(lock::host_files(root)?) };
     let link = site.deployments.link(name);
     if link.is_symlink() {
-        installed(site, name, report)?;
-        return Ok(false);
+        return installed(site, name, report);
     }
     if link.exists() {
         report.kept(PruneKind::File, name.as_str(), "it is in the way: it is not a link to a deployment");
     }
-    let Some(changed) = not_installed(site, name, link.exists(), report)? else { return Ok(false) };
-    // How much a payload wrote, and so how long this takes, was its decision.
-    drop(host_files);
+    let Some(changed) = not_installed(site, name, link.exists(), report)? else { return Ok(()) };
+    pruned.changed |= changed;
     let scratch = site.deployments.entry(&Entry::Scratch(name.clone()));
-    let bytes = files::own_size(&scratch);
-    if !dry_run {
-        files::remove_tree(&scratch)?;
+    if dry_run {
+        report.bytes += files::own_size(&scratch);
+    } else {
+        pruned.forgotten.extend(forgotten::forget(&scratch)?);
     }
-    report.bytes += bytes;
-    Ok(changed)
+    Ok(())
 }
 
 /// Removes deployments of an installed container, except for those that are in use or needed for a rollback.

@@ -9,6 +9,7 @@ mod images;
 mod report;
 mod volumes;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,11 +41,13 @@ pub struct PruneOptions {
 /// Removes what is not used. What cannot be removed is in the report, and does not prevent the rest.
 pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     let mut report = PruneReport::new(options.dry_run);
+    let mut told = BTreeSet::new();
     if options.images.is_empty() {
-        let changed = deployments::prune(site, &mut report)?;
-        if changed {
+        let pruned = deployments::prune(site, &mut report)?;
+        if pruned.changed {
             site.manager.reload()?;
         }
+        told = pruned.forgotten;
     }
     let root = site.root();
     let store = match &options.repo {
@@ -64,6 +67,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     }
     if options.images.is_empty() {
         volumes::prune(site, &mut report);
+        volumes::prune_forgotten(&site.deployments, &told, &mut report);
         volumes::prune_record(root, &mut report);
     }
     if !options.dry_run {

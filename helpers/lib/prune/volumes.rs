@@ -1,13 +1,18 @@
 //! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting what
 //! payloads have got of the host that is gone. Neither volumes nor these directories are ever pruned.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::deployments::AT_WORK;
 use super::report::{PruneKind, PruneReport};
+use crate::container::deployment::Deployments;
 use crate::error::Result;
 use crate::install::site::Site;
 use crate::install::state_directories;
 use crate::name::Name;
 use crate::paths::{GOT, Root};
-use crate::run::{got, volumes};
+use crate::run::{forgotten, got, volumes};
 use crate::system::{files, lock};
 
 /// Removes what killed purges left.
@@ -32,6 +37,28 @@ pub fn prune(site: &Site, report: &mut PruneReport) {
     }
 }
 
+/// Removes what payloads that have ended wrote to their root file systems. These paths were reported already.
+pub fn prune_forgotten(deployments: &Deployments, told: &BTreeSet<PathBuf>, report: &mut PruneReport) {
+    let found = match forgotten::found(&deployments.path("")) {
+        Ok(found) => found,
+        Err(e) => return report.failed(PruneKind::Leftover, "", &e),
+    };
+    for (_, path) in found {
+        let shown = path.display().to_string();
+        let bytes = files::own_size(&path);
+        match if report.dry_run { Ok(true) } else { forgotten::remove_if_left(&path) } {
+            Ok(true) => {
+                report.bytes += bytes;
+                if !told.contains(&path) {
+                    report.removed(PruneKind::Leftover, shown, "a payload that has ended wrote it");
+                }
+            }
+            Ok(false) => report.kept(PruneKind::Leftover, shown, "it is being removed"),
+            Err(e) => report.failed(PruneKind::Leftover, shown, &e),
+        }
+    }
+}
+
 /// Forgets directories of the host that are gone; the others may have in them what payloads have put there.
 pub fn prune_record(root: &Root, report: &mut PruneReport) {
     match got::prune(root, report.dry_run) {
@@ -52,10 +79,15 @@ fn finish(
     report: &mut PruneReport,
     remove: impl FnOnce() -> Result<()>,
 ) {
+    // A purge that is at work has the lock, and ends when it is done.
+    let lock = if report.dry_run { Ok(None) } else { lock::try_container(site.root(), name) };
+    let lock = match lock {
+        Ok(None) if !report.dry_run => return report.kept(PruneKind::Leftover, path, AT_WORK),
+        Ok(lock) => lock,
+        Err(e) => return report.failed(PruneKind::Leftover, path, &e),
+    };
     let bytes = files::own_size(path.as_ref());
-    // A purge that is at work has the lock.
-    let locked = || lock::container(site.root(), name).and_then(|_lock| remove());
-    if let Err(e) = if report.dry_run { Ok(()) } else { locked() } {
+    if let Err(e) = lock.map_or(Ok(()), |_lock| remove()) {
         return report.failed(PruneKind::Leftover, path, &e);
     }
     report.bytes += bytes;

@@ -28,6 +28,7 @@ use crate::oci::bundle_config::BundleConfig;
 use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::program::log;
+use crate::run::forgotten;
 use crate::run::mount_check::Expected;
 use crate::run::names::copies::Copies;
 use crate::run::output::{Pipes, Streams};
@@ -37,13 +38,15 @@ use crate::run::written::Written;
 use crate::run::{limits, runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
-use crate::system::{cgroup, files, record};
+use crate::system::{cgroup, files, random, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
 /// Where a payload finds its notification socket, as in containers of systemd-nspawn.
 pub const PAYLOAD_NOTIFY: &str = "/run/host/notify";
 
+/// Name of the socket in its directory.
+pub(super) const SOCKET: &str = "notify";
 /// And where the payload of a plain image does: what it can write to is in no way that leads there.
 const PLAIN_NOTIFY: &str = "/dev/notify";
 /// The variable by which it knows.
@@ -132,14 +135,26 @@ impl Bundle {
     }
 
     /// Path of the notification socket for a payload with its own PID namespace. One that sees the host's /run connects
-    /// to it there, as any user; for all others, the runtime mounts it.
-    pub fn notify(&self, sees_host_run: bool) -> TreePath {
-        if sees_host_run {
-            let name = self.directory.file_name().unwrap_or_default();
-            TreePath::from(paths::NOTIFY).join(name)
-        } else {
-            self.root.inside(&self.directory.join("notify"))
+    /// to it there, as any user; for all others, the runtime mounts it. No other user of the host is to find it, who would keep
+    /// the payload waiting by what he sends: so nobody can guess the directory, or list the one that it is in.
+    fn notify(&self, sees_host_run: bool) -> Result<TreePath> {
+        if !sees_host_run {
+            return Ok(self.root.inside(&self.directory.join(SOCKET)));
         }
+        let secret: String = random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(TreePath::from(paths::NOTIFY).join(secret).join(SOCKET))
+    }
+
+    /// Makes the directory of that socket.
+    pub fn make_socket_directory(&self, socket: &TreePath) -> Result<()> {
+        let directory = socket.parent().filter(is_secret);
+        directory.map_or(Ok(()), |directory| files::make_directory(&self.root.join(&directory), 0o711))
+    }
+
+    fn remove_socket(&self, socket: &TreePath) -> Result<()> {
+        files::remove_file(&self.root.join(socket)).context(|| format!("cannot remove {socket}"))?;
+        let directory = socket.parent().filter(is_secret);
+        directory.map_or(Ok(()), |directory| files::remove_tree(&self.root.join(&directory)))
     }
 
     /// Has the runtime run the payload in this cgroup, below the unit's, whose limits the payload sees there.
@@ -232,44 +247,40 @@ impl Bundle {
         self.directory.join("payload")
     }
 
-    /// Removes the bundle and everything else that belongs to the start.
+    /// Removes the bundle and everything else that belongs to the start. What the payload wrote to its root file system, unless
+    /// it is little, is removed later, see [`forgotten`].
     pub fn remove(&self, name: &Name) -> Result<()> {
-        self.remove_while(name, || true)
-    }
-
-    /// The same, but what the payload wrote to its root file system is left for the next start from when `has_time` says no.
-    pub fn remove_while(&self, name: &Name, has_time: impl Fn() -> bool) -> Result<()> {
         let mut overlay = None;
         if let Some(launch) = self.load()? {
             runtime::delete(&launch.runtime, name)?;
             if let Some(path) = &launch.pid_file {
                 files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
             }
-            if let Some(path) = &launch.notify_socket {
-                files::remove_file(&self.root.join(path)).context(|| format!("cannot remove {path}"))?;
-            }
+            launch.notify_socket.as_ref().map_or(Ok(()), |socket| self.remove_socket(socket))?;
             overlay = launch.overlay;
         }
-        if let Some(overlay) = &overlay {
-            tell_written(name, &self.root.join(&overlay.scratch), &self.directory);
-        }
-        // Nobody waits for what follows, which may take long.
-        Copies::forget(&self.directory)?;
+        // Nobody waits for what follows.
         if let Some(overlay) = overlay {
-            if !overlay.remove(&self.root, &self.scratch_rootfs(), has_time)? {
-                log::info(&format!("leaving what {name} wrote to its root file system for the next start"));
-            }
+            self.forget(name, &self.root.join(&overlay.scratch))?;
+        } else {
+            Copies::forget(&self.directory)?;
         }
         files::remove_tree(&self.directory)
     }
-}
 
-/// Tells how much a payload has written that is about to be forgotten.
-fn tell_written(name: &Name, scratch: &Path, bundle: &Path) {
-    // What cannot be looked at cannot be removed either, which is an error then.
-    let written = Written::find(scratch, bundle).ok().flatten().filter(|written| written.bytes > 0);
-    if let Some(written) = written {
-        log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
+    fn forget(&self, name: &Name, scratch: &Path) -> Result<()> {
+        // What cannot be looked at is not known to be little.
+        let written = Written::find(scratch, &self.directory).ok().flatten();
+        if let Some(written) = written.filter(|written| written.bytes > 0) {
+            log::info(&format!("{name} wrote {written} to its root file system, which is forgotten"));
+        }
+        Copies::forget(&self.directory)?;
+        Overlay::unmount(&self.scratch_rootfs())?;
+        let Some(left) = forgotten::forget(scratch)? else { return Ok(()) };
+        if !written.is_some_and(Written::is_little) || !forgotten::try_remove(left)? {
+            forgotten::begin_removal(&self.root);
+        }
+        Ok(())
     }
 }
 
@@ -278,7 +289,7 @@ pub fn assemble(
     mut config: Normalised,
     registration: &Registration,
     runtime: &Runtime,
-    bundle: &Bundle,
+    (bundle, notify_socket): (&Bundle, Option<&TreePath>),
 ) -> Result<BundleConfig> {
     // They are relative to the bundle, which used to be the deployment.
     config.anchor_bind_sources(registration.path().as_path());
@@ -301,10 +312,10 @@ pub fn assemble(
     }
     let place = if registration.execution.confined { PLAIN_NOTIFY } else { PAYLOAD_NOTIFY };
     let place = (!sees_host_run).then_some(place);
-    match registration.execution.notify {
-        Notify::Created => config.unset_variable(NOTIFY_SOCKET)?,
-        Notify::Ready => add_notify_socket(&mut config, bundle.notify(sees_host_run).as_path(), place)?,
-        Notify::Socket => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), place)?,
+    match (registration.execution.notify, notify_socket) {
+        (Notify::Ready, Some(socket)) => add_notify_socket(&mut config, socket.as_path(), place)?,
+        (Notify::Socket, _) => add_notify_socket(&mut config, Path::new(SYSTEMD_NOTIFY), place)?,
+        _ => config.unset_variable(NOTIFY_SOCKET)?,
     }
     Ok(config)
 }
@@ -336,10 +347,16 @@ pub fn passages(
     config: &Normalised,
     registration: &Registration,
     bundle: &Bundle,
-) -> (Option<TreePath>, Option<TreePath>) {
+) -> Result<(Option<TreePath>, Option<TreePath>)> {
     let shown = config.has_user_namespace().then(|| bundle.root.inside(&rootfs(registration, bundle)));
     let is_passed_on = registration.execution.notify == Notify::Ready;
-    (shown, is_passed_on.then(|| bundle.notify(sees_host_run(config))))
+    let socket = is_passed_on.then(|| bundle.notify(sees_host_run(config))).transpose()?;
+    Ok((shown, socket))
+}
+
+/// Whether a directory is one that has nothing but a socket.
+fn is_secret(directory: &TreePath) -> bool {
+    directory.parent().is_some_and(|above| above == TreePath::from(paths::NOTIFY))
 }
 
 /// Whether the payload sees the host's /run at the same path. Then no mount is needed for a socket there, and none may

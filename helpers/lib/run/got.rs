@@ -10,12 +10,20 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::paths::{GOT, Root, TreePath};
 use crate::run::volumes;
 use crate::system::mount_tree::Tree;
 use crate::system::{files, lock, mounts};
+
+/// Type of a file system that is mounted when somebody looks.
+const AUTOFS: &str = "autofs";
+/// How long file systems have to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Paths, each with the mount point of what has its name.
 pub type Paths = BTreeMap<PathBuf, PathBuf>;
@@ -42,14 +50,19 @@ pub fn add(root: &Root, paths: Paths) -> Result<()> {
 /// Forgets what is gone from where it was; what is on a file system that is not mounted is not. Returns how many paths there
 /// are still.
 pub fn prune(root: &Root, dry_run: bool) -> Result<usize> {
-    if read(root)?.is_empty() {
+    let recorded = read(root)?;
+    if recorded.is_empty() {
         return Ok(0);
     }
+    let mounts = Tree::of(Path::new("/proc/self"))?;
+    // Before anybody waits for the lock.
+    let seen = gone(root, recorded.iter().filter(|(path, mount)| is_mounted(root, &mounts, path, mount)));
     let _lock = lock::written(root)?;
     let mut paths = read(root)?;
     let before = paths.len();
-    let mounts = Tree::of(Path::new("/proc/self"))?;
-    paths.retain(|path, mount| !is_gone(root, &mounts, path, mount));
+    // A start that found one recorded already needs it to be there.
+    let gone = gone(root, paths.iter().filter(|(path, mount)| seen.get(*path) == Some(mount)));
+    paths.retain(|path, _| !gone.contains_key(path));
     match paths.len() {
         after if after == before || dry_run => {}
         0 => files::remove(&root.join(GOT)).map(|_| ())?,
@@ -58,11 +71,36 @@ pub fn prune(root: &Root, dry_run: bool) -> Result<usize> {
     Ok(paths.len())
 }
 
-fn is_gone(root: &Root, mounts: &Tree, path: &Path, mount: &Path) -> bool {
-    let [at, point] = [path, mount].map(|path| root.join(&TreePath::new(path)));
-    let is_mounted = !root.is_host()
-        || at.parent().and_then(|above| mounts.mount(above)).is_some_and(|mount| mount.point == point);
-    is_mounted && fs::symlink_metadata(at).is_err_and(|e| e.kind() == ErrorKind::NotFound)
+/// Those that are gone. What does not answer, as a file system of another host or of a user, is not, and nor is what would be
+/// asked after it.
+fn gone<'a>(root: &Root, paths: impl Iterator<Item = (&'a PathBuf, &'a PathBuf)>) -> Paths {
+    let paths: Vec<_> = paths.map(|(path, mount)| (path.clone(), mount.clone())).collect();
+    let (sender, receiver) = mpsc::channel();
+    let root = root.clone();
+    thread::spawn(move || {
+        for (path, mount) in paths {
+            let is_gone = is_gone(&root, &path);
+            // Nobody may wait for more.
+            if sender.send((path, mount, is_gone)).is_err() {
+                break;
+            }
+        }
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let answers = std::iter::from_fn(|| receiver.recv_timeout(left()).ok());
+    answers.filter(|(.., is_gone)| *is_gone).map(|(path, mount, _)| (path, mount)).collect()
+}
+
+/// Whether what a path was on is there. That may be mounted by looking at it.
+fn is_mounted(root: &Root, mounts: &Tree, path: &Path, point: &Path) -> bool {
+    let [at, point] = [path, point].map(|path| root.join(&TreePath::new(path)));
+    let mount = at.parent().and_then(|above| mounts.mount(above));
+    !root.is_host() || mount.is_some_and(|mount| mount.point == point && mount.kind != AUTOFS)
+}
+
+fn is_gone(root: &Root, path: &Path) -> bool {
+    fs::symlink_metadata(root.join(&TreePath::new(path))).is_err_and(|e| e.kind() == ErrorKind::NotFound)
 }
 
 fn write(root: &Root, paths: &Paths) -> Result<()> {
@@ -163,8 +201,13 @@ mod tests {
         assert!(!root.join(GOT).exists());
         // As long as the file system is not there, nothing is known of what is on it.
         let host = Root::default();
-        let mounts = Tree::parse(b"1 0 8:1 / / rw - x x rw\n2 1 8:2 / /proc rw - x x rw\n");
-        let gone = |path: &str, mount: &str| is_gone(&host, &mounts, path.as_ref(), mount.as_ref());
+        let mounts = Tree::parse(
+            b"1 0 8:1 / / rw - x x rw\n2 1 8:2 / /proc rw - x x rw\n3 1 0:3 / /sys rw - autofs x rw\n",
+        );
+        let gone = |path: &str, mount: &str| {
+            is_mounted(&host, &mounts, path.as_ref(), mount.as_ref()) && is_gone(&host, path.as_ref())
+        };
+        assert!(!gone("/sys/none", "/sys"), "it may be mounted by looking at it");
         assert!(gone("/proc/none", "/proc") && gone("/none", "/") && !gone("/proc/self", "/proc"));
         assert!(!gone("/mnt-none/app", "/mnt-none") && !gone("/proc/none", "/"));
     }

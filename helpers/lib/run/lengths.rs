@@ -4,8 +4,8 @@ use crate::container::readiness::Notify;
 use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::oci::config::Normalised;
-use crate::paths::Root;
-use crate::run::bundle::{self, Bundle};
+use crate::paths::{self, NOTIFY, TreePath};
+use crate::run::bundle;
 
 /// Maximum length in bytes of a host name, see sethostname(2).
 const HOST_NAME: usize = 64;
@@ -14,7 +14,11 @@ const SOCKET: usize = 107;
 
 /// Refuses a name that is too long for what the payload of this configuration gets by it.
 pub fn check(name: &Name, config: &Normalised, notify: Notify) -> Result<()> {
-    let socket = Bundle::new(&Root::default(), name).notify(bundle::sees_host_run(config));
+    // The other one has no part of the name.
+    let socket = match bundle::sees_host_run(config) {
+        true => TreePath::from(NOTIFY),
+        false => paths::bundle(name).join(bundle::SOCKET),
+    };
     let host_name = config.host_name().unwrap_or_default();
     let lengths = [
         ("host name", host_name.len(), HOST_NAME),

@@ -7,6 +7,7 @@ pub mod confinement;
 pub mod copies;
 pub mod ending;
 pub mod foreground;
+pub mod forgotten;
 pub mod got;
 pub mod keys;
 pub mod lengths;

@@ -4,9 +4,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -14,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
 use crate::paths::{Root, TreePath};
-use crate::run::selinux;
+use crate::run::{forgotten, selinux};
 use crate::system::{files, lock, privacy, privileges, quota};
 
 /// The part of a scratch directory that has what was changed.
@@ -23,8 +20,6 @@ pub(super) const UPPER: &str = "upper";
 pub(super) const NAMES: &str = "names";
 /// The part that is the kernel's.
 const WORK: &str = "work";
-/// How long removing it takes before it is asked whether there is time, and between two times.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A scratch root file system; the fields are JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +42,9 @@ impl Overlay {
     pub fn make(&self, root: &Root, target: &Path, size: Option<u64>) -> Result<()> {
         let (lower, scratch) = (root.join(&self.lower), root.join(&self.scratch));
         let what = || self.failure();
-        remove_files(&scratch)?;
+        if forgotten::forget(&scratch)?.is_some() {
+            forgotten::begin_removal(root);
+        }
         let upper = scratch.join(UPPER);
         // The overlay itself cannot keep users of the host from its setuid programs, which are to work in the container:
         // what is above it does, here and at `target`.
@@ -103,51 +100,18 @@ impl Overlay {
             .context(what)
     }
 
-    /// Unmounts it and removes the changes, if they exist. How many there are is the payload's decision: from when `has_time`
-    /// says no, they are left for [`Overlay::make`] to remove. Returns whether they are gone.
-    pub fn remove(&self, root: &Root, target: &Path, has_time: impl Fn() -> bool) -> Result<bool> {
+    /// Unmounts it, if it is mounted.
+    pub fn unmount(target: &Path) -> Result<()> {
         match umount2(target, MntFlags::MNT_DETACH) {
             // Nothing is mounted there, or the directory does not exist.
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            result => result.context(|| format!("cannot unmount {}", target.display()))?,
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+            result => result.context(|| format!("cannot unmount {}", target.display())),
         }
-        let scratch = root.join(&self.scratch);
-        let removed = while_there_is_time(move || remove_files(&scratch), has_time);
-        removed.transpose().map(|removed| removed.is_some())
     }
 
     fn failure(&self) -> String {
         format!("cannot make a scratch root file system of {}", self.lower)
     }
-}
-
-/// Does something that can be given up at any time; `None` if it was, and goes on until this process ends.
-fn while_there_is_time<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-    has_time: impl Fn() -> bool,
-) -> Option<T> {
-    let (sender, receiver) = mpsc::channel();
-    let worker = thread::spawn(move || {
-        // Whoever waited for it may be gone.
-        let _ = sender.send(work());
-    });
-    loop {
-        match receiver.recv_timeout(LOOK) {
-            Ok(result) => return Some(result),
-            Err(RecvTimeoutError::Timeout) if has_time() => {}
-            Err(RecvTimeoutError::Timeout) => return None,
-            Err(RecvTimeoutError::Disconnected) => {
-                // It panicked, and so does this.
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                return None;
-            }
-        }
-    }
-}
-
-fn remove_files(scratch: &Path) -> Result<()> {
-    quota::lift(scratch);
-    files::remove_tree(scratch)
 }
 
 /// Escapes a path for an overlay option: commas separate options, and colons separate lower directories.
@@ -156,34 +120,4 @@ fn escape(path: &Path) -> String {
         .chars()
         .flat_map(|c| matches!(c, ',' | ':' | '\\').then_some('\\').into_iter().chain([c]))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::paths::TreePath;
-
-    #[test]
-    fn changes_are_removed_as_long_as_there_is_time() {
-        assert_eq!(while_there_is_time(|| 1, || false), Some(1));
-        let (release, wait) = mpsc::channel::<()>();
-        assert_eq!(while_there_is_time(move || wait.recv().is_ok(), || false), None);
-        drop(release);
-        let (release, wait) = mpsc::channel::<()>();
-        let asked = std::cell::Cell::new(0);
-        let has_time = || {
-            asked.set(asked.get() + 1);
-            asked.get() < 2 || release.send(()).is_ok()
-        };
-        assert_eq!(while_there_is_time(move || wait.recv().is_ok(), has_time), Some(true));
-        assert_eq!(asked.get(), 2);
-
-        let dir = tempfile::tempdir().unwrap();
-        let scratch = dir.path().join("scratch");
-        fs::create_dir_all(scratch.join("upper/x")).unwrap();
-        let scratch = TreePath::new(scratch);
-        let overlay = Overlay { lower: "/none".into(), scratch, label: None, no_devices: true };
-        assert!(overlay.remove(&Root::default(), &dir.path().join("rootfs"), || true).unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
 }

@@ -18,6 +18,7 @@ use crate::oci::config::Normalised;
 use crate::oci::nesting;
 use crate::paths::{DEPLOYMENTS, PREINSTALLED, Root, TreePath};
 use crate::system::directory::{self, Directory};
+use crate::system::mount_tree::{Place, Tree};
 use crate::system::mounts;
 use crate::system::untrusted::Untrusted;
 
@@ -156,17 +157,25 @@ impl Sources {
 pub fn check(root: &Root, registration: &Registration, config: &Normalised) -> Result<()> {
     let own = registration.link().parent().map(|path| root.join(&path));
     let all = own.into_iter().chain([DEPLOYMENTS, PREINSTALLED].map(|path| root.join(path)));
-    check_writable(root, &all.collect::<Vec<_>>(), config)
+    check_writable(root, &Tree::of(Path::new("/proc/self"))?, &all.collect::<Vec<_>>(), config)
 }
 
-fn check_writable(root: &Root, directories: &[PathBuf], config: &Normalised) -> Result<()> {
-    let shared: BTreeSet<_> = directories.iter().filter_map(|path| mounts::identity(path)).collect();
-    let refused = config.mounts().filter(|mount| !mount.is_read_only()).find_map(|mount| {
+fn check_writable(root: &Root, mounts: &Tree, directories: &[PathBuf], config: &Normalised) -> Result<()> {
+    let real: Vec<_> = directories.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let shared = Shared {
+        identities: real.iter().filter_map(|path| mounts::identity(path)).collect(),
+        places: real.iter().filter_map(|path| mounts.place(path)).collect(),
+        paths: real,
+        mounts,
+    };
+    let refused = config.mounts().find_map(|mount| {
         let source = mount.source()?;
         // What does not exist is in nothing.
         let real = root.join(&TreePath::new(source)).canonicalize().ok();
-        let mut above = real.iter().flat_map(|real| real.ancestors()).filter_map(mounts::identity);
-        (!source.is_absolute() || above.any(|id| shared.contains(&id))).then_some(source)
+        let is_in = !source.is_absolute() || real.as_deref().is_some_and(|real| shared.has(real));
+        // That the source is read-only does not make what is mounted in it so.
+        let is_refused = is_in && !mount.is_read_only() || real.is_some_and(|real| shared.has_mounted(&real));
+        is_refused.then_some(source)
     });
     match refused {
         None => Ok(()),
@@ -174,6 +183,34 @@ fn check_writable(root: &Root, directories: &[PathBuf], config: &Normalised) -> 
             "the bind source {} is in a deployment or the image store, whose files containers share, and it is writable; only an image that has it read-only can be started",
             source.display()
         ))),
+    }
+}
+
+/// Directories that nobody may write to.
+struct Shared<'a> {
+    identities: BTreeSet<(u64, u64)>,
+    places: BTreeSet<Place>,
+    paths: Vec<PathBuf>,
+    mounts: &'a Tree,
+}
+
+impl Shared<'_> {
+    /// Whether a path without symlinks is in one, by whatever mount.
+    fn has(&self, path: &Path) -> bool {
+        path.ancestors().filter_map(mounts::identity).any(|id| self.identities.contains(&id))
+            || self.mounts.place(path).is_some_and(|place| self.is_shared(&place))
+    }
+
+    /// Whether one, or what is in one, is mounted in a directory, but for where it is anyway.
+    fn has_mounted(&self, directory: &Path) -> bool {
+        let mounted = self.mounts.writable_in(&BTreeSet::from([directory.to_path_buf()]));
+        let mut elsewhere =
+            mounted.iter().filter(|mount| !self.paths.iter().any(|path| mount.point.starts_with(path)));
+        elsewhere.any(|mount| self.is_shared(&mount.place()))
+    }
+
+    fn is_shared(&self, place: &Place) -> bool {
+        self.places.iter().any(|shared| place.is_in(shared))
     }
 }
 
@@ -257,14 +294,39 @@ mod tests {
         fs::create_dir_all(dir.path().join("d/x.0/rootfs")).unwrap();
         fs::create_dir_all(dir.path().join("srv")).unwrap();
         symlink(dir.path().join("d/x.0"), dir.path().join("srv/link")).unwrap();
-        let check = |source: &str, options: &[&str]| {
+        let check_by = |mounts: &Tree, source: &str, options: &[&str]| {
             let mount = json!({"type": "bind", "source": source, "destination": "/x", "options": options});
             let config = Config::new(json!({"mounts": [mount]})).normalised();
-            check_writable(&root, &[dir.path().join("d")], &config).is_ok()
+            check_writable(&root, mounts, &[dir.path().join("d")], &config).is_ok()
         };
+        let mounts = Tree::of(Path::new("/proc/self")).unwrap();
+        let check = |source: &str, options: &[&str]| check_by(&mounts, source, options);
         for source in ["/d", "/d/x.0", "/srv/link/rootfs", "/srv/../d", "rootfs"] {
             assert!(!check(source, &["bind", "rw"]) && check(source, &["bind", "ro"]), "{source}");
         }
         assert!(check("/", &[]) && check("/srv", &[]) && check("/none", &[]));
+        // The host mounts a directory of one somewhere else, and all of them in another one.
+        fs::create_dir_all(dir.path().join("e/at")).unwrap();
+        let at = dir.path().canonicalize().unwrap();
+        let table = |line: &str| {
+            let here = at.display();
+            let line = line.replace("HERE", &here.to_string());
+            Tree::parse(
+                format!("1 0 8:1 / / rw - ext4 x rw\n2 1 8:2 / {here} rw - ext4 x rw\n{line}\n").as_bytes(),
+            )
+        };
+        for (line, source, writable, read_only) in [
+            ("3 2 8:2 /d/x.0/rootfs HERE/e rw - ext4 x rw", "/e", false, true),
+            ("3 2 8:2 /d/x.0/rootfs HERE/e rw - ext4 x rw", "/e/at", false, true),
+            ("3 2 8:2 /d HERE/e/at rw - ext4 x rw", "/e", false, false),
+            ("3 2 8:2 /d HERE/e/at ro - ext4 x rw", "/e", true, true),
+            ("3 2 8:2 /d2 HERE/e/at rw - ext4 x rw", "/e", true, true),
+            ("3 2 8:3 /d HERE/e/at rw - ext4 x rw", "/e", true, true),
+            // A disk that they are on.
+            ("3 2 8:3 / HERE/d rw - ext4 x rw", "/", true, true),
+        ] {
+            let found = ["rw", "ro"].map(|option| check_by(&table(line), source, &["rbind", option]));
+            assert_eq!(found, [writable, read_only], "{line} {source}");
+        }
     }
 }

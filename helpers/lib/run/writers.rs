@@ -26,7 +26,7 @@ pub fn find(
     settings: Option<&Settings>,
 ) -> Result<Untrusted> {
     let mut got = of_config(config);
-    got.written.extend(got::read(root)?.into_keys());
+    got.recorded = got::read(root)?.into_keys().collect();
     if names_host_paths(&registration.name, config, settings) {
         for other in of_others(root, &registration.name) {
             got.written.extend(other.written);
@@ -47,21 +47,23 @@ pub fn record(
     if !registration.execution.confined {
         return Ok(());
     }
-    let mut own = of_config(config);
-    own.written.retain(|path| !is_volume(path));
-    own.all.retain(|path| !is_volume(path));
-    got::add(root, untrusted.names(root, &own))
+    let mut names = untrusted.names(root, &of_config(config));
+    // Volumes are found without a record, but not what the host has mounted in them.
+    let volumes = files::resolve_inside(root.path(), Path::new(VOLUMES)).unwrap_or_else(|_| VOLUMES.into());
+    names.retain(|path, _| !is_volume(&volumes, path));
+    got::add(root, names)
         .context(|| format!("cannot record which directories of the host {} may write to", registration.name))
 }
 
-/// Volumes are found without a record.
-fn is_volume(path: &Path) -> bool {
-    path.strip_prefix(VOLUMES).is_ok_and(|below| below.components().count() > 1)
+/// Whether a path is in one of the directories that have nothing but volumes, whatever is mounted there.
+fn is_volume(volumes: &Path, path: &Path) -> bool {
+    path.strip_prefix(volumes).is_ok_and(|below| below.components().count() > 1)
 }
 
 fn of_config(config: &Normalised) -> Got {
     let written = nesting::writable_sources(config).into_iter().collect();
-    Got { written, all: nesting::bind_sources(config).filter(|source| source.is_absolute()).collect() }
+    let all = nesting::bind_sources(config).filter(|source| source.is_absolute()).collect();
+    Got { written, all, ..Got::default() }
 }
 
 fn names_host_paths(name: &Name, config: &Normalised, settings: Option<&Settings>) -> bool {
@@ -95,4 +97,17 @@ fn volumes(root: &Root) -> BTreeSet<PathBuf> {
         entries.map(|entry| path.join(entry.file_name())).collect::<Vec<_>>()
     };
     entries(&all).iter().flat_map(|container| entries(container)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_those_of_containers() {
+        let volumes = Path::new("/data/volumes");
+        let is = |path: &str| is_volume(volumes, Path::new(path));
+        assert!(is("/data/volumes/web/data") && is("/data/volumes/web/data/x"));
+        assert!(!is("/data/volumes/web") && !is("/data/volumes2/web/data") && !is("/srv/shared"));
+    }
 }

@@ -15,6 +15,8 @@ use crate::system::directory::{Directory, kind};
 /// So many files are looked at, in directories that are so deep; each level is open meanwhile.
 const FILES: usize = 1 << 17;
 const DEPTH: usize = 100;
+/// What may be waited for.
+const LITTLE: u64 = 1 << 30;
 /// Unit of `st_blocks`.
 const BLOCK: u64 = 512;
 
@@ -28,6 +30,11 @@ pub struct Written {
 }
 
 impl Written {
+    /// Whether it can be removed in a moment, file by file.
+    pub fn is_little(self) -> bool {
+        !self.is_more && self.bytes <= LITTLE
+    }
+
     /// What is in the scratch directory of the container with that bundle; `None` if there is none.
     pub fn find(scratch: &Path, bundle: &Path) -> Result<Option<Written>> {
         let what = || format!("cannot look at {}", scratch.display());

@@ -52,6 +52,8 @@ impl Linker<'_> {
     fn directory(&self, parent: &Directory, name: &str, content: &str, metadata: &str) -> Result<()> {
         let what = || format!("cannot create {}", parent.path_of(name.as_ref()).display());
         check(name).context(what)?;
+        // Another checkout may find that its own fit at the same time.
+        self.space.take(FILE)?;
         let made = parent.make_child(name.as_ref(), 0o700).context(what)?;
         let (files, directories) = dirtree::load(&self.store.repo, content)?;
         for (name, checksum) in &files {

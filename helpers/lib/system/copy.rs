@@ -261,14 +261,16 @@ pub fn is_own(name: &[u8]) -> bool {
     !name.is_empty() && name != LABEL.as_bytes()
 }
 
-/// Makes a copy of a regular file at `target`, with its owner, mode, attributes and times. `take` is asked before any bytes
-/// are written. Only somebody who is trusted may be able to change either directory.
+/// Makes a copy of a regular file at `target`, with its owner, mode, attributes and times. `take` is asked before it
+/// is made, and again before any bytes are written. Only somebody who is trusted may be able to change either directory.
 pub fn duplicate(
     directory: &Directory,
     name: &OsStr,
     target: &Path,
-    take: impl FnOnce(u64) -> Result<()>,
+    take: impl Fn(u64) -> Result<()>,
 ) -> Result<File> {
+    // One that shares its blocks takes an inode, too.
+    take(0)?;
     let what = || "cannot read it".to_owned();
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let from = File::from(fs::openat(directory, name, flags, Mode::empty()).context(what)?);

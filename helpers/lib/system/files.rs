@@ -6,10 +6,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::FileType;
 use tempfile::TempDir;
 
 use crate::error::{Context, Error, Result};
-use crate::system::directory::Directory;
+use crate::system::directory::{self, Directory};
 use crate::system::{kill_point, mounts, removal};
 
 /// How many symlinks are followed in one path, as in the kernel.
@@ -280,12 +281,48 @@ pub fn is_older(path: &Path, span: Duration) -> bool {
     time.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > span))
 }
 
+/// So many files count in [`own_size`], in directories that are so deep: more than images have, and not more than takes some
+/// time, whoever made them.
+const COUNTED: usize = 1 << 22;
+const DEPTH: usize = 256;
+/// How many names are read at a time.
+const BATCH: usize = 1024;
+
 /// Size in bytes of all files below `path` without other hard links, which is what removing it frees. What cannot be
 /// read does not count.
 pub fn own_size(path: &Path) -> u64 {
-    let entries = walkdir::WalkDir::new(path).same_file_system(true).into_iter().flatten();
-    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|metadata| metadata.is_file());
-    files.filter(|metadata| metadata.nlink() == 1).map(|metadata| metadata.len()).sum()
+    let (mut size, mut left) = (0, COUNTED);
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.nlink() == 1 => return metadata.len(),
+        Ok(metadata) if metadata.is_dir() => {}
+        _ => return 0,
+    }
+    if let Ok(directory) = Directory::open(path) {
+        add_size(&directory, 0, &mut left, &mut size);
+    }
+    size
+}
+
+fn add_size(directory: &Directory, depth: usize, left: &mut usize, size: &mut u64) {
+    let Ok(mut entries) = directory.entries() else { return };
+    while let Ok(names) = entries.read(BATCH.min(*left)) {
+        if names.is_empty() {
+            return;
+        }
+        *left -= names.len();
+        for name in names {
+            let Ok(Some(stat)) = directory.stat_of(&name) else { continue };
+            match directory::kind(&stat) {
+                FileType::Directory if depth < DEPTH => {
+                    if let Ok(child) = directory.child_of_same_mount(&name) {
+                        add_size(&child, depth + 1, left, size);
+                    }
+                }
+                FileType::RegularFile if stat.st_nlink == 1 => *size += stat.st_size.unsigned_abs(),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Syncs the names in a directory to disk.
@@ -305,4 +342,31 @@ pub fn temporary_directory(parent: &Path, prefix: &str) -> Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
     builder.tempdir_in(parent).context(|| format!("cannot create a directory in {}", parent.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_removal_frees_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        for (file, size) in [("a/one", 1), ("a/b/two", 20), ("a/b/c/three", 300)] {
+            fs::write(dir.path().join(file), vec![0; size]).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("a/link")).unwrap();
+        assert_eq!(own_size(dir.path()), 321);
+        assert_eq!(own_size(&dir.path().join("a/b/two")), 20);
+        fs::hard_link(dir.path().join("a/one"), dir.path().join("a/other")).unwrap();
+        assert_eq!([own_size(dir.path()), own_size(&dir.path().join("a/link"))], [320, 0]);
+        let mut left = 3;
+        let mut size = 0;
+        add_size(&Directory::open(&dir.path().join("a/b")).unwrap(), 0, &mut left, &mut size);
+        assert_eq!((left, size), (0, 320));
+        // Deeper than this, nothing counts.
+        let mut size = 0;
+        add_size(&Directory::open(dir.path()).unwrap(), DEPTH - 1, &mut 100, &mut size);
+        assert_eq!(size, 0);
+    }
 }

@@ -40,6 +40,7 @@ enum Rank {
     Written,
     Start,
     Names,
+    Forgotten,
 }
 
 thread_local! {
@@ -86,6 +87,7 @@ impl Rank {
             Rank::Written => "record of what payloads got",
             Rank::Start => "start",
             Rank::Names => "copies of names",
+            Rank::Forgotten => "what is forgotten",
         }
     }
 }
@@ -246,8 +248,17 @@ pub fn start(path: &Path) -> Result<Lock> {
 
 /// Takes the lock of a container's copies of names, which is on their directory; `None` if there is no such directory.
 pub fn names(path: &Path) -> Result<Option<Lock>> {
+    at(Rank::Names, path)
+}
+
+/// Takes the lock of what one payload wrote and nothing needs, which is on its directory; `None` if there is no such directory.
+pub fn forgotten(path: &Path) -> Result<Option<Lock>> {
+    at(Rank::Forgotten, path)
+}
+
+fn at(rank: Rank, path: &Path) -> Result<Option<Lock>> {
     let what = || format!("cannot lock {}", path.display());
-    Rank::Names.check();
+    rank.check();
     loop {
         let opened = match File::open(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -258,8 +269,23 @@ pub fn names(path: &Path) -> Result<Option<Lock>> {
         let locked = held.metadata().map(id).context(what)?;
         // It may have been removed, and made anew, while this waited.
         if std::fs::metadata(path).is_ok_and(|found| id(found) == locked) {
-            return Ok(Some(Lock::of(Rank::Names, held)));
+            return Ok(Some(Lock::of(rank, held)));
         }
+    }
+}
+
+/// Like [`forgotten`], but also `None` if another program holds the lock.
+pub fn try_forgotten(path: &Path) -> Result<Option<Lock>> {
+    let what = || format!("cannot lock {}", path.display());
+    Rank::Forgotten.check();
+    let opened = match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.context(what)?,
+    };
+    match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(Lock::of(Rank::Forgotten, lock))),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, e)) => Err(e).context(what),
     }
 }
 
@@ -328,8 +354,9 @@ mod tests {
         let name: Name = "web".parse().unwrap();
         let (store, kept) = (dir.path().join("store"), dir.path().join("kept"));
         std::fs::create_dir_all(store.join("refs")).unwrap();
-        std::fs::create_dir(&kept).unwrap();
-        let locks: [&[&dyn Fn() -> Lock]; 8] = [
+        let scratch = dir.path().join("scratch");
+        [&kept, &scratch].map(|path| std::fs::create_dir(path).unwrap());
+        let locks: [&[&dyn Fn() -> Lock]; 9] = [
             &[&|| container(&root, &name).unwrap(), &|| try_container(&root, &name).unwrap().unwrap()],
             &[&|| switches(&root).unwrap()],
             &[&|| host_files(&root).unwrap()],
@@ -338,6 +365,7 @@ mod tests {
             &[&|| written(&root).unwrap()],
             &[&|| start(&dir.path().join("lock")).unwrap()],
             &[&|| names(&kept).unwrap().unwrap()],
+            &[&|| forgotten(&scratch).unwrap().unwrap(), &|| try_forgotten(&scratch).unwrap().unwrap()],
         ];
         let ranks = locks.map(|ways| ways[0]().rank.name().to_owned());
         assert_eq!(ranks.as_slice(), documented_order());

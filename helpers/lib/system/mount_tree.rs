@@ -51,6 +51,13 @@ pub struct Place {
     pub inside: PathBuf,
 }
 
+impl Place {
+    /// Whether it is the other one, or in it.
+    pub fn is_in(&self, other: &Place) -> bool {
+        self.device == other.device && self.inside.starts_with(&other.inside)
+    }
+}
+
 /// Whether other paths can be known that lead to the files of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -113,6 +120,11 @@ impl Tree {
         }
     }
 
+    /// The place that a path without symlinks is; `None` if the table does not tell.
+    pub fn place(&self, path: &Path) -> Option<Place> {
+        self.mount(path).map(|mount| mount.place_of(path))
+    }
+
     /// The places that a path without symlinks leads to: of an overlay, also those of the files that it shows.
     pub fn places(&self, path: &Path) -> BTreeSet<Place> {
         let mut found = BTreeSet::new();
@@ -123,15 +135,14 @@ impl Tree {
     fn add_places(&self, path: &Path, passed: &mut Vec<u64>, found: &mut BTreeSet<Place>) {
         // A layer that would be on the overlay itself is in another namespace.
         let Some(mount) = self.mount(path).filter(|mount| !passed.contains(&mount.id)) else { return };
-        let below = path.strip_prefix(&mount.point).unwrap_or(path);
-        let inside: PathBuf = mount.root.join(below).components().collect();
-        let below = inside.strip_prefix("/").unwrap_or(&inside);
+        let place = mount.place_of(path);
+        let below = place.inside.strip_prefix("/").unwrap_or(&place.inside);
         passed.push(mount.id);
         for layer in self.layers(mount).iter() {
             self.add_places(&layer.join(below), passed, found);
         }
         passed.pop();
-        found.insert(Place { device: mount.device.clone(), inside });
+        found.insert(place);
     }
 
     /// The layers of a mount, and where they lead: whoever mounted it may have named them by links.
@@ -161,7 +172,10 @@ impl Tree {
     /// The mounts in directories that somebody can write to who is given such a directory, even read-only: that does not
     /// concern what is mounted in it.
     pub fn writable_in(&self, directories: &BTreeSet<PathBuf>) -> Vec<&Mount> {
-        let is_in = |point: &Path| point.ancestors().skip(1).any(|above| directories.contains(above));
+        // Users decide how deep their mounts are, and nobody else's directory has so long a path.
+        let is_in = |point: &Path| {
+            directories.iter().any(|above| point != above.as_path() && point.starts_with(above))
+        };
         let found = self.mounts.iter().filter(|mount| {
             !mount.restrictions.ro && !KERNEL.contains(&mount.kind.as_str()) && is_in(&mount.point)
         });
@@ -173,6 +187,12 @@ impl Mount {
     /// The place that is mounted.
     pub fn place(&self) -> Place {
         Place { device: self.device.clone(), inside: self.root.clone() }
+    }
+
+    /// The place of a path on it.
+    fn place_of(&self, path: &Path) -> Place {
+        let below = path.strip_prefix(&self.point).unwrap_or(path);
+        Place { device: self.device.clone(), inside: self.root.join(below).components().collect() }
     }
 
     /// What is known of its files. The paths of the first file system are the ones that all others are found by.

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 
 const TABLE: &str = "/proc/self/mountinfo";
+/// The option of a file system in userspace that root has mounted.
+const ROOTS: &[u8] = b"user_id=0";
 /// Type of a file system that shows files of others.
 pub const OVERLAY: &str = "overlay";
 
@@ -80,6 +82,10 @@ pub struct Mount {
     /// Directories that its files are kept in, if it shows those of others: as they were given, so they may be relative to
     /// whatever.
     pub layers: Vec<PathBuf>,
+    /// The one of these that an overlay writes to.
+    pub upper: Option<PathBuf>,
+    /// Whether a user of this host made it, who decides all that it says of itself, and where it is.
+    pub is_of_user: bool,
     /// What cannot be done through it. Nothing can be written to a file system that is read-only itself, either.
     pub restrictions: Restrictions,
     /// Whether what is mounted in it is also mounted elsewhere, or the other way round.
@@ -191,8 +197,26 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
     let (source, options) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
     restrictions.ro |= self::restrictions(options).ro;
-    let layers = layers(&kind, source, options);
-    Some(Mount { id, parent, device, root, point, kind, layers, restrictions, is_propagated })
+    let is_of_user = is_in_userspace(&kind) && !options.split(|byte| *byte == b',').any(|one| one == ROOTS);
+    let layers = if is_of_user { Vec::new() } else { layers(&kind, source, options) };
+    let upper = if kind == OVERLAY { upper(options) } else { None };
+    Some(Mount {
+        id,
+        parent,
+        device,
+        root,
+        point,
+        kind,
+        layers,
+        upper,
+        is_of_user,
+        restrictions,
+        is_propagated,
+    })
+}
+
+fn upper(options: &[u8]) -> Option<PathBuf> {
+    options.split(|byte| *byte == b',').find_map(|option| option.strip_prefix(b"upperdir=")).map(unescape)
 }
 
 /// The directories that an overlay was made of, or that a file system in userspace says that it shows.
@@ -292,14 +316,25 @@ mod tests {
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
         let overlay = r"overlay /x rw,lowerdir=/a\040b:l/B:/c\134:d,upperdir=/u:1,workdir=/w,index=off";
         assert_eq!(layers(overlay), paths(&["/a b", "l/B", "/c:d", "/u:1"]));
+        let upper = |rest: &str| parse(format!("7 1 0:4 / /a rw - {rest}").as_bytes()).unwrap().upper;
+        assert_eq!(upper(overlay), Some("/u:1".into()));
+        assert_eq!([upper("overlay o rw,lowerdir=/l"), upper("ext4 /dev/x rw,upperdir=/u")], [None, None]);
         assert_eq!(
             layers("overlay o rw,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d"),
             paths(&["/a:b", "/c", "/d"])
         );
-        assert_eq!(layers("fuse /srv/app rw"), paths(&["/srv/app"]));
-        assert_eq!(layers("fuse.mergerfs /d/1:/d/2 rw"), paths(&["/d/1", "/d/2"]));
+        assert_eq!(layers("fuse /srv/app rw,user_id=0,group_id=0"), paths(&["/srv/app"]));
+        assert_eq!(layers("fuse.mergerfs /d/1:/d/2 rw,user_id=0"), paths(&["/d/1", "/d/2"]));
+        // Users name whatever they like.
+        for user in ["user_id=1000,group_id=0", "user_id=00", "default_permissions"] {
+            assert_eq!(layers(&format!("fuse.x / rw,{user}")), paths(&[]), "{user}");
+        }
         assert_eq!(
-            [layers("fuse.sshfs host: rw"), layers("ext4 /dev/sda rw"), layers("fuseblk /dev/sdb rw")],
+            [
+                layers("fuse.sshfs host: rw,user_id=0"),
+                layers("ext4 /dev/sda rw"),
+                layers("fuseblk /dev/sdb rw")
+            ],
             [const { Vec::<PathBuf>::new() }; 3]
         );
     }

@@ -4,8 +4,7 @@
 //! far from those that administrators use, and random. The owner of a file may give it any project: one that has files or
 //! limits is not used, and nobody has enough files to use up what nobody can guess.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use nix::libc;
 
 use crate::error::{Context, Error, Result};
 use crate::system::directory::Directory;
+use crate::system::random;
 
 /// Numbers of projects that are used here have this bit.
 const OURS: u32 = 1 << 31;
@@ -70,8 +70,6 @@ struct Limits {
 
 /// How many numbers are tried for a directory, of two thousand millions.
 const ATTEMPTS: u32 = 1000;
-/// Where they are from.
-const RANDOM: &str = "/dev/urandom";
 
 /// Fails if a limit would not hold on the file system that a directory is on, or is to be on if it is missing.
 pub fn check(directory: &Path) -> Result<()> {
@@ -134,9 +132,7 @@ fn free_project(
 }
 
 fn random() -> Result<u32> {
-    let mut bytes = [0; 4];
-    let read = File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
-    read.context(|| format!("cannot read {RANDOM}")).map(|()| u32::from_ne_bytes(bytes))
+    random::bytes().map(u32::from_ne_bytes)
 }
 
 /// Whether a project has files or limits.

@@ -11,7 +11,7 @@ use rustix::fs::{self, AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
-use crate::system::directory::{Directory, kind};
+use crate::system::directory::{Directory, Entries, kind};
 use crate::system::{kill_point, quota};
 
 /// How many directories are open before deeper ones are moved up.
@@ -21,8 +21,10 @@ const DEPTH: usize = 32;
 const DEEPEST: usize = DEPTH + 8;
 /// How many names are read at a time.
 const BATCH: usize = 1024;
-/// The same in [`clear`], which does so again for each directory among them.
+/// The same in [`clear`], where it is remembered for many directories.
 const FEW: usize = 64;
+/// For how many directories above one it is remembered in [`clear`] where they were read to, each with a descriptor.
+const OPEN: usize = 64;
 /// How many directories above one are remembered in [`clear`]. If it is deeper, it is looked for again from the top.
 const TRAIL: usize = 1 << 15;
 
@@ -64,12 +66,13 @@ struct Removal {
 impl Removal {
     /// Removes what is in the last directory.
     fn empty(&mut self) -> Result<()> {
+        let mut names = Names::of(self.last())?;
         loop {
-            let names = names(self.last(), BATCH)?;
-            if names.is_empty() {
+            let some = names.read(self.last(), BATCH)?;
+            if some.is_empty() {
                 return Ok(());
             }
-            for name in names {
+            for name in some {
                 let Some(child) = step(self.last(), &name)? else { continue };
                 if self.open.len() > DEPTH && self.move_up(&name) {
                     continue;
@@ -116,25 +119,32 @@ fn clear(base: &Directory) -> Result<()> {
     let what = || format!("cannot go through {}", base.path().display());
     loop {
         let mut here = base.child(OsStr::new(".")).context(what)?.known_as(base.path());
+        let mut names = Names::of(&here)?;
         let mut trail = VecDeque::new();
         let mut is_cut = false;
         loop {
-            if let Some(child) = descend(&here)? {
-                trail.push_back(identity(&here).context(what)?);
+            if let Some(child) = descend(&here, &mut names)? {
+                let child = child.known_as(base.path());
+                let read = std::mem::replace(&mut names, Names::of(&child)?);
+                trail.push_back((identity(&here).context(what)?, Some(read)));
+                // Further up, it is begun again.
+                let closed = trail.len().checked_sub(OPEN + 1).and_then(|index| trail.get_mut(index));
+                closed.into_iter().for_each(|(_, read)| *read = None);
                 if trail.len() > TRAIL {
                     trail.pop_front();
                     is_cut = true;
                 }
-                here = child.known_as(base.path());
+                here = child;
                 continue;
             }
-            let Some(expected) = trail.pop_back() else { break };
+            let Some((expected, read)) = trail.pop_back() else { break };
             let above = here.above().context(what)?;
             if identity(&above).context(what)? != expected {
                 is_cut = true;
                 break;
             }
             here = above;
+            names = read.map_or_else(|| Names::of(&here), Ok)?;
         }
         if !is_cut {
             return Ok(());
@@ -149,22 +159,14 @@ fn identity(directory: &Directory) -> std::io::Result<(u64, u64)> {
 }
 
 /// Removes what is in a directory, up to a directory that is not empty, which is opened.
-fn descend(directory: &Directory) -> Result<Option<Directory>> {
+fn descend(directory: &Directory, names: &mut Names) -> Result<Option<Directory>> {
     loop {
-        let names = names(directory, FEW)?;
-        if names.is_empty() {
-            return Ok(None);
-        }
-        for name in names {
-            if let Some(child) = step(directory, &name)? {
-                match fs::unlinkat(directory, &name, AtFlags::REMOVEDIR) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(Some(child)),
-                    Err(e) => {
-                        Err(e).context(|| format!("cannot remove {}", directory.path_of(&name).display()))?;
-                    }
-                }
-            }
+        let Some(name) = names.next(directory)? else { return Ok(None) };
+        let Some(child) = step(directory, &name)? else { continue };
+        match fs::unlinkat(directory, &name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(Some(child)),
+            Err(e) => Err(e).context(|| format!("cannot remove {}", directory.path_of(&name).display()))?,
         }
     }
 }
@@ -179,8 +181,43 @@ fn step(parent: &Directory, name: &OsStr) -> Result<Option<Directory>> {
     }
 }
 
-fn names(directory: &Directory, max: usize) -> Result<Vec<OsString>> {
-    directory.names(max).context(|| format!("cannot read {}", directory.path().display()))
+/// The names in a directory that is being emptied.
+struct Names {
+    entries: Entries,
+    /// Those that were read already.
+    ahead: Vec<OsString>,
+    /// Whether there was any since the beginning: then there may be others by now that were moved there.
+    is_any: bool,
+}
+
+impl Names {
+    fn of(directory: &Directory) -> Result<Names> {
+        let what = || format!("cannot read {}", directory.path().display());
+        Ok(Names { entries: directory.entries().context(what)?, ahead: Vec::new(), is_any: false })
+    }
+
+    /// The next ones, at most `max`; none if there are none from the beginning to the end.
+    fn read(&mut self, directory: &Directory, max: usize) -> Result<Vec<OsString>> {
+        let what = || format!("cannot read {}", directory.path().display());
+        loop {
+            let names = self.entries.read(max).context(what)?;
+            if !names.is_empty() {
+                self.is_any = true;
+                return Ok(names);
+            }
+            if !std::mem::take(&mut self.is_any) {
+                return Ok(names);
+            }
+            self.entries.rewind();
+        }
+    }
+
+    fn next(&mut self, directory: &Directory) -> Result<Option<OsString>> {
+        if self.ahead.is_empty() {
+            self.ahead = self.read(directory, FEW)?;
+        }
+        Ok(self.ahead.pop())
+    }
 }
 
 fn open(parent: &Directory, name: &OsStr) -> Result<Directory> {
@@ -257,6 +294,35 @@ mod tests {
                 fs::openat(&deep, "file", flags, fs::Mode::from_raw_mode(0o600)).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn names_are_not_read_again_from_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |number: usize| dir.path().join(number.to_string());
+        (0..10).for_each(|number| std::fs::write(path(number), "").unwrap());
+        let directory = Directory::open(dir.path()).unwrap();
+        let mut names = Names::of(&directory).unwrap();
+        let read = |names: &mut Names| names.read(&directory, 4).unwrap();
+        // Whether the first ones are still there or not.
+        let all: Vec<_> = (0..3).flat_map(|_| read(&mut names)).collect();
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 10);
+        (0..10).for_each(|number| std::fs::remove_file(path(number)).unwrap());
+        std::fs::write(path(3), "").unwrap();
+        assert_eq!(read(&mut names), ["3"]);
+        std::fs::remove_file(path(3)).unwrap();
+        assert_eq!(read(&mut names), [""; 0]);
+    }
+
+    /// More directories that are not empty than are read at a time.
+    #[test]
+    fn a_wide_directory_is_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..3 * FEW {
+            std::fs::create_dir_all(dir.path().join(format!("{number}/x/y"))).unwrap();
+        }
+        clear(&Directory::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     fn remove_with(directory: &Path, name: &str, move_to: Move) -> Result<bool> {

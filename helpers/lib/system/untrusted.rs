@@ -7,13 +7,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 
 use crate::error::{Context, Error, Result};
-use crate::paths::{Root, TreePath};
+use crate::paths::{self, Root, TreePath};
+use crate::steps::count;
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
 use crate::system::mount_tree::{Origin, Place, Tree};
@@ -29,6 +30,9 @@ pub struct Got {
     pub written: BTreeSet<PathBuf>,
     /// All of them: what is mounted in one that is read-only is not.
     pub all: BTreeSet<PathBuf>,
+    /// What they wrote to at any time, by paths that no symlink was in then. These are not looked at: what is there may be
+    /// another host's by now, or a user's, and not answer.
+    pub recorded: BTreeSet<PathBuf>,
 }
 
 /// Directories that payloads write to.
@@ -37,7 +41,7 @@ pub struct Untrusted {
     /// The paths that they were given by, and where these lead.
     paths: BTreeSet<PathBuf>,
     /// Their places in file systems, by the devices of these.
-    places: HashMap<String, BTreeSet<PathBuf>>,
+    written: HashMap<String, BTreeSet<PathBuf>>,
     /// Whether one is on another host.
     is_remote: bool,
     /// Those that are written to as a whole by who changes the host anyway.
@@ -48,6 +52,8 @@ pub struct Untrusted {
     host: Option<Tree>,
     /// Which paths are written to, as far as it was asked since the last change.
     known: RefCell<HashMap<PathBuf, bool>>,
+    /// Which are, or are in one that is, likewise.
+    covered: RefCell<HashMap<PathBuf, bool>>,
 }
 
 /// A file of the host, as it is reached.
@@ -75,7 +81,7 @@ impl Untrusted {
         let (here, host) = tables;
         let mut found = Untrusted { shared, here, host, ..Untrusted::default() };
         // As they are written, at first, so that no link in one is followed on the way to another one.
-        got.written.iter().for_each(|path| found.add(root, path));
+        got.written.iter().chain(&got.recorded).for_each(|path| found.add(root, path));
         // What is in another one comes after it.
         let mut sorted: Vec<_> = got.written.iter().collect();
         sorted.sort_by_key(|path| path.components().count());
@@ -85,8 +91,10 @@ impl Untrusted {
                 found.add(root, &place);
             }
         }
-        let mounted: Vec<_> = found.mounted_in(&found.resolved(root, got)).map(Mount::place).collect();
-        mounted.into_iter().for_each(|place| found.add_place(place));
+        let mut all = found.resolved(root, got);
+        all.extend(got.recorded.iter().map(|path| root.join(&TreePath::new(path))));
+        let mounted: Vec<_> = found.mounted_in(&all).cloned().collect();
+        mounted.into_iter().for_each(|mount| found.add_mounted(&mount));
         found
     }
 
@@ -105,30 +113,52 @@ impl Untrusted {
         let is_remote = |tree: &Tree| tree.mount(&at).is_some_and(|mount| mount.origin() == Origin::Remote);
         let is_one_remote = self.trees().any(is_remote);
         self.is_remote |= is_one_remote;
-        let places: Vec<_> = self.trees().flat_map(|tree| tree.places(&at)).collect();
-        places.into_iter().for_each(|place| self.add_place(place));
+        self.places(&at).into_iter().for_each(|place| self.add_place(place));
         self.paths.insert(path.to_path_buf());
-        self.known.get_mut().clear();
+        self.forget();
+    }
+
+    fn add_mounted(&mut self, mount: &Mount) {
+        self.is_remote |= mount.origin() == Origin::Remote;
+        self.written_by(mount).into_iter().for_each(|place| self.add_place(place));
+    }
+
+    /// The places that somebody writes to who writes to what is mounted: of an overlay, all of it is in one layer.
+    fn written_by(&self, mount: &Mount) -> Vec<Place> {
+        let layers: Vec<_> = match mount.kind.as_str() {
+            OVERLAY => mount.upper.iter().collect(),
+            _ => mount.layers.iter().collect(),
+        };
+        let real = layers.iter().filter_map(|layer| fs::canonicalize(layer).ok());
+        let paths: BTreeSet<PathBuf> = real.chain(layers.iter().map(|layer| (*layer).clone())).collect();
+        let place = mount.place();
+        let below = place.inside.strip_prefix("/").unwrap_or(&place.inside);
+        paths.iter().flat_map(|path| self.places(&path.join(below))).chain([place.clone()]).collect()
     }
 
     fn add_place(&mut self, place: Place) {
+        self.forget();
+        self.written.entry(place.device).or_default().insert(place.inside);
+    }
+
+    fn forget(&mut self) {
         self.known.get_mut().clear();
-        self.places.entry(place.device).or_default().insert(place.inside);
+        self.covered.get_mut().clear();
     }
 
     /// What is mounted in directories that payloads have got.
     fn mounted_in(&self, directories: &BTreeSet<PathBuf>) -> impl Iterator<Item = &Mount> {
-        let shared: BTreeSet<_> =
-            self.shared.iter().flat_map(|path| self.trees().flat_map(|tree| tree.places(path))).collect();
+        let shared: BTreeSet<_> = self.shared.iter().flat_map(|path| self.places(path)).collect();
         let mounts = self.trees().flat_map(|tree| tree.writable_in(directories));
         mounts.filter(move |mount| !shared.contains(&mount.place()))
     }
 
     fn is_written(&self, root: &Root, path: &Path) -> bool {
-        if self.paths.is_empty() && self.places.is_empty() {
+        if self.paths.is_empty() && self.written.is_empty() {
             // Mostly there are none, and nothing is looked at.
             return false;
         }
+        count(1);
         let known = self.known.borrow().get(path).copied();
         known.unwrap_or_else(|| {
             let is_written = self.look(root, path);
@@ -145,7 +175,7 @@ impl Untrusted {
             Some(Origin::Unknown) | None => false,
         };
         let is_in = |place: &Place| {
-            let inside = self.places.get(&place.device);
+            let inside = self.written.get(&place.device);
             inside.is_some_and(|inside| place.inside.ancestors().any(|above| inside.contains(above)))
         };
         !is_known || self.paths.contains(path) || self.here.places(&at).iter().any(is_in)
@@ -153,8 +183,19 @@ impl Untrusted {
 
     /// Where a path leads.
     fn trace(&self, root: &Root, path: &Path) -> Result<PathBuf> {
-        let is_covered = |at: &Path| at.ancestors().any(|above| self.is_written(root, above));
-        files::trace(root.path(), path, &is_covered).map(|trace| trace.place)
+        files::trace(root.path(), path, &|at| self.is_covered(root, at)).map(|trace| trace.place)
+    }
+
+    /// Whether a path is written to, or is in a directory that is.
+    fn is_covered(&self, root: &Root, path: &Path) -> bool {
+        let known = self.covered.borrow().get(path).copied();
+        known.unwrap_or_else(|| {
+            let mut is_above = path.parent().into_iter();
+            let is_covered =
+                is_above.any(|above| self.is_covered(root, above)) || self.is_written(root, path);
+            self.covered.borrow_mut().insert(path.to_path_buf(), is_covered);
+            is_covered
+        })
     }
 
     /// Where a path leads; in the directories that payloads write to, no symlink is followed.
@@ -170,11 +211,13 @@ impl Untrusted {
     pub fn names(&self, root: &Root, got: &Got) -> BTreeMap<PathBuf, PathBuf> {
         let all = self.resolved(root, got);
         let written = self.resolved(root, &Got { all: BTreeSet::new(), ..got.clone() });
-        let places = written.iter().flat_map(|path| self.trees().flat_map(|tree| tree.places(path)));
-        // Root file systems of containers come and go.
-        let mounted = self.mounted_in(&all).filter(|mount| mount.kind != OVERLAY);
+        let mut places: BTreeSet<_> = written.iter().flat_map(|path| self.places(path)).collect();
+        // Users could name any number of paths.
+        let mounted =
+            self.mounted_in(&all).filter(|mount| !mount.is_of_user && !is_root_of_ours(root, mount));
+        places.extend(mounted.flat_map(|mount| self.written_by(mount)));
         let host = self.host.as_ref().unwrap_or(&self.here);
-        let seen = places.chain(mounted.map(Mount::place)).flat_map(|place| host.paths(&place));
+        let seen = places.iter().flat_map(|place| host.paths(place));
         let names = written.iter().cloned().chain(seen).filter(|path| !self.shared.contains(path));
         let names = names.filter_map(|path| {
             let above = &host.mount(path.parent()?)?.point;
@@ -182,6 +225,18 @@ impl Untrusted {
         });
         names.collect()
     }
+
+    /// The places of a path in all mount namespaces that count.
+    fn places(&self, path: &Path) -> Vec<Place> {
+        self.trees().flat_map(|tree| tree.places(path)).collect()
+    }
+}
+
+/// Whether a mount is the root file system of a container, which comes and goes with it.
+fn is_root_of_ours(root: &Root, mount: &Mount) -> bool {
+    let ours = [TreePath::from(paths::RUN), paths::deployments()].map(|path| root.join(&path));
+    let is_in = |path: &Path| ours.iter().any(|ours| path.starts_with(ours));
+    mount.kind == OVERLAY && (is_in(&mount.point) || mount.upper.as_deref().is_some_and(is_in))
 }
 
 impl Way {

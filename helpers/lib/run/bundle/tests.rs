@@ -17,13 +17,10 @@ fn registration(notify: Notify) -> Registration {
 
 fn assembled(config: Value, notify: Notify, kind: RuntimeKind) -> Value {
     let runtime = Runtime { path: "/usr/bin/x".into(), kind };
-    let assembled = assemble(
-        Config::new(config).normalised(),
-        &registration(notify),
-        &runtime,
-        &Bundle::new(&Root::default(), &"x".parse().unwrap()),
-    );
-    assembled.unwrap().value().clone()
+    let (config, registration) = (Config::new(config).normalised(), registration(notify));
+    let bundle = Bundle::new(&Root::default(), &"x".parse().unwrap());
+    let (_, socket) = passages(&config, &registration, &bundle).unwrap();
+    assemble(config, &registration, &runtime, (&bundle, socket.as_ref())).unwrap().value().clone()
 }
 
 fn config() -> Value {
@@ -52,7 +49,8 @@ fn user_namespaces_are_shown_the_root_file_system() {
         {"destination": "/b", "type": "bind", "source": "/y"}]);
     let (registration, bundle) =
         (registration(Notify::Ready), Bundle::new(&Root::default(), &"x".parse().unwrap()));
-    let (shown, socket) = passages(&Config::new(config.clone()).normalised(), &registration, &bundle);
+    let (shown, socket) =
+        passages(&Config::new(config.clone()).normalised(), &registration, &bundle).unwrap();
     assert_eq!(shown, Some("/var/lib/containers/atomic/x.1/rootfs".into()));
     assert_eq!(socket, Some("/run/syscontainers/x/notify".into()));
     let config = assembled(config, Notify::Ready, RuntimeKind::Crun);
@@ -91,7 +89,33 @@ fn notify_sockets() {
     let mut shared = config();
     shared["mounts"] =
         json!([{"destination": "/run/", "type": "bind", "source": "/run", "options": ["rbind", "rshared"]}]);
-    let shared = assembled(shared, Notify::Ready, RuntimeKind::Crun);
-    assert_eq!(shared["process"]["env"], json!(["A=b", "NOTIFY_SOCKET=/run/syscontainers/.notify/x"]));
-    assert_eq!(shared["mounts"].as_array().unwrap().len(), 2);
+    let paths = [(); 2].map(|()| {
+        let shared = assembled(shared.clone(), Notify::Ready, RuntimeKind::Crun);
+        assert_eq!(shared["mounts"].as_array().unwrap().len(), 2);
+        shared["process"]["env"][1].as_str().unwrap().to_owned()
+    });
+    // Nobody can guess it.
+    let secrets = paths.each_ref().map(|path| {
+        let below = path.strip_prefix("NOTIFY_SOCKET=/run/syscontainers/.notify/").unwrap();
+        below.strip_suffix("/notify").unwrap()
+    });
+    assert!(secrets.iter().all(|secret| secret.len() == 32) && secrets[0] != secrets[1], "{secrets:?}");
+}
+
+#[test]
+fn the_directory_of_a_socket_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new(dir.path());
+    let bundle = Bundle::new(&root, &"x".parse().unwrap());
+    let socket = bundle.notify(true).unwrap();
+    fs::create_dir_all(root.join(&TreePath::from(paths::NOTIFY))).unwrap();
+    bundle.make_socket_directory(&socket).unwrap();
+    fs::write(root.join(&socket), "").unwrap();
+    bundle.remove_socket(&socket).unwrap();
+    bundle.remove_socket(&socket).unwrap();
+    assert_eq!(fs::read_dir(root.join(&TreePath::from(paths::NOTIFY))).unwrap().count(), 0);
+    // That of a bundle is in it.
+    let socket = bundle.notify(false).unwrap();
+    bundle.make_socket_directory(&socket).unwrap();
+    assert!(!bundle.directory().exists());
 }

@@ -73,13 +73,19 @@ pub fn host_name(root: &Root) -> Result<String> {
 
 /// The host's file, whatever links lead to it; `None` if there is none for its users.
 fn of_host(root: &Root, path: &str) -> Result<Option<Vec<u8>>> {
-    let real = files::resolve_inside(root.path(), path.as_ref())?;
-    let real = root.join(&TreePath::new(real));
-    // Its modes are for users of the host. Somewhere else, it may be a file that is for nobody but root.
-    let is_own_place = real == root.path().join(path.trim_start_matches('/'));
-    match fs::metadata(&real) {
-        Ok(found) if found.is_file() && (is_own_place || found.mode() & 0o004 != 0) => read(&real),
-        _ => Ok(None),
+    let place = files::resolve_inside(root.path(), path.as_ref())?;
+    let real = root.join(&TreePath::new(&place));
+    // Its modes are for users of the host. Somewhere else, it may be a file that is for nobody but root, by its own mode or
+    // that of a directory: who may write to what a link leads to, as the user of a service, could have put another one there.
+    let is_own_place = place == Path::new(path);
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |found| found.mode());
+    let is_entered = |above: &Path| mode(&root.join(&TreePath::new(above))) & 0o001 != 0;
+    let mut above = place.ancestors().skip(1).filter(|above| *above != Path::new("/"));
+    let mut is_for_users = || mode(&real) & 0o004 != 0 && above.all(is_entered);
+    if fs::metadata(&real).is_ok_and(|found| found.is_file()) && (is_own_place || is_for_users()) {
+        read(&real)
+    } else {
+        Ok(None)
     }
 }
 

@@ -256,3 +256,19 @@ fn what_only_root_can_read_is_copied_from_its_own_place_only() {
         ("::1 localhost own\n".into(), String::new())
     );
 }
+
+#[test]
+fn what_users_of_the_host_cannot_reach_is_not_copied() {
+    let case = Case::new();
+    let set_mode =
+        |mode| fs::set_permissions(case.path("host/run/closed"), fs::Permissions::from_mode(mode)).unwrap();
+    fs::create_dir_all(case.path("host/run/closed/secret")).unwrap();
+    case.write("host/run/closed/secret/file", "secret\n");
+    symlink("../run/closed/secret/file", case.path("host/etc/resolv.conf")).unwrap();
+    let root = Root::new(case.path("host"));
+    let read = || HostFiles::read(&root).unwrap().content("resolv.conf", b"").unwrap();
+    set_mode(0o711);
+    assert_eq!(read(), b"secret\n");
+    set_mode(0o700);
+    assert_eq!(read(), b"");
+}

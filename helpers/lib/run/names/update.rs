@@ -1,5 +1,6 @@
 //! Bringing changes of the host's names to the containers that run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
@@ -9,24 +10,29 @@ use crate::program::log;
 use crate::run::bundle::Bundle;
 use crate::run::names::content::HostFiles;
 use crate::run::names::copies::Copies;
-use crate::system::files;
+use crate::system::{files, limited};
 
 /// What writes to one file often writes to the other one, too, and systemd does not look while this runs: so it looks again
 /// after so long, until nothing has changed, this often at most.
 const PAUSE: Duration = Duration::from_millis(100);
 const ROUNDS: usize = 100;
+/// How long containers have to take them. Who writes to a file keeps others waiting who do, and a payload that has no time to
+/// end that does so for long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Brings them to all containers. Fails if one cannot have them, and the others do.
 pub fn run(root: &Root) -> Result<()> {
-    let (mut host, mut failed) = (HostFiles::read(root)?, false);
+    let (mut host, mut failed) = (Arc::new(HostFiles::read(root)?), false);
     for _ in 0..ROUNDS {
-        failed = !bring(root, &host)?;
+        let brought = bring(root, &host)?;
+        failed = !brought.is_good;
         std::thread::sleep(PAUSE);
         let now = HostFiles::read(root)?;
-        if now == host {
+        // What goes on with one that is late would be in the way.
+        if now == *host || brought.is_late {
             break;
         }
-        host = now;
+        host = Arc::new(now);
     }
     if failed {
         return Err(Error::new("cannot bring this host's names to all containers, see the messages above"));
@@ -34,17 +40,32 @@ pub fn run(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether all containers have them.
-fn bring(root: &Root, host: &HostFiles) -> Result<bool> {
-    let mut is_good = true;
+/// What became of it.
+struct Brought {
+    /// Whether all containers have them.
+    is_good: bool,
+    /// Whether something still goes on.
+    is_late: bool,
+}
+
+fn bring(root: &Root, host: &Arc<HostFiles>) -> Result<Brought> {
     let names = files::names(&root.join(RUN))?;
-    for name in names.iter().filter_map(|name| name.parse::<Name>().ok()) {
-        if let Err(e) = bring_to(root, host, &name).context(|| format!("cannot update the names of {name}")) {
+    let names: Vec<Name> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let work = |name: &Name| {
+        let (root, host, name) = (root.clone(), host.clone(), name.clone());
+        move || bring_to(&root, &host, &name)
+    };
+    let results = limited::each_within(PATIENCE, names.iter().map(work));
+    let mut brought = Brought { is_good: true, is_late: false };
+    for (name, result) in names.iter().zip(results) {
+        brought.is_late |= result.is_none();
+        let late = || Err(Error::new("its payload keeps what writes to its copies waiting"));
+        if let Err(e) = result.unwrap_or_else(late).context(|| format!("cannot update the names of {name}")) {
             log::error(&e.to_string());
-            is_good = false;
+            brought.is_good = false;
         }
     }
-    Ok(is_good)
+    Ok(brought)
 }
 
 fn bring_to(root: &Root, host: &HostFiles, name: &Name) -> Result<()> {

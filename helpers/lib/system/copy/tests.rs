@@ -143,3 +143,16 @@ fn is_bounded() {
         assert!(error.starts_with("cannot copy ") && error.contains(expected), "{error}");
     }
 }
+
+/// It shares its blocks where file systems can do that, but no inode.
+#[test]
+fn a_copy_is_asked_for_before_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("one"), "content").unwrap();
+    let directory = Directory::open(dir.path()).unwrap();
+    let target = dir.path().join("copy");
+    let copy = |take: &dyn Fn(u64) -> Result<()>| duplicate(&directory, "one".as_ref(), &target, take);
+    assert!(copy(&|_| Err(Error::new("full"))).is_err() && !target.exists());
+    copy(&|_| Ok(())).unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), b"content");
+}

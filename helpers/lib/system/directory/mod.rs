@@ -79,6 +79,31 @@ pub struct Directory {
     path: PathBuf,
 }
 
+/// The names in a directory, from where it was read last. Names that are removed meanwhile need not be passed again: on ext4, a
+/// directory never gets smaller, and reading what was removed takes as long as what is there.
+pub struct Entries(Dir);
+
+impl Entries {
+    /// The next names, of which there are at most `max`, in no order; none at the end.
+    pub fn read(&mut self, max: usize) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        while names.len() < max {
+            let Some(entry) = self.0.next() else { break };
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name.to_os_string());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Goes back to the beginning.
+    pub fn rewind(&mut self) {
+        self.0.rewind();
+    }
+}
+
 impl Directory {
     /// Opens a directory by its path. Symlinks are followed, so that only somebody who is trusted may be able to change
     /// the path.
@@ -254,6 +279,11 @@ impl Directory {
             names.push(name.to_os_string());
         }
         Ok(names)
+    }
+
+    /// Its names, to be read one after the other.
+    pub fn entries(&self) -> io::Result<Entries> {
+        Ok(Entries(Dir::read_from(&self.fd)?))
     }
 
     /// Sets the owner and then the mode, since changing the owner clears setuid bits.

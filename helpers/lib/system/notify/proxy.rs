@@ -3,11 +3,12 @@
 //! It gets this socket instead of systemd's, through which root in the payload could name any process of the host as
 //! the main process of the unit, for systemd to kill.
 
+use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -47,7 +48,11 @@ impl Proxy {
     pub fn bind(path: &Path) -> Result<Proxy> {
         let what = || format!("cannot make notification socket {}", path.display());
         files::remove_file(path).context(what)?;
-        let socket = UnixDatagram::bind(path).context(what)?;
+        // /proc/net/unix has the path that it is bound to, and shows it to everybody.
+        let above = path.parent().unwrap_or(Path::new("/"));
+        let directory = File::open(above).context(what)?;
+        let hidden = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        let socket = UnixDatagram::bind(hidden.join(path.file_name().unwrap_or_default())).context(what)?;
         setsockopt(&socket, PassCred, &true).context(what)?;
         setsockopt(&socket, ReceiveTimestampns, &true).context(what)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).context(what)?;
@@ -171,6 +176,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let proxy = Proxy::bind(&path).unwrap();
+        let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+        assert!(!sockets.contains(&*dir.path().to_string_lossy()), "everybody can see where it is");
         let client = UnixDatagram::unbound().unwrap();
         client.send_to(b"READY=1", &path).unwrap();
         let mut buffer = [0; DATAGRAM];

@@ -25,7 +25,7 @@ fn tree() -> (tempfile::TempDir, Root) {
 
 fn got(written: &[&str], all: &[&str]) -> Got {
     let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
-    Got { written: paths(written), all: paths(all) }
+    Got { written: paths(written), all: paths(all), recorded: BTreeSet::new() }
 }
 
 #[test]
@@ -125,9 +125,26 @@ fn what_is_written_to_is_known_through_every_mount() {
         (&["0:9 / /m rw - overlay o rw,lowerdir=/l,upperdir=DIR/a"], "/m/b", "", "/a/b/c", Some("/a/b")),
         (&["0:9 / /m rw - overlay o rw,lowerdir=/l,upperdir=DIR/a"], "/srv/app", "", "/m/b/c", None),
         (&["0:9 / /m rw - overlay o rw,lowerdir=l:m,upperdir=u"], "/srv/app", "", "/m/b/c", Some("/m")),
+        // An overlay, and another host, mounted in it.
+        (&["0:9 / /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m"], "/a", "", "/m/x/y", Some("/m")),
+        (&["0:9 / /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m"], "/srv", "", "/m/x/y", None),
+        (
+            &["0:9 /y /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m/x"],
+            "/a",
+            "",
+            "/m/x/y/z",
+            Some("/m/x/y"),
+        ),
+        (&["0:9 /y /a/b rw - overlay o rw,lowerdir=/l,upperdir=DIR/m/x"], "/a", "", "/m/x/z", None),
+        (&["0:9 / /a/b rw - overlay o rw,lowerdir=DIR/m,upperdir=/u"], "/a", "", "/m/x/y", None),
+        (&["0:9 / /a/b rw - fuse.bindfs DIR/m rw,user_id=0"], "/a", "", "/m/x/y", Some("/m")),
+        (&["0:9 / /m rw - nfs h:/x rw", "0:8 / /a/b rw - nfs h:/ rw"], "/a", "", "/m/x/y", Some("/m")),
         // What cannot be decided.
         (&["0:9 / /m rw - fuse.bindfs DIR/a rw"], "/srv/app", "", "/m/x/y", Some("/m")),
-        (&["0:9 / /m rw - fuse DIR/a rw"], "/m/b", "", "/a/b/c", Some("/a/b")),
+        (&["0:9 / /m rw - fuse DIR/a rw,user_id=0"], "/m/b", "", "/a/b/c", Some("/a/b")),
+        // Users say what they like, and nothing else is concerned.
+        (&["0:9 / /m rw - fuse / rw,user_id=1000"], "/m", "", "/a/b/c", None),
+        (&["0:9 / /m rw - fuse / rw,user_id=1000"], "", "/", "/m/b/c", Some("/m")),
         (&["0:9 / /m rw - nfs host:/x rw", "0:8 / /a rw - nfs host:/ rw"], "/a/x", "", "/m/x/y", Some("/m")),
         (&["0:9 / /m rw - nfs host:/x rw"], "/srv/app", "", "/m/x/y", None),
     ] {
@@ -171,8 +188,11 @@ fn names_are_all_that_lead_there() {
         "8:1 /srv/app/sub /m rw - ext4 x rw",
         "8:2 / /srv/app/disk rw - ext4 x rw",
         "8:2 /in /etc/in rw - ext4 x rw",
-        "0:9 / /srv/app/o rw - overlay o rw,lowerdir=/l",
+        "0:9 / /srv/app/o rw - overlay o rw,lowerdir=/l,upperdir=DIR/var/home,workdir=/w",
+        "0:8 / /srv/app/r rw - overlay o rw,lowerdir=/l,upperdir=DIR/var/lib/containers/atomic/.x.scratch/upper",
     ];
+    let user = "0:11 / /srv/app/user rw - fuse.x /srv/x rw,user_id=1000,group_id=0";
+    let lines: Vec<_> = lines.into_iter().chain([user]).collect();
     let names = |written: &[&str], all: &[&str], shared: &[&str]| {
         let got = got(written, all);
         let untrusted = Untrusted::by(&root, (mounted(&root, &lines), None), &got, shared);
@@ -180,10 +200,40 @@ fn names_are_all_that_lead_there() {
         names.map(|(path, mount)| format!("{} {}", path.display(), mount.display())).collect::<Vec<_>>()
     };
     let disk = ["/etc/in /", "/srv/app/disk /"];
+    let overlay = ["/srv/app/o /", "/var/home /"];
     assert_eq!(
         names(&["/srv/link"], &["/srv/link"], &[]),
-        ["/a/app /a", disk[0], "/m /", "/srv/app /", disk[1]]
+        ["/a/app /a", disk[0], "/m /", "/srv/app /", disk[1], overlay[0], overlay[1]]
     );
-    assert_eq!(names(&[], &["/srv"], &["/srv"]), disk);
-    assert_eq!(names(&[], &["/srv"], &["/srv/app/disk"]), [""; 0]);
+    assert_eq!(names(&[], &["/srv"], &["/srv"]), [disk, overlay].concat());
+    assert_eq!(names(&[], &["/srv"], &["/srv/app/disk"]), overlay);
+}
+
+#[test]
+fn directories_above_are_asked_for_once() {
+    let root = Root::new("/none");
+    crate::steps::assert_linear("a deep path", |depth| {
+        let here = Tree::parse(b"1 0 8:1 / / rw - ext4 x rw\n");
+        let untrusted = Untrusted::by(&root, (here, None), &got(&["/srv"], &[]), &[]);
+        untrusted.find(&root, Path::new(&"/a".repeat(depth))).unwrap();
+    });
+}
+
+/// What would be triggered or waited for by looking at it.
+#[test]
+fn what_is_recorded_is_not_looked_at() {
+    let (_dir, root) = tree();
+    let recorded = ["/srv/app/out", "/srv/app/sub"].map(PathBuf::from);
+    let recorded = Got { recorded: recorded.into(), ..Got::default() };
+    let untrusted = Untrusted::new(&root, &recorded, &[]).unwrap();
+    let outer = |path: &str| untrusted.find(&root, path.as_ref()).unwrap().outer;
+    // One is a symlink by now, which nothing has read.
+    let found = [outer("/secret/env"), outer("/srv/link/sub/x")];
+    assert_eq!(found, [None, Some("/srv/app/sub".into())]);
+    let (dir, _) = tree();
+    let root = Root::new(dir.path().canonicalize().unwrap());
+    let lines = [FIRST, "8:2 / /a/b rw - ext4 x rw", "8:2 /x /m rw - ext4 x rw"];
+    let recorded = Got { recorded: [PathBuf::from("/a")].into(), ..Got::default() };
+    let untrusted = Untrusted::by(&root, (mounted(&root, &lines), None), &recorded, &[]);
+    assert_eq!(untrusted.find(&root, "/m/x".as_ref()).unwrap().outer, Some("/m".into()));
 }
