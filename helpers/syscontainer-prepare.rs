@@ -24,7 +24,7 @@ use syscontainers::run::bundle::{self, Bundle, Launch};
 use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
-use syscontainers::run::{keys, names, rootfs, runtime, selinux, unit_user, view, volumes, writers};
+use syscontainers::run::{keys, names, rootfs, runtime, selinux, systemd, unit_user, view, volumes, writers};
 use syscontainers::system::systemd::host::Systemd;
 use syscontainers::system::systemd::manager::{Manager, SystemState};
 use syscontainers::system::{cgroup, files, notify, privacy, record};
@@ -148,6 +148,9 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
     ours.map(|ours| keys::apply(&root, ours, &untrusted, &mut config)).transpose()?;
+    if registration.execution.systemd {
+        systemd::identify(&root, name, &mut config)?;
+    }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
     let mut launch = Launch {
@@ -155,6 +158,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
         is_task: units::is_task(&registration),
+        systemd: registration.execution.systemd,
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
         overlay: rootfs::overlay(&registration, label.as_deref()),
@@ -211,7 +215,9 @@ fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Resu
     let (host, name) = (Host::look(root)?, &registration.name);
     let mut label = None;
     if registration.execution.confined {
-        let confinement = Confinement::look(root, &host, (name, registration.execution.categories), config)?;
+        let execution = &registration.execution;
+        let which = (name, execution.categories, execution.systemd);
+        let confinement = Confinement::look(root, &host, which, config)?;
         confinement.apply(config)?;
         label = confinement.file_label().map(str::to_owned);
     }

@@ -87,6 +87,9 @@ fn run(args: Args) -> Result<()> {
     let proxy = socket.map(|path| Proxy::bind(&path)).transpose().context(what)?;
     if notify::is_expected() {
         under_systemd(name, &bundle, &launch, proxy).context(what)
+    } else if launch.systemd {
+        let why = format!("systemd as a payload needs a cgroup of its own; use 'systemctl start {name}'");
+        Err(Error::new(why)).context(what)
     } else {
         let status = foreground::run(name, &bundle, &launch).context(what)?;
         std::process::exit(status)
@@ -94,8 +97,8 @@ fn run(args: Args) -> Result<()> {
 }
 
 fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
-    if launch.runtime.kind == RuntimeKind::Runc {
-        set_cgroup(bundle)?;
+    if launch.systemd || launch.runtime.kind == RuntimeKind::Runc {
+        set_cgroup(bundle, launch)?;
     }
     // What fails here fails before there is a payload, whose unit would wait for it.
     warn_of_watchdog(name, launch);
@@ -191,12 +194,16 @@ fn finish(name: &Name, bundle: &Bundle, launch: &Launch) -> Result<()> {
     command::succeed(&mut runtime::start(&launch.runtime, name))
 }
 
-fn set_cgroup(bundle: &Bundle) -> Result<()> {
+/// Has the payload be in a cgroup below the unit's.
+fn set_cgroup(bundle: &Bundle, launch: &Launch) -> Result<()> {
     let path = bundle.config();
     let what = || format!("cannot set the cgroup in {}", path.display());
     let text = std::fs::read(&path).context(what)?;
     let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
     let payload = cgroup::make_room()?;
+    if launch.systemd {
+        cgroup::delegate(&payload)?;
+    }
     limits::show(&mut config, &cgroup::above(&payload));
     config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
     files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)

@@ -256,6 +256,7 @@ fn variations() {
         (CONFIG, "[\"/usr/bin/it\"]", "[\"/usr/bin/it\" $ARGS]", &["no-default"]),
         (CONFIG, "[\"/usr/bin/it\"]", "[\"sh\", \"-ec\", \"trap : TERM; it\"]", &[]),
         (CONFIG, "[\"/usr/bin/it\"]", "[\"bash\", \"-l\", \"-c\", \"it\"]", &["stop-signal"]),
+        (CONFIG, "[\"/usr/bin/it\"]", "[\"/bin/sh\", \"-c\", \"/sbin/init\"]", &[]),
         (CONFIG, "{", "[", &["config-syntax"]),
         (CONFIG, "\"readonly\": true", "\"readonly\": \"yes\"", &["readonly-root"]),
         (SERVICE, "ExecStart=$EXEC_START\n", "", &["unit-syntax"]),

@@ -41,6 +41,9 @@ pub struct Execution {
     /// Whether the payload has a PID namespace of its own, so that no process of the container is left when it ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pid_namespace: bool,
+    /// Whether the payload is systemd, which makes cgroups in one of its own below the unit's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub systemd: bool,
     /// The SELinux categories of the container, the lower one first, for hosts that have SELinux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Categories>,
@@ -73,6 +76,7 @@ impl Execution {
             run_once: false,
             confined: false,
             pid_namespace: false,
+            systemd: false,
             categories: None,
             output: Output::default(),
             scratch_size: None,

@@ -227,7 +227,10 @@ impl Body<'_> {
         }
         self.raw("KillMode", self.registration.execution.kill_mode(is_task(self.registration)))?;
         self.raw("TimeoutStopSec", "10s")?;
-        if runtime == RuntimeKind::Runc {
+        if self.registration.execution.systemd {
+            // It makes cgroups in one below the unit's, and says itself what an OOM kill in one of its services does.
+            self.raw("Delegate", "yes")?;
+        } else if runtime == RuntimeKind::Runc {
             // It makes a cgroup below the unit's; without the policy, an OOM kill there looks like any other signal.
             self.raw("Delegate", "yes")?;
             self.raw("OOMPolicy", "stop")?;

@@ -57,6 +57,8 @@ pub struct Checked {
     pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
+    /// Whether the payload is systemd.
+    pub systemd: bool,
     /// What the unit asks for and does not get.
     pub unkept: Vec<Unkept>,
     /// Whether the container runs once, with a root file system that may be written.
@@ -85,7 +87,8 @@ pub fn check(
     rendered.check_problems(&image.name)?;
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
-    let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
+    let (mut volumes, mut environment) = (Vec::new(), BTreeSet::new());
+    let (mut confined, mut systemd) = (false, false);
     options::check(installation.settings, exports).context(what)?;
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
@@ -96,7 +99,7 @@ pub fn check(
             let generated = generated_config::generate(tree, image, installation, &values)
                 .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
-            (volumes, confined) = (generated.volumes, true);
+            (volumes, confined, systemd) = (generated.volumes, true, generated.systemd);
             environment.extend(values.into_keys());
             used.extend(environment.iter().cloned());
             Some(("the image's configuration", generated.text))
@@ -136,6 +139,7 @@ pub fn check(
         volumes,
         environment,
         confined,
+        systemd,
         run_once,
     })
 }

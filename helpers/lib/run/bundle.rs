@@ -28,7 +28,7 @@ use crate::run::written::Written;
 use crate::run::{runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
-use crate::system::{files, record};
+use crate::system::{cgroup, files, record};
 
 /// systemd's notification socket.
 pub const SYSTEMD_NOTIFY: &str = "/run/systemd/notify";
@@ -51,6 +51,9 @@ pub struct Launch {
     /// Whether the unit is starting until the payload ends.
     #[serde(default)]
     pub is_task: bool,
+    /// Whether the payload is systemd, which makes cgroups in one of its own.
+    #[serde(default)]
+    pub systemd: bool,
     /// An additional file that the payload's process ID is written to.
     pub pid_file: Option<TreePath>,
     /// Number of the signal that ends the payload, if it is not SIGTERM.
@@ -163,7 +166,14 @@ impl Bundle {
         }
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
         streams.set(&mut create);
-        view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
+        let mut create =
+            || view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create));
+        // crun leaves the payload where it was started itself.
+        if launch.systemd && launch.runtime.kind == RuntimeKind::Crun {
+            cgroup::in_payload(create)
+        } else {
+            create()
+        }
     }
 
     /// Has the runtime create the container, and records its payload wherever that is looked for.
