@@ -200,11 +200,11 @@ fn set_cgroup(bundle: &Bundle, launch: &Launch) -> Result<()> {
     let what = || format!("cannot set the cgroup in {}", path.display());
     let text = std::fs::read(&path).context(what)?;
     let mut config: serde_json::Value = serde_json::from_slice(&text).context(what)?;
-    let payload = cgroup::make_room()?;
-    if launch.systemd {
-        cgroup::delegate(&payload)?;
-    }
+    let mut payload = cgroup::make_room()?;
     limits::show(&mut config, &cgroup::above(&payload));
+    if launch.systemd {
+        payload = cgroup::delegate(&payload)?;
+    }
     config["linux"]["cgroupsPath"] = payload.to_string_lossy().into();
     files::replace_volatile(&path, config.to_string().as_bytes(), 0o600)
 }

@@ -30,11 +30,11 @@ systemd_tree() {
     ln -s ../answer.service "$root/etc/systemd/system/multi-user.target.wants/"
     ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 }
-# systemd_image NAME ARGS [MEMBER…]: the image of these files, and members of its config.
+# systemd_image NAME ARGS [MEMBER…]: the image of these files, with a shell that makes way for its last command, and members of its config.
 systemd_image() {
     local member config="{\"Cmd\": $2"
     for member in "${@:3}"; do config+=", $member"; done
-    build_image "$1" --config="$config}" "$WORK/tree"
+    build_image "$1" --config="$config}" "$WORK/tree" "$WORK/bash"
     pull_image "$1"
 }
 # inside NAME COMMAND…: of busybox, or of systemd, in the container.
@@ -61,7 +61,26 @@ has_ended() {
     refuse "$1: nothing is mounted any more" grep "syscontainers/$1" /proc/self/mountinfo
 }
 
+# wants FILE: what a configuration has for systemd.
+wants() {
+    python3 - "$1" <<'END'
+import json, sys
+config = json.load(open(sys.argv[1]))
+places = ["/run", "/run/lock", "/tmp", "/var/log/journal", "/sys/fs/cgroup"]
+for mount in sorted(config["mounts"], key=lambda mount: mount["destination"]):
+    if mount["destination"] in places:
+        kind = mount["type"]
+        print(mount["destination"], kind, "ro" if "ro" in mount["options"] else "rw", "copies" if "tmpcopyup" in mount["options"] else "")
+print(config["process"]["user"]["uid"], config["process"]["args"])
+END
+}
+
 systemd_tree tree
+install -D "$(command -v bash)" "$WORK/bash/usr/bin/sh"
+for path in $(ldd "$(command -v bash)" | grep -o '/[^ :]*'); do
+    case $path in /usr/*) ;; *) path=/usr$path ;; esac
+    [ -e "$WORK/tree$path" ] || install -D "$(realpath "$path")" "$WORK/bash$path"
+done
 systemd_image init '["/sbin/init"]' '"Volumes": {"/sys/fs/cgroup": {}, "/run": {}, "/tmp": {}, "/data": {}}'
 systemd_image shell '["/bin/sh", "-c", "/sbin/init"]'
 systemd_image user '["/usr/lib/systemd/systemd"]' '"User": "1000"' '"StopSignal": "SIGINT"'
@@ -71,7 +90,7 @@ for runtime in crun runc; do
     install=(syscontainer-checkout "--runtime=/usr/bin/$runtime")
     say "$runtime: it boots"
     "${install[@]}" "$REGISTRY/init" 2>"$WORK/said"
-    expect_like '^init runs systemd: with cgroups of its own, ' cat "$WORK/said"
+    expect_like '^syscontainer-checkout: init runs systemd: with cgroups of its own, ' cat "$WORK/said"
     check 'it starts' systemctl start init
     answers_of init
     expect 0 sh -c "$runtime --root=/run/$runtime exec init /bin/systemctl list-units --failed --quiet | wc -l"
@@ -85,13 +104,13 @@ for runtime in crun runc; do
 
     say "$runtime: it has a cgroup of its own, and no other"
     unit=$(cgroup_of init)
-    expect '0::/init.scope' inside init cat /proc/1/cgroup
-    expect "0::${unit#/sys/fs/cgroup}/payload/init.scope" cat "/proc/$(unit_property init MainPID)/cgroup"
-    check 'its services have some in it' test -d "$unit/payload/system.slice/answer.service"
+    expect '0::/init.scope' inside init grep ^0:: /proc/1/cgroup
+    expect "0::${unit#/sys/fs/cgroup}/payload/root/init.scope" grep ^0:: "/proc/$(unit_property init MainPID)/cgroup"
+    check 'its services have some in it' test -d "$unit/payload/root/system.slice/answer.service"
     expect '' cat "$unit/cgroup.procs"
-    expect '' cat "$unit/payload/cgroup.procs"
-    expect '2048 32' sh -c "cd $unit && echo \$(cat cgroup.max.descendants cgroup.max.depth)"
-    refuse 'it does not see those above' inside init ls /sys/fs/cgroup/payload /sys/fs/cgroup/start /sys/fs/cgroup/init.scope/../../cgroup/system.slice/init.service
+    expect '' cat "$unit/payload/root/cgroup.procs"
+    expect '2048 32' sh -c "cd $unit/payload && echo \$(cat cgroup.max.descendants cgroup.max.depth)"
+    refuse 'it does not see those above' inside init ls /sys/fs/cgroup/payload /sys/fs/cgroup/root /sys/fs/cgroup/start /sys/fs/cgroup/init.scope/../../cgroup/system.slice/init.service
     refuse 'it cannot mount them' inside init mount -t cgroup2 none /mnt
     sleep 1000 &
     refuse 'it cannot take processes of this host' inside init sh -c "echo $! >/sys/fs/cgroup/init.scope/cgroup.procs"
@@ -99,26 +118,29 @@ for runtime in crun runc; do
     kill $!
     check 'it makes cgroups' inside init mkdir /sys/fs/cgroup/many
     refuse 'not any number of them' inside init sh -c 'cd /sys/fs/cgroup/many && seq 3000 | busybox xargs busybox mkdir'
-    check 'but many' test -d "$unit/payload/many/1800"
-    refuse 'and no more than 2048' test -d "$unit/payload/many/2048"
+    check 'but many' test -d "$unit/payload/root/many/1800"
+    refuse 'and no more than 2048' test -d "$unit/payload/root/many/2048"
     for file in memory.max pids.max; do
         # Where this host has such limits.
         [ ! -e "$unit/$file" ] || refuse "it cannot change $file" inside init sh -c "echo max >/sys/fs/cgroup/$file"
     done
 
     say "$runtime: it stops, and starts again"
-    mark_journal
+    # It cannot shut down in that state, and so is killed in the end.
     check 'it restarts' systemctl restart init
     answers_of init
+    mark_journal
+    check 'it restarts again' systemctl restart init
+    answers_of init
     expect "$id" inside init cat /etc/machine-id
-    refuse 'with nothing of what it made' test -e "$(cgroup_of init)/payload/many"
+    refuse 'with nothing of what it made' test -e "$(cgroup_of init)/payload/root/many"
     expect_no 'is still there|[Ff]ailed|warning' said_since init
     inside init mkdir /sys/fs/cgroup/left
     pid=$(unit_property init MainPID)
     kill -KILL "$pid"
     wait_for 'it fails, and is started anew' sh -c "systemctl is-active --quiet init && [ \$(systemctl show --property=MainPID --value init) != $pid ]"
     answers_of init
-    refuse 'with nothing of what was left' test -e "$(cgroup_of init)/payload/left"
+    refuse 'with nothing of what was left' test -e "$(cgroup_of init)/payload/root/left"
     check 'it stops' systemctl stop init
     has_ended init
     expect_no 'is still there' said_since init
@@ -169,26 +191,14 @@ for runtime in crun runc; do
     syscontainer-remove --purge script
     "${install[@]}" -o Systemd=no "$REGISTRY/init" 2>"$WORK/said"
     expect_no 'runs systemd' cat "$WORK/said"
-    expect_no '"rw"|SIGRTMIN|/run/lock' grep -vE 'var/lib/syscontainers' $CO/init/config.json
+    expect_no 'tmpfs|cgroup rw' wants $CO/init/config.json
+    expect_no 'stop-signal' cat /etc/syscontainers/attached/init.json
     if [ $runtime = runc ]; then delegates=Delegate=yes; else delegates=; fi
     expect "$delegates" sh -c "systemctl cat init | grep ^Delegate= || true"
     syscontainer-remove --purge init
 done
 
 say 'as podman has it'
-# wants FILE: what a configuration has for systemd.
-wants() {
-    python3 - "$1" <<'END'
-import json, sys
-config = json.load(open(sys.argv[1]))
-places = ["/run", "/run/lock", "/tmp", "/var/log/journal", "/sys/fs/cgroup"]
-for mount in sorted(config["mounts"], key=lambda mount: mount["destination"]):
-    if mount["destination"] in places:
-        kind = mount["type"]
-        print(mount["destination"], kind, "ro" if "ro" in mount["options"] else "rw", "copies" if "tmpcopyup" in mount["options"] else "")
-print(config["process"]["user"]["uid"], config["process"]["args"])
-END
-}
 runtime=crun
 for image in init shell user script; do
     podman_here create --quiet --name=his --network=host --tls-verify=false --image-volume=ignore "$REGISTRY/$image" >/dev/null
@@ -201,6 +211,20 @@ for image in init shell user script; do
     expect "${signal/#15/}" sh -c "grep -o '\"stop-signal\": *[0-9]*' /etc/syscontainers/attached/$image.json | grep -o '[0-9]*$' || true"
     syscontainer-remove --purge "$image"
 done
+
+say 'podman runs the same, and does not run the same'
+# He cannot have cgroups and raise limits in this machine.
+podman_runs() { podman_here run --rm --network=host --cgroups=disabled --ulimit=host --tls-verify=false "$@" </dev/null; }
+podman_runs --name=his "$REGISTRY/init" >/dev/null 2>&1 &
+wait_for 'he has booted it' sh -c "[ \"\$(${PODMAN[*]} exec his systemctl is-system-running)\" = running ]"
+expect_soon "$PAGE" quietly http $PORT
+podman_here stop his >/dev/null
+ends 255 podman_runs "$REGISTRY/user"
+syscontainer-checkout "$REGISTRY/user" >/dev/null 2>&1
+systemctl start user
+wait_for 'systemd of another user than root ends at once' unit_has user ExecMainStatus 255
+systemctl stop user
+syscontainer-remove --purge user
 
 say 'a host without cgroups of version 2 alone'
 # shellcheck disable=SC2016 # for the inner shell

@@ -211,8 +211,12 @@ const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
 fn stop_signal(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let args: Vec<&str> = config.list("/process/args").iter().filter_map(Value::as_str).collect();
-    if systemd::is_command(&args) {
-        // A shell becomes what is its last command, as podman expects of it, too.
+    if args.len() > 2 && systemd::is_command(&args) && !systemd::is_command(&args[..1]) {
+        let message = format!(
+            "{} is process 1 as long as {} runs, which has to be that itself, unless it is a shell that makes way for its last command; write that command alone",
+            args[0], args[2]
+        );
+        report.add(&rules::STOP_SIGNAL, config.place("/process/args"), message);
         return;
     }
     let Some((shell, script)) = script(&args, inspection) else { return };

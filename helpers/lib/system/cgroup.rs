@@ -12,8 +12,8 @@ use crate::error::{Context, Error, Result};
 const MOUNT: &str = "/sys/fs/cgroup";
 const START: &str = "start";
 const PAYLOAD: &str = "payload";
-/// How many cgroups may be below that of a unit, in which a payload makes some, and in how many others each may be:
-/// as many as there may be tasks by default, and more than user sessions with containers in them need.
+const ROOT: &str = "root";
+/// How many cgroups may be below UNIT/payload, if the payload makes some, and in how many others each may be: as many as there may be tasks by default, and more than user sessions with containers in them need.
 const LIMITS: [(&str, &str); 2] = [("cgroup.max.descendants", "2048"), ("cgroup.max.depth", "32")];
 
 /// Moves this process to UNIT/start; returns UNIT/payload as `linux.cgroupsPath` has it.
@@ -29,28 +29,38 @@ pub fn make_room() -> Result<PathBuf> {
     Ok(unit.join(PAYLOAD))
 }
 
-/// Makes UNIT/payload, in which the payload may make cgroups. It cannot leave it, so all that it does is within the limits
-/// of the unit; how many cgroups there may be is limited here, since others do not limit that.
-pub fn delegate(payload: &Path) -> Result<()> {
-    let (unit, payload) = (above(payload), directory(payload));
-    delegate_in(&unit, &payload)
+/// Makes UNIT/payload/root below what [`make_room`] returned, for a payload that makes cgroups; returns it in the same
+/// way. The payload cannot leave it, so all that it does is within the limits of the unit. How many cgroups it makes is
+/// limited above it, and not in that of the unit, where systemd makes some, too.
+pub fn delegate(payload: &Path) -> Result<PathBuf> {
+    delegate_in(&directory(payload))?;
+    Ok(payload.join(ROOT))
 }
 
-fn delegate_in(unit: &Path, payload: &Path) -> Result<()> {
+fn delegate_in(payload: &Path) -> Result<()> {
     let what = || format!("cannot make the cgroup {}", payload.display());
     // After a payload that failed, the unit's cgroup is used again: nothing must be in it that it set.
     remove(payload).context(what)?;
+    fs::create_dir(payload).context(what)?;
     for (file, limit) in LIMITS {
-        let path = unit.join(file);
+        let path = payload.join(file);
         fs::write(&path, limit).context(|| format!("cannot write to {}", path.display()))?;
     }
-    let path = unit.join("cgroup.controllers");
+    for cgroup in payload.parent().into_iter().chain([payload]) {
+        enable_controllers(cgroup)?;
+    }
+    fs::create_dir(payload.join(ROOT)).context(what)
+}
+
+/// Has the cgroups in one have all controllers that it has.
+fn enable_controllers(cgroup: &Path) -> Result<()> {
+    let path = cgroup.join("cgroup.controllers");
     let controllers = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     for controller in controllers.split_whitespace() {
         // systemd does without what it does not find.
-        let _ = fs::write(unit.join("cgroup.subtree_control"), format!("+{controller}"));
+        let _ = fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"));
     }
-    fs::create_dir(payload).context(what)
+    Ok(())
 }
 
 /// Removes a cgroup and all that are in it, if it exists.
@@ -69,10 +79,10 @@ fn remove(cgroup: &Path) -> std::io::Result<()> {
     fs::remove_dir(cgroup)
 }
 
-/// Runs something in UNIT/payload, so that the processes that it starts are there; this one returns to UNIT/start.
+/// Runs something in UNIT/payload/root, so that the processes that it starts are there; this one returns to UNIT/start.
 pub fn in_payload<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     let unit = directory(&own()?);
-    enter(&unit.join(PAYLOAD))?;
+    enter(&unit.join(PAYLOAD).join(ROOT))?;
     let result = act();
     enter(&unit.join(START))?;
     result
@@ -88,11 +98,12 @@ pub fn above(payload: &Path) -> PathBuf {
     directory(payload.parent().unwrap_or(payload))
 }
 
-/// The cgroup of a process that is in UNIT/payload.
+/// The cgroup of a process that is in UNIT/payload/root.
 pub fn of_payload(pid: i32) -> Result<PathBuf> {
     let path = format!("/proc/{pid}/cgroup");
     let text = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
-    let cgroup = unified(&text).map(Path::new).filter(|cgroup| cgroup.ends_with(PAYLOAD));
+    let cgroup =
+        unified(&text).map(Path::new).filter(|cgroup| cgroup.ends_with(Path::new(PAYLOAD).join(ROOT)));
     let why = || Error::new(format!("the runtime did not create process {pid} in a cgroup of its own"));
     cgroup.map(Path::to_path_buf).ok_or_else(why)
 }
@@ -164,15 +175,15 @@ mod tests {
     fn a_payload_gets_what_no_other_has_used() {
         let dir = tempfile::tempdir().unwrap();
         let payload = dir.path().join("payload");
-        fs::create_dir_all(payload.join("system.slice/x.service")).unwrap();
-        fs::create_dir_all(payload.join("init.scope")).unwrap();
+        fs::create_dir_all(payload.join("root/system.slice/x.service")).unwrap();
         fs::write(dir.path().join("cgroup.controllers"), "memory pids\n").unwrap();
-        delegate_in(dir.path(), &payload).unwrap();
-        assert_eq!(fs::read_dir(&payload).unwrap().count(), 0);
+        // This is no cgroup, which would have such a file.
+        let error = delegate_in(&payload).unwrap_err().to_string();
+        assert!(error.contains("payload/cgroup.controllers"), "{error}");
+        assert!(!payload.join("root").exists());
         for (file, limit) in LIMITS {
-            assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), limit);
+            assert_eq!(fs::read_to_string(payload.join(file)).unwrap(), limit);
         }
-        // The last one, as this is no cgroup.
         assert_eq!(fs::read_to_string(dir.path().join("cgroup.subtree_control")).unwrap(), "+pids");
     }
 

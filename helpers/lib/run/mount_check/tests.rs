@@ -234,11 +234,11 @@ fn cgroups_that_can_be_changed_are_those_of_the_payload() {
         check.cgroup = cgroup.map(PathBuf::from);
         check.run().err().map(|e| e.to_string()).unwrap_or_default()
     };
-    let own = "/x.slice/x.service/payload";
+    let own = "/x.slice/x.service/payload/root";
     assert_eq!(check(own, "cgroup2", Some(own), ""), "");
     for (root, kind, cgroup) in [
         ("/", "cgroup2", Some(own)),
-        ("/x.slice/x.service", "cgroup2", Some(own)),
+        ("/x.slice/x.service/payload", "cgroup2", Some(own)),
         (own, "cgroup2", None),
         (own, "tmpfs", Some(own)),
     ] {
