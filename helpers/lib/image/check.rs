@@ -22,6 +22,7 @@ use crate::image::limits;
 use crate::image::options;
 use crate::image::render::Rendered;
 use crate::image::service::{self, Unkept};
+use crate::image::systemd;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
@@ -97,7 +98,7 @@ pub fn check(
             let is_plain = exports.is_plain() && layout.files().is_empty();
             let values = for_environment(installation.user_values, &used, is_plain);
             let generated = generated_config::generate(tree, image, installation, &values)
-                .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
+                .and_then(|made| check_host(installation, made.systemd).map(|()| made))
                 .context(|| format!("cannot make a configuration for {}", image.name))?;
             (volumes, confined, systemd) = (generated.volumes, true, generated.systemd);
             environment.extend(values.into_keys());
@@ -142,6 +143,12 @@ pub fn check(
         systemd,
         run_once,
     })
+}
+
+/// Fails if the host lacks what the payload of a plain image needs.
+fn check_host(installation: &Installation, systemd: bool) -> Result<()> {
+    needs::check(installation.root, installation.settings)?;
+    if systemd { systemd::check_host(installation.root) } else { Ok(()) }
 }
 
 /// Parses a configuration, and checks what an installation insists on.

@@ -115,7 +115,7 @@ pub fn generate(
     let directory = paths::cleaned(config.working_dir().as_deref().unwrap_or_default());
     let directory = directory.to_string_lossy();
     let environment = overrides::environment(environment, settings)?;
-    let systemd = systemd::is_payload(&args, settings, installation.root)?;
+    let systemd = systemd::is_payload(&args, settings)?;
     let mut volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
     volumes.retain(|volume| !systemd || systemd::keeps(&volume.destination, settings));
     let read_only = installation.settings.is_on(READ_ONLY_ROOT);

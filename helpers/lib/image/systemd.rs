@@ -21,8 +21,8 @@ const FORGETTING: [&str; 3] = ["/run", "/run/lock", "/tmp"];
 /// Where the cgroups of the host are.
 const CGROUP: &str = "/sys/fs/cgroup";
 
-/// Whether a payload with this command is taken for systemd. Fails if it cannot have what it needs then.
-pub fn is_payload(args: &[&String], settings: &Settings, root: &Root) -> Result<bool> {
+/// Whether a payload with this command is taken for systemd.
+pub fn is_payload(args: &[&String], settings: &Settings) -> Result<bool> {
     let mode = settings.last(KEY).map(Mode::parse).transpose()?.unwrap_or_default();
     // There it is not process 1, and does not run as the system's manager.
     let is_first = !settings.shares("PidNamespace");
@@ -36,12 +36,17 @@ pub fn is_payload(args: &[&String], settings: &Settings, root: &Root) -> Result<
         Mode::Auto => is_first && is_command(args),
         Mode::No => false,
     };
-    if is_payload && has_other_cgroups(root) {
+    Ok(is_payload)
+}
+
+/// Fails if a host cannot give systemd as a payload what it needs.
+pub fn check_host(root: &Root) -> Result<()> {
+    if has_other_cgroups(root) {
         return Err(Error::new(format!(
             "its command is systemd, which can have cgroups of its own only on a host with cgroup version 2 at {CGROUP}, see systemd.unified_cgroup_hierarchy in kernel-command-line(7); with -o Systemd=no, it gets none"
         )));
     }
-    Ok(is_payload)
+    Ok(())
 }
 
 /// Whether a volume of such a payload is one. Many images declare some where systemd has a file system in memory; what
@@ -110,29 +115,35 @@ mod tests {
     }
 
     #[test]
-    fn an_administrator_decides_and_the_host_has_to_have_cgroups_of_version_2() {
+    fn an_administrator_decides() {
+        let is = |program: &str, texts: &[&str]| {
+            is_payload(&[&program.to_owned()], &Settings::of(texts)).map_err(|e| e.to_string())
+        };
+        assert_eq!(is("/sbin/init", &[]), Ok(true));
+        assert_eq!(is("/sbin/init", &["Systemd=auto"]), Ok(true));
+        assert_eq!(is("/sbin/init", &["Systemd=no"]), Ok(false));
+        assert_eq!(is("/sbin/init", &["PidNamespace=host"]), Ok(false));
+        assert_eq!(is("/app", &[]), Ok(false));
+        assert_eq!(is("/app", &["Systemd=always"]), Ok(true));
+        let both = is("/app", &["Systemd=always", "PidNamespace=host"]).unwrap_err();
+        assert!(both.starts_with("Systemd=always cannot be set with PidNamespace=host"), "{both}");
+    }
+
+    #[test]
+    fn a_host_has_cgroups_of_version_2_alone_or_is_no_host_yet() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let command = ["/sbin/init".to_owned()];
-        let other = ["/app".to_owned()];
-        let is = |args: &[String], texts: &[&str]| {
-            is_payload(&args.iter().collect::<Vec<_>>(), &Settings::of(texts), &root)
-                .map_err(|e| e.to_string())
-        };
-        assert_eq!(is(&command, &[]), Ok(true));
-        assert_eq!(is(&command, &["Systemd=auto"]), Ok(true));
-        assert_eq!(is(&command, &["Systemd=no"]), Ok(false));
-        assert_eq!(is(&command, &["PidNamespace=host"]), Ok(false));
-        assert_eq!(is(&other, &[]), Ok(false));
-        assert_eq!(is(&other, &["Systemd=always"]), Ok(true));
-        let both = is(&other, &["Systemd=always", "PidNamespace=host"]).unwrap_err();
-        assert!(both.starts_with("Systemd=always cannot be set with PidNamespace=host"), "{both}");
+        check_host(&root).unwrap();
         let cgroups = dir.path().join("sys/fs/cgroup");
-        fs::create_dir_all(cgroups.join("memory")).unwrap();
-        let refused = is(&command, &[]).unwrap_err();
-        assert!(refused.starts_with("its command is systemd, which can have cgroups of its own only on a host with cgroup version 2"), "{refused}");
-        assert_eq!((is(&command, &["Systemd=no"]), is(&other, &[])), (Ok(false), Ok(false)));
+        fs::create_dir_all(&cgroups).unwrap();
+        check_host(&root).unwrap();
+        fs::create_dir(cgroups.join("memory")).unwrap();
+        let refused = check_host(&root).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("its command is systemd, which can have cgroups of its own only on"),
+            "{refused}"
+        );
         fs::write(cgroups.join("cgroup.controllers"), "").unwrap();
-        assert_eq!(is(&command, &[]), Ok(true));
+        check_host(&root).unwrap();
     }
 }
