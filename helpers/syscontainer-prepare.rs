@@ -148,9 +148,6 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let mut config = bundle::assemble(config, &registration, runtime, bundle)?;
     let label = confine(&root, &registration, &mut config)?;
     ours.map(|ours| keys::apply(&root, ours, &untrusted, &mut config)).transpose()?;
-    if registration.execution.systemd {
-        systemd::identify(&root, name, &mut config)?;
-    }
     volumes::make(&root, name, &registration.execution.volumes, &root.join(&registration.rootfs()))?;
     sources.make(&root)?;
     let mut launch = Launch {
@@ -209,8 +206,8 @@ fn make_directories(root: &Root, bundle: &Bundle) -> Result<()> {
     privacy::make(bundle.directory())
 }
 
-/// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and removes what is not
-/// supported here. Returns the SELinux label that the payload's files need, if any.
+/// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and the ID that systemd has
+/// here, and removes what is not supported. Returns the SELinux label that the payload's files need, if any.
 fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Result<Option<String>> {
     let (host, name) = (Host::look(root)?, &registration.name);
     let mut label = None;
@@ -220,6 +217,9 @@ fn confine(root: &Root, registration: &Registration, config: &mut Value) -> Resu
         let confinement = Confinement::look(root, &host, which, config)?;
         confinement.apply(config)?;
         label = confinement.file_label().map(str::to_owned);
+    }
+    if registration.execution.systemd {
+        systemd::identify(root, name, config)?;
     }
     for dropped in host.adapt(config) {
         log::warning(&format!("this host does not support {dropped}, starting {name} without it"));

@@ -256,8 +256,6 @@ fn variations() {
         (CONFIG, "[\"/usr/bin/it\"]", "[\"/usr/bin/it\" $ARGS]", &["no-default"]),
         (CONFIG, "[\"/usr/bin/it\"]", "[\"sh\", \"-ec\", \"trap : TERM; it\"]", &[]),
         (CONFIG, "[\"/usr/bin/it\"]", "[\"bash\", \"-l\", \"-c\", \"it\"]", &["stop-signal"]),
-        (CONFIG, "[\"/usr/bin/it\"]", "[\"/bin/sh\", \"-c\", \"/sbin/init\"]", &["stop-signal"]),
-        (CONFIG, "[\"/usr/bin/it\"]", "[\"/sbin/init\", \"-c\", \"x\"]", &[]),
         (CONFIG, "{", "[", &["config-syntax"]),
         (CONFIG, "\"readonly\": true", "\"readonly\": \"yes\"", &["readonly-root"]),
         (SERVICE, "ExecStart=$EXEC_START\n", "", &["unit-syntax"]),
@@ -285,6 +283,19 @@ fn variations() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn systemd_is_process_1() {
+    let (names, printed) =
+        vary("config.json.template", "[\"/usr/bin/it\"]", "[\"/bin/sh\", \"-c\", \"/sbin/init\"]");
+    assert!(
+        names == ["stop-signal"] && printed.contains("/bin/sh is process 1 as long as /sbin/init runs"),
+        "{printed}"
+    );
+    let (names, printed) =
+        vary("config.json.template", "[\"/usr/bin/it\"]", "[\"/sbin/init\", \"-c\", \"x\"]");
+    assert!(names.is_empty(), "{printed}");
 }
 
 #[test]

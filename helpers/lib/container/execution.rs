@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::output::Output;
 use crate::container::readiness::Notify;
-use crate::container::runtime::Runtime;
+use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::volume::Volume;
 use crate::paths::TreePath;
 
@@ -101,6 +101,19 @@ impl Execution {
     pub fn kill_mode(&self, is_task: bool) -> &'static str {
         let is_up_at_once = self.notify == Notify::Created && !is_task;
         if self.confined && self.pid_namespace && is_up_at_once { "control-group" } else { "mixed" }
+    }
+
+    /// Settings of a unit in whose cgroup somebody else makes others.
+    pub fn delegation(&self) -> &'static [(&'static str, &'static str)] {
+        match &self.runtime {
+            // It says itself what an OOM kill in one of its services does.
+            _ if self.systemd => &[("Delegate", "yes")],
+            // It makes one for the payload; without the policy, an OOM kill there looks like any other signal.
+            Some(runtime) if runtime.kind == RuntimeKind::Runc => {
+                &[("Delegate", "yes"), ("OOMPolicy", "stop")]
+            }
+            _ => &[],
+        }
     }
 
     /// Whether the image's unit uses an EXEC variable.

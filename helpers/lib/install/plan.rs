@@ -282,7 +282,6 @@ impl Planner<'_> {
         let pid_file = if rendered.used.contains("PIDFILE") { values.get("PIDFILE") } else { None };
         let pid_file = pid_file.map(TreePath::new);
         let runtime_path = runtime.as_ref().map(|runtime| runtime.path.clone());
-        let settings = self.settings();
         let stop_signal = settings.last(settings::STOP_SIGNAL).and_then(signal::number);
         let runs_payload = rendered.exec_variables.iter().any(|used| used == "EXEC_START");
         let execution = Execution {
