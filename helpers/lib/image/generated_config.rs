@@ -275,6 +275,32 @@ mod tests {
     }
 
     #[test]
+    fn systemd_writes_to_cgroups_and_to_memory() {
+        let name = "web".parse().unwrap();
+        let is_in_memory = |mount: &Value| IN_MEMORY.iter().any(|(path, ..)| mount["destination"] == *path);
+        let systemd = mounts(&name, &[], false, true);
+        let places: Vec<_> =
+            systemd.iter().filter(|mount| is_in_memory(mount)).map(|m| &m["destination"]).collect();
+        assert_eq!(places, ["/run", "/run/lock", "/tmp", "/var/log/journal"]);
+        let cgroup =
+            |mounts: &[Value]| mounts.iter().find(|m| m["type"] == "cgroup").unwrap()["options"][4].clone();
+        assert_eq!(
+            (
+                cgroup(&systemd),
+                cgroup(&mounts(&name, &[], false, false)),
+                cgroup(&mounts(&name, &[], true, false))
+            ),
+            (json!("rw"), json!("ro"), json!("ro"))
+        );
+        assert_eq!(mounts(&name, &[], true, true).iter().filter(|mount| is_in_memory(mount)).count(), 5);
+        let journal = Volume { destination: "/var/log/journal".into(), owner: None };
+        let kept = mounts(&name, &[journal], false, true);
+        let types: Vec<_> =
+            kept.iter().filter(|m| m["destination"] == "/var/log/journal").map(|m| &m["type"]).collect();
+        assert_eq!(types, ["bind"]);
+    }
+
+    #[test]
     fn environments_and_volumes() {
         let image = ["A=1".to_owned(), "B=2".into()];
         let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
@@ -305,25 +331,6 @@ mod tests {
         assert!(
             in_memory.iter().all(|mount| mount["options"].as_array().unwrap().contains(&json!(TMPCOPYUP)))
         );
-        let systemd = super::mounts(&name, &[], false, true);
-        let places: Vec<_> =
-            systemd.iter().filter(|mount| is_in_memory(mount)).map(|m| &m["destination"]).collect();
-        assert_eq!(places, ["/run", "/run/lock", "/tmp", "/var/log/journal"]);
-        let cgroup =
-            |mounts: &[Value]| mounts.iter().find(|m| m["type"] == "cgroup").unwrap()["options"][4].clone();
-        assert_eq!(
-            (cgroup(&systemd), cgroup(&mounts), cgroup(&read_only)),
-            (json!("rw"), json!("ro"), json!("ro"))
-        );
-        assert_eq!(
-            super::mounts(&name, &[], true, true).iter().filter(|mount| is_in_memory(mount)).count(),
-            5
-        );
-        let journal = Volume { destination: "/var/log/journal".into(), owner: None };
-        let kept = super::mounts(&name, &[journal], false, true);
-        let types: Vec<_> =
-            kept.iter().filter(|m| m["destination"] == "/var/log/journal").map(|m| &m["type"]).collect();
-        assert_eq!(types, ["bind"]);
         for bad in [
             "/",
             "",
