@@ -28,7 +28,7 @@ use syscontainers::run::confinement::Confinement;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
 use syscontainers::run::{
-    forgotten, keys, names, rootfs, runtime, selinux, unit_user, view, volumes, writers,
+    forgotten, keys, names, rootfs, runtime, selinux, systemd, unit_user, view, volumes, writers,
 };
 use syscontainers::system::{cgroup, files, notify, privacy, record};
 
@@ -186,6 +186,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         deployment: registration.deployment.clone(),
         notify: registration.execution.notify,
         is_task: units::is_task(&registration),
+        systemd: registration.execution.systemd,
         pid_file: registration.execution.pid_file.clone(),
         stop_signal,
         overlay: rootfs::overlay(&registration, label.as_deref()),
@@ -237,15 +238,20 @@ fn make_directories(root: &Root, bundle: &Bundle) -> Result<()> {
     privacy::make(bundle.directory())
 }
 
-/// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and removes what is not
-/// supported here. Returns the SELinux label that the payload's files need, if any.
+/// Adapts a configuration to the host: adds what confines the payload, if the host is to say so, and the ID that systemd has
+/// here, and removes what is not supported. Returns the SELinux label that the payload's files need, if any.
 fn confine(root: &Root, registration: &Registration, config: &mut BundleConfig) -> Result<Option<String>> {
     let (host, name) = (Host::look(root)?, &registration.name);
     let mut label = None;
     if registration.execution.confined {
-        let confinement = Confinement::look(root, &host, (name, registration.execution.categories), config)?;
+        let execution = &registration.execution;
+        let which = (name, execution.categories, execution.systemd);
+        let confinement = Confinement::look(root, &host, which, config)?;
         confinement.apply(config)?;
         label = confinement.file_label().map(str::to_owned);
+    }
+    if registration.execution.systemd {
+        systemd::identify(root, name, config)?;
     }
     for dropped in host.adapt(config)? {
         log::warning(&format!("this host does not support {dropped}, starting {name} without it"));

@@ -86,6 +86,9 @@ fn run(args: Args) -> Result<()> {
     let proxy = socket.map(|path| Proxy::bind(&path)).transpose().context(what)?;
     if notify::is_expected() {
         under_systemd(name, &bundle, &launch, proxy).context(what)
+    } else if launch.systemd {
+        let why = format!("systemd as a payload needs a cgroup of its own; use 'systemctl start {name}'");
+        Err(Error::new(why)).context(what)
     } else {
         let status = foreground::run(name, &bundle, &launch).context(what)?;
         std::process::exit(status)
@@ -93,8 +96,8 @@ fn run(args: Args) -> Result<()> {
 }
 
 fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
-    if launch.runtime.kind == RuntimeKind::Runc {
-        bundle.set_cgroup(&cgroup::make_room()?)?;
+    if launch.systemd || launch.runtime.kind == RuntimeKind::Runc {
+        bundle.set_cgroup(&cgroup::make_room()?, launch.systemd)?;
     }
     // What fails here fails before there is a payload, whose unit would wait for it.
     warn_of_watchdog(name, launch);

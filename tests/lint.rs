@@ -286,6 +286,19 @@ fn variations() {
 }
 
 #[test]
+fn systemd_is_process_1() {
+    let (names, printed) =
+        vary("config.json.template", "[\"/usr/bin/it\"]", "[\"/bin/sh\", \"-c\", \"/sbin/init\"]");
+    assert!(
+        names == ["stop-signal"] && printed.contains("/bin/sh is process 1 as long as /sbin/init runs"),
+        "{printed}"
+    );
+    let (names, printed) =
+        vary("config.json.template", "[\"/usr/bin/it\"]", "[\"/sbin/init\", \"-c\", \"x\"]");
+    assert!(names.is_empty(), "{printed}");
+}
+
+#[test]
 fn options_that_contradict_the_image_or_each_other() {
     let directory = TempDir::new().unwrap();
     let Some(target) = image(r#"{"Cmd": ["/bin/web"], "User": "5"}"#, directory.path()) else { return };

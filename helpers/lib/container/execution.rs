@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::output::Output;
 use crate::container::readiness::Notify;
-use crate::container::runtime::Runtime;
+use crate::container::runtime::{Runtime, RuntimeKind};
 use crate::container::volume::Volume;
 use crate::paths::TreePath;
 
@@ -41,6 +41,9 @@ pub struct Execution {
     /// Whether the payload has a PID namespace of its own, so that no process of the container is left when it ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pid_namespace: bool,
+    /// Whether the payload is systemd, which makes cgroups in one of its own below the unit's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub systemd: bool,
     /// The SELinux categories of the container, the lower one first, for hosts that have SELinux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Categories>,
@@ -73,6 +76,7 @@ impl Execution {
             run_once: false,
             confined: false,
             pid_namespace: false,
+            systemd: false,
             categories: None,
             output: Output::Journal,
             scratch_size: None,
@@ -97,6 +101,19 @@ impl Execution {
     pub fn kill_mode(&self, is_task: bool) -> &'static str {
         let is_up_at_once = self.notify == Notify::Created && !is_task;
         if self.confined && self.pid_namespace && is_up_at_once { "control-group" } else { "mixed" }
+    }
+
+    /// Settings of a unit in whose cgroup somebody else makes others.
+    pub fn delegation(&self) -> &'static [(&'static str, &'static str)] {
+        match &self.runtime {
+            // It says itself what an OOM kill in one of its services does.
+            _ if self.systemd => &[("Delegate", "yes")],
+            // It makes one for the payload; without the policy, an OOM kill there looks like any other signal.
+            Some(runtime) if runtime.kind == RuntimeKind::Runc => {
+                &[("Delegate", "yes"), ("OOMPolicy", "stop")]
+            }
+            _ => &[],
+        }
     }
 
     /// Whether the image's unit uses an EXEC variable.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::keys::mounts::UserMount;
 use crate::container::keys::payload::Namespace;
-use crate::container::keys::{devices, host_name, limits, mounts, payload, stop, words};
+use crate::container::keys::{devices, host_name, limits, mounts, payload, stop, systemd, words};
 use crate::container::output;
 use crate::container::readiness::UserNotify;
 use crate::error::{Error, Result};
@@ -75,6 +75,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "ShmSize", scope: Plain, repeats: false, check: limits::check_size },
     Key { name: STOP_SIGNAL, scope: All, repeats: false, check: stop::check_signal },
     Key { name: STOP_TIMEOUT, scope: All, repeats: false, check: stop::check_timeout },
+    Key { name: systemd::KEY, scope: Plain, repeats: false, check: systemd::check },
     Key { name: "Timezone", scope: Plain, repeats: false, check: payload::check_timezone },
     Key { name: "Tmpfs", scope: Plain, repeats: true, check: mounts::check_tmpfs },
     Key { name: "Ulimit", scope: Plain, repeats: true, check: limits::check_ulimit },

@@ -10,7 +10,6 @@ use crate::container::derived::MARKER;
 use crate::container::output::PIPES;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
-use crate::container::runtime::RuntimeKind;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{self, SYSTEMD_TMPFILES, TreePath};
@@ -84,8 +83,8 @@ pub fn compose(registration: &Registration, source: &TreePath) -> Result<String>
     check_start(&unit)?;
     body.unit_section(source)?;
     match &registration.execution.runtime {
-        Some(runtime) => {
-            body.defaults(runtime.kind)?;
+        Some(_) => {
+            body.defaults()?;
             body.before_start()?;
             body.image_service(true)?;
             body.fixed_settings()?;
@@ -214,7 +213,7 @@ impl Body<'_> {
     }
 
     /// Writes settings that the image may override.
-    fn defaults(&mut self, runtime: RuntimeKind) -> Result<()> {
+    fn defaults(&mut self) -> Result<()> {
         self.raw("SyslogIdentifier", self.registration.name.as_str())?;
         if self.registration.execution.confined {
             // A line that begins with <0> would be written to every terminal of the host.
@@ -229,10 +228,8 @@ impl Body<'_> {
         }
         self.raw("KillMode", self.registration.execution.kill_mode(is_task(self.registration)))?;
         self.raw("TimeoutStopSec", "10s")?;
-        if runtime == RuntimeKind::Runc {
-            // It makes a cgroup below the unit's; without the policy, an OOM kill there looks like any other signal.
-            self.raw("Delegate", "yes")?;
-            self.raw("OOMPolicy", "stop")?;
+        for (key, value) in self.registration.execution.delegation() {
+            self.raw(key, value)?;
         }
         for (key, value) in &self.registration.properties {
             // systemd expands specifiers in other settings, but takes the percent sign of this one literally.

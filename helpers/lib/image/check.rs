@@ -22,6 +22,7 @@ use crate::image::limits;
 use crate::image::options;
 use crate::image::render::Rendered;
 use crate::image::service::{self, Unkept};
+use crate::image::systemd;
 use crate::image::tree::Tree;
 use crate::image::variables;
 use crate::oci::config::{self, Normalised};
@@ -57,6 +58,8 @@ pub struct Checked {
     pub environment: BTreeSet<String>,
     /// Whether the configuration was made here, so that the host says how the payload is confined.
     pub confined: bool,
+    /// Whether the payload is systemd.
+    pub systemd: bool,
     /// What the unit asks for and does not get.
     pub unkept: Vec<Unkept>,
     /// Whether the container runs once, with a root file system that may be written.
@@ -96,7 +99,8 @@ pub fn check(
     rendered.check_problems(name)?;
     let layout = rendered.layout.context(what)?;
     let (mut used, readable, secrets) = (rendered.used, rendered.readable, rendered.secrets);
-    let (mut volumes, mut confined, mut environment) = (Vec::new(), false, BTreeSet::new());
+    let (mut volumes, mut environment) = (Vec::new(), BTreeSet::new());
+    let (mut confined, mut systemd) = (false, false);
     options::check(installation.settings, exports).context(what)?;
     let config = match (&exports.texts().config, rendered.config) {
         (Some(text), _) => Some((CONFIG, text.clone())),
@@ -107,8 +111,9 @@ pub fn check(
             let image =
                 image.ok_or_else(|| Error::new("its own configuration is not known")).context(what)?;
             let generated = generated_config::generate(tree, image, installation, &values)
+                .and_then(|made| check_host(installation, made.systemd).map(|()| made))
                 .context(|| format!("cannot make a configuration for {name}"))?;
-            (volumes, confined) = (generated.volumes, true);
+            (volumes, confined, systemd) = (generated.volumes, true, generated.systemd);
             environment.extend(values.into_keys());
             used.extend(environment.iter().cloned());
             Some(("the image's configuration", generated.text))
@@ -148,8 +153,15 @@ pub fn check(
         volumes,
         environment,
         confined,
+        systemd,
         run_once,
     })
+}
+
+/// Fails if the host lacks what the payload of a plain image needs.
+fn check_host(installation: &Installation, systemd: bool) -> Result<()> {
+    needs::check(installation.root, installation.settings)?;
+    if systemd { systemd::check_host(installation.root) } else { Ok(()) }
 }
 
 /// Parses a configuration, and checks what an installation insists on.

@@ -18,6 +18,7 @@ use crate::image::kernel;
 use crate::image::limits;
 use crate::image::lookup::{Found, Lookup};
 use crate::image::overrides;
+use crate::image::systemd;
 use crate::image::tree::Tree;
 use crate::image::user::User;
 use crate::name::Name;
@@ -50,17 +51,28 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 6] =
     ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Many images of systemd declare a volume there. The payload has the cgroup file system in its place, to read.
+/// Many images of systemd declare a volume there. The payload has the cgroup file system in its place: systemd to make
+/// cgroups, and all others to read.
 const CGROUP: &str = "/sys/fs/cgroup";
 
-/// The directories that a payload writes to in memory if its root file system is read-only, with the mode of one that
-/// the image does not have, and bounds. Together they are what the kernel gives to a single one, half of the memory, and
-/// no number of empty files takes more.
-const IN_MEMORY: [(&str, &str, &str, &str); 3] = [
-    ("/run", "mode=755", "size=10%", "nr_inodes=100k"),
-    ("/tmp", "mode=1777", "size=20%", "nr_inodes=200k"),
-    ("/var/tmp", "mode=1777", "size=20%", "nr_inodes=200k"),
+/// The directories that a payload writes to in memory, and for which ones they are, with the mode of one that the image
+/// does not have, and bounds. Together they hardly are what the kernel gives to a single one, half of the memory, and no
+/// number of empty files takes more.
+const IN_MEMORY: [(&str, Whose, &str, &str, &str); 5] = [
+    ("/run", Whose::Both, "mode=755", "size=10%", "nr_inodes=100k"),
+    ("/run/lock", Whose::Systemd, "mode=755", "size=1%", "nr_inodes=10k"),
+    ("/tmp", Whose::Both, "mode=1777", "size=20%", "nr_inodes=200k"),
+    ("/var/log/journal", Whose::Systemd, "mode=755", "size=10%", "nr_inodes=10k"),
+    ("/var/tmp", Whose::ReadOnly, "mode=1777", "size=20%", "nr_inodes=200k"),
 ];
+
+/// The payloads that have a directory in memory: those whose root file system is read-only, and those that are systemd.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    ReadOnly,
+    Systemd,
+    Both,
+}
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -75,6 +87,8 @@ pub struct GeneratedConfig {
     pub text: String,
     /// Directories that the payload writes to, which outlive deployments.
     pub volumes: Vec<Volume>,
+    /// Whether the payload is systemd.
+    pub systemd: bool,
 }
 
 /// Makes a configuration. `environment` extends and overrides the image's environment.
@@ -101,7 +115,9 @@ pub fn generate(
     let directory = paths::cleaned(config.working_dir().as_deref().unwrap_or_default());
     let directory = directory.to_string_lossy();
     let environment = overrides::environment(environment, settings)?;
-    let volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
+    let systemd = systemd::is_payload(&args, settings)?;
+    let mut volumes = volumes(config.volumes().as_deref().unwrap_or_default(), &user)?;
+    volumes.retain(|volume| !systemd || systemd::keeps(&volume.destination, settings));
     let read_only = installation.settings.is_on(READ_ONLY_ROOT);
     let mut value = json!({
         "ociVersion": "1.0.2",
@@ -113,7 +129,7 @@ pub fn generate(
             "cwd": directory,
         },
         "root": {"path": "rootfs", "readonly": read_only},
-        "mounts": mounts(installation.name, &volumes, read_only),
+        "mounts": mounts(installation.name, &volumes, read_only, systemd),
         "linux": {
             "resources": {"pids": {"limit": PIDS}},
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
@@ -128,10 +144,11 @@ pub fn generate(
     grants::check_kinds(tree, installation.root, settings)?;
     grants::check_room(&value, installation.root)?;
     check_directory(tree, &value, settings)?;
-    if let Some(signal) = stop_signal(config.stop_signal().as_deref())? {
+    let default = systemd.then_some(systemd::STOP_SIGNAL);
+    if let Some(signal) = stop_signal(config.stop_signal().as_deref())?.or(default) {
         value["annotations"] = json!({STOP_SIGNAL: signal});
     }
-    Ok(GeneratedConfig { text: format!("{value:#}\n"), volumes })
+    Ok(GeneratedConfig { text: format!("{value:#}\n"), volumes, systemd })
 }
 
 /// Fails if the working directory is a file of the image. Where it is missing, it is made.
@@ -204,7 +221,7 @@ fn volumes(paths: &[String], user: &User) -> Result<Vec<Volume>> {
     Ok(destinations.into_iter().map(|destination| Volume { destination, owner }).collect())
 }
 
-fn mounts(name: &Name, volumes: &[Volume], read_only: bool) -> Vec<Value> {
+fn mounts(name: &Name, volumes: &[Volume], read_only: bool, systemd: bool) -> Vec<Value> {
     let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
@@ -217,10 +234,15 @@ fn mounts(name: &Name, volumes: &[Volume], read_only: bool) -> Vec<Value> {
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
                "options": ["nosuid", "noexec", "nodev", "ro"]}),
         json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-               "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
+               "options": ["nosuid", "noexec", "nodev", "relatime", if systemd { "rw" } else { "ro" }]}),
     ];
-    let in_memory = IN_MEMORY.iter().filter(|_| read_only);
-    mounts.extend(in_memory.map(|(destination, mode, size, inodes)| {
+    // One that is a volume is on disk.
+    let is_volume = |path: &str| volumes.iter().any(|volume| volume.destination == Path::new(path));
+    let in_memory = IN_MEMORY.iter().filter(|(destination, whose, ..)| {
+        let is_theirs = read_only && *whose != Whose::Systemd || systemd && *whose != Whose::ReadOnly;
+        is_theirs && !is_volume(destination)
+    });
+    mounts.extend(in_memory.map(|(destination, _, mode, size, inodes)| {
         tmpfs(destination, &["nosuid", "nodev", TMPCOPYUP, mode, size, inodes])
     }));
     mounts.extend(volumes.iter().map(|volume| {
@@ -254,6 +276,32 @@ mod tests {
     }
 
     #[test]
+    fn systemd_writes_to_cgroups_and_to_memory() {
+        let name = "web".parse().unwrap();
+        let is_in_memory = |mount: &Value| IN_MEMORY.iter().any(|(path, ..)| mount["destination"] == *path);
+        let systemd = mounts(&name, &[], false, true);
+        let places: Vec<_> =
+            systemd.iter().filter(|mount| is_in_memory(mount)).map(|m| &m["destination"]).collect();
+        assert_eq!(places, ["/run", "/run/lock", "/tmp", "/var/log/journal"]);
+        let cgroup =
+            |mounts: &[Value]| mounts.iter().find(|m| m["type"] == "cgroup").unwrap()["options"][4].clone();
+        assert_eq!(
+            (
+                cgroup(&systemd),
+                cgroup(&mounts(&name, &[], false, false)),
+                cgroup(&mounts(&name, &[], true, false))
+            ),
+            (json!("rw"), json!("ro"), json!("ro"))
+        );
+        assert_eq!(mounts(&name, &[], true, true).iter().filter(|mount| is_in_memory(mount)).count(), 5);
+        let journal = Volume { destination: "/var/log/journal".into(), owner: None };
+        let kept = mounts(&name, &[journal], false, true);
+        let types: Vec<_> =
+            kept.iter().filter(|m| m["destination"] == "/var/log/journal").map(|m| &m["type"]).collect();
+        assert_eq!(types, ["bind"]);
+    }
+
+    #[test]
     fn environments_and_volumes() {
         let image = ["A=1".to_owned(), "B=2".into()];
         let values = Values::from([("B".into(), "x=y".into()), ("C".into(), "".into())]);
@@ -270,7 +318,7 @@ mod tests {
         assert_eq!(destinations, ["/a", "/a/b", "/a-b", "/var/lib/x"]);
         assert!(found.iter().all(|volume| volume.owner == Some((7, 0))));
         let name = "web".parse().unwrap();
-        let mounts = mounts(&name, &found, false);
+        let mounts = mounts(&name, &found, false, false);
         let sources: Vec<_> =
             mounts.iter().rev().take(4).map(|mount| mount["source"].as_str().unwrap()).collect();
         let expected =
@@ -278,7 +326,7 @@ mod tests {
         assert_eq!(sources, expected);
         let is_in_memory = |mount: &Value| IN_MEMORY.iter().any(|(path, ..)| mount["destination"] == *path);
         assert!(!mounts.iter().any(is_in_memory));
-        let read_only = super::mounts(&name, &found, true);
+        let read_only = super::mounts(&name, &found, true, false);
         let in_memory: Vec<_> = read_only.iter().filter(|mount| is_in_memory(mount)).collect();
         assert_eq!(in_memory.len(), 3);
         assert!(

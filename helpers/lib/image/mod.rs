@@ -39,6 +39,7 @@ pub mod profile;
 pub mod render;
 pub mod secrets;
 pub mod service;
+pub mod systemd;
 pub mod template;
 pub mod tree;
 pub mod user;

@@ -331,6 +331,7 @@ impl Planner<'_> {
             run_once: rendered.run_once,
             confined: rendered.confined,
             pid_namespace: rendered.config.as_ref().is_some_and(|(_, config)| config.has_pid_namespace()),
+            systemd: rendered.systemd,
             categories: rendered.confined.then(|| self.categories()),
             output: Output::chosen(settings.last(output::KEY)).unwrap_or(Output::Journal),
             scratch_size: settings.last(settings::SCRATCH_SIZE).and_then(|size| limits::size(size).ok()),

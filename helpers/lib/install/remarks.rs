@@ -17,7 +17,7 @@ impl Planner<'_> {
         (rendered, tree): (&Checked, &dyn Tree),
         settings: &Settings,
         warn: &dyn Fn(&str),
-    ) -> Result<Option<String>> {
+    ) -> Result<Vec<String>> {
         let (name, profile) = (self.name, Profile::of(self.image)?);
         if profile.healthcheck.is_some() {
             warn(&format!(
@@ -31,19 +31,26 @@ impl Planner<'_> {
         if let Some(fault) = config.and_then(|config| command::fault(tree, config).ok().flatten()) {
             warn(&format!("{name} cannot start with {}: {fault}", self.image.name));
         }
+        let mut notices = Vec::new();
+        if rendered.systemd {
+            notices.push(format!(
+                "{name} runs systemd: with cgroups of its own, and with /run, /run/lock, /tmp and /var/log/journal in memory; -o Systemd=no does without"
+            ));
+        }
         let shares_network = rendered.confined && settings.last("Network").is_none_or(|mode| mode == "host");
         if !shares_network {
-            return Ok(None);
+            return Ok(notices);
         }
         let ports = profile.shown_ports();
         if let Some(others) = ports.impossible {
             warn(&format!("{} exposes {others}, which is no port, ignoring that", self.image.name));
         }
-        Ok(ports.possible.map(|ports| {
+        notices.extend(ports.possible.map(|ports| {
             format!(
                 "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
             )
-        }))
+        }));
+        Ok(notices)
     }
 
     /// Warns of values that the user set without effect, or where others can read them.

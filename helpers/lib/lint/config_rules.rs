@@ -9,7 +9,7 @@ use super::config::{LintedConfig, with_values};
 use super::finding::{LintReport, Place};
 use super::inspection::{Inspection, NO_VALUE};
 use super::rules;
-use crate::image::{binds, command, limits};
+use crate::image::{binds, command, limits, systemd};
 use crate::oci::capabilities;
 use crate::oci::config::{self, InvalidConfig};
 use crate::oci::nesting;
@@ -211,6 +211,14 @@ const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
 fn stop_signal(config: &LintedConfig, inspection: &Inspection, report: &mut LintReport) {
     let args: Vec<&str> = config.list("/process/args").iter().filter_map(Value::as_str).collect();
+    if args.len() > 2 && systemd::is_command(&args) && !systemd::is_command(&args[..1]) {
+        let message = format!(
+            "{} is process 1 as long as {} runs, which has to be that itself, unless it is a shell that makes way for its last command; write that command alone",
+            args[0], args[2]
+        );
+        report.add(&rules::STOP_SIGNAL, config.place("/process/args"), message);
+        return;
+    }
     let Some((shell, script)) = script(&args, inspection) else { return };
     let mut words = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
     let answers = words.any(|word| word == "trap" || word == "exec");

@@ -65,6 +65,9 @@ pub struct Launch {
     /// Whether the unit is starting until the payload ends.
     #[serde(default)]
     pub is_task: bool,
+    /// Whether the payload is systemd, which makes cgroups in one of its own.
+    #[serde(default)]
+    pub systemd: bool,
     /// An additional file that the payload's process ID is written to.
     pub pid_file: Option<TreePath>,
     /// Number of the signal that ends the payload, if it is not SIGTERM.
@@ -157,13 +160,16 @@ impl Bundle {
         directory.map_or(Ok(()), |directory| files::remove_tree(&self.root.join(&directory)))
     }
 
-    /// Has the runtime run the payload in this cgroup, below the unit's, whose limits the payload sees there.
-    pub fn set_cgroup(&self, payload: &Path) -> Result<()> {
+    /// Has the runtime run the payload in this cgroup, below the unit's, whose limits the payload sees there. One that is
+    /// systemd gets a cgroup below it, which is its own.
+    pub fn set_cgroup(&self, payload: &Path, is_systemd: bool) -> Result<()> {
         let path = self.config();
         let what = || format!("cannot set the cgroup in {}", path.display());
         let text = fs::read(&path).context(what)?;
         let mut config = BundleConfig::read_back(&text).context(what)?;
         limits::show(&mut config, &cgroup::above(payload)).context(what)?;
+        let own = is_systemd.then(|| cgroup::delegate(payload)).transpose()?;
+        let payload = own.as_deref().unwrap_or(payload);
         let linux = config.linux_mut().context(what)?;
         linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
         record::save_volatile(&path, &config)
@@ -201,7 +207,14 @@ impl Bundle {
         }
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
         streams.set(&mut create);
-        view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create))
+        let mut create =
+            || view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create));
+        // crun leaves the payload where it was started itself.
+        if launch.systemd && launch.runtime.kind == RuntimeKind::Crun {
+            cgroup::in_payload(create)
+        } else {
+            create()
+        }
     }
 
     /// Has the runtime create the container, and records its payload wherever that is looked for.

@@ -24,12 +24,13 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// Looks up what the host in `root` has for a container with these SELinux categories, whose payload has these capabilities at most.
+    /// Looks up what the host in `root` has for a container with these SELinux categories, whose payload is `systemd` or
+    /// not and has these capabilities at most.
     /// What is switched on here, but has nothing for containers, is a warning.
     pub fn look(
         root: &Root,
         host: &Host,
-        (name, categories): (&Name, Option<Categories>),
+        (name, categories, systemd): (&Name, Option<Categories>, bool),
         config: &BundleConfig,
     ) -> Result<Confinement> {
         let capabilities: Vec<&str> = config.bounding_capabilities().collect();
@@ -42,7 +43,7 @@ impl Confinement {
             ));
         }
         let pair = categories.unwrap_or_else(|| categories::choose(root, name));
-        let labels = if host.selinux { Labels::find(root, pair)? } else { None };
+        let labels = if host.selinux { Labels::find(root, pair, systemd)? } else { None };
         if host.selinux && labels.is_none() {
             let remedy = "install the policy's part for containers, such as container-selinux";
             log::warning(&format!(
@@ -93,7 +94,7 @@ mod tests {
         let confinement = Confinement::look(
             &Root::new(dir.path()),
             host,
-            (&"web".parse().unwrap(), Some(Categories(3, 5))),
+            (&"web".parse().unwrap(), Some(Categories(3, 5)), false),
             &config,
         )?;
         confinement.apply(&mut config)?;

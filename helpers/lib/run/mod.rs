@@ -27,6 +27,7 @@ pub mod sources;
 pub mod starting;
 pub mod successor;
 pub mod support;
+pub mod systemd;
 pub mod unit_user;
 pub mod view;
 pub mod volumes;

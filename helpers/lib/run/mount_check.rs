@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::oci::bundle_config::BundleConfig;
 use crate::paths::RUN;
 use crate::run::sources::Source;
+use crate::system::cgroup;
 use crate::system::directory::{self, Directory, Links};
 use crate::system::files;
 use crate::system::mounts::{self, Mount};
@@ -69,7 +70,12 @@ impl Expected {
         let table = table.ok_or_else(|| Error::new(format!("process {pid} is gone already")))?;
         let path = PathBuf::from(format!("/proc/{pid}/root"));
         let root = Directory::open(&path).context(|| format!("cannot open {}", path.display()))?;
-        Check::new(self, &mounts::parse_all(&table), &mounts::table()?, &root).run()
+        let (mounts, host) = (mounts::parse_all(&table), mounts::table()?);
+        let mut check = Check::new(self, &mounts, &host, &root);
+        if self.mounts.iter().any(Expectation::is_writable_cgroup) {
+            check.cgroup = Some(cgroup::of_payload(pid)?);
+        }
+        check.run()
     }
 }
 
@@ -81,6 +87,8 @@ struct Check<'a> {
     host: &'a [Mount],
     /// The container's root directory.
     root: &'a Directory,
+    /// The payload's cgroup, if it may change that.
+    cgroup: Option<PathBuf>,
     /// What is bound by each of the expected mounts, if it is a directory or file of the host.
     originals: Vec<Option<Original<'a>>>,
     /// Numbers of those that are expected at a place, in their order.
@@ -97,7 +105,7 @@ impl<'a> Check<'a> {
         }
         mounts.iter().for_each(|mount| *counts.entry(mount.point.as_path()).or_default() += 1);
         let originals = expected.mounts.iter().map(|one| one.original(host)).collect();
-        Check { expected, mounts, host, root, originals, places, counts }
+        Check { expected, mounts, host, root, cgroup: None, originals, places, counts }
     }
 
     fn run(&self) -> Result<()> {
@@ -170,6 +178,10 @@ impl<'a> Check<'a> {
         let expected = &self.expected.mounts[number];
         match &self.originals[number] {
             Some(original) => original.is_bound_by(mount),
+            // One that can be changed is the payload's, and nobody else's.
+            None if expected.is_writable_cgroup() => {
+                mount.kind == "cgroup2" && self.cgroup.as_ref() == Some(&mount.root)
+            }
             None => !expected.is_bind() && expected.is_of(&mount.kind),
         }
     }
@@ -190,8 +202,9 @@ impl<'a> Check<'a> {
             if outer.kind != "cgroup" || mount.kind != "cgroup" && mount.kind != "cgroup2" {
                 return Ok(false);
             }
-            return outer
-                .fault(mount)
+            // Not even where a payload may change its cgroups.
+            return (outer.fault(mount))
+                .or_else(|| (!mount.restrictions.ro).then_some("ro"))
                 .map_or(Ok(true), |fault| Err(weaker(mount, fault, "the configuration has")));
         };
         let below = mount.point.strip_prefix(&outer.place).unwrap_or(&mount.point);

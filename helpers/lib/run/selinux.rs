@@ -34,8 +34,9 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// The labels of a container with these categories; `None` if the policy has none for containers.
-    pub fn find(root: &Root, categories: Categories) -> Result<Option<Labels>> {
+    /// The labels of a container with these categories, whose payload is `systemd` or not; `None` if the policy has none
+    /// for containers.
+    pub fn find(root: &Root, categories: Categories, systemd: bool) -> Result<Option<Labels>> {
         let config = files::read_text_if_exists(&root.join(CONFIG))?.unwrap_or_default();
         let policy = setting(&config, "SELINUXTYPE").unwrap_or("targeted");
         let contexts = TreePath::from("/etc/selinux").join(policy).join("contexts/lxc_contexts");
@@ -43,6 +44,9 @@ impl Labels {
         let (Some(process), Some(file)) = (setting(&text, "process"), setting(&text, "file")) else {
             return Ok(None);
         };
+        // Of this type it may change its cgroups.
+        let init = if systemd { setting(&text, "init_process") } else { None };
+        let process = init.unwrap_or(process);
         Ok(Some(Labels { process: labelled(process, categories), file: labelled(file, categories) }))
     }
 }
@@ -102,7 +106,7 @@ mod tests {
     fn labels_are_those_of_the_policy() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let find = || Labels::find(&root, Categories(7, 1000)).unwrap();
+        let find = || Labels::find(&root, Categories(7, 1000), false).unwrap();
         assert_eq!(find(), None);
         let contexts = dir.path().join("etc/selinux/mls/contexts");
         fs::create_dir_all(&contexts).unwrap();
@@ -112,6 +116,13 @@ mod tests {
         let labels = find().unwrap();
         assert_eq!(labels.process, "system_u:system_r:container_t:s0:c7,c1000");
         assert_eq!(labels.file, "system_u:object_r:container_file_t:s0:c7,c1000");
+        let of_systemd = || Labels::find(&root, Categories(7, 1000), true).unwrap().unwrap();
+        assert_eq!(of_systemd(), labels);
+        let init = "init_process = \"system_u:system_r:container_init_t:s0\"\n";
+        fs::write(contexts.join("lxc_contexts"), format!("{text}{init}")).unwrap();
+        assert_eq!(find().unwrap(), labels);
+        assert_eq!(of_systemd().process, "system_u:system_r:container_init_t:s0:c7,c1000");
+        assert_eq!(of_systemd().file, labels.file);
         fs::write(contexts.join("lxc_contexts"), "sandbox_kvm_process = \"x\"\n").unwrap();
         assert_eq!(find(), None);
     }

@@ -1,4 +1,4 @@
-//! The unit's cgroup, for runtimes that insist on one of their own.
+//! The unit's cgroup, for runtimes that insist on one of their own, and for payloads that make cgroups themselves.
 //!
 //! runc makes the payload's cgroup below the unit's. With controllers, that only works if there is no process in the
 //! unit's own cgroup, see "no internal processes" in cgroups(7). Otherwise the payload's cgroup becomes threaded, and
@@ -12,6 +12,9 @@ use crate::error::{Context, Error, Result};
 const MOUNT: &str = "/sys/fs/cgroup";
 const START: &str = "start";
 const PAYLOAD: &str = "payload";
+const ROOT: &str = "root";
+/// How many cgroups may be below UNIT/payload, if the payload makes some, and in how many others each may be: as many as there may be tasks by default, and more than user sessions with containers in them need.
+const LIMITS: [(&str, &str); 2] = [("cgroup.max.descendants", "2048"), ("cgroup.max.depth", "32")];
 
 /// Moves this process to UNIT/start; returns UNIT/payload as `linux.cgroupsPath` has it.
 pub fn make_room() -> Result<PathBuf> {
@@ -22,13 +25,87 @@ pub fn make_room() -> Result<PathBuf> {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).context(what),
         _ => {}
     }
-    fs::write(start.join("cgroup.procs"), std::process::id().to_string()).context(what)?;
+    enter(&start)?;
     Ok(unit.join(PAYLOAD))
+}
+
+/// Makes UNIT/payload/root below what [`make_room`] returned, for a payload that makes cgroups; returns it in the same
+/// way. The payload cannot leave it, so all that it does is within the limits of the unit. How many cgroups it makes is
+/// limited above it, and not in that of the unit, where systemd makes some, too.
+pub fn delegate(payload: &Path) -> Result<PathBuf> {
+    delegate_in(&directory(payload))?;
+    Ok(payload.join(ROOT))
+}
+
+fn delegate_in(payload: &Path) -> Result<()> {
+    let what = || format!("cannot make the cgroup {}", payload.display());
+    // After a payload that failed, the unit's cgroup is used again: nothing must be in it that it set.
+    remove(payload).context(what)?;
+    fs::create_dir(payload).context(what)?;
+    for (file, limit) in LIMITS {
+        let path = payload.join(file);
+        fs::write(&path, limit).context(|| format!("cannot write to {}", path.display()))?;
+    }
+    for cgroup in payload.parent().into_iter().chain([payload]) {
+        enable_controllers(cgroup)?;
+    }
+    fs::create_dir(payload.join(ROOT)).context(what)
+}
+
+/// Has the cgroups in one have all controllers that it has.
+fn enable_controllers(cgroup: &Path) -> Result<()> {
+    let path = cgroup.join("cgroup.controllers");
+    let controllers = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    for controller in controllers.split_whitespace() {
+        // systemd does without what it does not find.
+        let _ = fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    Ok(())
+}
+
+/// Removes a cgroup and all that are in it, if it exists.
+fn remove(cgroup: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(cgroup) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // Files go with their cgroup.
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup)
+}
+
+/// Runs something in UNIT/payload/root, so that the processes that it starts are there; this one returns to UNIT/start.
+pub fn in_payload<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let unit = directory(&own()?);
+    enter(&unit.join(PAYLOAD).join(ROOT))?;
+    let result = act();
+    enter(&unit.join(START))?;
+    result
+}
+
+fn enter(cgroup: &Path) -> Result<()> {
+    let what = || format!("cannot move to cgroup {}", cgroup.display());
+    fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string()).context(what)
 }
 
 /// Directory of the unit's cgroup above what [`make_room`] returned.
 pub fn above(payload: &Path) -> PathBuf {
     directory(payload.parent().unwrap_or(payload))
+}
+
+/// The cgroup of a process that is in UNIT/payload/root.
+pub fn of_payload(pid: i32) -> Result<PathBuf> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {path}"))?;
+    let cgroup =
+        unified(&text).map(Path::new).filter(|cgroup| cgroup.ends_with(Path::new(PAYLOAD).join(ROOT)));
+    let why = || Error::new(format!("the runtime did not create process {pid} in a cgroup of its own"));
+    cgroup.map(Path::to_path_buf).ok_or_else(why)
 }
 
 /// Whether this process is in the cgroup of a unit.
@@ -92,6 +169,22 @@ mod tests {
             assert!(!is_of(line, "x.service"), "{line}");
         }
         assert!(!is_in("none.service"));
+    }
+
+    #[test]
+    fn a_payload_gets_what_no_other_has_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let payload = dir.path().join("payload");
+        fs::create_dir_all(payload.join("root/system.slice/x.service")).unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "memory pids\n").unwrap();
+        // This is no cgroup, which would have such a file.
+        let error = delegate_in(&payload).unwrap_err().to_string();
+        assert!(error.contains("payload/cgroup.controllers"), "{error}");
+        assert!(!payload.join("root").exists());
+        for (file, limit) in LIMITS {
+            assert_eq!(fs::read_to_string(payload.join(file)).unwrap(), limit);
+        }
+        assert_eq!(fs::read_to_string(dir.path().join("cgroup.subtree_control")).unwrap(), "+pids");
     }
 
     #[test]

@@ -355,7 +355,7 @@ mod tests {
         let (store, kept) = (dir.path().join("store"), dir.path().join("kept"));
         std::fs::create_dir_all(store.join("refs")).unwrap();
         let scratch = dir.path().join("scratch");
-        [&kept, &scratch].map(|path| std::fs::create_dir(path).unwrap());
+        [&kept, &scratch].iter().for_each(|path| std::fs::create_dir(path).unwrap());
         let locks: [&[&dyn Fn() -> Lock]; 9] = [
             &[&|| container(&root, &name).unwrap(), &|| try_container(&root, &name).unwrap().unwrap()],
             &[&|| switches(&root).unwrap()],

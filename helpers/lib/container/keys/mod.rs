@@ -10,4 +10,5 @@ pub mod limits;
 pub mod mounts;
 pub mod payload;
 pub mod stop;
+pub mod systemd;
 pub mod words;

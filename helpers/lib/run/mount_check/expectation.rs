@@ -57,6 +57,11 @@ impl Expectation {
         self.kind == "bind"
     }
 
+    /// Whether these are cgroups that the payload may change.
+    pub fn is_writable_cgroup(&self) -> bool {
+        self.kind == "cgroup" && !self.restrictions.ro
+    }
+
     /// Whether that is what a mount of this type is.
     pub fn is_of(&self, kind: &str) -> bool {
         match self.kind.as_str() {

@@ -220,6 +220,45 @@ fn cgroups_of_version_1_are_as_strict() {
 }
 
 #[test]
+fn cgroups_that_can_be_changed_are_those_of_the_payload() {
+    let mut test = Test::new();
+    let expected = test.expected.mounts.iter_mut().find(|one| one.kind == "cgroup").unwrap();
+    expected.restrictions.ro = false;
+    let root = Directory::open(test.directory.path()).unwrap();
+    let check = |root_of_mount: &str, kind: &str, cgroup: Option<&str>, more: &str| {
+        let own =
+            format!("6 5 0:6 {root_of_mount} /sys/fs/cgroup rw,nosuid,nodev,noexec - {kind} cgroup rw\n");
+        let old = "6 5 0:6 / /sys/fs/cgroup ro,nosuid,nodev,noexec - cgroup2 cgroup rw\n";
+        let mounts = mounts::parse_all(format!("{}{more}", ORDINARY.replace(old, &own)).as_bytes());
+        let mut check = Check::new(&test.expected, &mounts, &test.host, &root);
+        check.cgroup = cgroup.map(PathBuf::from);
+        check.run().err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let own = "/x.slice/x.service/payload/root";
+    assert_eq!(check(own, "cgroup2", Some(own), ""), "");
+    for (root, kind, cgroup) in [
+        ("/", "cgroup2", Some(own)),
+        ("/x.slice/x.service/payload", "cgroup2", Some(own)),
+        (own, "cgroup2", None),
+        (own, "tmpfs", Some(own)),
+    ] {
+        let error = check(root, kind, cgroup, "");
+        assert!(
+            error.contains("at /sys/fs/cgroup, where the configuration has nothing like that"),
+            "{error}"
+        );
+    }
+    let limit = |options: &str| {
+        format!(
+            "12 6 0:6 /x.slice/x.service/memory.max /sys/fs/cgroup/memory.max {options},nosuid,nodev,noexec - cgroup2 cgroup rw\n"
+        )
+    };
+    assert_eq!(check(own, "cgroup2", Some(own), &limit("ro")), "");
+    let error = check(own, "cgroup2", Some(own), &limit("rw"));
+    assert!(error.contains("/sys/fs/cgroup/memory.max without the option ro, "), "{error}");
+}
+
+#[test]
 fn whoever_has_all_of_the_host_has_what_is_mounted_in_containers() {
     let root = Directory::open(Path::new("/")).unwrap();
     let host = mounts::parse_all(b"1 0 8:1 / / rw - ext4 /dev/sda rw\n");
