@@ -31,22 +31,22 @@ const PROGRAM: Program = Program {
     synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME"],
     about: "Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service is enabled \
             as the image says, but not started.\n\n\
-            With --update, makes a new deployment of the container NAME, of what was pulled since or with other \
-            values, and makes it current; the service is not restarted. With --stage, syscontainer-switch \
+            With --update, makes a new deployment of the container NAME, from what has been pulled since, or with \
+            other values, and makes it current; the service is not restarted. With --stage, syscontainer-switch \
             makes it current later.",
     options: &[
         Opt::flag("update", "update the container NAME").operands(Completes::Container),
         Opt::valued("name", "NAME", "name the container NAME instead of after its image"),
-        Opt::valued("set", "NAME=VALUE", "set a variable of the image's templates; may be repeated"),
+        Opt::valued("set", "VARIABLE=VALUE", "set a variable of the image's templates; may be repeated"),
         Opt::valued(
             "set-file",
-            "NAME=PATH",
+            "VARIABLE=PATH",
             "set a variable to what is in a file, or with '-' on standard input; may be repeated",
         )
         .completes(Completes::File),
         Opt::valued(
             "secret",
-            "NAME",
+            "VARIABLE",
             "keep the value of a variable from other users of the host; may be repeated",
         ),
         Opt::valued("option", "KEY=VALUE", "set an option of the container; may be repeated").short('o'),
@@ -55,12 +55,12 @@ const PROGRAM: Program = Program {
             .completes(Completes::Words(&["no", "ready", "full"])),
         Opt::valued("rootfs", "DIR", "use the files in DIR instead of checking out the image")
             .completes(Completes::Directory),
-        Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
+        Opt::valued("unset", "VARIABLE", "with --update: reset a variable to its default; may be repeated"),
         Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
         Opt::flag("plain", "ignore what the image has in /exports, and in its labels, now and in updates"),
-        Opt::flag("accept-exports", "with --update: let the image bring /exports to a container without"),
+        Opt::flag("accept-exports", "with --update: accept /exports for a container that had none"),
         Opt::flag("stage", "with --update: make the deployment, but do not make it current"),
-        Opt::flag("force", "with --stage: even if the image failed before with these values"),
+        Opt::flag("force", "with --stage: make it even if the image failed before with these values"),
         Opt::flag("dry-run", "print everything that would be written and done, but change nothing"),
         Opt::flag("no-enable", "do not enable the service"),
         Opt::flag("replace-unit", "install even if there is another unit of this name, and take its place"),

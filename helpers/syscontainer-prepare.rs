@@ -36,7 +36,10 @@ const PROGRAM: Program = Program {
             runs this before every start.",
     options: &[
         Opt::flag("cleanup", "remove the bundle and the runtime's state instead"),
-        Opt::flag("names", "bring this host's /etc/hosts and /etc/resolv.conf to all containers that run"),
+        Opt::flag(
+            "names",
+            "update the /etc/hosts and /etc/resolv.conf of running containers that have copies of this host's",
+        ),
     ],
     operands: Completes::Container,
     statuses: &[0, 1, 2],
