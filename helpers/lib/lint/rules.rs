@@ -120,7 +120,7 @@ rules! {
     STOP_SIGNAL Warning "stop-signal"
     "Process 1 of the container is a shell, or a script of one. As process 1 of a PID namespace it ignores the stop signal unless it sets a trap, and the commands that it runs never receive the signal: every stop takes all of TimeoutStopSec= and ends in a kill. Start the last command with exec, or set a trap."
     SERVICE_MISSING Warning "service-missing"
-    "There is no service.template. The unit is a default one, which is not ordered after anything."
+    "There is no service.template. The unit is a default one, which is ordered after network.target only."
     UNIT_SYNTAX Error "unit-syntax"
     "The unit is refused by an installation, or by systemd once it is composed."
     UNREACHABLE_COMMAND Error "unreachable-command"
@@ -146,15 +146,15 @@ rules! {
     EXPOSED_PORT Warning "exposed-port"
     "The image exposes ports. A container without a runtime configuration of its own shares the network of the host: whatever it listens on is open on all addresses of the host, unless it is told to listen on one, or its network is private (-o Network=private)."
     IMPOSSIBLE_PORT Warning "impossible-port"
-    "The image exposes what is neither a port from 1 to 65535 nor a range of such ports, with tcp, udp or sctp as the protocol. Nobody is told of it."
+    "The image exposes what is neither a port from 1 to 65535 nor a range of such ports, with tcp, udp or sctp as the protocol. An installation ignores it."
     COMMAND Error "command"
-    "The command of the image cannot be run: it is missing in the image, is a directory or not executable, or its interpreter or dynamic loader is missing, which may be because the first line of a script ends in CR LF. What is mounted in the container may bring anything, so nothing is said of commands there."
+    "The command of the image cannot be run: it is missing in the image, is a directory or not executable, or its interpreter or dynamic loader is missing, which may be because the first line of a script ends in CR LF. What is mounted in the container may provide any command, so commands there are not checked."
     HEALTHCHECK Warning "healthcheck"
-    "The image has a HEALTHCHECK, which is not run here: a container counts as healthy as long as it runs. Have the payload end when it does not work any more, or notify systemd (Type=notify, WatchdogSec=)."
+    "The image has a HEALTHCHECK, which is not run here: a container counts as healthy as long as it runs. Have the payload exit when it no longer works."
     OPTION Error "option"
     "An option that was given with -o does not go with the image: a runtime configuration of the image's own decides what it is about, or it contradicts the image or another option. An installation refuses it."
     IMAGE_CONFIG Error "image-config"
-    "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, a volume would be the whole root file system, or is in /proc."
+    "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, a volume would be the whole root file system, or is in /dev, /proc or /sys."
 }
 
 /// Finds a rule by its identifier.
