@@ -1,8 +1,8 @@
 //! Prepares the start of a container: `ExecStartPre=` of every generated unit.
 //!
 //! Makes the runtime bundle in /run/syscontainers/NAME from the deployment, and removes what a crash left behind. With
-//! `--cleanup`, in `ExecStopPost=`, it only does the latter. With `--names`, in syscontainers-names.service, it brings the
-//! bundles that are in use what has changed of the host's names. It may be killed and run again at any time.
+//! `--cleanup`, in `ExecStopPost=`, it only does the latter. With `--names`, in syscontainers-names.service, it updates
+//! the host's names in the bundles that are in use. It may be killed and run again at any time.
 
 use std::fs;
 use std::process::ExitCode;

@@ -32,7 +32,7 @@ const PROGRAM: Program = Program {
     statuses: &[0, 2],
 };
 
-/// Longest wait for a start that is under way.
+/// Longest wait for a start that is in progress.
 const START: Duration = Duration::from_secs(5);
 
 /// Which of the processes of [`successor`] this is.

@@ -300,7 +300,7 @@ waits $pulling "$WORK/pulling" "$for_prune"
 release
 check 'then it pulls' wait $pulling
 expect "$for_prune" cat "$WORK/pulling"
-# A prune that waits holds newcomers back, but not for ever.
+# A prune that waits holds newcomers back, but not forever.
 hold --shared
 rm "$WORK/said"
 prune &

@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].major, found[0].minor, found[0].is_block), (1, 5, false));
         assert_eq!(found[0].container, PathBuf::from("/dev/mine"));
-        // In what a payload writes to, it is no link, nor is what is on the way.
+        // In what a payload writes to, it is not a link, nor is what is on the way.
         let dir = tempfile::tempdir().unwrap();
         let tree = Root::new(dir.path());
         let story = tree.join("/dev/story");

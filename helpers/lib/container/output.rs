@@ -37,7 +37,7 @@ impl Output {
     }
 }
 
-/// Fails if a text is no value of [`KEY`].
+/// Fails if a text is not a value of [`KEY`].
 pub fn check(value: &str) -> Result<()> {
     match value {
         "auto" => Ok(()),

@@ -32,7 +32,7 @@ const SWITCHED_ON: &str = "!syscontainers=0";
 const WANTED: [&str; 3] = ["WantedBy", "RequiredBy", "UpheldBy"];
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
 const BROKEN: u8 = 78;
-/// How many files the payload of a plain image may have open.
+/// How many files the payload of an image without a configuration may have open.
 const NOFILE: &str = "1048576";
 /// How many characters of a reason are shown, which may quote the file that is broken.
 const REASON_MAX: usize = 500;
@@ -122,7 +122,7 @@ pub fn is_task(registration: &Registration) -> bool {
     registration.execution.run_once || parse(registration).is_ok_and(is_oneshot)
 }
 
-/// Whether the image's unit has commands that run as another user. What runs the payload is no such command then.
+/// Whether the image's unit has commands that run as another user. What runs the payload does not count as one.
 pub fn has_other_users(registration: &Registration) -> bool {
     parse(registration).is_ok_and(|unit| user::is_other(&unit))
 }

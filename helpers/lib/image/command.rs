@@ -1,6 +1,6 @@
 //! Whether the command of a payload is in its image, as execve(2) wants it: a program, or a script of one, that may be run.
 //!
-//! What is mounted in a container may bring anything, so nothing is said of paths that lead there.
+//! Mounts in a container may provide anything, so paths that lead there are not checked.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Files that an image brings for the host, `/exports/hostfs`: which ones there are, and where they go.
+//! Files that an image installs on the host, `/exports/hostfs`: which ones there are, and where they go.
 //!
 //! The manifest may rename files and directories, and name files that are templates. Directories that the host has keep
 //! their mode and owner; those that are created get the image's.

@@ -1,4 +1,4 @@
-//! Bounds of what an image brings, far above what real images have: whatever is in between takes time that grows with it
+//! Bounds of what an image contains, far above what real images have: whatever is in between takes time that grows with it
 //! and no faster. The page syscontainers(7) has them, which `tests/formats.rs` compares.
 
 use std::path::Path;

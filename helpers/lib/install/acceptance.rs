@@ -1,6 +1,6 @@
 //! What a container gets from `/exports` of its image, and from which source, and who decided that.
 //!
-//! `/exports` may bring files for the host, and a unit, whose commands run on the host: whoever makes such an image is
+//! `/exports` may have files for the host, and a unit, whose commands run on the host: whoever makes such an image is
 //! root there. So only an administrator takes a container from an image without to one with, by an installation or by
 //! `--accept-exports` in an update. A label that changes how a container runs is treated in the same way.
 
@@ -14,7 +14,7 @@ use crate::image::tree::{Directory, Tree, WithoutExports};
 use crate::name::{Deployment, Name};
 use crate::provenance::Provenance;
 
-/// How it is said that a container would not run once any more.
+/// How it is said that a container would no longer run once.
 pub const NOT_RUN_ONCE: &str = "no atomic.run=once";
 
 /// What the user says about `/exports`.

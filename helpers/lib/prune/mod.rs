@@ -95,7 +95,7 @@ fn prune_store(
     report: &mut PruneReport,
 ) -> Result<()> {
     let _lock = if options.dry_run { store.lock_shared()? } else { store.lock_exclusive()? };
-    // Not earlier: a checkout that was under way has made its deployment by now.
+    // Not earlier: a checkout that was in progress has made its deployment by now.
     let users = Users::find(deployments)?;
     let selection = ImageSelection::new(store, &users, options.keep_for, &options.images)?;
     selection.warn();

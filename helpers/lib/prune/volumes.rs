@@ -1,5 +1,5 @@
-//! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting what
-//! payloads have got of the host that is gone. Neither volumes nor these directories are ever pruned.
+//! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting
+//! directories of the host that payloads were given and that are gone. Neither volumes nor these directories are ever pruned.
 
 use super::report::{PruneKind, PruneReport};
 use crate::error::Result;

@@ -3,7 +3,7 @@
 //! Runtimes find the places of mounts by paths, and look them up again to set flags. What is in a volume can be changed
 //! by other processes meanwhile, so that a runtime would mount a volume over something else, take flags from what the
 //! kernel or the administrator mounted, or take a file of the payload's for `/dev/null`. Nothing prevents that; but it
-//! can be seen. As long as the payload does not run, nobody mounts anything in its namespace any more.
+//! can be seen. As long as the payload does not run, nobody mounts anything in its namespace.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The names that a payload resolves: /etc/resolv.conf, /etc/hosts and /etc/hostname of a plain image.
+//! The names that a payload resolves: /etc/resolv.conf, /etc/hosts and /etc/hostname of an image without a configuration.
 //!
 //! They are copies, made at every start, that the payload may write to: of the host's files it gets no inode, which it could
 //! lock or hold a lease on. What changes on the host comes to the copies later, see [`update`].

@@ -1,5 +1,5 @@
-//! Scratch root file systems: an overlay over the image's files, whose changes are removed after the run. Plain images
-//! have one, and containers that run once: files of a deployment are shared with other containers.
+//! Scratch root file systems: an overlay over the image's files, whose changes are removed after the run. Images without
+//! a configuration have one, and containers that run once: files of a deployment are shared with other containers.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

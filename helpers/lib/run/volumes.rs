@@ -110,7 +110,7 @@ pub fn settle(volumes: &mut [Volume], rootfs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The image's directory, found as the payload would find it; `None` if there is none any more.
+/// The image's directory, found as the payload would find it; `None` if it is gone.
 fn find_source(volume: &Volume, rootfs: &Path) -> Result<Option<Directory>> {
     let image = Directory::open(rootfs).context(|| format!("cannot open {}", rootfs.display()))?;
     let found = image.find_directory(&volume.destination, Links::Inside);

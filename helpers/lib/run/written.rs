@@ -12,7 +12,7 @@ use crate::run::names::copies::Copies;
 use crate::run::scratch;
 use crate::system::directory::{Directory, kind};
 
-/// So many files are looked at, in directories that are so deep; each level is open meanwhile.
+/// Limits of the walk: files, and depth of directories, each level of which is open during the walk.
 const FILES: usize = 1 << 17;
 const DEPTH: usize = 100;
 /// Unit of `st_blocks`.

@@ -96,7 +96,7 @@ pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver)
     Ok(prospect.context(|| format!("cannot look for {}", reference.location()))?.digest)
 }
 
-/// A pull that is under way.
+/// A pull that is in progress.
 struct Pull<'a> {
     store: &'a Store,
     reference: &'a Reference,

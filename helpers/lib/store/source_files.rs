@@ -17,7 +17,7 @@ const FILES: usize = 100_000;
 /// The files of an OCI layout.
 const LAYOUT: [&str; 3] = ["index.json", "oci-layout", "blobs"];
 
-/// Refuses an archive that is no regular file, and a directory that has links, devices or FIFOs where skopeo would read
+/// Refuses an archive that is not a regular file, and a directory that has links, devices or FIFOs where skopeo would read
 /// files, without any limit.
 pub fn check(reference: &Reference) -> Result<()> {
     let path = Path::new(reference.location());

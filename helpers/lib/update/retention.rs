@@ -124,7 +124,7 @@ pub struct Next<'a> {
     pub runs: bool,
 }
 
-/// Deployments of a container that are not needed any more after an update.
+/// Deployments of a container that are no longer needed after an update.
 pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>> {
     let mut state = State::load(&site.deployments, name)?;
     state.staged = None;

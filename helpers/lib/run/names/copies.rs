@@ -1,7 +1,7 @@
 //! The copies of files of names that a payload writes to, and what they were when nobody else had written to them.
 //!
-//! The copies are in the scratch directory of the container, since they are what the payload writes. In its bundle, where
-//! only root gets to, is what was written to each: a copy that has anything else is the payload's, and stays as it is. No
+//! The copies are in the scratch directory of the container, since they are what the payload writes. In its bundle, which
+//! only root can enter, is what was written to each: a copy that has anything else is the payload's, and stays as it is. No
 //! payload gets anything by making its copy look as if it had never been changed.
 //!
 //! What is written to a copy is written down in the bundle first. So after a helper was killed it is known what it may have
@@ -161,7 +161,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     files::read_bounded(path, LIMIT + 1024).context(|| format!("cannot read {}", path.display()))
 }
 
-/// What is in an open copy; `None` if that is no file of at most so many bytes.
+/// What is in an open copy; `None` if that is not a file of at most so many bytes.
 fn content(copy: &File, most: usize) -> Result<Option<Vec<u8>>> {
     let what = || "cannot read its copy".to_owned();
     let metadata = copy.metadata().context(what)?;

@@ -1,4 +1,4 @@
-//! Bringing changes of the host's names to the containers that run.
+//! Updating the host's names in running containers.
 
 use std::time::Duration;
 

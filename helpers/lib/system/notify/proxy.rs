@@ -113,7 +113,7 @@ pub struct Relay {
     /// The paces of what the unit says, and of what others do: neither uses up that of the other.
     own: Pace,
     strange: Pace,
-    /// When no timeout is extended any more.
+    /// From when on no timeout is extended.
     end: Instant,
     /// Whether a warning was logged, which is done once: anybody who reaches the socket could fill the journal.
     warned: bool,
@@ -183,7 +183,7 @@ mod tests {
         super::super::send_to(&client.into(), &address, "BARRIER=1", &[write.as_fd()]).unwrap();
         drop(write);
         assert!(proxy.receive(&mut buffer).unwrap().sender.is_some());
-        // Nobody has the other end any more.
+        // Nobody has the other end any longer.
         assert_eq!(nix::unistd::read(&read, &mut [0]).unwrap(), 0);
         assert_eq!(proxy.receive(&mut buffer).err(), Some(Errno::EAGAIN));
     }
