@@ -131,19 +131,19 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         }
     }
     if (stage && !update) || (force && !stage) {
-        return Err("--stage is for --update, and --force for --stage".into());
+        return Err("--stage requires --update, and --force requires --stage".into());
     }
     options.exports = parse_wish(plain, accept, update)?;
     options.rebase = rebase.is_some();
     let action = if update {
         if name.is_some() || options.no_enable {
-            return Err("--name and --no-enable are for the first installation, not for --update".into());
+            return Err("--name and --no-enable cannot be combined with --update".into());
         }
         let name = operand.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
         Action::Update { name, rebase, how: if stage { How::Staged { force } } else { How::AtOnce } }
     } else {
         if rebase.is_some() || !options.unset.is_empty() {
-            return Err("--rebase and --unset are for --update".into());
+            return Err("--rebase and --unset require --update".into());
         }
         Action::Install { image: operand.ok_or("missing IMAGE")?, name }
     };
@@ -153,9 +153,9 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 
 fn parse_wish(plain: bool, accept: bool, update: bool) -> Result<Wish, lexopt::Error> {
     match (plain, accept) {
-        (true, true) => Err("--plain and --accept-exports exclude each other".into()),
+        (true, true) => Err("--plain and --accept-exports cannot be combined".into()),
         (_, true) if !update => {
-            Err("--accept-exports is for --update; an installation accepts what there is".into())
+            Err("--accept-exports requires --update; an installation needs no acceptance".into())
         }
         (_, true) => Ok(Wish::Accept),
         (true, _) => Ok(Wish::Ignore),
@@ -167,7 +167,7 @@ fn parse_wish(plain: bool, accept: bool, update: bool) -> Result<Wish, lexopt::E
 fn check_files(files: &[(String, PathBuf)], options: &Options) -> Result<(), lexopt::Error> {
     let mut names: BTreeSet<&str> = options.user_values.keys().map(String::as_str).collect();
     if let Some((name, _)) = files.iter().find(|(name, _)| !names.insert(name)) {
-        return Err(format!("--set or --set-file gives {name} twice").into());
+        return Err(format!("{name} is set twice, by --set or --set-file").into());
     }
     let from_input = files.iter().filter(|(_, path)| path.as_path() == Path::new("-"));
     if from_input.count() > 1 {

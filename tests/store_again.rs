@@ -129,7 +129,7 @@ fn docker_archives_are_images() {
         assert_eq!(host.store().find(&image).unwrap().title, title);
         // What an archive says of itself is not a name: somebody else has that.
         let error = host.store().find(title).unwrap_err().to_string();
-        assert!(error.contains("calls itself that, but is from elsewhere"), "{error}");
+        assert!(error.contains("has that title, but comes from another source"), "{error}");
         assert_eq!(contents(&host.checkout(&image)), "b=1 c=2", "{image}");
     }
     let odd = path("odd.tar");

@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(names, ["attached", "stale"]);
         for name in names {
             let error = name.parse::<Name>().unwrap_err().to_string();
-            assert!(error.contains(&format!("{RUN}/{name}")) && error.contains("--name=NAME"), "{error}");
+            assert!(error.contains("the name is reserved") && error.contains("--name=NAME"), "{error}");
         }
     }
 }

@@ -34,7 +34,7 @@ bad 1 'cannot run skopeo: .*install' unshare --mount bash -c '
 say 'the command line of checkout'
 bad 2 'missing IMAGE' syscontainer-checkout
 bad 2 '"K".*VARIABLE=VALUE' syscontainer-checkout --set K "$base"
-bad 2 'the name is missing' syscontainer-checkout --set =v "$base"
+bad 2 'the name of the variable is missing' syscontainer-checkout --set =v "$base"
 for name in 'a/b' '../x' '.x' 'a b' 'x.0' 'x-' '' 'x.service' "$(printf '%0201d' 0)"; do
     bad 2 'invalid container name' syscontainer-checkout --name="$name" "$base"
 done

@@ -217,7 +217,7 @@ fn add(root: &Root, wanted: &UserDevice, found: (&Way, &Stat), all: &mut Vec<Dev
 
 /// Adds the devices in a directory, and in those that are in it, in the order of their names.
 fn add_all(wanted: &UserDevice, directory: &Directory, below: &Path, all: &mut Vec<Device>) -> Result<()> {
-    let what = |name: &OsStr| format!("cannot look at {}", directory.path_of(name).display());
+    let what = |name: &OsStr| format!("cannot examine {}", directory.path_of(name).display());
     let mut names = directory.names(FILES + 1).context(|| what(OsStr::new("")))?;
     names.sort();
     if names.len() > FILES || below.components().count() > DEPTH {

@@ -42,7 +42,7 @@ pub fn check(value: &str) -> Result<()> {
     match value {
         "auto" => Ok(()),
         _ if Output::chosen(Some(value)).is_some() => Ok(()),
-        _ => Err(Error::new("it is none of auto, journal and pipe")),
+        _ => Err(Error::new("expected auto, journal or pipe")),
     }
 }
 

@@ -95,7 +95,7 @@ pub fn check(
             let values = for_environment(installation.user_values, &used, is_plain);
             let generated = generated_config::generate(tree, image, installation, &values)
                 .and_then(|made| needs::check(installation.root, installation.settings).map(|()| made))
-                .context(|| format!("cannot make a configuration for {}", image.name))?;
+                .context(|| format!("cannot generate a configuration for {}", image.name))?;
             (volumes, confined) = (generated.volumes, true);
             environment.extend(values.into_keys());
             used.extend(environment.iter().cloned());

@@ -382,7 +382,8 @@ mod tests {
         let most = limits::HOST_TEMPLATES / limits::HOST_TEMPLATE;
         assert_eq!(read(most).unwrap().files().len(), most);
         let error = read(most + 1).unwrap_err().to_string();
-        assert!(error.contains("all of installedFilesTemplate: it is larger than 16384 KiB"), "{error}");
+        let expected = "all of installedFilesTemplate: it is larger than the limit of 16384 KiB";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

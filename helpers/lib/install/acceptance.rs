@@ -123,13 +123,13 @@ pub fn decide<'a>(
             )
         }),
         (Some(_), Wish::Accept) if added.is_empty() => {
-            let nothing = format!("{} brings nothing that is not accepted, --accept-exports changes nothing", image.name);
+            let nothing = format!("{} has nothing left to accept; --accept-exports has no effect", image.name);
             if was_ignored && brought.is_empty() {
                 return ignored(tree, image, Some(nothing));
             }
             Some(nothing)
         }
-        (Some(_), Wish::Accept) => Some(format!("{name} has {} from now on, as accepted", added.join(", "))),
+        (Some(_), Wish::Accept) => Some(format!("accepted {} for {name}", added.join(", "))),
         (Some(_), _) if added.is_empty() => None,
         (Some(_), _) => return Err(unaccepted(name, image, &added)),
     };
@@ -146,14 +146,13 @@ fn ignored<'a>(tree: Box<dyn Tree + 'a>, image: &Image, notice: Option<String>) 
 fn unaccepted(name: &Name, image: &Image, added: &[&str]) -> Error {
     let is_root = added.iter().any(|what| ![RUN_ONCE_LABEL, NOT_RUN_ONCE].contains(what));
     let before = match added.contains(&NOT_RUN_ONCE) {
-        true => format!("unlike what {name} was installed from"),
+        true => format!("unlike the image that {name} was installed from"),
         false => format!("which {name} was installed without"),
     };
-    let consequence =
-        if is_root { "it could do anything on this host" } else { "it would run in another way" };
+    let consequence = if is_root { "it could do anything on this host" } else { "it would run differently" };
     Error::of_kind(
         Kind::Unaccepted,
-        format!("{} ({}) brings {}, {before}: {consequence}", image.name, image.digest, added.join(", ")),
+        format!("{} ({}) has {}, {before}: {consequence}", image.name, image.digest, added.join(", ")),
     )
 }
 
@@ -189,7 +188,7 @@ pub fn with_remedy(error: Error, name: &Name, options: &str) -> Error {
     Error::of_kind(
         Kind::Unaccepted,
         format!(
-            "{error}; accept it with '{command} --accept-exports {name}', or ignore it, also later, with '{command} --plain {name}'"
+            "{error}; accept it with '{command} --accept-exports {name}', or ignore it, now and in later updates, with '{command} --plain {name}'"
         ),
     )
 }

@@ -157,7 +157,7 @@ fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &S
     row.staged = staged.filter(|staged| row.deployment.as_ref() != Some(staged));
     row.held = state.hold;
     if let Some(switch) = &state.switch {
-        row.problems.push(format!("a switch to {} is under way, or was interrupted", switch.to));
+        row.problems.push(format!("a switch to {} is in progress, or was interrupted", switch.to));
     }
     let pending = row.pending.as_ref().and_then(|digest| digest.parse().ok());
     let choices = info.map(|info| state.choices(deployments, info));
@@ -207,7 +207,7 @@ fn describe(
 fn problem_of_pending(granted: Granted, store: &Store, image: &Image) -> Option<String> {
     let added = granted.added_by(&store.tree(image), image).unwrap_or_default();
     let accept = "see --accept-exports in syscontainer-checkout(8)";
-    (!added.is_empty()).then(|| format!("the pending image brings {}; {accept}", added.join(", ")))
+    (!added.is_empty()).then(|| format!("the pending image has {}; {accept}", added.join(", ")))
 }
 
 fn problem_of_registration(deployments: &Deployments, current: &Deployment) -> Option<String> {

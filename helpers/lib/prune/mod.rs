@@ -55,7 +55,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     let pruned = match store {
         Ok(Some(store)) => prune_store(&site.deployments, &store, options, &mut report),
         Ok(None) if options.images.is_empty() => Ok(()),
-        Ok(None) => Err(Error::not_found("there is no image store, and so no image")),
+        Ok(None) => Err(Error::not_found("there is no image store")),
         Err(e) => Err(e),
     };
     match pruned {

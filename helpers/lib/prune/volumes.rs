@@ -39,7 +39,7 @@ pub fn prune_record(root: &Root, report: &mut PruneReport) {
         Ok(paths) => report.kept(
             PruneKind::File,
             root.join(GOT).display().to_string(),
-            format!("payloads may have written to {paths} directories of the host that it names"),
+            format!("it names host directories that payloads may have written to ({paths})"),
         ),
         Err(e) => report.failed(PruneKind::File, root.join(GOT).display().to_string(), &e),
     }

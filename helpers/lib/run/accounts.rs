@@ -41,8 +41,8 @@ impl<'a> Payload<'a> {
         self.add("/etc/group", gid, &format!("{gid}:x:{gid}:{uid}\n"))
             .context(|| format!("cannot add group {gid} to its /etc/group"))?;
         self.make_directory(self.directory(), (uid, gid))
-            .context(|| format!("cannot make its working directory {}", self.directory()))?;
-        self.make_directory(RUN, (0, 0)).context(|| format!("cannot make {RUN} in it"))
+            .context(|| format!("cannot create its working directory {}", self.directory()))?;
+        self.make_directory(RUN, (0, 0)).context(|| format!("cannot create {RUN} in it"))
     }
 
     fn directory(&self) -> &str {

@@ -107,7 +107,7 @@ impl Names<'_> {
         let directory = image.directory(etc.strip_prefix("/").unwrap_or(etc), Links::Refused);
         let directory = directory.context(|| format!("cannot open {}", inside.display()))?;
         let path = directory.path_of(file);
-        let found = directory.stat_of(file).context(|| format!("cannot look at {}", path.display()))?;
+        let found = directory.stat_of(file).context(|| format!("cannot examine {}", path.display()))?;
         match found.as_ref().map(directory::kind) {
             Some(FileType::RegularFile) => return Ok(true),
             Some(FileType::Directory) => {
@@ -135,7 +135,7 @@ impl Names<'_> {
             opened => opened.context(|| format!("cannot open {}", original.display()))?,
         };
         let above = below.parent().unwrap_or(Path::new(""));
-        let what = || format!("cannot look at {}", original.join(below).display());
+        let what = || format!("cannot examine {}", original.join(below).display());
         let Some(directory) = directory.find_directory(above, Links::Refused).context(what)? else {
             return Ok(false);
         };

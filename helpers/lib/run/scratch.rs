@@ -99,7 +99,7 @@ impl Overlay {
             mounted => mounted,
         };
         mounted
-            .context(|| format!("the file system of {} may not be one for that", scratch.display()))
+            .context(|| format!("the file system of {} may not support overlays", scratch.display()))
             .context(what)
     }
 
@@ -117,7 +117,7 @@ impl Overlay {
     }
 
     fn failure(&self) -> String {
-        format!("cannot make a scratch root file system of {}", self.lower)
+        format!("cannot create a scratch root file system of {}", self.lower)
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Written {
 impl Written {
     /// What is in the scratch directory of the container with that bundle; `None` if there is none.
     pub fn find(scratch: &Path, bundle: &Path) -> Result<Option<Written>> {
-        let what = || format!("cannot look at {}", scratch.display());
+        let what = || format!("cannot examine {}", scratch.display());
         let directory = match Directory::open(scratch) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.context(what)?,

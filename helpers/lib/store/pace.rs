@@ -42,7 +42,7 @@ impl Patience {
     pub fn parse(text: &str) -> Result<Patience> {
         match timespan::parse(text)? {
             Duration::ZERO => {
-                Err(Error::usage("the idle timeout must not be 0; to wait for ever, use 'infinity'"))
+                Err(Error::usage("the idle timeout must not be 0; to wait forever, use 'infinity'"))
             }
             idle => Ok(Patience { idle }),
         }

@@ -76,7 +76,7 @@ pub fn look_at<T>(
     examine: impl FnOnce(&Image) -> Result<T>,
 ) -> Result<T> {
     let name = reference.name()?;
-    let what = || format!("cannot look at {name}");
+    let what = || format!("cannot examine {name}");
     let pull = Pull::new(store, reference, access, observer, &name).context(what)?;
     let prospect = pull.prospect().context(what)?;
     let _lock = store.lock_shared().context(what)?;

@@ -75,7 +75,7 @@ pub fn is_gone(reference: &Reference) -> bool {
 /// Has each file of a layout judged, and the directories that they are in.
 fn walk(reference: &Reference, judge: &dyn Fn(&OsStr, &Stat) -> Result<()>) -> Result<()> {
     let path = Path::new(reference.location());
-    let what = || format!("cannot look at {}", path.display());
+    let what = || format!("cannot examine {}", path.display());
     let top = Directory::open(path).context(what)?;
     match reference.transport().location {
         Location::Directory(Selector::Tag) => LAYOUT.iter().try_for_each(|name| {

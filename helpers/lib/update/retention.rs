@@ -45,7 +45,7 @@ impl fmt::Display for Use {
             Use::Staged => f.write_str("it is staged"),
             Use::Switching => f.write_str("it is part of an unfinished switch"),
             Use::Kept => f.write_str("it is within the number of deployments to keep"),
-            Use::Running => f.write_str("it runs"),
+            Use::Running => f.write_str("it is running"),
             Use::Mounted(path) => write!(f, "{} is a mount point; unmount that first", path.display()),
             Use::Unclear(why) => f.write_str(why),
         }
@@ -141,7 +141,7 @@ pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>
 pub fn collect(site: &Site, name: &Name) -> Result<()> {
     for deployment in unused(of_container(site, name)?) {
         site.deployments.remove(&deployment)?;
-        let reason = "nothing needs it any more";
+        let reason = "it is no longer needed";
         let subject = Subject {
             previous: Some(deployment.to_string()),
             reason: Some(reason.into()),

@@ -146,7 +146,7 @@ impl Updater<'_> {
         }
         match (&before.policy_scope, &image.provenance.policy_scope) {
             (Some(before), Some(now)) if before != now => log::info(&format!(
-                "the rule of the signature policy that applied to {} is {now}, and was {before} before",
+                "the signature policy rule for {} is now {now}; it was {before}",
                 image.name
             )),
             _ => {}

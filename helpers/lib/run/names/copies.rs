@@ -82,7 +82,7 @@ impl Copies {
         let own = files::read_if_exists(&self.kept.join(OWN))?.unwrap_or_default();
         FILES.iter().try_for_each(|file| {
             let wanted = host.content(file, &own);
-            let what = || format!("cannot bring it this host's /etc/{file}");
+            let what = || format!("cannot update its /etc/{file}");
             wanted.map_or(Ok(()), |wanted| self.update_one(file, &wanted).context(what))
         })
     }
@@ -127,7 +127,7 @@ impl Copies {
             Ok(copy) => Ok(Some(copy)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                Err(Error::new("its payload holds a lease on it; restart it if it is to have that"))
+                Err(Error::new("its payload holds a lease on it; restart the container to update it"))
             }
             Err(e) => Err(e).context(|| format!("cannot open {}", path.display())),
         }

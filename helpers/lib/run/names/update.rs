@@ -29,7 +29,7 @@ pub fn run(root: &Root) -> Result<()> {
         host = now;
     }
     if failed {
-        return Err(Error::new("cannot bring this host's names to all containers, see the messages above"));
+        return Err(Error::new("cannot update the names of all containers, see the messages above"));
     }
     Ok(())
 }

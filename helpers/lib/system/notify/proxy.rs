@@ -45,7 +45,7 @@ struct Received {
 impl Proxy {
     /// Creates the socket; payloads of any user may write to it.
     pub fn bind(path: &Path) -> Result<Proxy> {
-        let what = || format!("cannot make notification socket {}", path.display());
+        let what = || format!("cannot create notification socket {}", path.display());
         files::remove_file(path).context(what)?;
         let socket = UnixDatagram::bind(path).context(what)?;
         setsockopt(&socket, PassCred, &true).context(what)?;
