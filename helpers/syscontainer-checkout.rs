@@ -31,22 +31,22 @@ const PROGRAM: Program = Program {
     synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME"],
     about: "Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service is enabled \
             as the image says, but not started.\n\n\
-            With --update, makes a new deployment of the container NAME, of what was pulled since or with other \
-            values, and makes it current; the service is not restarted. With --stage, syscontainer-switch \
+            With --update, makes a new deployment of the container NAME, from what has been pulled since, or with \
+            other values, and makes it current; the service is not restarted. With --stage, syscontainer-switch \
             makes it current later.",
     options: &[
         Opt::flag("update", "update the container NAME").operands(Completes::Container),
         Opt::valued("name", "NAME", "name the container NAME instead of after its image"),
-        Opt::valued("set", "NAME=VALUE", "set a variable of the image's templates; may be repeated"),
+        Opt::valued("set", "VARIABLE=VALUE", "set a variable of the image's templates; may be repeated"),
         Opt::valued(
             "set-file",
-            "NAME=PATH",
+            "VARIABLE=PATH",
             "set a variable to what is in a file, or with '-' on standard input; may be repeated",
         )
         .completes(Completes::File),
         Opt::valued(
             "secret",
-            "NAME",
+            "VARIABLE",
             "keep the value of a variable from other users of the host; may be repeated",
         ),
         Opt::valued("option", "KEY=VALUE", "set an option of the container; may be repeated").short('o'),
@@ -55,12 +55,12 @@ const PROGRAM: Program = Program {
             .completes(Completes::Words(&["no", "ready", "full"])),
         Opt::valued("rootfs", "DIR", "use the files in DIR instead of checking out the image")
             .completes(Completes::Directory),
-        Opt::valued("unset", "NAME", "with --update: reset a variable to its default; may be repeated"),
+        Opt::valued("unset", "VARIABLE", "with --update: reset a variable to its default; may be repeated"),
         Opt::valued("rebase", "IMAGE", "with --update: use IMAGE from now on").completes(Completes::Image),
         Opt::flag("plain", "ignore what the image has in /exports, and in its labels, now and in updates"),
-        Opt::flag("accept-exports", "with --update: let the image bring /exports to a container without"),
+        Opt::flag("accept-exports", "with --update: accept /exports for a container that had none"),
         Opt::flag("stage", "with --update: make the deployment, but do not make it current"),
-        Opt::flag("force", "with --stage: even if the image failed before with these values"),
+        Opt::flag("force", "with --stage: make it even if the image failed before with these values"),
         Opt::flag("dry-run", "print everything that would be written and done, but change nothing"),
         Opt::flag("no-enable", "do not enable the service"),
         Opt::flag("replace-unit", "install even if there is another unit of this name, and take its place"),
@@ -131,21 +131,21 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         }
     }
     if (stage && !update) || (force && !stage) {
-        return Err("--stage is for --update, and --force for --stage".into());
+        return Err("--stage requires --update, and --force requires --stage".into());
     }
     options.rebase = rebase.is_some();
     let action = if update {
         if name.is_some() || options.no_enable {
-            return Err("--name and --no-enable are for the first installation, not for --update".into());
+            return Err("--name and --no-enable cannot be combined with --update".into());
         }
         let name = operand.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
         Action::Update { name, rebase, how: if stage { How::Staged { force } } else { How::AtOnce } }
     } else {
         if rebase.is_some() || !options.unset.is_empty() {
-            return Err("--rebase and --unset are for --update".into());
+            return Err("--rebase and --unset require --update".into());
         }
         if options.exports == Wish::Accept {
-            return Err("--accept-exports is for --update; an installation needs no acceptance".into());
+            return Err("--accept-exports requires --update; an installation needs no acceptance".into());
         }
         Action::Install { image: operand.ok_or("missing IMAGE")?, name }
     };
@@ -166,7 +166,7 @@ fn wish(options: &mut Options, wish: Wish) -> Result<(), lexopt::Error> {
 fn check_files(files: &[(String, PathBuf)], options: &Options) -> Result<(), lexopt::Error> {
     let mut names: BTreeSet<&str> = options.user_values.keys().map(String::as_str).collect();
     if let Some((name, _)) = files.iter().find(|(name, _)| !names.insert(name)) {
-        return Err(format!("--set or --set-file gives {name} twice").into());
+        return Err(format!("{name} is set twice, by --set or --set-file").into());
     }
     let from_input = files.iter().filter(|(_, path)| path.as_path() == Path::new("-"));
     if from_input.count() > 1 {

@@ -84,8 +84,8 @@ fn run(args: Args) -> Result<()> {
     };
     let image = store.find(wanted)?;
     let entry = entries.iter().find(|entry| entry.image.name == image.name);
-    let entry =
-        entry.ok_or_else(|| Error::new(format!("cannot show {}: it was removed meanwhile", image.name)))?;
+    let entry = entry
+        .ok_or_else(|| Error::new(format!("cannot show {}: it was removed in the meantime", image.name)))?;
     let tree = store.tree(&image);
     let exports = Exports::read(&tree, &image)?;
     let variables = exports.variables(&tree)?;

@@ -2,8 +2,8 @@
 //!
 //! Makes the runtime bundle in /run/syscontainers/NAME from the deployment, and removes what a crash left behind. With
 //! `--cleanup`, in `ExecStopPost=`, it only does the latter; what was written to a root file system is removed with
-//! `--forgotten`, in syscontainers-forgotten.service, if it is much. With `--names`, in syscontainers-names.service, it brings the
-//! bundles that are in use what has changed of the host's names. It may be killed and run again at any time.
+//! `--forgotten`, in syscontainers-forgotten.service, if it is much. With `--names`, in syscontainers-names.service, it
+//! updates the host's names in the bundles that are in use. It may be killed and run again at any time.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -40,7 +40,10 @@ const PROGRAM: Program = Program {
     options: &[
         Opt::flag("cleanup", "remove the bundle and the runtime's state instead"),
         Opt::flag("forgotten", "remove what payloads that have ended wrote to their root file systems"),
-        Opt::flag("names", "bring this host's /etc/hosts and /etc/resolv.conf to all containers that run"),
+        Opt::flag(
+            "names",
+            "update the /etc/hosts and /etc/resolv.conf of running containers that have copies of this host's",
+        ),
     ],
     operands: Completes::Container,
     statuses: &[0, 1, 2],

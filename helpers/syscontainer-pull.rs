@@ -96,7 +96,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     }
     let what = what.ok_or("missing IMAGE")?;
     if access.arch.is_some() && matches!(what, What::Container(_)) {
-        return Err("--container pulls for the architecture that was chosen before, leave out --arch".into());
+        return Err("--arch cannot be combined with --container, which pulls for the architecture that was chosen before".into());
     }
     Ok(Args { what, check, access, root, repo, json, quiet })
 }
@@ -123,7 +123,7 @@ fn update(args: &Args, name: &Name) -> Result<cli::Outcome> {
     }
     if let (Some(source), false) = (prospect::lost_source(&updates), args.check) {
         log::warning(&format!(
-            "{name} came from {source}, which is not there any more, so nothing was pulled; 'syscontainer-checkout --update --rebase=IMAGE {name}' has it updated from elsewhere"
+            "{name} came from {source}, which no longer exists; nothing was pulled; to update it from another source, use 'syscontainer-checkout --update --rebase=IMAGE {name}'"
         ));
         return Ok(cli::Outcome::Success);
     }

@@ -70,7 +70,7 @@ fn run(root: Root) -> Result<()> {
     if failed { Err(Error::new("cannot repair all containers, see the messages above")) } else { Ok(()) }
 }
 
-/// Recovers from an update that was interrupted, by a power failure for example. One that is under way is left alone.
+/// Recovers from an update that was interrupted, by a power failure for example. One that is in progress is left alone.
 fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String>) -> Result<()> {
     if !found.states.contains(name) || !site.manager.is_running() {
         return Ok(());

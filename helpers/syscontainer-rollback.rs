@@ -26,7 +26,10 @@ const PROGRAM: Program = Program {
             its service. Running the command again returns to where it was.",
     options: &[
         Opt::valued("soak", "TIME", "watch the service for this long, in this switch only"),
-        Opt::flag("if-failed", "only if the service failed, and never to a deployment that itself failed"),
+        Opt::flag(
+            "if-failed",
+            "roll back only if the service has failed, and never to a deployment that failed itself",
+        ),
         Opt::root("work on the tree below DIR"),
     ],
     operands: Completes::Container,

@@ -154,7 +154,7 @@ fn hand_over(launch: &Launch, pid: i32, mut finisher: Child) -> Result<()> {
     match finisher.wait().context(|| "cannot wait for the second process".into())? {
         status if status.success() => Ok(()),
         _ => Err(Error::new(format!(
-            "{} failed to run the payload; its own lines say why",
+            "{} failed to run the payload; see its own messages",
             launch.runtime.path
         ))),
     }

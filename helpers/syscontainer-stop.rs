@@ -23,8 +23,8 @@ use syscontainers::system::process::Process;
 const PROGRAM: Program = Program {
     name: "syscontainer-stop",
     synopsis: &["NAME"],
-    about: "Sends the stop signal to the container NAME and waits until it exits. What is still there when \
-            TimeoutStopSec= of its unit is over is killed.",
+    about: "Sends the stop signal to the container NAME and waits until it exits. What is still running when \
+            TimeoutStopSec= of its unit has passed is killed.",
     options: &[
         Opt::flag("leave", "start the process that ends the payload, and leave it").hidden(),
         Opt::flag("end", "end the payload in its place").hidden(),
@@ -33,7 +33,7 @@ const PROGRAM: Program = Program {
     statuses: &[0, 2],
 };
 
-/// Longest wait for a start that is under way.
+/// Longest wait for a start that is in progress.
 const START: Duration = Duration::from_secs(5);
 
 /// Which of the processes of [`successor`] this is.

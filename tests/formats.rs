@@ -317,7 +317,7 @@ fn the_manual_says_what_is_not_protected() {
         "belongs to the next container of that name",
         "the owner of a file can take it out of the project whose size is limited, and put it into that of\nanother container",
         "A payload that is started from a shell",
-        "who holds a lease on its copy has the old content",
+        "a payload that holds a lease on its copy keeps the old content",
         "SplitMode=none",
     ] {
         assert!(section.contains(said), "{said}");

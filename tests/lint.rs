@@ -80,7 +80,7 @@ fn make(rule: &str, kind: &str, directory: &Path) -> Option<String> {
     if fixture.join("image.json").exists() {
         return image(&fs::read_to_string(fixture.join("image.json")).unwrap(), directory);
     }
-    // A name that is no container's would be another one.
+    // A name that is not a container's would be another one.
     let sources = directory.join("sources");
     copy(&tests().join("lint-base"), &sources);
     copy(&fixture, &sources);

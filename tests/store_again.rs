@@ -127,9 +127,9 @@ fn docker_archives_are_images() {
         let outcome = host.pull(&image);
         assert!(outcome.stdout.starts_with(&format!("{image} sha256:")), "{image}: {outcome:?}");
         assert_eq!(host.store().find(&image).unwrap().title, title);
-        // What an archive says of itself is no name: somebody else has that.
+        // What an archive says of itself is not a name: somebody else has that.
         let error = host.store().find(title).unwrap_err().to_string();
-        assert!(error.contains("calls itself that, but is from elsewhere"), "{error}");
+        assert!(error.contains("has that title, but comes from another source"), "{error}");
         assert_eq!(contents(&host.checkout(&image)), "b=1 c=2", "{image}");
     }
     let odd = path("odd.tar");

@@ -159,10 +159,10 @@ fn sources_lead_nowhere_else() {
 fn sources_have_an_end() {
     finds("unreadable", "not a regular file", "a template", |dir| fifo(&dir.join("service.template")));
     finds("unreadable", "not a regular file", "a Dockerfile", |dir| fifo(&dir.join("Dockerfile")));
-    finds("unreadable", "larger than 256 KiB", "a huge Dockerfile", |dir| {
+    finds("unreadable", "larger than the limit of 256 KiB", "a huge Dockerfile", |dir| {
         fs::File::create(dir.join("Dockerfile")).unwrap().set_len(1 << 40).unwrap();
     });
-    finds("unreadable", "larger than 1024 KiB", "a huge template", |dir| {
+    finds("unreadable", "larger than the limit of 1024 KiB", "a huge template", |dir| {
         fs::File::create(dir.join("service.template")).unwrap().set_len(1 << 40).unwrap();
     });
     finds("hostfs", "not a file, directory or symlink", "a pipe for the host", |dir| {

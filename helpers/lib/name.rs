@@ -76,13 +76,13 @@ impl FromStr for Name {
 /// Says what has a name already, or may have it, that is not a container.
 fn shadowed(text: &str) -> Option<String> {
     if DIRECTORIES.contains(&text) {
-        return Some(format!("/run/syscontainers/{text} is not for a container"));
+        return Some("the name is reserved".to_owned());
     }
     if let Some(suffix) = SUFFIXES.iter().find(|suffix| text.ends_with(*suffix)) {
-        return Some(format!("files in /run/syscontainers that end in '{suffix}' are not for containers"));
+        return Some(format!("names that end in '{suffix}' are reserved"));
     }
     let is_own = OWN.contains(&text) || PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-    is_own.then(|| "units and files of syscontainers itself have such names".to_owned())
+    is_own.then(|| "names of this form are reserved for syscontainers itself".to_owned())
 }
 
 impl TryFrom<String> for Name {

@@ -132,7 +132,7 @@ fn hostile_headers_are_refused() {
         ("owner is garbage", vec![file("x", "").raw(108, b"-000001\0")], "invalid user ID"),
         ("owner is none", vec![file("x", "").owner(4_294_967_295, 0)], "out of range"),
         ("group out of range", vec![file("x", "").owner(0, 1 << 32)], "out of range"),
-        ("PAX owner is garbage", vec![file("x", "").pax("uid", "-1")], "for a number"),
+        ("PAX owner is garbage", vec![file("x", "").pax("uid", "-1")], "is not a number"),
         ("PAX record is garbage", vec![Item::new(b'x', "p").data("99 path=x\n"), file("x", "")], "malformed"),
         ("PAX record has no end", vec![Item::new(b'x', "p").data("10 path=xyz"), file("x", "")], "malformed"),
         ("PAX records of nothing", vec![Item::new(b'x', "p").data("9 path=x\n")], "last entry"),

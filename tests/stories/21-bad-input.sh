@@ -33,8 +33,8 @@ bad 1 'cannot run skopeo: .*install' unshare --mount bash -c '
 
 say 'the command line of checkout'
 bad 2 'missing IMAGE' syscontainer-checkout
-bad 2 '"K".*NAME=VALUE' syscontainer-checkout --set K "$base"
-bad 2 'the name is missing' syscontainer-checkout --set =v "$base"
+bad 2 '"K".*VARIABLE=VALUE' syscontainer-checkout --set K "$base"
+bad 2 'the name of the variable is missing' syscontainer-checkout --set =v "$base"
 for name in 'a/b' '../x' '.x' 'a b' 'x.0' 'x-' '' 'x.service' "$(printf '%0201d' 0)"; do
     bad 2 'invalid container name' syscontainer-checkout --name="$name" "$base"
 done
@@ -77,7 +77,7 @@ exports missing "$(until_stopped)" --template
 sed -i 's/"cwd": "\/"/"cwd": "$A", "hostname": "${B}"/' "$WORK/missing/exports/config.json.template"
 sed -i 's/^Description=.*/& $C/' "$WORK/missing/exports/service.template"
 bad_image missing 'exports/service.template:2:30: no value for C; exports/config.json.template:3:[0-9]*: no value for A; '\
-'.*no value for B; give each missing value with --set NAME=VALUE'
+'.*no value for B; give each missing value with --set VARIABLE=VALUE'
 bad 1 'no value for A; [^ ]* no value for B; give' syscontainer-checkout --set C=c "$REGISTRY/missing"
 bad 1 'the value of C cannot be used here' \
     syscontainer-checkout --set A=a --set B=b --set C=$'c\nExecStart=/bin/evil' "$REGISTRY/missing"

@@ -273,7 +273,7 @@ bad_files relative 'renames /etc/a to "b", which is not an absolute path' --set 
 with_files twice '{"renameFiles": {"/etc/a": "/etc/b"}}' /etc/a /etc/b
 bad_files twice 'two files are renamed to /etc/b'
 with_files inway '{}' /etc/passwd/x
-bad_files inway '/etc/passwd is not a directory|/etc/passwd.*a file of that name is there'
+bad_files inway '/etc/passwd is not a directory|/etc/passwd.*a file of that name exists'
 with_files types '{"renameFiles": [1]}' /etc/a
 bad_files types 'cannot read exports/manifest.json: invalid type'
 with_files binary '{"installedFilesTemplate": ["/etc/b"]}' /etc/b
@@ -283,7 +283,7 @@ with_files readonly '{}' /etc/new /usr/local/bin/new
 build_and_pull readonly
 snapshot >"$WORK/before"
 # shellcheck disable=SC2016 # for the inner shell
-run_fails 1 'cannot create /usr/local/bin/new, which the image brings for the host; nothing was changed: '\
+run_fails 1 'cannot create /usr/local/bin/new, which the image installs on the host; nothing was changed: '\
 'cannot write /usr/local/bin: .*Read-only' unshare --mount bash -c '
     mount --bind /usr /usr; mount -o remount,bind,ro /usr; exec syscontainer-checkout "$1"' - "$REGISTRY/readonly"
 refuse 'nothing was written' test -e /etc/new

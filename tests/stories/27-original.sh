@@ -219,7 +219,7 @@ done
 rm $CO/$name.1/*old*
 ln -sfn $name.1 $CO/$name
 $RECONCILE 2>"$WORK/said"
-expect_like 'made the unit of third again' cat "$WORK/said"
+expect_like 'recreated the unit of third from its current deployment' cat "$WORK/said"
 expect /etc/systemd/system.attached/third.service unit_property third FragmentPath
 expect enabled systemctl is-enabled third
 systemctl restart third

@@ -84,4 +84,4 @@ ok "$arrived arrived, $refused were refused"
 
 say 'what is no text'
 run_fails 2 "invalid unicode|not valid UTF-8|invalid value.*V" syscontainer-checkout --set V=$'a\377b' "$REGISTRY/json"
-run_fails 2 'NAME=VALUE' syscontainer-checkout --set V "$REGISTRY/json"
+run_fails 2 'VARIABLE=VALUE' syscontainer-checkout --set V "$REGISTRY/json"

@@ -85,7 +85,7 @@ for version in 2 3 4; do
 done
 expect 'thing thing.0 thing.2 thing.3' names_in $CO 'thing*'
 check 'a prune' prune --explain --keep-for=0
-said 'kept deployment thing.0: it runs'
+said 'kept deployment thing.0: it is running'
 said 'kept deployment thing.2: it is the one to roll back to'
 said 'kept deployment thing.3: it is current'
 expect 'active running success' state thing
@@ -300,7 +300,7 @@ waits $pulling "$WORK/pulling" "$for_prune"
 release
 check 'then it pulls' wait $pulling
 expect "$for_prune" cat "$WORK/pulling"
-# A prune that waits holds newcomers back, but not for ever.
+# A prune that waits holds newcomers back, but not forever.
 hold --shared
 rm "$WORK/said"
 prune &

@@ -55,7 +55,7 @@ remedy="repair the unit with 'systemctl restart syscontainers-reconcile.service'
 expect_like "its unit belongs to deployment one.0, but one.1 is current; $remedy" journal_of one
 systemctl reset-failed one
 mend
-expect_like 'made the unit of one again' journal_of syscontainers-reconcile
+expect_like 'recreated the unit of one from its current deployment' journal_of syscontainers-reconcile
 expect_like '"deployment": "one.1"' cat $ATTACHED/one.json
 check 'now it starts' systemctl start one
 wait_for 'and is the new one' http 8181

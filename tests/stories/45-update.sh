@@ -99,8 +99,8 @@ run_fails 3 'cannot update nothing: there is no container nothing' syscontainer-
 run_fails 1 'cannot update thing: cannot find image 127.0.0.1:5000/none:latest' \
     syscontainer-checkout --update --rebase="$REGISTRY/none" thing
 run_fails 2 'missing NAME' syscontainer-checkout --update
-run_fails 2 'are for --update' syscontainer-checkout --unset A "$REGISTRY/thing"
-run_fails 2 'first installation' syscontainer-checkout --update --name=x thing
+run_fails 2 'require --update' syscontainer-checkout --unset A "$REGISTRY/thing"
+run_fails 2 'cannot be combined with --update' syscontainer-checkout --update --name=x thing
 run_fails 2 'invalid container name' syscontainer-checkout --update a/b
 version_with_files 7 common
 sed -i 's/"A": "a7", //' "$WORK/thing/exports/manifest.json"

@@ -59,9 +59,9 @@ systemctl start full plain
 echo data >/var/lib/full/data
 echo data >/var/lib/syscontainers/plain/data/x
 remove full
-expect_like 'left /var/lib/full, which full wrote to; --purge would have removed it' cat "$WORK/said"
+expect_like "left /var/lib/full, which full wrote to; 'syscontainer-remove --purge full' removes it" cat "$WORK/said"
 remove plain
-expect_like 'left /var/lib/syscontainers/plain, which plain wrote to; --purge would have removed it' cat "$WORK/said"
+expect_like "left /var/lib/syscontainers/plain, which plain wrote to; 'syscontainer-remove --purge plain' removes it" cat "$WORK/said"
 expect $'data\ndata' cat /var/lib/full/data /var/lib/syscontainers/plain/data/x
 checkout "$REGISTRY/full"
 checkout "$REGISTRY/plain"

@@ -71,7 +71,7 @@ case $BOOT in
         all_are_fine
         expect_soon 2 started_version one
         expect_like 'one\.1' cat $ATTACHED/one.json
-        expect_like 'made the unit of one again' journal_of syscontainers-reconcile
+        expect_like 'recreated the unit of one from its current deployment' journal_of syscontainers-reconcile
         expect_soon 3 started_version two
         expect_soon 1 started_version three
         say 'nothing of ours in /etc'

@@ -120,7 +120,7 @@ touch /var/lib/web/die
 expect_soon web.3 readlink $CO/web
 wait_for 'and that is over' ended syscontainer-rollback@web.service
 expect_current web.3 version=5
-say 'but not for ever'
+say 'but not forever'
 touch /var/lib/web/die
 wait_for 'it failed' ended web
 wait_for 'and tells' journal_has syscontainer-rollback@web.service 'failed before, too'

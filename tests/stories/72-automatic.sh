@@ -151,7 +151,7 @@ check 'a layout of this host' run_update local
 expect local.1 readlink $CO/local
 rm -r "$WORK/layout"
 check 'which is gone then: that is no failure' run_update local
-expect_like 'which is not there any more, so nothing was pulled' journal_of syscontainer-fetch@local.service
+expect_like 'which no longer exists; nothing was pulled' journal_of syscontainer-fetch@local.service
 expect local.1 readlink $CO/local
 
 say 'all that are enabled, and one of them fails'

@@ -132,7 +132,7 @@ if [ "$BOOT" = 1 ]; then
     switch_watched
     kill -KILL $!
     wait $! || true
-    expect_like 'a switch to .* is under way' syscontainer-list --json
+    expect_like 'a switch to .* is in progress' syscontainer-list --json
     check 'which goes back first' syscontainer-checkout --update --set X=1 web
     systemctl restart web
     whole
@@ -187,7 +187,7 @@ fi
 if [ "$BOOT" = 4 ]; then
     wait_for 'this boot watches it' boot_watches
     refuse 'it is not confirmed yet' [ "$(readlink $CO/web)" = "$(cat "$WORK/old")" ]
-    expect_like 'a switch to .* is under way' syscontainer-list --json
+    expect_like 'a switch to .* is in progress' syscontainer-list --json
     cut_off
 fi
 

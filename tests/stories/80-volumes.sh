@@ -207,7 +207,7 @@ checkout "$REGISTRY/special"
 mknod $CO/special.0/rootfs/data/zero c 1 5 2>/dev/null || mkfifo $CO/special.0/rootfs/data/zero
 check 'it starts all the same' systemctl start special
 expect x in_volume special data
-expect 1 bash -c 'journalctl --sync; journalctl --unit=special --output=cat | grep -c "volume /data begins without 2 files of the image that are devices, FIFOs or sockets"'
+expect 1 bash -c 'journalctl --sync; journalctl --unit=special --output=cat | grep -c "volume /data: skipped 2 device nodes, FIFOs or sockets of the image"'
 systemctl stop special
 
 say 'marks in a volume mean nothing'
@@ -238,7 +238,7 @@ must 'removal' syscontainer-remove --purge dpkg
 check 'and which stays' test -d /var/lib/dpkg/info
 
 say 'names that are those of our own directories and units'
-run_fails 2 "invalid container name \"attached\": /run/syscontainers/attached is not for a container; choose another name, at an installation with --name=NAME" \
+run_fails 2 "invalid container name \"attached\": the name is reserved; choose another name, at an installation with --name=NAME" \
     syscontainer-checkout --name=attached "$REGISTRY/plain"
 for name in stale web.conf web.conf.d syscontainers syscontainer-prune syscontainers-reconcile; do
     run_fails 2 "invalid container name \"$name\": .*; choose another name" syscontainer-checkout --name=$name "$REGISTRY/plain"

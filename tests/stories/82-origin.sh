@@ -66,7 +66,7 @@ brings_root plain
 plain plain 2
 snapshot >"$WORK/before"
 ends 6 syscontainer-pull --check --container=plain
-expect_like "^plain: $REGISTRY/plain:latest has $DIGEST: unaccepted, it brings exports/service.template, "\
+expect_like "^plain: $REGISTRY/plain:latest has $DIGEST: unaccepted, it has exports/service.template, "\
 'exports/tmpfiles.template, exports/hostfs, see --accept-exports$' cat "$WORK/printed"
 repository_files $STORE >"$WORK/files"
 ends 6 syscontainer-pull --check --json --container=plain
@@ -79,7 +79,7 @@ mark_journal
 refuse 'update@ fails' update_by_units plain
 expect 6 unit_property syscontainer-fetch@plain.service ExecMainStatus
 journalctl --sync
-reason="brings exports/service.template, exports/tmpfiles.template, exports/hostfs, which plain was installed without"
+reason="has exports/service.template, exports/tmpfiles.template, exports/hostfs, which plain was installed without"
 remedy="'syscontainer-checkout --update --stage --accept-exports plain'"
 expect_like "$reason.*$remedy" journalctl --since="$mark" --output=cat --unit=syscontainer-fetch@plain.service
 expect_like "nothing was changed: .*$reason.*$remedy" \
@@ -95,11 +95,11 @@ unchanged "$WORK/before"
 expect_current plain.0
 expect "$pid" unit_property plain MainPID
 refuse 'nothing of it is on the host' is_rooted
-expect_like 'the pending image brings exports/service.template, .*see --accept-exports' \
+expect_like 'the pending image has exports/service.template, .*see --accept-exports' \
     syscontainer-list --json --filter=name=plain
 ends 6 syscontainer-pull --check --container=plain
 run_fails 2 'cannot be combined' syscontainer-checkout --update --plain --accept-exports plain
-run_fails 2 'is for --update' syscontainer-checkout --accept-exports "$REGISTRY/plain"
+run_fails 2 'requires --update' syscontainer-checkout --accept-exports "$REGISTRY/plain"
 
 say 'each of them counts, and only them'
 # refuses PATH TEXT: an image with nothing else.
@@ -108,7 +108,7 @@ refuses() {
     brings plain "$1" "$2"
     plain plain 3
     pull_image plain
-    run_fails 6 "brings exports/${1%%/*}, which" syscontainer-checkout --update plain
+    run_fails 6 "has exports/${1%%/*}, which" syscontainer-checkout --update plain
 }
 refuses config.json "$(exports any '["true"]' && cat "$WORK/any/exports/config.json")"
 refuses config.json.template '{}'
@@ -119,7 +119,7 @@ rm -rf "$WORK/plain/exports"
 plain plain 4 --label=atomic.run=once
 ends 6 syscontainer-pull --check --container=plain
 pull_image plain
-run_fails 6 'brings atomic.run=once, which plain was installed without' syscontainer-checkout --update plain
+run_fails 6 'has atomic.run=once, which plain was installed without' syscontainer-checkout --update plain
 mkdir -p "$WORK/plain/exports/other" "$WORK/plain/elsewhere/hostfs/etc/cron.d"
 plain plain 5
 check 'an empty one is nothing' update_by_units plain
@@ -141,7 +141,7 @@ brings_root plain
 plain plain 7
 pull_image plain
 checkout --update --stage --accept-exports plain
-expect_like 'plain has exports/service.template, .*exports/hostfs from now on' cat "$WORK/said"
+expect_like 'accepted exports/service.template, .*exports/hostfs for plain' cat "$WORK/said"
 refuse 'not yet' is_rooted
 plain plain 8
 check 'update@ goes on from there' update_by_units plain
@@ -203,7 +203,7 @@ sed 's/"version": 1/"version": 2/' "$WORK/info" >$CO/plain.0/info
 cp -p /etc/syscontainers/attached/plain.json "$WORK/registration"
 rm /etc/syscontainers/attached/plain.json
 /usr/libexec/syscontainers/syscontainer-reconcile 2>"$WORK/said" || true
-expect_like 'a newer version of syscontainers made it \(format 2, and this one knows 1\)' cat "$WORK/said"
+expect_like 'it was made by a newer version of syscontainers \(format 2; this version knows 1\)' cat "$WORK/said"
 refuse 'no registration with less confinement is made' test -e /etc/syscontainers/attached/plain.json
 cp -p "$WORK/registration" /etc/syscontainers/attached/plain.json
 cp -p "$WORK/info" $CO/plain.0/info
@@ -256,7 +256,7 @@ run_fails 1 "cannot find image docker-archive:$WORK/own.tar in .*: pull it with 
     syscontainer-checkout "docker-archive:$WORK/own.tar"
 (cd "$WORK" && syscontainer-pull --quiet docker-archive:own.tar >"$WORK/printed")
 expect own-1 quietly syscontainer-checkout "$(cut -d' ' -f1 "$WORK/printed")"
-run_fails 1 "cannot find image $REGISTRY/own:1 in .*; docker-archive:$WORK/own.tar calls itself that, but is from elsewhere" \
+run_fails 1 "cannot find image $REGISTRY/own:1 in .*; docker-archive:$WORK/own.tar has that title, but comes from another source" \
     syscontainer-checkout --name=other "$REGISTRY/own:1"
 plain own:1 of-the-registry
 pull_image own:1
@@ -333,7 +333,7 @@ other='is .* for [a-z0-9]+, and many is made from .* for s390x'
 run_fails 1 "cannot update many: image $REGISTRY/many:latest in the store $other; .* 'syscontainer-pull --container=many'" \
     syscontainer-checkout --update many
 expect_no '"pending": "' syscontainer-list --json --filter=name=many
-run_fails 2 'leave out --arch' syscontainer-pull --arch=s390x --container=many
+run_fails 2 '--arch cannot be combined with --container' syscontainer-pull --arch=s390x --container=many
 check 'update@ once more' update_by_units many
 expect '3 foreign' paste -d' ' $CO/many/rootfs/version $CO/many/rootfs/etc/foreign
 pull_image many

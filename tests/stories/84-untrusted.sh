@@ -115,7 +115,7 @@ mkdir -p "$directory"
 beyond 'more than 64 directories' deep
 run_fails 1 'more than 64 directories' syscontainer-images "$REGISTRY/deep"
 exports unit "$(until_stopped)" --unit="$(printf 'Environment=LINE=%s\n' {1..20000})"
-beyond 'larger than 256 KiB' unit
+beyond 'larger than the limit of 256 KiB' unit
 exports template "$(until_stopped)"
 head -c 250000 /dev/zero | sed 's/\x0/\$A/g' >"$WORK/template/exports/tmpfiles.template"
 truncate --size=250000 "$WORK/template/exports/tmpfiles.template"

@@ -57,7 +57,7 @@ takes_its_time() {
     ok "$1 had its time"
     is_clean "$1"
     journalctl --sync
-    expect 1 bash -c "journalctl --unit='$1' --since='@$begin' --output=cat | grep -c 'still there .* after .*, killing it'"
+    expect 1 bash -c "journalctl --unit='$1' --since='@$begin' --output=cat | grep -c 'still running .* after .*; killing it'"
     expect_no '[Tt]imed out|timeout' journal_of "$1"
 }
 printf '[Service]\nType=oneshot\nExecStart=touch /run/failures\n' >/etc/systemd/system/failures.service

@@ -153,7 +153,7 @@ for odd in 'negative -1000 0.0' 'absurd 99999999999999999999 0.0' 'future 922337
     forget "odd-$name"
 done
 archive malformed 12x
-run_fails 1 'PAX record has "12x" for a time' syscontainer-pull --quiet "oci:$WORK/layout-malformed"
+run_fails 1 'PAX record: "12x" is not a time' syscontainer-pull --quiet "oci:$WORK/layout-malformed"
 store_is_sound
 
 say 'a web server notices that a page has changed'

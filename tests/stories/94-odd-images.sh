@@ -151,7 +151,7 @@ quietly syscontainer-pull oci-archive:/root/images/archived.tar >/dev/null
 checkout --name=archived oci-archive:/root/images/archived.tar
 rm -r /root/images
 syscontainer-pull --container=archived 2>"$WORK/said"
-expect_like 'archived came from oci-archive:/root/images/archived.tar, which is not there any more, so nothing was pulled' cat "$WORK/said"
+expect_like 'archived came from oci-archive:/root/images/archived.tar, which no longer exists; nothing was pulled' cat "$WORK/said"
 check 'the timer has nothing to do' systemctl start syscontainer-update@archived.service
 
 say 'a rollback that is taken back'

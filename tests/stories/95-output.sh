@@ -80,7 +80,7 @@ checkout --name=forced --option=Output=pipe "$REGISTRY/quiet"
 expect pipe output_of forced
 checkout --name=refused --option=Output=journal "$REGISTRY/named"
 expect journal output_of refused
-run_fails 2 'invalid Output=none: it is none of auto, journal and pipe' syscontainer-checkout --name=x --option=Output=none "$REGISTRY/quiet"
+run_fails 2 'invalid Output=none: expected auto, journal or pipe' syscontainer-checkout --name=x --option=Output=none "$REGISTRY/quiet"
 checkout --update --option=Output=auto refused
 expect pipe output_of refused
 exports system "$(until_stopped "{ echo by >/dev/stderr; } 2>/dev/null; echo system")"

@@ -154,11 +154,11 @@ refused 2 'invalid Volume=/srv:/sys: /sys is in /sys, which is the kernel.s' Vol
 refused 2 'invalid Volume=/dev:/dev: /dev is the container.s own' Volume=/dev:/dev
 refused 2 'invalid Volume=/srv:/d:Z: files of the host keep their labels' Volume=/srv:/d:Z
 refused 2 'invalid Volume=/srv:/d:U: U would change the owner' Volume=/srv:/d:U
-refused 2 'invalid Volume=data:/d: there are no volumes with names' Volume=data:/d
+refused 2 'invalid Volume=data:/d: named volumes such as "data" are not supported' Volume=data:/d
 refused 2 '^syscontainer-checkout: invalid Environment=: expected NAME=VALUE; quote a value that contains white space; see' \
     'Environment=PW=half secret'
 refused 2 'invalid AddCapability=FLY: there is no capability "FLY"' AddCapability=FLY
-refused 2 'invalid Network=bridge: "bridge" is none of host, private, none and ns:PATH' Network=bridge
+refused 2 'invalid Network=bridge: expected host, private, none or ns:PATH' Network=bridge
 refused 1 'cannot mount /srv/none at /d: it is not on this host; make it, or change Volume= or Mount=' Volume=/srv/none:/d
 refused 1 'cannot mount a file at /etc, which is a directory in the image' Volume=$SRV/conf:/etc
 refused 1 'cannot mount a directory at /etc/app.conf, which is a file in the image' Volume=$SRV/data:/etc/app.conf

@@ -38,9 +38,9 @@ done
 
 say 'an installation tells what is open, and what has no effect'
 syscontainer-checkout --set NAME=mine --set DESTDIR=/x "$REGISTRY/web:1" 2>"$WORK/said" >/dev/null
-check 'the ports are named' grep -F 'web-1 shares the network of this host, and may listen at 53/udp, 80/tcp on all of its addresses' "$WORK/said"
-check 'the health check is named' grep -F 'the HEALTHCHECK of 127.0.0.1:5000/web:1 is not run, web-1 is taken for healthy as long as it runs' "$WORK/said"
-refuse 'nothing that was set is ignored' grep -E 'ignoring|changes nothing' "$WORK/said"
+check 'the ports are named' grep -F 'web-1 shares the network of this host, and may listen on 53/udp, 80/tcp on all of its addresses' "$WORK/said"
+check 'the health check is named' grep -F 'the HEALTHCHECK of 127.0.0.1:5000/web:1 is not run; web-1 counts as healthy as long as it runs' "$WORK/said"
+refuse 'nothing that was set is ignored' grep -E 'ignoring|has no effect' "$WORK/said"
 expect 'Web 100% $HOME' unit_property web-1 Description
 check 'it starts' systemctl start web-1
 expect_like '^NAME=mine$' main_process web-1 environ

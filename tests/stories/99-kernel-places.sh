@@ -39,7 +39,7 @@ for place in dev proc sys; do
         image_of "$name" "{\"Cmd\": $(until_stopped), \"User\": \"1000:1000\", \"Volumes\": {\"/v\": {}}}"
         why="its /$place is a (symlink to \"[a-z/]*\"|regular file), not a directory, and runtimes would write to wherever that leads on this host"
         for runtime in crun runc; do
-            run_fails 1 "cannot make a configuration for .*: $why" syscontainer-checkout --runtime=/usr/bin/$runtime "$REGISTRY/$name"
+            run_fails 1 "cannot generate a configuration for .*: $why" syscontainer-checkout --runtime=/usr/bin/$runtime "$REGISTRY/$name"
         done
         run_fails 1 "$why" syscontainer-checkout --dry-run "$REGISTRY/$name"
         run_fails 1 "$why" syscontainer-checkout --plain "$REGISTRY/$name"
@@ -260,7 +260,7 @@ must 'a start' systemctl start db
 wait_for 'it writes' test -s $V/db/data/secret
 systemctl stop db
 must 'a removal without --purge' syscontainer-remove db
-left="db gets what an earlier container of that name has left in $V/db: the volume /data and 1 more; 'syscontainer-remove --purge db' would remove that"
+left="db takes over what an earlier container of this name left in $V/db: the volume /data and 1 more; 'syscontainer-remove --purge db' would remove it"
 ends 0 syscontainer-checkout --dry-run "$REGISTRY/other/db"
 check 'a dry run says it' grep -qF "$left" "$WORK/said"
 ends 0 syscontainer-checkout "$REGISTRY/other/db"

@@ -91,7 +91,7 @@ mkdir -p "$WORK/users/etc"
 printf '%s\n' root:x:0:0::/: max:x:4294967295:4294967295::/: app:x:1000:1000::/: >"$WORK/users/etc/passwd"
 { echo max:x:4294967295:; repeat 40000 $'g:x:9:app\n'; } >"$WORK/users/etc/group"
 with_user zeros "$(head -c 100000 /dev/zero | tr '\0' 0)1"
-run_fails 1 'its user is 100001 bytes long, and 256 are the most that is allowed' syscontainer-checkout --no-enable "$REGISTRY/zeros"
+run_fails 1 'its user is 100001 bytes long, over the limit of 256' syscontainer-checkout --no-enable "$REGISTRY/zeros"
 with_user highest max
 run_fails 1 'its user "max" is not in its /etc/passwd' syscontainer-checkout --no-enable "$REGISTRY/highest"
 repeat 65537 $'g:x:9:app\n' >"$WORK/users/etc/group"
@@ -121,7 +121,7 @@ for number in $(seq 17); do
 done
 printf '{"defaultValues": {"%s": ""}, "installedFilesTemplate": [%s]}' "$(cut -c2- "$WORK/.name")" "$names" >"$WORK/many/exports/manifest.json"
 build_and_pull many
-run_fails 1 'in all of installedFilesTemplate: it is larger than 16384 KiB' syscontainer-checkout --no-enable "$REGISTRY/many"
+run_fails 1 'in all of installedFilesTemplate: it is larger than the limit of 16384 KiB' syscontainer-checkout --no-enable "$REGISTRY/many"
 repeat 5000 $'${\n' >"$WORK/many/exports/hostfs/srv/t/f1"
 printf '{"installedFilesTemplate": ["/srv/t/f1"]}' >"$WORK/many/exports/manifest.json"
 rm "$WORK/many/exports/hostfs/srv/t/f"{2..17}
@@ -200,11 +200,11 @@ build_and_pull once --label=atomic.run=once --config='{"Cmd":["true"]}'
 checkout --no-enable "$REGISTRY/once"
 build_image once --label=atomic.run=other --config='{"Cmd":["true"]}' "$WORK/once"
 gives 6 syscontainer-pull --quiet --check --container=once
-expect_like 'unaccepted, it brings no atomic.run=once' cat "$WORK/out"
+expect_like 'unaccepted, it has no atomic.run=once' cat "$WORK/out"
 refuse 'fetch stages nothing' quietly systemctl start syscontainer-fetch@once
 refuse 'there is one deployment' test -e $CO/once.1
 pull_image once
-run_fails 6 'brings no atomic.run=once, unlike what once was installed from: it would run in another way; accept it with' \
+run_fails 6 'has no atomic.run=once, unlike the image that once was installed from: it would run differently; accept it with' \
     syscontainer-checkout --update once
 gives 0 syscontainer-checkout --update --accept-exports once
 expect once.1 readlink $CO/once

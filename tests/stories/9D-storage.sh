@@ -65,7 +65,7 @@ mount --bind "$WORK/disk" $VOLUMES
 chmod 0700 $VOLUMES
 head -c $(($(stat --file-system --format='%a * %S' $VOLUMES) - 12000000)) /dev/zero >"$WORK/disk/.fill"
 refuse 'it starts' systemctl start filled
-check 'why' journal_has filled 'cannot make volume /data: cannot copy .*: the file system of .* is full: the last [0-9]+ MiB of it stay free'
+check 'why' journal_has filled 'cannot create volume /data: cannot copy .*: the file system of .* is full: the last [0-9]+ MiB of it stay free'
 expect '' find $VOLUMES/filled -mindepth 1
 rm "$WORK/disk/.fill"
 systemctl reset-failed filled

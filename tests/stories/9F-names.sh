@@ -172,7 +172,7 @@ for runtime in crun runc; do
     wait_for 'another container has it' has_line other hosts '192.0.2.1 leased'
     wait_for 'it is said' unit_has syscontainers-names.service Result exit-code
     refuse 'that one has not' has_line still hosts '192.0.2.1 leased'
-    run_fails 1 "cannot update the names of still: cannot bring it this host's /etc/hosts: its payload holds a lease on it|cannot bring this host's names" \
+    run_fails 1 "cannot update the names of still: cannot update its /etc/hosts: its payload holds a lease on it|cannot update the names of all containers" \
         bash -c "timeout 20 $PREPARE --names 2>&1 >/dev/null | head -n 1 >&2; exit 1"
     kill "$lease"
     wait "$lease" 2>/dev/null || true
@@ -233,7 +233,7 @@ its still hosts >"$WORK/old"
 { cat "$WORK/hosts.host"; seq --format='192.0.2.1 a-long-name-of-number-%.0f.example' 2000; } >/etc/hosts
 while IFS=: read -r call why; do
     ends 1 strace -f -qq -o /dev/null -e trace="$call" -e inject="$call:error=ENOSPC" $PREPARE --names
-    expect_like "^syscontainer-prepare: cannot update the names of still: cannot bring it this host's /etc/hosts: $why: No space left on device" cat "$WORK/said"
+    expect_like "^syscontainer-prepare: cannot update the names of still: cannot update its /etc/hosts: $why: No space left on device" cat "$WORK/said"
     expect_same "$WORK/old" its still hosts
 done <<'END2'
 fallocate:there is no room for it

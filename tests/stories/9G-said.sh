@@ -91,7 +91,7 @@ said_command notexec '["/plain"]' '/plain is not executable'
 said_command isdir '["/usr"]' '/usr is a directory'
 said_command badinterp '["/nosuch"]' '/nosuch needs /bin/nosuch, which is not in it'
 said_command crlf '["/crlf"]' '/crlf has a first line that ends in CR LF, and so no interpreter'
-said_command bare '["nowhere"]' 'nowhere is not in it, in none of the directories of PATH, "/usr/local/sbin:'
+said_command bare '["nowhere"]' 'nowhere is not in any directory of its PATH, "/usr/local/sbin:'
 said_command good '["/good"]' ''
 said_command linked '["linked"]' ''
 said_command relative '["../good"]' ''
@@ -170,7 +170,7 @@ said_refused 2 'invalid StopTimeout=x: .*; see KEYS in syscontainer-checkout\(8\
 run_fails 2 'there is no key "Foo"; see KEYS in syscontainer-checkout\(8\)$' syscontainer-lint -o Foo=1 .
 said_refused 2 "see 'syscontainer-checkout --help'$" --foo
 checkout --name=typed --set=A=1 -o HostName=x "$REGISTRY/next"
-run_fails 1 "cannot unset HostName: it is a key and no variable; use '-o HostName='" syscontainer-checkout --update --unset HostName typed
+run_fails 1 "cannot unset HostName: it is a key, not a variable; use '-o HostName='" syscontainer-checkout --update --unset HostName typed
 run_fails 1 'cannot unset NOSUCH: it is not set; what is set: A' syscontainer-checkout --update --unset NOSUCH typed
 checkout --update --unset A -o HostName= typed
 expect none said_option typed.1 HostName
@@ -179,9 +179,9 @@ syscontainer-remove --purge typed 2>/dev/null
 say 'ports that are none'
 said_image ports "{\"Cmd\": $(until_stopped), \"ExposedPorts\": {\"\": {}, \"99999/tcp\": {}, \"http\": {}, \"8000-8010/tcp\": {}, \"53/udp\": {}}}"
 checkout "$REGISTRY/ports"
-expect_like 'may listen at 53/udp, 8000-8010/tcp on all of its addresses' cat "$WORK/said"
-expect_like 'exposes "", "99999/tcp", "http", which is no port, ignoring that' cat "$WORK/said"
-expect_like 'warning: "", "99999/tcp", "http" is exposed, and is no port \[impossible-port\]' syscontainer-lint "docker://$REGISTRY/ports"
+expect_like 'may listen on 53/udp, 8000-8010/tcp on all of its addresses' cat "$WORK/said"
+expect_like 'exposes "", "99999/tcp", "http", which is not a port; ignoring it' cat "$WORK/said"
+expect_like 'warning: "", "99999/tcp", "http" is exposed, but is not a port \[impossible-port\]' syscontainer-lint "docker://$REGISTRY/ports"
 syscontainer-remove --purge ports 2>/dev/null
 
 say 'archives without the image'

@@ -165,7 +165,7 @@ for runtime in crun runc; do
     sed -i 's/"sh"/"no-such-program"/' /run/syscontainers/nothing/config.json
     expect 1 came_of env -u NOTIFY_SOCKET $HELPERS/syscontainer-start nothing
     expect_like 'no-such-program' cat "$WORK/came.err"
-    expect_like '^syscontainer-start: cannot start nothing: .*its own lines say why' tail -n 1 "$WORK/came.err"
+    expect_like '^syscontainer-start: cannot start nothing: .*see its own messages' tail -n 1 "$WORK/came.err"
     check 'nothing is left' is_gone nothing
     forget nothing
 done

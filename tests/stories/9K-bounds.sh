@@ -88,7 +88,7 @@ fill_tree "$WORK/tree/d" 100
 build_and_pull tree --config="{\"Cmd\": $(until_stopped), \"Volumes\": {\"/d\": {}}}"
 ostree --repo="$STORE" config set core.min-free-space-size "$(($(free_megabytes "$CO") - 20))MB"
 names_in "$CO" >"$WORK/before"
-run_fails 1 'cannot make deployment tree.0: cannot check out .*: the file system of .* is full: [0-9]+ MiB more are needed, and the last [0-9]+ MiB of it stay free; remove something' \
+run_fails 1 'cannot create deployment tree.0: cannot check out .*: the file system of .* is full: [0-9]+ MiB more are needed, and the last [0-9]+ MiB of it stay free; remove something' \
     syscontainer-checkout "$REGISTRY/tree"
 expect_same "$WORK/before" names_in "$CO"
 ostree --repo="$STORE" config unset core.min-free-space-size
@@ -99,7 +99,7 @@ for runtime in crun runc; do
     mkdir -p /var/lib/syscontainers
     mount -t tmpfs -o size=64m,nr_inodes=16000,mode=0700 tmpfs /var/lib/syscontainers
     refuse 'it starts' systemctl start tree
-    check 'why' journal_has tree 'cannot make volume /d: cannot copy .*: the file system of .* is full: [0-9]+ of its 16000 inodes are free'
+    check 'why' journal_has tree 'cannot create volume /d: cannot copy .*: the file system of .* is full: [0-9]+ of its 16000 inodes are free'
     expect '' find /var/lib/syscontainers/tree -mindepth 1
     mount -o remount,nr_inodes=40000 /var/lib/syscontainers
     systemctl reset-failed tree

@@ -213,7 +213,7 @@ impl Info {
         // Before the rest is parsed, which may mean something else by then.
         match value.get(OURS).and_then(|ours| ours.get("version")).and_then(Value::as_u64) {
             Some(version) if version > u64::from(VERSION) => Err(Error::new(format!(
-                "a newer version of syscontainers made it (format {version}, and this one knows {VERSION}), and may confine the payload in ways that this one does not know; install that version again, or remove the container"
+                "it was made by a newer version of syscontainers (format {version}; this version knows {VERSION}), which may confine the payload in ways that this version does not know; install that version again, or remove the container"
             )))
             .context(what),
             _ => serde_json::from_value(value)
@@ -306,7 +306,8 @@ mod tests {
         assert!(read(&ours(VERSION)).unwrap().ours().is_some());
         let error = read(&ours(VERSION + 1)).unwrap_err().to_string();
         assert!(
-            error.contains("a newer version of syscontainers made it (format 2, and this one knows 1)"),
+            error
+                .contains("it was made by a newer version of syscontainers (format 2; this version knows 1)"),
             "{error}"
         );
         assert!(error.contains("install that version again, or remove the container"), "{error}");

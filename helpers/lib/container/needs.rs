@@ -217,7 +217,7 @@ fn add(root: &Root, wanted: &UserDevice, found: (&Way, &Stat), all: &mut Vec<Dev
 
 /// Adds the devices in a directory, and in those that are in it, in the order of their names.
 fn add_all(wanted: &UserDevice, directory: &Directory, below: &Path, all: &mut Vec<Device>) -> Result<()> {
-    let what = |name: &OsStr| format!("cannot look at {}", directory.path_of(name).display());
+    let what = |name: &OsStr| format!("cannot examine {}", directory.path_of(name).display());
     let mut names = directory.names(FILES + 1).context(|| what(OsStr::new("")))?;
     names.sort();
     if names.len() > FILES || below.components().count() > DEPTH {
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].major, found[0].minor, found[0].is_block), (1, 5, false));
         assert_eq!(found[0].container, PathBuf::from("/dev/mine"));
-        // In what a payload writes to, it is no link, nor is what is on the way.
+        // In what a payload writes to, it is not a link, nor is what is on the way.
         let dir = tempfile::tempdir().unwrap();
         let tree = Root::new(dir.path());
         let story = tree.join("/dev/story");

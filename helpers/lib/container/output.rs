@@ -41,12 +41,12 @@ impl Output {
     }
 }
 
-/// Fails if a text is no value of [`KEY`].
+/// Fails if a text is not a value of [`KEY`].
 pub fn check(value: &str) -> Result<()> {
     match value {
         "auto" => Ok(()),
         _ if Output::chosen(Some(value)).is_some() => Ok(()),
-        _ => Err(Error::new("it is none of auto, journal and pipe")),
+        _ => Err(Error::new("expected auto, journal or pipe")),
     }
 }
 

@@ -106,7 +106,7 @@ impl Registration {
             return Ok(());
         }
         Err(Error::new(format!(
-            "its registration would have {} KiB, and {} are the most that is allowed: unit, mounts and resources are too large",
+            "its registration would be {} KiB, over the limit of {} KiB: unit, mounts and resources are too large",
             size >> 10,
             MAX_SIZE >> 10
         )))

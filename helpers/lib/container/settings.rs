@@ -27,7 +27,7 @@ pub struct Key {
     pub scope: Scope,
     /// Whether it may have several values.
     pub repeats: bool,
-    /// Fails if a text is none of its values.
+    /// Fails if a text is not one of its values.
     pub check: fn(&str) -> Result<()>,
 }
 

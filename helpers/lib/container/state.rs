@@ -1,5 +1,5 @@
 //! What is remembered about a container besides its deployments, in `.NAME.state` next to them: the previous
-//! deployment, the staged one, how the container is updated, which images failed, and the switch under way. JSON, see
+//! deployment, the staged one, how the container is updated, which images failed, and the switch in progress. JSON, see
 //! syscontainers-state(5).
 //!
 //! The file is replaced as a whole and synced, so every write takes effect completely or not at all. Where there is
@@ -57,7 +57,7 @@ pub struct State {
     // `bad` is its name in files of earlier versions.
     #[serde(default, alias = "bad")]
     pub failed: Vec<Failure>,
-    /// The switch that is under way, or that was when its program was killed.
+    /// The switch that is in progress, or that was when its program was killed.
     #[serde(default)]
     pub switch: Option<Switch>,
 }

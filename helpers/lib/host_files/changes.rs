@@ -202,7 +202,7 @@ impl<'a> Known<'a> {
         self.written.save()
     }
 
-    /// Drops notes that are not needed any more, and saves the rest. `own` are the files that the container has now.
+    /// Drops notes that are no longer needed, and saves the rest. `own` are the files that the container has now.
     pub fn settle(mut self, own: Option<&DeploymentFiles>) -> Result<()> {
         let own = self.recorded_sums(own)?;
         for path in self.written.paths() {

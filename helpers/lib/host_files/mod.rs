@@ -179,7 +179,7 @@ fn sync(mut directories: Vec<PathBuf>) -> Result<()> {
 fn copy(source: &Path, target: &Path) -> Result<()> {
     let metadata = fs::symlink_metadata(source).context(|| format!("cannot read {}", source.display()))?;
     if metadata.is_dir() {
-        fs::create_dir(target).context(|| "cannot make the directory".into())?;
+        fs::create_dir(target).context(|| "cannot create the directory".into())?;
         return files::set_owner_like(target, &metadata);
     }
     let temporary = files::temporary(target);

@@ -42,12 +42,12 @@ impl Plan {
                 plan.owned.push(file.path.clone());
             } else if is_directory && !record::is_directory(root, &file.path)? {
                 return Err(Error::new(format!(
-                    "cannot make directory {}, which the image brings for the host: a file of that name is there; remove it first",
+                    "cannot create directory {}, which the image installs on the host: a file of that name exists; remove it first",
                     file.path
                 )));
             } else if was_ours && !is_directory && path.is_dir() && !path.is_symlink() {
                 return Err(Error::new(format!(
-                    "cannot replace the directory {}, which the image brings as a file now; remove it first",
+                    "cannot replace the directory {}, which the image now installs as a file; remove it first",
                     file.path
                 )));
             } else if was_ours {
@@ -89,7 +89,7 @@ impl Plan {
 fn check_writable(root: &Root, path: &Path, shown: &TreePath) -> Result<()> {
     let above = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok());
     let above = above.unwrap_or(root.path());
-    let what = || format!("cannot create {shown}, which the image brings for the host");
+    let what = || format!("cannot create {shown}, which the image installs on the host");
     if !above.is_dir() {
         return Err(Error::new(format!("{} is not a directory", above.display()))).context(what);
     }

@@ -38,7 +38,9 @@ impl DeploymentFiles {
         match deployments.info(deployment) {
             Ok(info) => Ok(DeploymentFiles::new(deployment, &info)),
             Err(e) => {
-                log::warning(&format!("{e}; what {deployment} has for the host counts as its files there"));
+                log::warning(&format!(
+                    "{e}; what {deployment} has for the host is treated as its files there"
+                ));
                 DeploymentFiles::guess(deployments, deployment)
             }
         }

@@ -34,7 +34,8 @@ impl Written {
     pub fn read(deployments: &Deployments) -> Result<Written> {
         let file = deployments.entry(&Entry::Record(Record::HostFiles));
         let on_disk =
-            match record::load(&file, "some files that containers share count as changed on this host") {
+            match record::load(&file, "some files that containers share are treated as changed on this host")
+            {
                 Ok(sums) => Some(sums.unwrap_or_default()),
                 Err(e) => {
                     log::warning(&e.to_string());

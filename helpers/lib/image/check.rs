@@ -112,7 +112,7 @@ pub fn check(
                 image.ok_or_else(|| Error::new("its own configuration is not known")).context(what)?;
             let generated = generated_config::generate(tree, image, installation, &values)
                 .and_then(|made| check_host(installation, made.systemd).map(|()| made))
-                .context(|| format!("cannot make a configuration for {name}"))?;
+                .context(|| format!("cannot generate a configuration for {name}"))?;
             (volumes, confined, systemd) = (generated.volumes, true, generated.systemd);
             environment.extend(values.into_keys());
             used.extend(environment.iter().cloned());

@@ -1,6 +1,6 @@
 //! Whether the command of a payload is in its image, as execve(2) wants it: a program, or a script of one, that may be run.
 //!
-//! What is mounted in a container may bring anything, so nothing is said of paths that lead there.
+//! Mounts in a container may provide anything, so paths that lead there are not checked.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Search<'_> {
             return self.file(&self.directory.join(command), depth);
         }
         if command.is_empty() {
-            return Ok(Fault::of("is no name of a program"));
+            return Ok(Fault::of("is not the name of a program"));
         }
         let mut first = None;
         for directory in self.path.split(':') {
@@ -86,9 +86,7 @@ impl Search<'_> {
                 },
             }
         }
-        Ok(first.or_else(|| {
-            Fault::of(format!("is not in it, in none of the directories of PATH, {:?}", self.path))
-        }))
+        Ok(first.or_else(|| Fault::of(format!("is not in any directory of its PATH, {:?}", self.path))))
     }
 
     /// What is wrong with the program at an absolute path.

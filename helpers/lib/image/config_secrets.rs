@@ -34,7 +34,7 @@ pub fn misplaced(
     let marked = template::render(CONFIG_TEMPLATE, text, Format::Json, &values, stand_in);
     let Ok(config) = serde_json::from_str::<Value>(&marked.text) else {
         // Either it is not JSON with the values either, or one of them is a part of something.
-        return used.iter().map(|name| problem(name, "what is no string", (1, 1))).collect();
+        return used.iter().map(|name| problem(name, "a value that is not a string", (1, 1))).collect();
     };
     let mut found = Vec::new();
     let mut path = Vec::new();
@@ -121,7 +121,7 @@ mod tests {
             (r#"{"linux": {"resources": {"unified": {"$PW": "1"}}}}"#, "linux.resources.unified", 37),
             (r#"{"linux": {"resources": {"memory": {"limit": $PW}}}}"#, "linux.resources.memory.limit", 46),
             (r#"{"hostname": "$PW"}"#, "hostname", 14),
-            (r#"{"x": 1$PW}"#, "what is no string", 1),
+            (r#"{"x": 1$PW}"#, "a value that is not a string", 1),
         ] {
             if place.is_empty() {
                 assert_eq!(found(text, "hunter2"), [] as [String; 0], "{text}");

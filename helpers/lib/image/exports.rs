@@ -2,7 +2,7 @@
 //!
 //! Everything there is optional. An image without a unit gets a default one, and its configuration is made from its OCI
 //! image configuration. An image with the label `atomic.run=once` runs once, and may write to its root file system
-//! meanwhile.
+//! while it does.
 
 use std::collections::BTreeSet;
 

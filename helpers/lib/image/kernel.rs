@@ -28,7 +28,7 @@ fn shown(kind: &FileKind) -> String {
 
 fn refusal(path: &str, what: &str) -> Error {
     Error::new(format!(
-        "its {path} is {what}, not a directory, and runtimes would write to wherever that leads on this host; make the image with a directory there, or with none"
+        "its {path} is {what}, not a directory, and runtimes would write to wherever that leads on this host; build the image with a directory there, or with nothing"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Files that an image brings for the host, `/exports/hostfs`: which ones there are, and where they go.
+//! Files that an image installs on the host, `/exports/hostfs`: which ones there are, and where they go.
 //!
 //! The manifest may rename files and directories, and name files that are templates. Directories that the host has keep
 //! their mode and owner; those that are created get the image's.
@@ -382,7 +382,8 @@ mod tests {
         let most = limits::HOST_TEMPLATES / limits::HOST_TEMPLATE;
         assert_eq!(read(most).unwrap().files().len(), most);
         let error = read(most + 1).unwrap_err().to_string();
-        assert!(error.contains("all of installedFilesTemplate: it is larger than 16384 KiB"), "{error}");
+        let expected = "all of installedFilesTemplate: it is larger than the limit of 16384 KiB";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

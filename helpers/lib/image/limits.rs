@@ -1,4 +1,4 @@
-//! Bounds of what an image brings, far above what real images have: whatever is in between takes time that grows with it
+//! Bounds of what an image contains, far above what real images have: whatever is in between takes time that grows with it
 //! and no faster. The page syscontainers(7) has them, which `tests/formats.rs` compares.
 
 use std::path::Path;
@@ -40,7 +40,7 @@ pub const MOUNTS: usize = 1000;
 pub fn check_size(size: usize, limit: usize) -> Result<()> {
     if size > limit {
         return Err(Error::new(format!(
-            "it is larger than {} KiB, the most that is allowed; see Limits in syscontainers(7)",
+            "it is larger than the limit of {} KiB; see Limits in syscontainers(7)",
             limit >> 10
         )));
     }
@@ -56,7 +56,7 @@ pub fn check_path(path: &Path) -> Result<()> {
     }
     let shown: String = path.to_string_lossy().chars().take(60).collect();
     Err(Error::new(format!(
-        "the path {shown:?}… is longer than {PATH} bytes or below more than {DEPTH} directories, the most that is allowed; see Limits in syscontainers(7)"
+        "the path {shown:?}… is longer than {PATH} bytes or below more than {DEPTH} directories, which exceeds the limit; see Limits in syscontainers(7)"
     )))
 }
 
@@ -75,7 +75,7 @@ pub fn check_mount_count(count: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "it has more than {MOUNTS} mounts, the most that is allowed; see Limits in syscontainers(7)"
+        "it has more than {MOUNTS} mounts, which exceeds the limit; see Limits in syscontainers(7)"
     )))
 }
 
@@ -90,7 +90,7 @@ impl WalkBudget {
     pub fn take(&mut self, path: &Path) -> Result<()> {
         let refuse = |what: String| {
             Err(Error::new(format!(
-                "there are {what}, the most that is allowed; see Limits in syscontainers(7)"
+                "there are {what}, which exceeds the limit; see Limits in syscontainers(7)"
             )))
         };
         self.found += 1;

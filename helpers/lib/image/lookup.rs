@@ -16,7 +16,7 @@ pub enum Found {
     Directory,
     /// A regular file, by its path in the image without links.
     File(PathBuf),
-    /// Something that is no directory and no regular file, or a file where a directory would have to be.
+    /// Something that is neither a directory nor a regular file, or a file where a directory would have to be.
     Other(PathBuf),
     Missing,
     /// Something that is mounted there, which need not be the image's.

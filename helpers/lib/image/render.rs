@@ -98,7 +98,7 @@ impl Rendered {
         let more = (more > 0).then(|| format!("and {more} more problems"));
         let list = shown.chain(more).collect::<Vec<_>>().join("; ");
         let is_missing = problems.iter().any(|problem| matches!(problem.fault, PlaceholderFault::NoValue(_)));
-        let remedy = if is_missing { "; give each missing value with --set NAME=VALUE" } else { "" };
+        let remedy = if is_missing { "; give each missing value with --set VARIABLE=VALUE" } else { "" };
         Err(Error::new(format!("cannot render {image}: {list}{remedy}")))
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         };
         assert_eq!(
             rendered.check_problems("i:1").unwrap_err().to_string(),
-            "cannot render i:1: exports/a:2:2: no value for A; exports/b:1:1: no value for B; give each missing value with --set NAME=VALUE"
+            "cannot render i:1: exports/a:2:2: no value for A; exports/b:1:1: no value for B; give each missing value with --set VARIABLE=VALUE"
         );
         rendered.unit = None;
         rendered.tmpfiles = text("exports/b", "$1");

@@ -59,10 +59,7 @@ impl fmt::Display for PlaceholderFault {
             ),
             PlaceholderFault::TooLarge => {
                 let limit = limits::RENDERED >> 10;
-                write!(
-                    f,
-                    "with its variables replaced, the text is larger than {limit} KiB, the most that is allowed"
-                )
+                write!(f, "with its variables replaced, the text is larger than the limit of {limit} KiB")
             }
             PlaceholderFault::Invalid => f.write_str("invalid placeholder; write '$$' for a dollar sign"),
         }
@@ -360,8 +357,8 @@ mod tests {
         let rendered = render("t", &"$A".repeat(limits::TEXT / 2), Format::Text, &values, None);
         assert!(rendered.text.len() <= limits::RENDERED);
         let problem = rendered.problems.last().unwrap().to_string();
-        assert!(problem.ends_with("the text is larger than 1024 KiB, the most that is allowed"), "{problem}");
-        // Nor is a value tried for ever that cannot be used.
+        assert!(problem.ends_with("the text is larger than the limit of 1024 KiB"), "{problem}");
+        // Nor is a value tried forever that cannot be used.
         let values = Values::from([("A".into(), "x".repeat(100_000) + "\n")]);
         let rendered = render("t", &"$A".repeat(limits::TEXT / 2), Format::Unit, &values, None);
         assert_eq!(rendered.problems.len(), 11);

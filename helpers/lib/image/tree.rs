@@ -143,7 +143,7 @@ impl Tree for Directory {
     }
 
     fn kind(&self, path: &str) -> Result<Option<FileKind>> {
-        let what = || format!("cannot look at {}", self.0.join(path).display());
+        let what = || format!("cannot examine {}", self.0.join(path).display());
         let Some(root) = self.open().context(what)? else { return Ok(None) };
         let (above, name) = split(path);
         let Some(parent) = root.find_directory(above, Links::Refused).context(what)? else { return Ok(None) };

@@ -117,7 +117,7 @@ fn check_length(text: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "its user is {length} bytes long, and {limit} are the most that is allowed; see Limits in syscontainers(7)"
+        "its user is {length} bytes long, over the limit of {limit}; see Limits in syscontainers(7)"
     )))
 }
 
@@ -157,7 +157,7 @@ fn memberships(file: &str, user: &str) -> Result<Vec<u32>> {
     let found: Vec<u32> = entries(file).filter(of_user).map(|entry| entry.id).take(limit + 1).collect();
     if found.len() > limit {
         return Err(Error::new(format!(
-            "its user {user:?} is in more than {limit} groups of its /etc/group, the most that there may be"
+            "its user {user:?} is in more than {limit} groups of its /etc/group, which exceeds the limit"
         )));
     }
     Ok(found)
@@ -242,7 +242,7 @@ mod tests {
         let zeros = |length: usize| format!("{}1000", "0".repeat(length - 4));
         assert_eq!(look_up(&zeros(limits::USER), 1).unwrap().uid, 1000);
         let refused = look_up(&zeros(4_000_000), 1).unwrap_err().to_string();
-        assert!(refused.starts_with("its user is 4000000 bytes long, and 256 are the most"), "{refused}");
+        assert!(refused.starts_with("its user is 4000000 bytes long, over the limit of 256;"), "{refused}");
         assert_eq!(look_up("app", limits::GROUPS).unwrap().groups.len(), limits::GROUPS + 1);
         let refused = look_up("app", limits::GROUPS + 1).unwrap_err().to_string();
         assert!(refused.contains("\"app\" is in more than 65536 groups"), "{refused}");

@@ -25,12 +25,12 @@ pub fn pid_file(run_directory: &str, name: &str) -> String {
     format!("{run_directory}/container-{name}.pid")
 }
 
-/// Parses `NAME=VALUE` as given to `--set`.
+/// Parses `VARIABLE=VALUE` as given to `--set`.
 pub fn parse_assignment(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
-        Some(("", _)) => Err(Error::usage("expected NAME=VALUE, the name is missing")),
+        Some(("", _)) => Err(Error::usage("expected VARIABLE=VALUE, the name of the variable is missing")),
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err(Error::usage("expected NAME=VALUE, as in --set PORT=8080")),
+        None => Err(Error::usage("expected VARIABLE=VALUE, as in --set PORT=8080")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a container gets from `/exports` of its image, and from which source, and who decided that.
 //!
-//! `/exports` may bring files for the host, and a unit, whose commands run on the host: whoever makes such an image is
+//! `/exports` may have files for the host, and a unit, whose commands run on the host: whoever makes such an image is
 //! root there. So only an administrator takes a container from an image without to one with, by an installation or by
 //! `--accept-exports` in an update; with `--plain`, they are ignored. The decision is in `info`, and that they are ignored in
 //! `.NAME.state` as well, so that no rollback takes it back. A label that changes how a container runs is treated in the same way.
@@ -15,7 +15,7 @@ use crate::image::tree::{Directory, Tree, WithoutExports};
 use crate::name::{Deployment, Name};
 use crate::provenance::Provenance;
 
-/// How it is said that a container would not run once any more.
+/// How it is said that a container would no longer run once.
 pub const NOT_RUN_ONCE: &str = "no atomic.run=once";
 
 /// What the user says about `/exports`.
@@ -124,13 +124,13 @@ pub fn decide<'a>(
             )
         }),
         (Some(_), Wish::Accept) if added.is_empty() => {
-            let nothing = format!("{} brings nothing that is not accepted, --accept-exports changes nothing", image.name);
+            let nothing = format!("{} has nothing left to accept; --accept-exports has no effect", image.name);
             if was_ignored && brought.is_empty() {
                 return ignored(tree, image, Some(nothing));
             }
             Some(nothing)
         }
-        (Some(_), Wish::Accept) => Some(format!("{name} has {} from now on, as accepted", added.join(", "))),
+        (Some(_), Wish::Accept) => Some(format!("accepted {} for {name}", added.join(", "))),
         (Some(_), _) if added.is_empty() => None,
         (Some(_), _) => return Err(unaccepted(name, image, &added)),
     };
@@ -147,14 +147,13 @@ fn ignored<'a>(tree: Box<dyn Tree + 'a>, image: &Image, notice: Option<String>) 
 fn unaccepted(name: &Name, image: &Image, added: &[&str]) -> Error {
     let is_root = added.iter().any(|what| ![RUN_ONCE_LABEL, NOT_RUN_ONCE].contains(what));
     let before = match added.contains(&NOT_RUN_ONCE) {
-        true => format!("unlike what {name} was installed from"),
+        true => format!("unlike the image that {name} was installed from"),
         false => format!("which {name} was installed without"),
     };
-    let consequence =
-        if is_root { "it could do anything on this host" } else { "it would run in another way" };
+    let consequence = if is_root { "it could do anything on this host" } else { "it would run differently" };
     Error::of_kind(
         Kind::Unaccepted,
-        format!("{} ({}) brings {}, {before}: {consequence}", image.name, image.digest, added.join(", ")),
+        format!("{} ({}) has {}, {before}: {consequence}", image.name, image.digest, added.join(", ")),
     )
 }
 
@@ -190,7 +189,7 @@ pub fn with_remedy(error: Error, name: &Name, options: &str) -> Error {
     Error::of_kind(
         Kind::Unaccepted,
         format!(
-            "{error}; accept it with '{command} --accept-exports {name}', or ignore it, also later, with '{command} --plain {name}'"
+            "{error}; accept it with '{command} --accept-exports {name}', or ignore it, now and in later updates, with '{command} --plain {name}'"
         ),
     )
 }

@@ -43,7 +43,7 @@ impl<'a> Draft<'a> {
     /// Checks out `tree`, writes everything else, syncs, and gives the deployment its name.
     pub fn make(&self, tree: &dyn Tree, content: &Content, info: Info) -> Result<()> {
         let temporary = self.deployments.entry(&Entry::New(self.deployment.clone()));
-        let what = || format!("cannot make deployment {}", self.deployment);
+        let what = || format!("cannot create deployment {}", self.deployment);
         let made = self.fill(&temporary, tree, content, info).and_then(|()| self.commit(&temporary));
         if made.is_err() {
             // The first error is the one to report; recovery removes what is left.

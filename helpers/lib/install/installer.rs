@@ -63,7 +63,7 @@ impl Installer<'_> {
         let name = self.planner.name;
         let more = if kept.len() > 1 { format!(" and {} more", kept.len() - 1) } else { String::new() };
         log::info(&format!(
-            "{name} gets what an earlier container of that name has left in {}: the volume {}{more}; 'syscontainer-remove --purge {name}' would remove that",
+            "{name} takes over what an earlier container of this name left in {}: the volume {}{more}; 'syscontainer-remove --purge {name}' would remove it",
             volume::home(name),
             first.display()
         ));

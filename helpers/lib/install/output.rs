@@ -1,7 +1,7 @@
 //! Whether a payload may open its output by name, `/dev/stdout` and the like: `Output=auto`.
 //!
-//! Who is taken for one that does, and does not, has a process that it does not need; the other way round, it would not
-//! work. So everything counts that cannot be looked at, or not to the end.
+//! A payload that is wrongly taken for one that does has a process that it does not need; the other way round, it would
+//! not work. So whatever cannot be looked at, or not to the end, counts.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -146,7 +146,7 @@ impl Planner<'_> {
         }
         // Everything that there is to warn of was said with the real values.
         self.plan_with(draft, &secrets::masked(&values, secrets), masked, &|_| {})
-            .context(|| "cannot show it without the values that are secret".into())
+            .context(|| "cannot show it without revealing secret values".into())
     }
 
     fn plan_with(

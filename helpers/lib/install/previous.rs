@@ -43,7 +43,7 @@ impl Previous {
         let wanted = state.wanted(deployments, &info);
         if info.is_from_atomic() && register::describes(site.root(), deployment) {
             return Err(Error::new(format!(
-                "the info of {deployment} is damaged: it lacks what is recorded about containers of syscontainers; restore it, or remove the container with syscontainer-remove"
+                "the info of {deployment} is damaged: it lacks what syscontainers records about its containers; restore it, or remove the container with syscontainer-remove"
             )));
         }
         let enabled = match info.ours() {

@@ -57,7 +57,7 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
     if let Some(running) = runs_without_link(site, name, had_link, &all)? {
         // None of these programs removes the link before the service is stopped.
         log::warning(&format!(
-            "the link {name} is gone, though the service runs from {running}; making it again"
+            "the link {name} is gone, though the service runs from {running}; recreating it"
         ));
         deployments.switch(&running)?;
         return register_again(site, &running);
@@ -141,7 +141,7 @@ fn register_again(site: &Site, deployment: &Deployment) -> Result<Recovered> {
 }
 
 fn report(site: &Site, deployment: &Deployment) {
-    let message = format!("made the unit of {} again, from its current deployment", deployment.name());
+    let message = format!("recreated the unit of {} from its current deployment", deployment.name());
     let info = site.deployments.info(deployment).ok();
     let subject = Subject::of(deployment, info.as_ref().map(|info| (info.image.as_str(), info.digest())));
     journal::tell(site.root(), Event::Repaired, &subject, &message);

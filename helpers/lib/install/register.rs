@@ -177,7 +177,7 @@ fn install_host_files(
     host_files::remove(deployments, name, &[&before], Some(&own))
 }
 
-/// Files that [`register`] removes, since the deployment has no tmpfiles or no service any more.
+/// Files that [`register`] removes, since the deployment no longer has tmpfiles or a service.
 pub fn obsolete(root: &Root, registration: &Registration) -> Result<Vec<TreePath>> {
     let name = &registration.name;
     let files = Files::of(root, name);

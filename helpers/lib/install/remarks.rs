@@ -21,7 +21,7 @@ impl Planner<'_> {
         let (name, profile) = (self.name, Profile::of(self.image)?);
         if profile.healthcheck.is_some() {
             warn(&format!(
-                "the HEALTHCHECK of {} is not run, {name} is taken for healthy as long as it runs",
+                "the HEALTHCHECK of {} is not run; {name} counts as healthy as long as it runs",
                 self.image.name
             ));
         }
@@ -43,11 +43,11 @@ impl Planner<'_> {
         }
         let ports = profile.shown_ports();
         if let Some(others) = ports.impossible {
-            warn(&format!("{} exposes {others}, which is no port, ignoring that", self.image.name));
+            warn(&format!("{} exposes {others}, which is not a port; ignoring it", self.image.name));
         }
         notices.extend(ports.possible.map(|ports| {
             format!(
-                "{name} shares the network of this host, and may listen at {ports} on all of its addresses"
+                "{name} shares the network of this host, and may listen on {ports} on all of its addresses"
             )
         }));
         Ok(notices)
@@ -67,10 +67,7 @@ impl Planner<'_> {
                     self.image.name
                 ));
             } else if !rendered.used.contains(name) {
-                warn(&format!(
-                    "no template of {} uses {name}, --set {name} changes nothing",
-                    self.image.name
-                ));
+                warn(&format!("no template of {} uses {name}, --set {name} has no effect", self.image.name));
             }
         }
     }

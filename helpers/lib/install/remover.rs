@@ -168,8 +168,9 @@ fn subject(site: &Site, current: &Deployment) -> Option<Subject> {
 /// What is left, and why.
 fn left(site: &Site, name: &Name, kept: Vec<TreePath>, state: &StateDirectories) -> Vec<String> {
     let kept = kept.iter();
-    let mut left: Vec<String> =
-        kept.map(|path| format!("{path}, which {name} wrote to; --purge would have removed it")).collect();
+    let mut left: Vec<String> = kept
+        .map(|path| format!("{path}, which {name} wrote to; 'syscontainer-remove --purge {name}' removes it"))
+        .collect();
     let found = state.found.iter();
     left.extend(
         found.map(|path| format!("{path}, which was there before {name}, or is not known to be its own")),

@@ -162,12 +162,12 @@ fn is_doomed(path: &TreePath, owner: &Name) -> bool {
 /// Whether there is a file, which may be a symlink; fails if a symlink is on the way to it.
 fn exists(deployments: &Deployments, path: &TreePath) -> Result<bool> {
     let Some((parent, name)) = directory::parent(deployments.root(), path)? else { return Ok(false) };
-    Ok(parent.stat_of(&name).context(|| format!("cannot look at {path}"))?.is_some())
+    Ok(parent.stat_of(&name).context(|| format!("cannot examine {path}"))?.is_some())
 }
 
 fn load(deployments: &Deployments) -> Result<Made> {
     let path = deployments.entry(&Entry::Record(Record::StateDirectories));
-    match record::load(&path, "directories that containers made count as others'") {
+    match record::load(&path, "directories that containers created are treated as not theirs") {
         Ok(made) => Ok(made.unwrap_or_default()),
         Err(e) => {
             log::warning(&e.to_string());

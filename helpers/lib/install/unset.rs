@@ -12,7 +12,7 @@ pub fn check(previous: &Previous, unset: &BTreeSet<String>) -> Result<()> {
     let known: BTreeSet<&String> = user_values.keys().chain(user_secrets).chain(image_secrets).collect();
     let Some(name) = unset.iter().find(|name| !known.contains(name)) else { return Ok(()) };
     Err(Error::new(match settings::key(name) {
-        Some(key) => format!("cannot unset {name}: it is a key and no variable; use '-o {}='", key.name),
+        Some(key) => format!("cannot unset {name}: it is a key, not a variable; use '-o {}='", key.name),
         None if known.is_empty() => {
             format!("cannot unset {name}: it is not set, and neither is any other variable")
         }

@@ -34,10 +34,10 @@ pub fn check(inspection: &Inspection, report: &mut LintReport) -> Result<()> {
 fn check_ports(place: Place, ports: &[String], is_generated: bool, report: &mut LintReport) {
     let ports = ShownPorts::of(ports);
     if let Some(ports) = ports.possible.filter(|_| is_generated) {
-        let message = format!("containers may listen at {ports} on all addresses of the host");
+        let message = format!("containers may listen on {ports} on all addresses of the host");
         report.add(&rules::EXPOSED_PORT, place.clone(), message);
     }
     if let Some(others) = ports.impossible {
-        report.add(&rules::IMPOSSIBLE_PORT, place, format!("{others} is exposed, and is no port"));
+        report.add(&rules::IMPOSSIBLE_PORT, place, format!("{others} is exposed, but is not a port"));
     }
 }

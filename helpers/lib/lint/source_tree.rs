@@ -157,7 +157,7 @@ mod tests {
         for (path, why) in [
             ("root/passwd", format!("it leads out of {shown}, and is not followed")),
             ("loop", "Too many levels of symbolic links (os error 40)".into()),
-            ("large", "it is larger than 0 KiB, the most that is allowed".into()),
+            ("large", "it is larger than the limit of 0 KiB".into()),
             (".", "it is not a regular file".into()),
         ] {
             let error = read(&sources, Path::new(path), 10, Links::Below).unwrap_err();

@@ -159,7 +159,7 @@ fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &S
     row.staged = staged.filter(|staged| row.deployment.as_ref() != Some(staged));
     row.held = state.hold;
     if let Some(switch) = &state.switch {
-        row.problems.push(format!("a switch to {} is under way, or was interrupted", switch.to));
+        row.problems.push(format!("a switch to {} is in progress, or was interrupted", switch.to));
     }
 }
 
@@ -180,7 +180,7 @@ fn describe_pending(
     let unaccepted = unaccepted(&image);
     if !unaccepted.is_empty() {
         let accept = "see --accept-exports in syscontainer-checkout(8)";
-        row.problems.push(format!("the pending image brings {}; {accept}", unaccepted.join(", ")));
+        row.problems.push(format!("the pending image has {}; {accept}", unaccepted.join(", ")));
     }
     let failure = updates.failed_before(&image.digest);
     row.problems.extend(failure.map(|reason| format!("the pending image failed before: {reason}")));

@@ -179,7 +179,9 @@ fn errno(value: &Value, name: &str, number: &str) -> Result<Option<Value>> {
     };
     let is_meant = |number: &i32| format!("{:?}", Errno::from_raw(*number)) == name;
     let found = name.parse().ok().or_else(|| (1..=133).find(is_meant));
-    found.map(|number| Some(json!(number))).ok_or_else(|| Error::new(format!("{name:?} is not an error")))
+    found
+        .map(|number| Some(json!(number)))
+        .ok_or_else(|| Error::new(format!("{name:?} is not the name of an errno")))
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -54,7 +54,7 @@ pub fn parse_finite(text: &str) -> Result<Duration> {
 /// Formats a time span roughly: `3 days`.
 pub fn about(span: Duration) -> String {
     if span == Duration::MAX {
-        return "ever".into();
+        return "an unlimited time".into();
     }
     let seconds = span.as_secs();
     // Weeks would be too rough. Less than two of a unit are shown in a smaller one.
@@ -123,6 +123,6 @@ mod tests {
         ] {
             assert_eq!(about(Duration::from_secs(seconds)), text);
         }
-        assert_eq!(about(Duration::MAX), "ever");
+        assert_eq!(about(Duration::MAX), "an unlimited time");
     }
 }

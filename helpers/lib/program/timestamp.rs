@@ -5,7 +5,7 @@ const ERA: i64 = 146_097;
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
-/// The text of a time in seconds since 1970, which is text, too; `None` if it is no number, or before 1970.
+/// The text of a time in seconds since 1970, which is text, too; `None` if it is not a number, or before 1970.
 pub fn of_seconds(seconds: &str) -> Option<String> {
     let seconds: i64 = seconds.parse().ok().filter(|seconds| (0..=i64::MAX / 4).contains(seconds))?;
     let (year, month, day) = date(seconds / DAY);

@@ -58,7 +58,7 @@ pub fn prune(site: &Site, options: &PruneOptions) -> Result<PruneReport> {
     let pruned = match store {
         Ok(Some(store)) => prune_store(&site.deployments, &store, options, &mut report),
         Ok(None) if options.images.is_empty() => Ok(()),
-        Ok(None) => Err(Error::not_found("there is no image store, and so no image")),
+        Ok(None) => Err(Error::not_found("there is no image store")),
         Err(e) => Err(e),
     };
     match pruned {
@@ -99,7 +99,7 @@ fn prune_store(
     report: &mut PruneReport,
 ) -> Result<()> {
     let _lock = if options.dry_run { store.lock_shared()? } else { store.lock_exclusive()? };
-    // Not earlier: a checkout that was under way has made its deployment by now.
+    // Not earlier: a checkout that was in progress has made its deployment by now.
     let users = Users::find(deployments)?;
     let selection = ImageSelection::new(store, &users, options.keep_for, &options.images)?;
     selection.warn();

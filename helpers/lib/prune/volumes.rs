@@ -1,5 +1,5 @@
-//! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting what
-//! payloads have got of the host that is gone. Neither volumes nor these directories are ever pruned.
+//! Completing purges that were killed, of volumes and of other directories that containers wrote to, and forgetting
+//! directories of the host that payloads were given and that are gone. Neither volumes nor these directories are ever pruned.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ pub fn prune_record(root: &Root, report: &mut PruneReport) {
         Ok(paths) => report.kept(
             PruneKind::File,
             root.join(GOT).display().to_string(),
-            format!("payloads may have written to {paths} directories of the host that it names"),
+            format!("it names host directories that payloads may have written to ({paths})"),
         ),
         Err(e) => report.failed(PruneKind::File, root.join(GOT).display().to_string(), &e),
     }

@@ -43,10 +43,10 @@ impl<'a> Payload<'a> {
         self.add("/etc/group", gid, &format!("{gid}:x:{gid}:{uid}\n"))
             .context(|| format!("cannot add group {gid} to its /etc/group"))?;
         self.make_directory(self.directory(), (uid, gid))
-            .context(|| format!("cannot make its working directory {}", self.directory()))?;
-        self.make_directory(RUN, (0, 0)).context(|| format!("cannot make {RUN} in it"))?;
-        self.make_directory("/etc", (0, 0)).context(|| "cannot make /etc in it".into())?;
-        self.make_mtab().context(|| format!("cannot make a link to {MOUNTS} in its /etc"))
+            .context(|| format!("cannot create its working directory {}", self.directory()))?;
+        self.make_directory(RUN, (0, 0)).context(|| format!("cannot create {RUN} in it"))?;
+        self.make_directory("/etc", (0, 0)).context(|| "cannot create /etc in it".into())?;
+        self.make_mtab().context(|| format!("cannot create a link to {MOUNTS} in its /etc"))
     }
 
     fn directory(&self) -> &str {

@@ -125,7 +125,7 @@ impl Bundle {
         self.directory.join("pid")
     }
 
-    /// Path of the file that is locked while a start is under way.
+    /// Path of the file that is locked while a start is in progress.
     pub fn lock(&self) -> PathBuf {
         self.directory.join("lock")
     }

@@ -20,7 +20,7 @@ use crate::run::output::{MOST, Streams};
 
 /// The copying of both streams, each by a thread.
 pub struct Copies {
-    /// Closed when nobody writes any more who is waited for.
+    /// Closed when nobody who is waited for writes any longer.
     writers: OwnedFd,
     /// Closed at the other end when everything is copied.
     done: OwnedFd,
@@ -75,7 +75,7 @@ fn copy(mut from: File, mut to: File, ended: BorrowedFd<'_>) -> io::Result<()> {
         let limit = if left.is_some() { PollTimeout::ZERO } else { PollTimeout::NONE };
         let ready = ready(fds, limit)?;
         if left.is_none() && fds[1].any() == Some(true) {
-            // What comes later is somebody else's, who could go on for ever.
+            // What comes later is somebody else's, who could go on forever.
             left = Some(MOST);
             continue;
         }
@@ -128,7 +128,7 @@ fn ready(fds: &mut [PollFd<'_>], limit: PollTimeout) -> io::Result<i32> {
 mod tests {
     use super::*;
 
-    /// What is copied to a pipe. Somebody else may keep it open after the end, and may write for ever.
+    /// What is copied to a pipe. Somebody else may keep it open after the end, and may write forever.
     fn copied(written: &[u8], keep: bool, flood: bool) -> Vec<u8> {
         let (ended, writers) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let (from, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();

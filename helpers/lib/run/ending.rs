@@ -68,7 +68,7 @@ impl<'a> Ending<'a> {
             return Ok(());
         }
         log::warning(&format!(
-            "{} is still there {:.1} s after {}, killing it; TimeoutStopSec= of its unit, or -o StopTimeout= gives it longer",
+            "{} is still running {:.1} s after {}; killing it (to give it longer, set TimeoutStopSec= in its unit, or -o StopTimeout=)",
             self.name,
             self.begin.elapsed().as_secs_f64(),
             shown(self.signal)

@@ -1,9 +1,9 @@
-//! The record of what payloads have got of the host: directories that each of them may have written to, or may still.
+//! The record of what payloads were given of the host: directories that each of them may have written to, or may still.
 //!
 //! Configurations only tell what containers get next. A payload that runs has what it was started with, and what one has
 //! written stays when its container gets something else, or is removed. So each directory is recorded before a payload gets
 //! it for the first time, and stays in the record for as long as it exists. A line has its path and the mount point of what
-//! has its name, escaped as in `mountinfo`. What is no such line is not believed.
+//! has its name, escaped as in `mountinfo`. Other lines are not believed.
 
 use std::collections::BTreeMap;
 use std::fs;

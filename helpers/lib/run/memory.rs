@@ -21,7 +21,7 @@ pub fn settle(config: &mut BundleConfig, rootfs: &Path) -> Result<()> {
             continue;
         }
         let found = image.find_directory(destination.as_ref(), Links::Inside);
-        let what = || format!("cannot look at {destination} in the image");
+        let what = || format!("cannot examine {destination} in the image");
         let Some(directory) = found.context(what)? else { continue };
         let stat = directory.stat().context(what)?;
         options.retain(|option| !option.as_str().is_some_and(|option| option.starts_with("mode=")));

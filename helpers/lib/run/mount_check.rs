@@ -3,7 +3,7 @@
 //! Runtimes find the places of mounts by paths, and look them up again to set flags. What is in a volume can be changed
 //! by other processes meanwhile, so that a runtime would mount a volume over something else, take flags from what the
 //! kernel or the administrator mounted, or take a file of the payload's for `/dev/null`. Nothing prevents that; but it
-//! can be seen. As long as the payload does not run, nobody mounts anything in its namespace any more.
+//! can be seen. As long as the payload does not run, nobody mounts anything in its namespace.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ const DEVICES: [&str; 8] = ["console", "full", "null", "ptmx", "random", "tty", 
 /// Size in bytes of a table of mounts.
 const LIMIT: usize = 4 << 20;
 /// What was changed while the runtime looked.
-const WHY: &str = "somebody may have changed what is in a volume meanwhile";
+const WHY: &str = "something may have changed a volume in the meantime";
 
 /// What is to be mounted in a container; the fields are JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,7 +253,7 @@ impl<'a> Check<'a> {
         }
         let Some(original) = &self.originals[number] else { return Ok(()) };
         let Some(directory) =
-            original.directory().context(|| format!("cannot look at {}", original.path.display()))?
+            original.directory().context(|| format!("cannot examine {}", original.path.display()))?
         else {
             return Ok(());
         };
@@ -276,7 +276,7 @@ fn weaker(mount: &Mount, option: &str, who: &str) -> Error {
 /// What is known of a file of the container; `None` if there is none, or a symlink is in its path.
 fn find(root: &Directory, path: &Path) -> Result<Option<Stat>> {
     let found = root.find(path.strip_prefix("/").unwrap_or(path), Links::Refused);
-    found.context(|| format!("cannot look at {} in the container", path.display()))
+    found.context(|| format!("cannot examine {} in the container", path.display()))
 }
 
 /// The mount that is at a path, of several the last one.

@@ -1,4 +1,4 @@
-//! The names that a payload resolves: /etc/resolv.conf, /etc/hosts and /etc/hostname of a plain image.
+//! The names that a payload resolves: /etc/resolv.conf, /etc/hosts and /etc/hostname of an image without a configuration.
 //!
 //! They are copies, made at every start, that the payload may write to: of the host's files it gets no inode, which it could
 //! lock or hold a lease on. What changes on the host comes to the copies later, see [`update`].
@@ -112,7 +112,7 @@ impl Names<'_> {
         let directory = image.directory(etc.strip_prefix("/").unwrap_or(etc), Links::Refused);
         let directory = directory.context(|| format!("cannot open {}", inside.display()))?;
         let path = directory.path_of(file);
-        let found = directory.stat_of(file).context(|| format!("cannot look at {}", path.display()))?;
+        let found = directory.stat_of(file).context(|| format!("cannot examine {}", path.display()))?;
         match found.as_ref().map(directory::kind) {
             Some(FileType::RegularFile) => return Ok(true),
             Some(FileType::Directory) => {
@@ -140,7 +140,7 @@ impl Names<'_> {
             opened => opened.context(|| format!("cannot open {}", original.display()))?,
         };
         let above = below.parent().unwrap_or(Path::new(""));
-        let what = || format!("cannot look at {}", original.join(below).display());
+        let what = || format!("cannot examine {}", original.join(below).display());
         let Some(directory) = directory.find_directory(above, Links::Refused).context(what)? else {
             return Ok(false);
         };

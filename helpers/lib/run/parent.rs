@@ -45,7 +45,7 @@ impl Parent {
         if channel.read_exact(&mut created).is_err() {
             let status = child.wait().context(what)?;
             return Err(Error::new(format!(
-                "the container was not created ({status}); other lines of this start say why"
+                "the container was not created ({status}); see the other messages of this start"
             )));
         }
         let process = process.ok_or_else(|| Error::new("it is gone already")).context(what)?;
@@ -111,7 +111,7 @@ fn end_by(signal: Signal) -> Result<()> {
         std::process::exit(128 + signal as i32);
     }
     // It is not this program that is to be debugged.
-    prctl::set_dumpable(false).context(|| "cannot do without a core dump".into())?;
+    prctl::set_dumpable(false).context(|| "cannot disable core dumps".into())?;
     let _ = SigSet::all().thread_unblock();
     let _ = raise(signal);
     // This program ignores the signal.

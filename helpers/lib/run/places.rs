@@ -63,7 +63,7 @@ pub fn settle(config: &mut BundleConfig, rootfs: &Path) -> Result<()> {
 
 /// The same as [`crate::image::kernel`], of what is about to be started.
 fn check_kernel(rootfs: &Path) -> Result<()> {
-    let what = || format!("cannot look at {}", rootfs.display());
+    let what = || format!("cannot examine {}", rootfs.display());
     let root = Directory::open(rootfs).context(what)?;
     for path in KERNEL {
         let name = path.trim_start_matches('/');
@@ -132,16 +132,16 @@ fn check_way(source: &Path, below: &Path) -> Result<()> {
     };
     let names: Vec<&OsStr> = below.iter().collect();
     for (number, name) in names.iter().enumerate() {
-        let what = || format!("cannot look at {}", directory.path_of(name).display());
+        let what = || format!("cannot examine {}", directory.path_of(name).display());
         match directory.stat_of(name).context(what)?.as_ref().map(directory::kind) {
             // The runtime makes what is missing.
             None => return room::check(source, below),
             Some(FileType::Symlink) => {
-                return Err(leads("leads through a symlink, and so could lead elsewhere; remove that"));
+                return Err(leads("leads through a symlink, and so could lead elsewhere; remove it"));
             }
             Some(FileType::Directory) => {}
             Some(_) if number + 1 == names.len() => return Ok(()),
-            Some(_) => return Err(leads("leads through a file that is no directory; remove that")),
+            Some(_) => return Err(leads("leads through something that is not a directory; remove it")),
         }
         directory = directory.child(name).context(what)?;
     }

@@ -1,5 +1,5 @@
-//! Scratch root file systems: an overlay over the image's files, whose changes are removed after the run. Plain images
-//! have one, and containers that run once: files of a deployment are shared with other containers.
+//! Scratch root file systems: an overlay over the image's files, whose changes are removed after the run. Images without
+//! a configuration have one, and containers that run once: files of a deployment are shared with other containers.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -96,7 +96,7 @@ impl Overlay {
             mounted => mounted,
         };
         mounted
-            .context(|| format!("the file system of {} may not be one for that", scratch.display()))
+            .context(|| format!("the file system of {} may not support overlays", scratch.display()))
             .context(what)
     }
 
@@ -110,7 +110,7 @@ impl Overlay {
     }
 
     fn failure(&self) -> String {
-        format!("cannot make a scratch root file system of {}", self.lower)
+        format!("cannot create a scratch root file system of {}", self.lower)
     }
 }
 

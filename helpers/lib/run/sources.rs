@@ -131,7 +131,7 @@ impl Sources {
                 None => self.make_directory(&directory, name)?,
             };
         }
-        let stat = directory.stat_of(name).context(|| "cannot look at it".into())?;
+        let stat = directory.stat_of(name).context(|| "cannot examine it".into())?;
         match stat.as_ref().map(directory::kind_name) {
             None => self.make_directory(&directory, name).map(|_| ()),
             Some("a symlink") => Err(Error::new("it is a symlink; remove it")),

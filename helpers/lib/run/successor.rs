@@ -1,6 +1,6 @@
 //! The process that is a unit's main one at the end of its stop, in place of the payload.
 //!
-//! A stop that somebody asked for is no failure, whatever status the payload ends with; the same status is one
+//! A stop that somebody asked for is not a failure, whatever status the payload ends with; the same status is one
 //! otherwise. systemd has no setting for that. But when the main process of a service ends, it reads `PIDFile=`, and if
 //! another process is named there, that one is the main process, and the status of the old one counts for nothing. So
 //! the payload's end is watched by a process of its own, which writes its number there and ends with success when systemd has
@@ -64,7 +64,7 @@ pub fn be(name: &Name, bundle: &Bundle, payload: &Process, signal: Option<i32>) 
     bundle.set_main_process(nix::unistd::getpid().as_raw())?;
     Ending::begin(name, payload, signal, begin)?.finish()?;
     let gone = Instant::now();
-    // A process that is gone itself is no main process.
+    // A process that is gone itself cannot be the main process.
     while !payload.is_reaped()? && gone.elapsed() < SEEN {
         std::thread::sleep(INTERVAL);
     }

@@ -36,7 +36,7 @@ pub fn with<T>(
     if rootfs.is_none() && sources.is_empty() {
         return action();
     }
-    let host = File::open(NAMESPACE).context(|| "cannot make a view of the host".into())?;
+    let host = File::open(NAMESPACE).context(|| "cannot create a view of the host".into())?;
     let shown = show(rootfs, sources);
     let result = shown.and_then(|()| action());
     // What follows, such as removing a scratch file system, is for the host.
@@ -50,7 +50,7 @@ fn show(rootfs: Option<&TreePath>, nested: &[Source]) -> Result<()> {
         // Bind mounts of the host's directories may be shared with the host.
         None => unshare(CloneFlags::CLONE_NEWNS).and_then(|()| change(Path::new(RUN), MsFlags::MS_SLAVE)),
     }
-    .context(|| "cannot make a view of the host".into())?;
+    .context(|| "cannot create a view of the host".into())?;
     if let Some(rootfs) = rootfs {
         let rootfs = Root::default().join(rootfs);
         let what = || format!("cannot show {} to the runtime", rootfs.display());

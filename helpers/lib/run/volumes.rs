@@ -38,7 +38,7 @@ pub fn make(root: &Root, name: &Name, volumes: &[Volume], rootfs: &Path) -> Resu
     let mut budget = Budget::new(LIMITS, space(root)?);
     for volume in volumes {
         make_one(&home, volume, rootfs, &mut budget)
-            .context(|| format!("cannot make volume {}", volume.destination.display()))?;
+            .context(|| format!("cannot create volume {}", volume.destination.display()))?;
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ fn fill(
     let skipped = copy::copy(&source, &target, budget)?;
     if skipped.count > 0 {
         log::warning(&format!(
-            "volume {} begins without {} files of the image that are devices, FIFOs or sockets, such as {}",
+            "volume {}: skipped {} device nodes, FIFOs or sockets of the image, such as {}",
             volume.destination.display(),
             skipped.count,
             skipped.example.display()
@@ -110,7 +110,7 @@ pub fn settle(volumes: &mut [Volume], rootfs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The image's directory, found as the payload would find it; `None` if there is none any more.
+/// The image's directory, found as the payload would find it; `None` if it is gone.
 fn find_source(volume: &Volume, rootfs: &Path) -> Result<Option<Directory>> {
     let image = Directory::open(rootfs).context(|| format!("cannot open {}", rootfs.display()))?;
     let found = image.find_directory(&volume.destination, Links::Inside);
@@ -176,7 +176,9 @@ fn open_private(parent: &Directory, name: &OsStr) -> Result<Option<Directory>> {
         ));
     }
     if stat.st_mode & 0o022 != 0 {
-        return refuse("others than root may write to it; if you trust what is in it, set its mode to 0700");
+        return refuse(
+            "users other than root may write to it; if you trust what is in it, set its mode to 0700",
+        );
     }
     if stat.st_mode & 0o077 != 0 {
         // Whoever could enter it could run setuid programs of images.
@@ -214,7 +216,7 @@ pub fn exist(root: &Root, name: &Name) -> Result<bool> {
     for name in [name.to_string(), doomed(name)] {
         let stat = all
             .stat_of(name.as_ref())
-            .context(|| format!("cannot look at {}", all.path_of(name.as_ref()).display()))?;
+            .context(|| format!("cannot examine {}", all.path_of(name.as_ref()).display()))?;
         if stat.is_some() {
             return Ok(true);
         }

@@ -12,7 +12,7 @@ use crate::run::names::copies::Copies;
 use crate::run::scratch;
 use crate::system::directory::{Directory, kind};
 
-/// So many files are looked at, in directories that are so deep; each level is open meanwhile.
+/// Limits of the walk: files, and depth of directories, each level of which is open during the walk.
 const FILES: usize = 1 << 17;
 const DEPTH: usize = 100;
 /// What may be waited for.
@@ -37,7 +37,7 @@ impl Written {
 
     /// What is in the scratch directory of the container with that bundle; `None` if there is none.
     pub fn find(scratch: &Path, bundle: &Path) -> Result<Option<Written>> {
-        let what = || format!("cannot look at {}", scratch.display());
+        let what = || format!("cannot examine {}", scratch.display());
         let directory = match Directory::open(scratch) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.context(what)?,

@@ -151,7 +151,7 @@ impl<R: Read> Archive<R> {
         let what = || "cannot read a header".to_string();
         io::copy(self, &mut io::sink()).context(what)?;
         if self.left > 0 {
-            return Err(Error::new("it ends within the content of an entry"));
+            return Err(Error::new("it is truncated within an entry"));
         }
         io::copy(&mut self.inner.by_ref().take(self.padding), &mut io::sink()).context(what)?;
         self.expect(0);
@@ -161,7 +161,7 @@ impl<R: Read> Archive<R> {
             return Ok(None);
         }
         if block.len() < BLOCK {
-            return Err(Error::new("it ends within a header"));
+            return Err(Error::new("it is truncated within a header"));
         }
         let mut header = Header::new_old();
         header.as_mut_bytes().copy_from_slice(&block);
@@ -204,7 +204,7 @@ impl Pax {
                 if text.is_empty() {
                     return Ok(None);
                 }
-                text.parse().map(Some).context(|| format!("PAX record has {} for a number", shown(value)))
+                text.parse().map(Some).context(|| format!("PAX record: {} is not a number", shown(value)))
             };
             // An empty value revokes a record, see pax(1).
             let text = || (!value.is_empty()).then(|| value.to_vec());
@@ -216,7 +216,7 @@ impl Pax {
                 b"size" => pax.size = number()?,
                 b"mtime" => {
                     let time = ModificationTime::of_record(value);
-                    let malformed = || Error::new(format!("PAX record has {} for a time", shown(value)));
+                    let malformed = || Error::new(format!("PAX record: {} is not a time", shown(value)));
                     pax.mtime = if value.is_empty() { None } else { Some(time.ok_or_else(malformed)?) };
                 }
                 _ if key.starts_with(b"GNU.sparse.") => {

@@ -39,7 +39,8 @@ impl Attributes {
     /// Those of a directory, from its metadata object.
     pub fn of_directory(metadata: &Variant) -> Result<Attributes> {
         let found: Option<(u32, u32, u32, Xattrs)> = metadata.get();
-        let (uid, gid, mode, xattrs) = found.ok_or_else(|| Error::new("it is no metadata of a directory"))?;
+        let (uid, gid, mode, xattrs) =
+            found.ok_or_else(|| Error::new("it is not the metadata of a directory"))?;
         Ok(Attributes { uid: u32::from_be(uid), gid: u32::from_be(gid), mode: u32::from_be(mode), xattrs })
     }
 

@@ -1,7 +1,7 @@
 //! What is left to do once libostree has checked out an image: the modification times, and copies of the files that
 //! programs refuse to read if they have several names.
 //!
-//! Nobody else gets at the new tree. Its files are the store's, and with them those of other deployments; an inode is
+//! Nobody else can reach the new tree. Its files are the store's, and with them those of other deployments; an inode is
 //! never given anything but the time that its own attribute says, so it does not matter when this is killed.
 
 use std::collections::HashMap;

@@ -48,7 +48,7 @@ impl Tree for Stored<'_> {
     }
 
     fn kind(&self, path: &str) -> Result<Option<FileKind>> {
-        let what = || format!("cannot look at {path} of {}", self.image.name);
+        let what = || format!("cannot examine {path} of {}", self.image.name);
         let (root, _) = self.store.repo.read_commit(self.image.commit.as_str(), NEVER).context(what)?;
         let file = root.resolve_relative_path(path);
         if file.query_file_type(FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER) == FileType::Unknown {

@@ -45,7 +45,7 @@ pub fn check_manifest(manifest: &ImageManifest) -> Result<()> {
     let (layers, limit) = (manifest.layers().len(), limits::LAYERS);
     if layers > limit {
         return Err(Error::new(format!(
-            "it has {layers} layers, more than {limit}; nothing of them was fetched"
+            "it has {layers} layers, more than {limit}; none of them was fetched"
         )));
     }
     let (size, limit) = (manifest.config().size(), limits::DOCUMENT);

@@ -72,7 +72,7 @@ impl Failure {
         Failure { reason: Reason::Other, message: why.to_string() }
     }
 
-    /// The end of a blob that its reader does not want any more.
+    /// The end of a blob that its reader no longer wants.
     pub fn unwanted() -> Failure {
         Failure { reason: Reason::BrokenPipe, message: "its reader has closed it".into() }
     }

@@ -105,7 +105,7 @@ fn write(
     {
         let found = meter.digest();
         if found != *digest {
-            return Err(Error::new(format!("its {name} is {found}, not {digest}; nothing of it was kept")));
+            return Err(Error::new(format!("its {name} is {found}, not {digest}; none of it was kept")));
         }
     }
     let BuiltTree { root, implicit, skipped } = builder.finish()?;

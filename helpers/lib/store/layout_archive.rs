@@ -79,7 +79,7 @@ fn create(directory: &Directory, names: &[&str]) -> Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(parent.as_ref().unwrap_or(directory), *name, flags, Mode::from_raw_mode(0o600));
     match file {
-        Err(rustix::io::Errno::EXIST) => Err(Error::new("it is there twice")),
+        Err(rustix::io::Errno::EXIST) => Err(Error::new("it occurs twice")),
         file => Ok(File::from(file.map_err(std::io::Error::from).context(what)?)),
     }
 }
@@ -169,7 +169,7 @@ mod tests {
             (vec![("index.json", link, "../etc/evil"), ("index.json", file, "x")], "not a regular file"),
             (vec![("blobs/sha256/00", link, "/dev/zero")], "not a regular file"),
             (vec![("blobs/sha256/00", EntryType::Fifo, "")], "not a regular file"),
-            (vec![("index.json", file, "x"), ("./index.json", file, "y")], "it is there twice"),
+            (vec![("index.json", file, "x"), ("./index.json", file, "y")], "it occurs twice"),
             (vec![("blobs", link, "../etc"), ("blobs/sha256/00", file, "x")], "no index.json"),
             (vec![("oci-layout", file, "{}")], "no index.json"),
         ] {

@@ -1,5 +1,5 @@
 //! Limits of images, far above what real ones have. Whoever makes an image, and whoever serves it, can only take so much
-//! time, memory and space. What the manifest tells is checked before anything is fetched; syscontainer-pull(8) lists all
+//! time, memory and space. What the manifest says is checked before anything is fetched; syscontainer-pull(8) lists all
 //! of them, under "Limits".
 
 /// Layers of an image.

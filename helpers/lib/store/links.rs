@@ -105,7 +105,7 @@ impl Linker<'_> {
 /// Refuses a name that is more than that: objects are data.
 fn check(name: &str) -> Result<()> {
     let is_one = !matches!(name, "" | "." | "..") && !name.contains('/');
-    if is_one { Ok(()) } else { Err(Error::new(format!("{name:?} is no name of a file"))) }
+    if is_one { Ok(()) } else { Err(Error::new(format!("{name:?} is not a file name"))) }
 }
 
 /// Makes a symlink at `copy` that is like an object, with its attributes.

@@ -33,7 +33,7 @@ impl Store {
         let others = self.called(reference.location());
         let others = match others.is_empty() {
             true => String::new(),
-            false => format!("; {} calls itself that, but is from elsewhere", others.join(", ")),
+            false => format!("; {} has that title, but comes from another source", others.join(", ")),
         };
         Error::new(format!(
             "cannot find image {name} in {place}: pull it with 'syscontainer-pull {name}'{others}"

@@ -1,5 +1,5 @@
 //! The pace of what arrives from a source. One that goes quiet, or sends a byte now and then, would otherwise hold a
-//! pull, and what waits for it, for ever.
+//! pull, and what waits for it, forever.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Patience {
     pub fn parse(text: &str) -> Result<Patience> {
         match timespan::parse(text)? {
             Duration::ZERO => {
-                Err(Error::usage("the idle timeout must not be 0; to wait for ever, use 'infinity'"))
+                Err(Error::usage("the idle timeout must not be 0; to wait forever, use 'infinity'"))
             }
             idle => Ok(Patience { idle }),
         }
@@ -91,7 +91,7 @@ impl Pace {
         }
         let (begin, before) = self.samples.front().copied().unwrap_or_default();
         let span = now.saturating_sub(begin);
-        // Of directories, files that were not needed any more may have gone.
+        // Of directories, files that were no longer needed may have gone.
         let arrived = total.saturating_sub(before);
         if span < over || u128::from(arrived) >= u128::from(RATE) * span.as_millis() / 1000 {
             return Ok(());

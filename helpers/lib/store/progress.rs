@@ -20,7 +20,7 @@ use crate::system::notify::is_expected;
 
 /// How long the service manager is asked to wait after the last sign of life.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a pull may take at most before the service manager is not asked any more, whatever arrives. A prune waits for
+/// How long a pull may take at most before the service manager is no longer asked, whatever arrives. A prune waits for
 /// pulls, and how long it waits is not for a registry to decide. What arrived completely is there for the next pull.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// Minimum time between two signs of life.

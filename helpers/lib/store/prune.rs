@@ -122,7 +122,7 @@ fn candidates(store: &Store, refs: &BTreeMap<String, String>) -> Vec<Candidate> 
     refs.iter().filter_map(candidate).collect()
 }
 
-/// A prune that is under way.
+/// A prune that is in progress.
 struct Prune<'a> {
     store: &'a Store,
     dry_run: bool,
@@ -152,7 +152,7 @@ impl Prune<'_> {
         kept
     }
 
-    /// Removes refs of layers that no image has any more. An image that cannot be read may have any of them.
+    /// Removes refs of layers that no image has any longer. An image that cannot be read may have any of them.
     fn layers<'r>(&mut self, images: &[&Candidate], refs: impl Iterator<Item = &'r String>) {
         let (mut needed, mut unclear) = (HashMap::<Digest, Vec<&str>>::new(), None);
         for image in images {

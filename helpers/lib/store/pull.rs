@@ -76,7 +76,7 @@ pub fn look_at<T>(
     examine: impl FnOnce(&Image) -> Result<T>,
 ) -> Result<T> {
     let name = reference.name()?;
-    let what = || format!("cannot look at {name}");
+    let what = || format!("cannot examine {name}");
     let pull = Pull::new(store, reference, access, observer, &name).context(what)?;
     let prospect = pull.prospect().context(what)?;
     let _lock = store.lock_shared().context(what)?;
@@ -96,7 +96,7 @@ pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver)
     Ok(prospect.context(|| format!("cannot look for {}", reference.location()))?.digest)
 }
 
-/// A pull that is under way.
+/// A pull that is in progress.
 struct Pull<'a> {
     store: &'a Store,
     reference: &'a Reference,

@@ -17,7 +17,7 @@ const FILES: usize = 100_000;
 /// The files of an OCI layout.
 const LAYOUT: [&str; 3] = ["index.json", "oci-layout", "blobs"];
 
-/// Refuses an archive that is no regular file, and a directory that has links, devices or FIFOs where skopeo would read
+/// Refuses an archive that is not a regular file, and a directory that has links, devices or FIFOs where skopeo would read
 /// files, without any limit.
 pub fn check(reference: &Reference) -> Result<()> {
     let path = Path::new(reference.location());
@@ -75,7 +75,7 @@ pub fn is_gone(reference: &Reference) -> bool {
 /// Has each file of a layout judged, and the directories that they are in.
 fn walk(reference: &Reference, judge: &dyn Fn(&OsStr, &Stat) -> Result<()>) -> Result<()> {
     let path = Path::new(reference.location());
-    let what = || format!("cannot look at {}", path.display());
+    let what = || format!("cannot examine {}", path.display());
     let top = Directory::open(path).context(what)?;
     match reference.transport().location {
         Location::Directory(Selector::Tag) => LAYOUT.iter().try_for_each(|name| {

@@ -27,7 +27,7 @@ struct State {
 pub enum Verdict {
     /// It is to be waited for.
     Wait,
-    /// Nobody reads what it writes any more.
+    /// Nobody reads what it writes any longer.
     Unwanted,
 }
 
@@ -123,7 +123,7 @@ mod tests {
         drop(reader);
         assert_eq!(stream.judge(PATIENCE, &mut pace).unwrap(), Verdict::Wait);
         assert_eq!(stream.state().arrived, 2);
-        // But not for ever, should skopeo have no more to say.
+        // But not forever, should skopeo have no more to say.
         std::thread::sleep(3 * PATIENCE.idle);
         assert!(stream.judge(PATIENCE, &mut pace).is_err());
     }

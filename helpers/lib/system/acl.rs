@@ -1,7 +1,7 @@
 //! POSIX access control lists of directories, as the kernel has them in an extended attribute.
 //!
 //! A list may let users and groups write who are in no mode: the group's bits of a mode are then the list's mask, which
-//! says nothing of whom it is about.
+//! does not say whom it applies to.
 
 use std::path::Path;
 

@@ -63,7 +63,7 @@ pub fn succeed(command: &mut Command) -> Result<()> {
     if status.success() {
         Ok(())
     } else {
-        Err(Error::new(format!("'{line}' failed: {status}; its own lines say why")))
+        Err(Error::new(format!("'{line}' failed: {status}; see its own messages")))
     }
 }
 
@@ -114,6 +114,6 @@ mod tests {
     fn failures_name_the_program_that_printed_why() {
         assert!(succeed(&mut Command::new("true")).is_ok());
         let error = succeed(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
-        assert_eq!(error, "'sh -c exit 3' failed: exit status: 3; its own lines say why");
+        assert_eq!(error, "'sh -c exit 3' failed: exit status: 3; see its own messages");
     }
 }

@@ -137,7 +137,7 @@ impl Copy<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = fs::openat(target, name, flags, Mode::from_raw_mode(0o600));
         let to = File::from(to.context(|| "cannot create the copy".into())?);
-        let stat = fs::fstat(&from).context(|| "cannot look at it".into())?;
+        let stat = fs::fstat(&from).context(|| "cannot examine it".into())?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut at = 0;
         while let Some((start, end)) = next_data(&from, at, size).context(|| "cannot read it".into())? {
@@ -165,7 +165,7 @@ impl Copy<'_> {
 }
 
 fn too_much(why: String) -> Error {
-    Error::new(format!("{why}, which volumes may not begin with"))
+    Error::new(format!("{why}, more than a volume may be filled with"))
 }
 
 /// The next range of a file, from `at` on, that is not a hole.

@@ -242,7 +242,7 @@ pub fn read_opened(mut file: File, limit: usize) -> Result<Vec<u8>> {
             return Ok(content);
         }
     }
-    Err(Error::new(format!("it is larger than {} KiB, the most that is allowed", limit >> 10)))
+    Err(Error::new(format!("it is larger than the limit of {} KiB", limit >> 10)))
 }
 
 fn refuse_irregular(metadata: &Metadata) -> Result<()> {

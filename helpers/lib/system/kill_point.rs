@@ -8,7 +8,7 @@ pub fn pass() {
     testing::pass();
 }
 
-/// Kills the code under test by unwinding, so that nothing of it runs any more except for destructors.
+/// Kills the code under test by unwinding, so that none of it runs any longer except for destructors.
 #[cfg(test)]
 pub mod testing {
     use std::cell::Cell;

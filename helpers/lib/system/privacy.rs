@@ -62,7 +62,7 @@ pub fn close(path: &Path) -> Result<()> {
 
 /// Refuses a directory that another user owns, may enter, or could replace.
 pub fn check(path: &Path) -> Result<()> {
-    let what = || format!("cannot look at {}", path.display());
+    let what = || format!("cannot examine {}", path.display());
     let metadata = fs::metadata(path).context(what)?;
     check_owner(path, &metadata)?;
     if metadata.mode() & OTHERS != 0 {
@@ -78,7 +78,7 @@ pub fn check(path: &Path) -> Result<()> {
 /// Refuses a path that another user could make lead elsewhere: each directory above it, and above what symlinks in it
 /// lead to, has to be one that only root, or this user, changes.
 pub fn check_parents(path: &Path) -> Result<()> {
-    let what = || format!("cannot look at {}", path.display());
+    let what = || format!("cannot examine {}", path.display());
     let absolute = std::path::absolute(path).context(what)?;
     let mut above: Vec<PathBuf> = absolute.ancestors().skip(1).map(Path::to_path_buf).collect();
     if let Ok(resolved) = absolute.canonicalize() {
@@ -102,7 +102,7 @@ pub fn check_parents(path: &Path) -> Result<()> {
 /// Refuses a path that others could make lead elsewhere now or later: it, each directory on the way, and what symlinks on
 /// the way lead to, are root's or this user's, and nobody else may write to them. A sticky bit makes no difference.
 pub fn check_path(path: &Path) -> Result<()> {
-    let what = || format!("cannot look at {}", path.display());
+    let what = || format!("cannot examine {}", path.display());
     let absolute = std::path::absolute(path).context(what)?;
     let mut rest: Vec<PathBuf> = parts(&absolute);
     let (mut at, mut links) = (PathBuf::from("/"), 0);

@@ -122,7 +122,7 @@ fn free_project(
 ) -> Result<u32> {
     for _ in 0..ATTEMPTS {
         let project = OURS | random()?;
-        if !is_used(project).context(|| format!("cannot look at project {project}"))? {
+        if !is_used(project).context(|| format!("cannot examine project {project}"))? {
             return Ok(project);
         }
     }

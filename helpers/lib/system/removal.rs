@@ -42,7 +42,7 @@ pub fn remove(parent: &Directory, name: &OsStr) -> Result<bool> {
 }
 
 fn try_remove(parent: &Directory, name: &OsStr, move_to: Move) -> Result<bool> {
-    let Some(stat) = parent.stat_of(name).context(|| "cannot look at it".into())? else { return Ok(false) };
+    let Some(stat) = parent.stat_of(name).context(|| "cannot examine it".into())? else { return Ok(false) };
     if kind(&stat) == FileType::Directory {
         let top = open(parent, name)?;
         // Otherwise nothing of another project could be moved there.
@@ -173,7 +173,7 @@ fn descend(directory: &Directory, names: &mut Names) -> Result<Option<Directory>
 
 /// Removes a file, or opens a directory.
 fn step(parent: &Directory, name: &OsStr) -> Result<Option<Directory>> {
-    let what = || format!("cannot look at {}", parent.path_of(name).display());
+    let what = || format!("cannot examine {}", parent.path_of(name).display());
     match parent.stat_of(name).context(what)? {
         Some(stat) if kind(&stat) == FileType::Directory => open(parent, name).map(Some),
         Some(stat) => unlink(parent, name, kind(&stat)).map(|()| None),

@@ -258,7 +258,7 @@ impl Way {
 
     /// What is known of the file, whatever it is; `None` if it does not exist.
     pub fn stat(&self, root: &Root) -> Result<Option<Stat>> {
-        let what = || "cannot look at it".to_string();
+        let what = || "cannot examine it".to_string();
         let (directory, below) = self.opened(root)?;
         let found = directory.find(&below, Links::Refused).context(what)?;
         if found.as_ref().is_none_or(|stat| directory::kind(stat) == FileType::Symlink) {

@@ -74,7 +74,7 @@ impl fmt::Display for SyntaxErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SyntaxErrorKind::TooLarge => {
-                write!(f, "the unit is larger than {} KiB, the most that is allowed", MAX_SIZE >> 10)
+                write!(f, "the unit is larger than the limit of {} KiB", MAX_SIZE >> 10)
             }
             SyntaxErrorKind::ControlCharacter => f.write_str("control characters are not allowed in a unit"),
             SyntaxErrorKind::UnknownSection(name) => write!(f, "unknown section [{name}]"),

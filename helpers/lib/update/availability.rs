@@ -176,7 +176,7 @@ impl fmt::Display for Prospect {
             Prospect::Staged(staged) => write!(f, "staged as {staged}"),
             Prospect::Newer => f.write_str("newer"),
             Prospect::Unaccepted(added) => {
-                write!(f, "unaccepted, it brings {}, see --accept-exports", added.join(", "))
+                write!(f, "unaccepted, it has {}, see --accept-exports", added.join(", "))
             }
             Prospect::Unusable(reason) => write!(f, "unusable: {reason}"),
         }

@@ -46,7 +46,7 @@ impl fmt::Display for Use {
             Use::Staged => f.write_str("it is staged"),
             Use::Switching => f.write_str("it is part of an unfinished switch"),
             Use::Kept => f.write_str("it is within the number of deployments to keep"),
-            Use::Running => f.write_str("it runs"),
+            Use::Running => f.write_str("it is running"),
             Use::Mounted(path) => write!(f, "{} is a mount point; unmount that first", path.display()),
             Use::Unclear(why) => f.write_str(why),
         }
@@ -125,7 +125,7 @@ pub struct Next<'a> {
     pub runs: bool,
 }
 
-/// Deployments of a container that are not needed any more after an update.
+/// Deployments of a container that are no longer needed after an update.
 pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>> {
     let mut state = State::load(&site.deployments, name)?;
     state.staged = None;
@@ -142,7 +142,7 @@ pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>
 pub fn collect(site: &Site, name: &Name) -> Result<()> {
     for deployment in unused(of_container(site, name)?) {
         site.deployments.remove(&deployment)?;
-        let reason = "nothing needs it any more";
+        let reason = "it is no longer needed";
         let subject = Subject {
             previous: Some(deployment.to_string()),
             reason: Some(reason.into()),

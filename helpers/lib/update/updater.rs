@@ -146,7 +146,7 @@ impl Updater<'_> {
         }
         match (&before.policy_scope, &image.provenance.policy_scope) {
             (Some(before), Some(now)) if before != now => log::info(&format!(
-                "the rule of the signature policy that applied to {} is {now}, and was {before} before",
+                "the signature policy rule for {} is now {now}; it was {before}",
                 image.name
             )),
             _ => {}
@@ -191,7 +191,7 @@ impl Updater<'_> {
         Ok(staged.filter(is_it).map_or(Outlook::New, |staged| Outlook::Staged(staged.clone())))
     }
 
-    /// Removes the staged deployment, which is not wanted any more, and remembers what was decided on `/exports`.
+    /// Removes the staged deployment, which is no longer wanted, and remembers what was decided on `/exports`.
     fn settle(&self, state: &mut State, planned: &Planned) -> Result<()> {
         let before = state.clone();
         state.staged = None;
@@ -200,7 +200,7 @@ impl Updater<'_> {
     }
 
     /// Remembers what was decided on `/exports`, although no deployment is made. One that was staged before and uses
-    /// them is not wanted any more if they are ignored.
+    /// them is no longer wanted if they are ignored.
     fn keep_wish(&self, state: &mut State, planned: &Planned) -> Result<()> {
         let deployments = &self.planner.site.deployments;
         let before = state.clone();
@@ -218,7 +218,7 @@ impl Updater<'_> {
         }
     }
 
-    /// Writes the state if it has changed, and removes deployments that it does not name any more.
+    /// Writes the state if it has changed, and removes deployments that it no longer names.
     fn save(&self, state: &State, before: &State) -> Result<()> {
         let Planner { site, name, .. } = self.planner;
         if state != before {

@@ -35,7 +35,7 @@ pub fn device(text: &str) -> Result<UserDevice> {
     let is_access = |c: char| matches!(c, 'r' | 'w' | 'm');
     let is_once = |c: char| access.matches(c).count() == 1;
     if access.is_empty() || !access.chars().all(|c| is_access(c) && is_once(c)) {
-        return Err(Error::new(format!("the permissions {access:?} are not made of r, w and m")));
+        return Err(Error::new(format!("invalid permissions {access:?}: expected letters of rwm")));
     }
     if !host.starts_with('/') {
         return Err(Error::new(format!("{host:?} is not an absolute path")));
@@ -85,9 +85,9 @@ mod tests {
         for (bad, reason) in [
             ("fuse", "\"fuse\" is not an absolute path"),
             ("vendor.com/gpu=all", "\"vendor.com/gpu=all\" is not an absolute path"),
-            ("/dev/a:x", "the permissions \"x\" are not made of r, w and m"),
-            ("/dev/a:rr", "the permissions \"rr\" are not made of r, w and m"),
-            ("/dev/a:", "the permissions \"\" are not made of r, w and m"),
+            ("/dev/a:x", "invalid permissions \"x\": expected letters of rwm"),
+            ("/dev/a:rr", "invalid permissions \"rr\": expected letters of rwm"),
+            ("/dev/a:", "invalid permissions \"\": expected letters of rwm"),
             ("/dev/a:/srv/a", "/srv/a is not in /dev, where devices are"),
             ("/dev/a:/dev", "/dev is not in /dev, where devices are"),
             ("/dev/sda:/dev/null", "every container has /dev/null of its own"),

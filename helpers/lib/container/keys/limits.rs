@@ -38,7 +38,7 @@ pub fn ulimit(text: &str) -> Result<Ulimit> {
     let expected = || Error::new("expected NAME=SOFT[:HARD], as in nofile=1024:4096");
     let (name, values) = text.split_once('=').ok_or_else(expected)?;
     if !LIMITS.contains(&name) {
-        return Err(Error::new(format!("{name:?} is none of {}", LIMITS.join(", "))));
+        return Err(Error::new(format!("unknown limit {name:?}: expected one of {}", LIMITS.join(", "))));
     }
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let number = |text: &str| match text {
@@ -102,7 +102,12 @@ mod tests {
         ] {
             assert_eq!(ulimit(bad).unwrap_err().to_string(), reason, "{bad}");
         }
-        assert!(ulimit("files=1").unwrap_err().to_string().starts_with("\"files\" is none of as, core, "));
+        assert!(
+            ulimit("files=1")
+                .unwrap_err()
+                .to_string()
+                .starts_with("unknown limit \"files\": expected one of as, core, ")
+        );
     }
 
     #[test]

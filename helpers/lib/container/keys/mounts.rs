@@ -58,7 +58,7 @@ fn bind(host: &str, destination: &str, options: &str) -> Result<UserMount> {
 fn source(host: &str) -> Result<PathBuf> {
     if !host.is_empty() && !host.contains('/') && !host.starts_with('.') {
         return Err(Error::new(format!(
-            "there are no volumes with names such as {host:?}; give the path of a directory of the host, or CONTAINER-PATH alone for one of the container's own"
+            "named volumes such as {host:?} are not supported; give the path of a directory of the host, or CONTAINER-PATH alone for one of the container's own"
         )));
     }
     path(host)
@@ -104,10 +104,12 @@ pub fn mount(text: &str) -> Result<UserMount> {
         ("volume", None) => return Err(Error::new("a volume of the container's own has no options")),
         ("volume", Some(host)) => {
             return Err(Error::new(format!(
-                "there are no volumes with names such as {host:?}; use type=bind with a path of the host, or no source"
+                "named volumes such as {host:?} are not supported; use type=bind with a path of the host, or no source"
             )));
         }
-        (kind, _) => return Err(Error::new(format!("the type {kind:?} is none of bind, tmpfs and volume"))),
+        (kind, _) => {
+            return Err(Error::new(format!("unknown type {kind:?}: expected bind, tmpfs or volume")));
+        }
     };
     Ok(UserMount { kind, destination, options })
 }
@@ -129,7 +131,7 @@ fn bind_options(options: Vec<String>, recursive: &str) -> Result<Vec<String>> {
             "private" | "rprivate" | "slave" | "rslave" => propagation = option,
             "shared" | "rshared" => {
                 return Err(Error::new(format!(
-                    "{option} would have what the payload mounts appear on the host; use rslave"
+                    "{option} would make the payload's mounts appear on the host; use rslave"
                 )));
             }
             "z" | "Z" => return Err(relabelled()),
@@ -177,7 +179,7 @@ fn tmpfs_options(options: Vec<String>) -> Result<Vec<String>> {
             _ => false,
         };
         if !is_good {
-            return Err(Error::new(format!("{option} is no option of a tmpfs")));
+            return Err(Error::new(format!("{option} is not an option of a tmpfs")));
         }
     }
     let mut all = vec!["rprivate".to_owned()];
@@ -325,7 +327,7 @@ mod tests {
     #[test]
     fn what_cannot_be_mounted_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("data:/data", "there are no volumes with names such as \"data\"; give the path of a directory"),
+            ("data:/data", "named volumes such as \"data\" are not supported; give the path of a directory"),
             ("./data:/data", "\"./data\" is not an absolute path without \"..\""),
             ("/a/../b:/data", "\"/a/../b\" is not an absolute path without \"..\""),
             (":/data", "\"\" is not an absolute path without \"..\""),
@@ -339,7 +341,7 @@ mod tests {
             ("/srv:/d:ro,rw", "ro and rw contradict each other"),
             ("/srv:/d:Z", "files of the host keep their labels; on a host with SELinux"),
             ("/srv:/d:U", "U would change the owner of files of the host; do that with chown"),
-            ("/srv:/d:rshared", "rshared would have what the payload mounts appear on the host; use rslave"),
+            ("/srv:/d:rshared", "rshared would make the payload's mounts appear on the host; use rslave"),
             ("/srv:/d:O", "the option O is not supported"),
             ("/srv:/d:size=1m", "there is no option \"size=1m\""),
             ("/srv:/d:ro:x", "expected [HOST-PATH:]CONTAINER-PATH[:OPTIONS]"),
@@ -352,11 +354,11 @@ mod tests {
             ("type=bind,dst=/b", "the source is missing"),
             ("type=bind,src=/a", "the destination is missing"),
             ("type=tmpfs,src=/a,dst=/b", "a tmpfs has no source"),
-            ("type=tmpfs,dst=/b,size=1t", "size=1t is no option of a tmpfs"),
-            ("type=tmpfs,dst=/b,tmpfs-mode=9", "mode=9 is no option of a tmpfs"),
-            ("type=tmpfs,dst=/b,huge=always", "huge=always is no option of a tmpfs"),
-            ("type=volume,src=x,dst=/b", "there are no volumes with names such as \"x\"; use type=bind"),
-            ("type=image,src=x,dst=/b", "the type \"image\" is none of bind, tmpfs and volume"),
+            ("type=tmpfs,dst=/b,size=1t", "size=1t is not an option of a tmpfs"),
+            ("type=tmpfs,dst=/b,tmpfs-mode=9", "mode=9 is not an option of a tmpfs"),
+            ("type=tmpfs,dst=/b,huge=always", "huge=always is not an option of a tmpfs"),
+            ("type=volume,src=x,dst=/b", "named volumes such as \"x\" are not supported; use type=bind"),
+            ("type=image,src=x,dst=/b", "unknown type \"image\": expected bind, tmpfs or volume"),
             ("type=bind,src=/a,dst=/b,ro=maybe", "ro=maybe is neither true nor false"),
             ("type=bind,src=/a,dst", "dst needs a value"),
             ("type=bind,src=/a,dst=/b,relabel=shared", "files of the host keep their labels"),

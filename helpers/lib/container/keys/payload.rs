@@ -115,7 +115,7 @@ pub fn network(text: &str) -> Result<Namespace> {
         None if text == "none" => Ok(Namespace::Private),
         None if text == "host" || text == "private" => namespace(text),
         Some(("ns", path)) => Ok(Namespace::Path(mounts::path(path).context(|| "expected ns:PATH".into())?)),
-        _ => Err(Error::new(format!("{text:?} is none of host, private, none and ns:PATH"))),
+        _ => Err(Error::new("expected host, private, none or ns:PATH")),
     }
 }
 

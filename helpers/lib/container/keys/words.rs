@@ -81,7 +81,7 @@ fn escaped(rest: &mut Peekable<Chars<'_>>) -> Result<char> {
                 }
             }
             let number = u32::from_str_radix(&digits, radix).ok().filter(|_| digits.len() == count);
-            // A byte that is no character of its own cannot be in a JSON text.
+            // A byte that is not a character of its own cannot be in a JSON text.
             let limit = if c == 'u' || c == 'U' { u32::MAX } else { 0x7f };
             let character = number.filter(|number| *number <= limit).and_then(char::from_u32);
             let written = if radix == 8 { digits.clone() } else { format!("{c}{digits}") };

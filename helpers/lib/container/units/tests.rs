@@ -36,7 +36,7 @@ fn long_units_take_no_longer_than_they_are() {
 fn units_have_an_end() {
     let long = format!("[Service]\nExecStart=/bin/x\n{}", "Environment=A=1\n".repeat(20_000));
     let error = compose(&registration(&long), &TreePath::from("/r.json")).unwrap_err().to_string();
-    assert!(error.contains("larger than 256 KiB"), "{error}");
+    assert!(error.contains("larger than the limit of 256 KiB"), "{error}");
     // The reason may quote what is too long.
     let name = "x".parse().unwrap();
     let body = broken(&name, &TreePath::from("/r.json"), &"y\n".repeat(1 << 20)).unwrap();

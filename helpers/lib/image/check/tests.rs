@@ -102,7 +102,7 @@ fn an_image_without_exports_is_run_as_its_configuration_says() {
 fn whatever_cannot_be_installed_is_refused() {
     let service = ("exports/service.template", "[Service]\nExecStart=$EXEC_START $NONE\n");
     for (files, expected) in [
-        (vec![], "cannot make a configuration for r/web:1: it has neither exports/config.json nor"),
+        (vec![], "cannot generate a configuration for r/web:1: it has neither exports/config.json nor"),
         (vec![service], "cannot render r/web:1: exports/service.template:2:23: no value for NONE; give"),
         (
             vec![("exports/manifest.json", "[]")],

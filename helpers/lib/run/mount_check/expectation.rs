@@ -72,7 +72,7 @@ impl Expectation {
 
     /// The option that it should have, and has not.
     pub fn fault(&self, mount: &Mount) -> Option<&'static str> {
-        // Of version 1, the directory that the hierarchies are in is no cgroup, and these are mounted in it.
+        // Of version 1, the directory that the hierarchies are in is not a cgroup, and these are mounted in it.
         let is_directory = self.kind == "cgroup" && mount.kind == "tmpfs";
         let restrictions = Restrictions { ro: self.restrictions.ro && !is_directory, ..self.restrictions };
         let fault = mount.restrictions.lacks(restrictions);

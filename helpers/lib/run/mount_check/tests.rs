@@ -134,7 +134,7 @@ fn no_mount_allows_more_than_the_configuration() {
             "{error}"
         );
     }
-    // More than that is no fault.
+    // More than that is not a fault.
     assert_eq!(test.check(&ORDINARY.replace("/w\\040x/a rw,", "/w\\040x/a ro,noexec,")), "");
 }
 

@@ -1,7 +1,7 @@
 //! The copies of files of names that a payload writes to, and what they were when nobody else had written to them.
 //!
-//! The copies are in the scratch directory of the container, since they are what the payload writes. In its bundle, where
-//! only root gets to, is what was written to each: a copy that has anything else is the payload's, and stays as it is. No
+//! The copies are in the scratch directory of the container, since they are what the payload writes. In its bundle, which
+//! only root can enter, is what was written to each: a copy that has anything else is the payload's, and stays as it is. No
 //! payload gets anything by making its copy look as if it had never been changed.
 //!
 //! What is written to a copy is written down in the bundle first. So after a helper was killed it is known what it may have
@@ -82,7 +82,7 @@ impl Copies {
         let own = files::read_if_exists(&self.kept.join(OWN))?.unwrap_or_default();
         FILES.iter().try_for_each(|file| {
             let wanted = host.content(file, &own);
-            let what = || format!("cannot bring it this host's /etc/{file}");
+            let what = || format!("cannot update its /etc/{file}");
             wanted.map_or(Ok(()), |wanted| self.update_one(file, &wanted).context(what))
         })
     }
@@ -127,7 +127,7 @@ impl Copies {
             Ok(copy) => Ok(Some(copy)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                Err(Error::new("its payload holds a lease on it; restart it if it is to have that"))
+                Err(Error::new("its payload holds a lease on it; restart the container to update it"))
             }
             Err(e) => Err(e).context(|| format!("cannot open {}", path.display())),
         }
@@ -161,7 +161,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     files::read_bounded(path, LIMIT + 1024).context(|| format!("cannot read {}", path.display()))
 }
 
-/// What is in an open copy; `None` if that is no file of at most so many bytes.
+/// What is in an open copy; `None` if that is not a file of at most so many bytes.
 fn content(copy: &File, most: usize) -> Result<Option<Vec<u8>>> {
     let what = || "cannot read its copy".to_owned();
     let metadata = copy.metadata().context(what)?;

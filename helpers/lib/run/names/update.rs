@@ -1,4 +1,4 @@
-//! Bringing changes of the host's names to the containers that run.
+//! Updating the host's names in running containers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn run(root: &Root) -> Result<()> {
         host = Arc::new(now);
     }
     if failed {
-        return Err(Error::new("cannot bring this host's names to all containers, see the messages above"));
+        return Err(Error::new("cannot update the names of all containers, see the messages above"));
     }
     Ok(())
 }

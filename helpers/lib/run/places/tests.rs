@@ -105,7 +105,7 @@ fn what_a_payload_makes_of_the_way_leads_nowhere() {
             assert!(error.starts_with(&expected), "{error}");
         }
     }
-    assert!(check(&inner("/a/file/x"), &[]).unwrap_err().to_string().contains("no directory"));
+    assert!(check(&inner("/a/file/x"), &[]).unwrap_err().to_string().contains("is not a directory"));
     for good in ["/a/near/etc", "/a/near/missing/x", "/a/new", "/a/file", "/b"] {
         check(&inner(good), &[]).unwrap();
     }

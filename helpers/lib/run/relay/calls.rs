@@ -1,4 +1,4 @@
-//! System calls without the C library, which is not there any more when they are made.
+//! System calls without the C library, which is gone when they are made.
 //!
 //! Arguments are what the kernel takes, and results what it returns: errors are negative. On architectures whose calls are
 //! not written here, the C library makes them; there, a relay keeps its memory.

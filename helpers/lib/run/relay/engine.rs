@@ -6,7 +6,7 @@
 //! pipe, which is when the last process of the container has closed it, both end.
 //!
 //! The journal ends a line where another process goes on with it. So only whole lines are moved, at once: whoever is
-//! next, be that the second process or whoever reads the rest, begins with a line. How far they go is seen in a copy of
+//! next, whether the second process or whoever reads the rest, begins with a line. How far they go is seen in a copy of
 //! what is in the pipe, which the kernel makes in another pipe. A line that is not complete stays where it is.
 //!
 //! There is no C library here, nor anything else in writable memory but the stack. Compilers call `memcpy` and `memset`
@@ -66,7 +66,7 @@ struct Places {
 const MOVED: u8 = 0;
 /// It is copied, where the kernel cannot do that.
 const COPIED: u8 = 1;
-/// Nobody takes it any more. The payload is to go on.
+/// Nobody takes it any longer. The payload is to go on.
 const DROPPED: u8 = 2;
 
 /// A pair, as poll(2) takes it, and socketpair(2).
@@ -186,7 +186,7 @@ fn look(places: &Places) -> isize {
     unsafe { call(libc::SYS_read, places.copies.first as usize, places.buffer, BUFFER, 0, 0, 0) }
 }
 
-/// Whether nobody can write to the pipe any more.
+/// Whether nobody can write to the pipe any longer.
 #[inline(always)]
 fn is_closed() -> bool {
     let mut fds = Pair { first: poll_of(INPUT, 0), second: poll_of(-1, 0) };

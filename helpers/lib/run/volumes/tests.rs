@@ -129,14 +129,14 @@ fn a_way_that_another_could_have_changed_is_refused() {
                 fs::create_dir(test.host("")).unwrap();
                 fs::set_permissions(test.host(""), PermissionsExt::from_mode(0o770)).unwrap();
             },
-            "others than root may write to it",
+            "users other than root may write to it",
         ),
         (
             |test| {
                 fs::create_dir_all(test.host("web")).unwrap();
                 fs::set_permissions(test.host("web"), PermissionsExt::from_mode(0o707)).unwrap();
             },
-            "web: others than root may write to it",
+            "web: users other than root may write to it",
         ),
         (
             |test| {

@@ -3,7 +3,7 @@
 //!
 //! What is not read stays in the socket, and when that is full, whoever sends waits. Users of the host may reach the
 //! socket as well: what they send is read much faster, so that those of the payload are not behind it for long, but not as
-//! fast as that is possible.
+//! fast as possible.
 
 use std::time::{Duration, Instant};
 

@@ -46,7 +46,7 @@ struct Received {
 impl Proxy {
     /// Creates the socket; payloads of any user may write to it.
     pub fn bind(path: &Path) -> Result<Proxy> {
-        let what = || format!("cannot make notification socket {}", path.display());
+        let what = || format!("cannot create notification socket {}", path.display());
         files::remove_file(path).context(what)?;
         // /proc/net/unix has the path that it is bound to, and shows it to everybody.
         let above = path.parent().unwrap_or(Path::new("/"));
@@ -118,7 +118,7 @@ pub struct Relay {
     /// The paces of what the unit says, and of what others do: neither uses up that of the other.
     own: Pace,
     strange: Pace,
-    /// When no timeout is extended any more.
+    /// From when on no timeout is extended.
     end: Instant,
     /// Whether a warning was logged, which is done once: anybody who reaches the socket could fill the journal.
     warned: bool,
@@ -190,7 +190,7 @@ mod tests {
         super::super::send_to(&client.into(), &address, "BARRIER=1", &[write.as_fd()]).unwrap();
         drop(write);
         assert!(proxy.receive(&mut buffer).unwrap().sender.is_some());
-        // Nobody has the other end any more.
+        // Nobody has the other end any longer.
         assert_eq!(nix::unistd::read(&read, &mut [0]).unwrap(), 0);
         assert_eq!(proxy.receive(&mut buffer).err(), Some(Errno::EAGAIN));
     }

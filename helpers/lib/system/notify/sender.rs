@@ -40,7 +40,8 @@ impl Unit {
         let is_unified = cgroup::is_unified();
         let unit = cgroup::of_service(&text, is_unified).map(cgroup::without_start);
         let unit = unit.filter(|unit| *unit != Path::new("/"));
-        let why = || Error::new("cannot find this unit's cgroup, and so not tell its processes from others");
+        let why =
+            || Error::new("cannot find this unit's cgroup, so its processes cannot be told from others");
         Ok(Unit { cgroup: unit.ok_or_else(why)?.to_path_buf(), is_unified })
     }
 

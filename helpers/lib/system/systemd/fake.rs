@@ -289,7 +289,7 @@ impl Manager for Fake {
     fn wait(&self, _: &[i32], limit: Duration) -> Result<Wake> {
         kill_point::pass();
         if limit.is_zero() {
-            return Err(Error::new("this would wait for nothing for ever"));
+            return Err(Error::new("this would wait for nothing forever"));
         }
         self.clock.set(self.clock.get() + limit);
         let now = self.clock.get();

@@ -1,7 +1,7 @@
 //! systemd on this host, through its own programs.
 //!
 //! systemctl works without D-Bus, early in the boot, and on unpacked trees. It is run for actions and single queries.
-//! All waits are for the end of a process, be it that of a service or a systemctl that waits for a job: the kernel
+//! All waits are for the end of a process, whether of a service or of a systemctl that waits for a job: the kernel
 //! reports that.
 
 use std::cell::RefCell;

@@ -118,7 +118,7 @@ fn what_is_written_to_is_known_through_every_mount() {
         (&["8:2 / /a/b rw - ext4 x rw", "8:2 /x /m rw - ext4 x rw"], "/a", "", "/m/x/y", Some("/m")),
         (&["8:2 / /a/b rw - ext4 x rw", "8:2 /x /m rw - ext4 x rw"], "", "/a", "/m/x/y", Some("/m")),
         (&["8:2 / /a/b ro - ext4 x rw", "8:2 /x /m rw - ext4 x rw"], "/none", "/a", "/m/x/y", None),
-        // A file that is mounted is no directory of anything.
+        // A file that is mounted is not a directory of anything.
         (&["8:1 /srv/app/f /a/b rw - ext4 x rw"], "/a/b", "", "/srv/app/sub", None),
         // The layers of an overlay, and the overlay.
         (&["0:9 / /m rw - overlay o rw,lowerdir=/l:DIR/a,upperdir=/u"], "/a/b", "", "/m/b/c", Some("/m/b")),

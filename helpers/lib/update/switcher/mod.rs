@@ -256,7 +256,7 @@ impl Switcher<'_> {
                 watch::stop(self.manager(), &self.unit()).context(what)?;
             }
         }
-        // Now that the service cannot fill the disk any more.
+        // Now that the service can no longer fill the disk.
         self.release();
         if !is_noted {
             self.begin_revert(state, reason, fault).context(what)?;

@@ -218,7 +218,7 @@ impl Switcher<'_> {
         self.derive(&switch.from, switch.before.enabled)
     }
 
-    /// Ends a revert: the switch is not recorded any more, and the old deployment stays. Returns the error for the caller
+    /// Ends a revert: the switch is no longer recorded, and the old deployment stays. Returns the error for the caller
     /// of the switch.
     pub(super) fn end_revert(&self, state: &mut State, reason: &str) -> Result<Error> {
         let Some(switch) = state.switch.take() else { return Ok(Error::new(reason)) };

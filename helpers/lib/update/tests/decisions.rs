@@ -110,7 +110,7 @@ fn only_what_is_set_can_be_unset() {
     unset(&[], &["A", "B"]).unwrap();
     let others = "cannot unset NOSUCH: it is not set; what is set: A, B";
     assert_eq!(unset(&["A", "NOSUCH"], &[]).unwrap_err(), others);
-    let key = "cannot unset Device: it is a key and no variable; use '-o AddDevice='";
+    let key = "cannot unset Device: it is a key, not a variable; use '-o AddDevice='";
     assert_eq!(unset(&["Device"], &[]).unwrap_err(), key);
     unset(&["A"], &[]).unwrap();
     assert_eq!(unset(&["A"], &[]).unwrap_err(), "cannot unset A: it is not set; what is set: B");

@@ -111,7 +111,7 @@ fn a_plain_container_gains_nothing_from_an_update() {
             assert_eq!(error.kind(), Kind::Unaccepted, "{path}");
             let error = error.to_string();
             assert!(
-                error.contains(&format!("brings exports/{called}, which web was installed without")),
+                error.contains(&format!("has exports/{called}, which web was installed without")),
                 "{error}"
             );
             assert!(
@@ -147,7 +147,7 @@ fn a_label_that_changes_how_a_container_runs_has_to_be_accepted_as_well() {
     let host = plain();
     let error = stage(&host, &run_once(&host, 2), Wish::AsBefore).unwrap_err();
     assert_eq!(error.kind(), Kind::Unaccepted);
-    assert!(error.to_string().contains(&format!("brings {RUN_ONCE_LABEL}")), "{error}");
+    assert!(error.to_string().contains(&format!("has {RUN_ONCE_LABEL}")), "{error}");
     update(&host, &run_once(&host, 2), Wish::Accept).unwrap();
     let is_run_once = || {
         let current = host.site.deployments.installed(&host.name).unwrap();
@@ -160,7 +160,7 @@ fn a_label_that_changes_how_a_container_runs_has_to_be_accepted_as_well() {
     let other = host.plain_image(4, &[]);
     let error = stage(&host, &other, Wish::AsBefore).unwrap_err();
     assert_eq!(error.kind(), Kind::Unaccepted);
-    assert!(error.to_string().contains("brings no atomic.run=once, unlike what web was"), "{error}");
+    assert!(error.to_string().contains("has no atomic.run=once, unlike the image that web was"), "{error}");
     let updates = Updates::of(&host.site.deployments, &host.name).unwrap();
     assert_eq!(
         updates.prospect_of(&host.site, &host.name, &other.1, &other.0).unwrap(),

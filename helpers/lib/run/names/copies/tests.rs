@@ -114,7 +114,7 @@ fn what_is_no_copy_stays() {
     fs::remove_file(case.path()).unwrap();
     std::os::unix::fs::symlink(case.dir.path().join("victim"), case.path()).unwrap();
     let error = case.update("b\n").unwrap_err().to_string();
-    assert!(error.starts_with("cannot bring it this host's /etc/hosts: cannot open "), "{error}");
+    assert!(error.starts_with("cannot update its /etc/hosts: cannot open "), "{error}");
     assert_eq!(fs::read_to_string(case.dir.path().join("victim")).unwrap(), case.with_own("a\n"));
     fs::remove_file(case.path()).unwrap();
     case.update("b\n").unwrap();
@@ -134,10 +134,7 @@ fn a_lease_is_not_waited_for() {
         assert_eq!(libc::fcntl(theirs.as_raw_fd(), F_SETLEASE, libc::F_RDLCK), 0);
     }
     let error = case.update("b\n").unwrap_err().to_string();
-    assert!(
-        error.starts_with("cannot bring it this host's /etc/hosts: its payload holds a lease on it"),
-        "{error}"
-    );
+    assert!(error.starts_with("cannot update its /etc/hosts: its payload holds a lease on it"), "{error}");
     assert_eq!(case.hosts(), case.with_own("a\n"));
     drop(theirs);
     case.update("b\n").unwrap();
