@@ -20,7 +20,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::run::bundle::{Bundle, Launch};
-use syscontainers::run::{foreground, parent, runtime, starting};
+use syscontainers::run::{foreground, limits, parent, runtime, starting};
 use syscontainers::system::cgroup;
 use syscontainers::system::command;
 use syscontainers::system::lock;
@@ -97,7 +97,7 @@ fn run(args: Args) -> Result<()> {
 
 fn under_systemd(name: &Name, bundle: &Bundle, launch: &Launch, proxy: Option<Proxy>) -> Result<()> {
     if launch.systemd || launch.runtime.kind == RuntimeKind::Runc {
-        bundle.set_cgroup(&cgroup::make_room()?, launch.systemd)?;
+        limits::set_cgroup(bundle, &cgroup::make_room()?, launch.systemd)?;
     }
     // What fails here fails before there is a payload, whose unit would wait for it.
     warn_of_watchdog(name, launch);

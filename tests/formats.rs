@@ -298,8 +298,8 @@ fn the_manual_says_what_is_confined() {
     );
     assert!(!images.contains("root\nfile system is read\\-only"));
     let (_, directories) = section.split_once(".B Directories of the host").unwrap();
-    let (_, exceptions) = directories.split_once("Known by its path only").unwrap();
-    assert!(exceptions.contains("directory that ignores case") && exceptions.contains("another file system"));
+    let (_, exceptions) = directories.split_once("What is moved or mounted elsewhere later").unwrap();
+    assert!(exceptions.contains("by its path only") && exceptions.contains("another file system"));
 }
 
 /// What nothing here prevents is for administrators to know.

@@ -35,7 +35,7 @@ use crate::run::output::{Pipes, Streams};
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
 use crate::run::written::Written;
-use crate::run::{limits, runtime, view};
+use crate::run::{runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
 use crate::system::{cgroup, files, random, record};
@@ -158,21 +158,6 @@ impl Bundle {
         files::remove_file(&self.root.join(socket)).context(|| format!("cannot remove {socket}"))?;
         let directory = socket.parent().filter(is_secret);
         directory.map_or(Ok(()), |directory| files::remove_tree(&self.root.join(&directory)))
-    }
-
-    /// Has the runtime run the payload in this cgroup, below the unit's, whose limits the payload sees there. One that is
-    /// systemd gets a cgroup below it, which is its own.
-    pub fn set_cgroup(&self, payload: &Path, is_systemd: bool) -> Result<()> {
-        let path = self.config();
-        let what = || format!("cannot set the cgroup in {}", path.display());
-        let text = fs::read(&path).context(what)?;
-        let mut config = BundleConfig::read_back(&text).context(what)?;
-        limits::show(&mut config, &cgroup::above(payload)).context(what)?;
-        let own = is_systemd.then(|| cgroup::delegate(payload)).transpose()?;
-        let payload = own.as_deref().unwrap_or(payload);
-        let linux = config.linux_mut().context(what)?;
-        linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
-        record::save_volatile(&path, &config)
     }
 
     /// Where a scratch root file system is mounted.

@@ -3,12 +3,15 @@
 //! The limits are those of the unit's cgroup, where systemd sets and changes them. A payload whose cgroup namespace begins
 //! below would find none: so its own files are covered with the unit's.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::oci::bundle_config::BundleConfig;
+use crate::run::bundle::Bundle;
+use crate::system::{cgroup, record};
 
 /// Where payloads look for their limits.
 const CGROUP: &str = "/sys/fs/cgroup";
@@ -16,8 +19,23 @@ const CGROUP: &str = "/sys/fs/cgroup";
 const FILES: [&str; 6] =
     ["cpu.max", "cpu.weight", "memory.high", "memory.max", "memory.swap.max", "pids.max"];
 
+/// Has the runtime run the payload of a bundle in this cgroup, below the unit's, whose limits the payload sees there. One
+/// that is systemd gets a cgroup below it, which is its own.
+pub fn set_cgroup(bundle: &Bundle, payload: &Path, is_systemd: bool) -> Result<()> {
+    let path = bundle.config();
+    let what = || format!("cannot set the cgroup in {}", path.display());
+    let text = fs::read(&path).context(what)?;
+    let mut config = BundleConfig::read_back(&text).context(what)?;
+    show(&mut config, &cgroup::above(payload)).context(what)?;
+    let own = is_systemd.then(|| cgroup::delegate(payload)).transpose()?;
+    let payload = own.as_deref().unwrap_or(payload);
+    let linux = config.linux_mut().context(what)?;
+    linux.insert("cgroupsPath".into(), payload.to_string_lossy().into());
+    record::save_volatile(&path, &config)
+}
+
 /// Has a configuration show the limits in the cgroup `unit`, a directory on the host, if it shows cgroups at all.
-pub fn show(config: &mut BundleConfig, unit: &Path) -> Result<()> {
+fn show(config: &mut BundleConfig, unit: &Path) -> Result<()> {
     let mounts = config.mounts_mut()?;
     let is_cgroup = |mount: &Value| mount["destination"] == CGROUP && mount["type"] == "cgroup";
     if !mounts.iter().any(is_cgroup) {

@@ -90,9 +90,11 @@ impl Overlay {
                 mount(Some("overlay"), target, Some("overlay"), flags, Some(data.as_str()))
             })
         };
-        // What is forgotten is not synced, neither for a payload nor when it is unmounted. Linux has that since 5.10.
-        let mounted = match mount_with(",volatile") {
-            Err(Errno::EINVAL) => mount_with(""),
+        // What is forgotten is not synced, neither for a payload nor when it is unmounted. Linux has that since 5.10. Equal
+        // files of an image are names of one inode, and a payload that writes to one changes no other, as with podman, unless
+        // the host's default is to keep an index of them.
+        let mounted = match mount_with(",index=off,volatile") {
+            Err(Errno::EINVAL) => mount_with(",index=off"),
             mounted => mounted,
         };
         mounted
