@@ -89,13 +89,7 @@ walk() {
     IMAGE=$1 ENGINE=$2 CONTAINER=$(container_of "$1" "$2")
     local engine=ours line
     [ "$ENGINE" != podman ] || engine=podman
-    # What the check may set or define.
-    KEYS=() VARIABLES=() LOGGED=() PODMAN=() ARGUMENTS=()
-    prepare() { :; }
-    put_data() { :; }
-    find_data() { :; }
-    # shellcheck source=/dev/null
-    . "$TESTS/corpus/$IMAGE/check"
+    read_check
     prepare
     publish 1
     ${engine}_begin

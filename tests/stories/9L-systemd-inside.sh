@@ -37,14 +37,15 @@ systemd_image() {
     build_image "$1" --config="$config}" "$WORK/tree" "$WORK/bash"
     pull_image "$1"
 }
-# inside NAME COMMAND…: of busybox, or of systemd, in the container.
-inside() {
+# run_in NAME COMMAND…: of busybox, or of systemd, in the container.
+run_in() {
     local name=$1 program=(/bin/busybox "$2")
     case $2 in systemctl | journalctl) program=("/bin/$2") ;; esac
     $runtime --root="/run/$runtime" exec "$name" "${program[@]}" "${@:3}"
 }
 # has_booted NAME
-has_booted() { [ "$(inside "$1" systemctl is-system-running)" = running ]; }
+answer_has_started() { run_in init journalctl --unit=answer | grep 'Started answer.service'; }
+has_booted() { [ "$(run_in "$1" systemctl is-system-running)" = running ]; }
 # answers_of NAME: it has booted, and its service is there.
 answers_of() {
     wait_for "$1 has booted" has_booted "$1"
@@ -53,7 +54,7 @@ answers_of() {
 cgroup_of() { echo "/sys/fs/cgroup$(unit_property "$1" ControlGroup)"; }
 # kinds NAME: what is mounted where systemd wants memory.
 # shellcheck disable=SC2016 # for awk
-kinds() { inside "$1" awk '$2 ~ "^(/run|/run/lock|/tmp|/var/log/journal)$" { print $2, $3 }' /proc/mounts | sort | paste -sd' '; }
+kinds() { run_in "$1" awk '$2 ~ "^(/run|/run/lock|/tmp|/var/log/journal)$" { print $2, $3 }' /proc/mounts | sort | paste -sd' '; }
 # has_ended NAME: without a word on it, and without a trace.
 has_ended() {
     expect 'inactive dead success' state "$1"
@@ -95,34 +96,34 @@ for runtime in crun runc; do
     answers_of init
     expect 0 sh -c "$runtime --root=/run/$runtime exec init /bin/systemctl list-units --failed --quiet | wc -l"
     expect '/run tmpfs /run/lock tmpfs /tmp tmpfs /var/log/journal tmpfs' kinds init
-    expect of-image inside init cat /run/of-image/file
+    expect of-image run_in init cat /run/of-image/file
     expect 'data' names_in /var/lib/syscontainers/init
-    wait_for 'it has a journal' sh -c "$runtime --root=/run/$runtime exec init /bin/journalctl --unit=answer | grep -q 'Started answer.service'"
-    id=$(inside init cat /etc/machine-id)
+    wait_for 'it has a journal' answer_has_started
+    id=$(run_in init cat /etc/machine-id)
     expect "container_uuid=$id" sh -c "tr '\\0' '\\n' </proc/$(unit_property init MainPID)/environ | grep ^container_uuid="
     [ "$id" != "$(cat /etc/machine-id)" ] || fail 'it has the ID of this host'
 
     say "$runtime: it has a cgroup of its own, and no other"
     unit=$(cgroup_of init)
-    expect '0::/init.scope' inside init grep ^0:: /proc/1/cgroup
+    expect '0::/init.scope' run_in init grep ^0:: /proc/1/cgroup
     expect "0::${unit#/sys/fs/cgroup}/payload/root/init.scope" grep ^0:: "/proc/$(unit_property init MainPID)/cgroup"
     check 'its services have some in it' test -d "$unit/payload/root/system.slice/answer.service"
     expect '' cat "$unit/cgroup.procs"
     expect '' cat "$unit/payload/root/cgroup.procs"
     expect '2048 32' sh -c "cd $unit/payload && echo \$(cat cgroup.max.descendants cgroup.max.depth)"
-    refuse 'it does not see those above' inside init ls /sys/fs/cgroup/payload /sys/fs/cgroup/root /sys/fs/cgroup/start /sys/fs/cgroup/init.scope/../../cgroup/system.slice/init.service
-    refuse 'it cannot mount them' inside init mount -t cgroup2 none /mnt
+    refuse 'it does not see those above' run_in init ls /sys/fs/cgroup/payload /sys/fs/cgroup/root /sys/fs/cgroup/start /sys/fs/cgroup/init.scope/../../cgroup/system.slice/init.service
+    refuse 'it cannot mount them' run_in init mount -t cgroup2 none /mnt
     sleep 1000 &
-    refuse 'it cannot take processes of this host' inside init sh -c "echo $! >/sys/fs/cgroup/init.scope/cgroup.procs"
+    refuse 'it cannot take processes of this host' run_in init sh -c "echo $! >/sys/fs/cgroup/init.scope/cgroup.procs"
     expect "$(cat /proc/self/cgroup)" cat "/proc/$!/cgroup"
     kill $!
-    check 'it makes cgroups' inside init mkdir /sys/fs/cgroup/many
-    refuse 'not any number of them' inside init sh -c 'cd /sys/fs/cgroup/many && seq 3000 | busybox xargs busybox mkdir'
+    check 'it makes cgroups' run_in init mkdir /sys/fs/cgroup/many
+    refuse 'not any number of them' run_in init sh -c 'cd /sys/fs/cgroup/many && seq 3000 | busybox xargs busybox mkdir'
     check 'but many' test -d "$unit/payload/root/many/1800"
     refuse 'and no more than 2048' test -d "$unit/payload/root/many/2048"
     for file in memory.max pids.max; do
         # Where this host has such limits.
-        [ ! -e "$unit/$file" ] || refuse "it cannot change $file" inside init sh -c "echo max >/sys/fs/cgroup/$file"
+        [ ! -e "$unit/$file" ] || refuse "it cannot change $file" run_in init sh -c "echo max >/sys/fs/cgroup/$file"
     done
 
     say "$runtime: it stops, and starts again"
@@ -132,10 +133,10 @@ for runtime in crun runc; do
     mark_journal
     check 'it restarts again' systemctl restart init
     answers_of init
-    expect "$id" inside init cat /etc/machine-id
+    expect "$id" run_in init cat /etc/machine-id
     refuse 'with nothing of what it made' test -e "$(cgroup_of init)/payload/root/many"
     expect_no 'is still there|[Ff]ailed|warning' said_since init
-    inside init mkdir /sys/fs/cgroup/left
+    run_in init mkdir /sys/fs/cgroup/left
     pid=$(unit_property init MainPID)
     kill -KILL "$pid"
     wait_for 'it fails, and is started anew' sh -c "systemctl is-active --quiet init && [ \$(systemctl show --property=MainPID --value init) != $pid ]"
@@ -146,7 +147,7 @@ for runtime in crun runc; do
     expect_no 'is still there' said_since init
     systemctl start init
     answers_of init
-    quietly inside init systemctl poweroff || true
+    quietly run_in init systemctl poweroff || true
     wait_for 'it ends itself' ended init
     has_ended init
 
@@ -155,7 +156,7 @@ for runtime in crun runc; do
     systemctl start init
     answers_of init
     mark_journal
-    check 'it freezes itself' inside init sh -c 'echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze'
+    check 'it freezes itself' run_in init sh -c 'echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze'
     check 'it is stopped' systemctl stop init
     expect_like 'is still there .* after signal 37, killing it' said_since init
     has_ended init
@@ -169,7 +170,7 @@ for runtime in crun runc; do
     say "$runtime: its own word that it is up"
     "${install[@]}" --update -o Notify=ready init >/dev/null 2>&1
     check 'it starts' systemctl start init
-    expect running inside init systemctl is-system-running
+    expect running run_in init systemctl is-system-running
     systemctl stop init
     has_ended init
     syscontainer-remove --purge init

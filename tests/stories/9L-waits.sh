@@ -13,7 +13,7 @@ image() {
     echo "$1" >"$WORK/fat/version"
     build_and_pull fat --config="{\"Cmd\": [\"/usr/bin/perl\", \"-e\", $(fat 140000)]}"
 }
-written() { wait_for 'it has written that' test -e "$CO/.fat.scratch/upper/done"; }
+wait_until_written() { wait_for 'it has written that' test -e "$CO/.fat.scratch/upper/done"; }
 # So that whoever waits for the removal is found out.
 mkdir -p /run/systemd/system/syscontainers-forgotten.service.d
 printf '[Service]\nExecStartPre=/bin/sleep 600\n' >/run/systemd/system/syscontainers-forgotten.service.d/late.conf
@@ -24,7 +24,7 @@ for runtime in crun runc; do
     image 1
     checkout --no-enable --runtime="$(type -P $runtime)" "$REGISTRY/fat"
     must 'it starts' systemctl start fat
-    written
+    wait_until_written
     image 2
     must 'it is updated' quietly syscontainer-checkout --update --stage fat
     must 'what version 1 wrote is not waited for' quietly syscontainer-switch fat
@@ -34,7 +34,7 @@ for runtime in crun runc; do
     expect 'activating' eval 'systemctl is-active syscontainers-forgotten.service || true'
 
     say "$runtime: a start after a crash"
-    written
+    wait_until_written
     systemctl kill --signal=KILL fat
     # As a power failure leaves it.
     systemctl stop syscontainers-forgotten.service || true
@@ -54,7 +54,7 @@ for runtime in crun runc; do
 
     say "$runtime: the service removes it, and a purge"
     must 'it starts' systemctl start fat
-    written
+    wait_until_written
     must 'it stops' systemctl stop fat
     rm /run/systemd/system/syscontainers-forgotten.service.d/late.conf
     systemctl daemon-reload
@@ -64,7 +64,7 @@ for runtime in crun runc; do
     printf '[Service]\nExecStartPre=/bin/sleep 600\n' >/run/systemd/system/syscontainers-forgotten.service.d/late.conf
     systemctl daemon-reload
     must 'it starts' systemctl start fat
-    written
+    wait_until_written
     must 'it goes' syscontainer-remove --purge fat
     expect '' bash -c "ls -d $CO/.fat.*scratch 2>/dev/null || true"
     systemctl stop syscontainers-forgotten.service || true

@@ -5,8 +5,8 @@
 GOT=/var/lib/syscontainers/.got
 mkdir -m 0700 /srv/secret
 echo TOKEN=host-only >/srv/secret/env
-# ends NAME: its payload is over.
-ends() {
+# finish_it NAME: its payload is over.
+finish_it() {
     systemctl kill --signal=KILL "$1" 2>/dev/null || true
     systemctl stop "$1"
     systemctl reset-failed "$1" 2>/dev/null || true
@@ -15,14 +15,14 @@ ends() {
 has_acted() {
     must "$1 starts" systemctl start "$1"
     wait_for 'it has acted' test -e "$2"
-    ends "$1"
+    finish_it "$1"
 }
-# is_refused NAME OUTER: it is not started, since a link in OUTER is not followed, and got nothing.
-is_refused() {
+# is_not_started NAME OUTER: it is not started, since a link in OUTER is not followed, and got nothing.
+is_not_started() {
     mark_journal
     systemctl start "$1" || true
     wait_for "$1 is refused" has_said "$1" "cannot bind .*, which is in $2, where a payload can put anything: .*it is a symlink"
-    ends "$1"
+    finish_it "$1"
     refuse 'the payload has read nothing of it' journal_has "$1" host-only
     expect env names_in /srv/secret
 }
@@ -41,11 +41,11 @@ for runtime in crun runc; do
     checkout --no-enable --runtime="$(type -P $runtime)" -o Volume=/srv/over/up/www:/x "$REGISTRY/second"
     has_acted first /srv/app/done
     check 'its link is in the layer' test -L /srv/over/up/www
-    is_refused second /srv/over/up
+    is_not_started second /srv/over/up
     # Also when the overlay is gone, and the container.
     umount /srv/app/merged
     must 'removed' syscontainer-remove --purge first
-    is_refused second /srv/over/up
+    is_not_started second /srv/over/up
     must 'removed' syscontainer-remove --purge second
     umount /srv/over
     rm -r /srv/app /srv/over
@@ -70,9 +70,9 @@ for runtime in crun runc; do
     has_acted first $volume/done
     expect_like '^/srv/shared /$' cat $GOT
     expect_no '^/var/lib/syscontainers/' cat $GOT
-    is_refused second /srv/shared
+    is_not_started second /srv/shared
     umount $volume/shared
-    is_refused second /srv/shared
+    is_not_started second /srv/shared
     must 'removed' syscontainer-remove --purge first
     must 'removed' syscontainer-remove --purge second
     rm -r /srv/shared

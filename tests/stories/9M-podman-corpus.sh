@@ -8,9 +8,9 @@ PREPARE=/usr/libexec/syscontainers/syscontainer-prepare
 CASES=$WORK/cases
 mkdir -p "$CASES"
 
-# his IMAGE OPTION…: the configuration that podman makes of an image of the corpus. Where this host does not let it have its limits
+# made_by_podman IMAGE OPTION…: the configuration that podman makes of an image of the corpus. Where this host does not let it have its limits
 # the container is not made, but its configuration is.
-his() {
+made_by_podman() {
     local name=$1
     shift
     podman_of_corpus create --quiet --replace --name="$name" --network=host --tls-verify=false "$@" "$REGISTRY/corpus/$name" "${ARGUMENTS[@]}" >/dev/null
@@ -22,16 +22,12 @@ his() {
 record() {
     # shellcheck disable=SC2034 # for the check
     IMAGE=$1 ENGINE=crun CONTAINER=$1
-    # What the check may set or define.
-    KEYS=() VARIABLES=() PODMAN=() ARGUMENTS=()
-    prepare() { :; }
-    # shellcheck source=/dev/null
-    . "$TESTS/corpus/$IMAGE/check"
+    read_check
     prepare
     # Where nothing is started, podman can do that, too.
     case " ${KEYS[*]} " in *' PidNamespace=host '*) PODMAN+=(--pid=host) ;; esac
     publish_corpus "$IMAGE" 1
-    his "$IMAGE" "${VARIABLES[@]/#/--env=}" "${PODMAN[@]}" >"$WORK/his.json"
+    made_by_podman "$IMAGE" "${VARIABLES[@]/#/--env=}" "${PODMAN[@]}" >"$WORK/his.json"
     podman_of_corpus rm --force --volumes "$IMAGE" >/dev/null
     podman_of_corpus rmi --force "$REGISTRY/corpus/$IMAGE" >/dev/null
     pull_image "corpus/$IMAGE"

@@ -80,7 +80,8 @@ impl Checked {
             return Ok(());
         }
         needs::check(installation.root, installation.settings)
-            .context(|| format!("cannot make a configuration for {}", installation.image))
+            .and_then(|()| if self.systemd { systemd::check_host(installation.root) } else { Ok(()) })
+            .context(|| format!("cannot generate a configuration for {}", installation.image))
     }
 }
 
@@ -111,7 +112,6 @@ pub fn check(
             let image =
                 image.ok_or_else(|| Error::new("its own configuration is not known")).context(what)?;
             let generated = generated_config::generate(tree, image, installation, &values)
-                .and_then(|made| check_host(installation, made.systemd).map(|()| made))
                 .context(|| format!("cannot generate a configuration for {name}"))?;
             (volumes, confined, systemd) = (generated.volumes, true, generated.systemd);
             environment.extend(values.into_keys());
@@ -156,12 +156,6 @@ pub fn check(
         systemd,
         run_once,
     })
-}
-
-/// Fails if the host lacks what the payload of a plain image needs.
-fn check_host(installation: &Installation, systemd: bool) -> Result<()> {
-    needs::check(installation.root, installation.settings)?;
-    if systemd { systemd::check_host(installation.root) } else { Ok(()) }
 }
 
 /// Parses a configuration, and checks what an installation insists on.

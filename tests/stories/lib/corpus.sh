@@ -104,3 +104,14 @@ output() {
 
 # has_logged ERE: a line of its output.
 has_logged() { output | grep -E -- "$1"; }
+
+# read_check: what the check of $IMAGE sets or defines, with what it leaves out.
+read_check() {
+    # shellcheck disable=SC2034 # for stories
+    KEYS=() VARIABLES=() LOGGED=() PODMAN=() ARGUMENTS=()
+    prepare() { :; }
+    put_data() { :; }
+    find_data() { :; }
+    # shellcheck source=/dev/null
+    . "$TESTS/corpus/$IMAGE/check"
+}
