@@ -43,7 +43,7 @@ for runtime in crun runc; do
         number=$(journal_of files | grep -E '^[0-9]+$' | tail -n 1)
         [ "$number" -gt 4096 ] && [ "$number" -lt 8200 ] || fail "it has made $number files"
         systemctl stop limited other free files
-        expect '' bash -c "ls -d $CO/.*.scratch 2>/dev/null || true"
+        expect_soon '' bash -c "ls -d $CO/.*.scratch 2>/dev/null || true"
     done
     for name in limited other free files; do must 'it goes' syscontainer-remove $name; done
 done

@@ -135,7 +135,7 @@ for runtime in crun runc; do
     answers_of init
     expect "$id" run_in init cat /etc/machine-id
     refuse 'with nothing of what it made' test -e "$(cgroup_of init)/payload/root/many"
-    expect_no 'is still there|[Ff]ailed|warning' said_since init
+    expect_no 'is still running|[Ff]ailed|warning' said_since init
     run_in init mkdir /sys/fs/cgroup/left
     pid=$(unit_property init MainPID)
     kill -KILL "$pid"
@@ -144,7 +144,7 @@ for runtime in crun runc; do
     refuse 'with nothing of what was left' test -e "$(cgroup_of init)/payload/root/left"
     check 'it stops' systemctl stop init
     has_ended init
-    expect_no 'is still there' said_since init
+    expect_no 'is still running' said_since init
     systemctl start init
     answers_of init
     quietly run_in init systemctl poweroff || true
@@ -158,7 +158,7 @@ for runtime in crun runc; do
     mark_journal
     check 'it freezes itself' run_in init sh -c 'echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze'
     check 'it is stopped' systemctl stop init
-    expect_like 'is still there .* after signal 37, killing it' said_since init
+    expect_like 'is still running .* after signal 37; killing it' said_since init
     has_ended init
 
     say "$runtime: it is only run as a service"
