@@ -236,6 +236,6 @@ expect_like 'its command is systemd, which can have cgroups of its own only on a
 unchanged "$WORK/before"
 check 'but without that it is not' other_cgroups syscontainer-checkout -o Systemd=no "$REGISTRY/init"
 syscontainer-remove --purge init
-run_fails 2 'invalid Systemd=yes: it is none of auto, always and no' syscontainer-checkout -o Systemd=yes "$REGISTRY/init"
+run_fails 2 'invalid Systemd=yes: expected auto, always or no' syscontainer-checkout -o Systemd=yes "$REGISTRY/init"
 run_fails 1 'Systemd=always cannot be set with PidNamespace=host' syscontainer-checkout -o Systemd=always -o PidNamespace=host "$REGISTRY/init"
 rm -rf "$WORK/podman"

@@ -24,7 +24,7 @@ impl Mode {
             "auto" => Ok(Mode::Auto),
             "always" => Ok(Mode::Always),
             "no" => Ok(Mode::No),
-            _ => Err(Error::new("it is none of auto, always and no")),
+            _ => Err(Error::new("expected auto, always or no")),
         }
     }
 }
