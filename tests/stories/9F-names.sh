@@ -297,10 +297,10 @@ for runtime in crun runc; do
     say "$runtime: other networks and names"
     for option in Network=private Network=none; do
         starts still -o $option -o HostName=web.example
-        expect "$({ cat /etc/hosts; echo '127.0.1.1 web.example'; })" its still hosts
+        expect "$({ cat /etc/hosts; echo '127.0.0.1 web.example'; })" its still hosts
         echo '192.0.2.1 more' >>/etc/hosts
         wait_for 'it follows' has_line still hosts '192.0.2.1 more'
-        expect "$({ cat /etc/hosts; echo '127.0.1.1 web.example'; })" its still hosts
+        expect "$({ cat /etc/hosts; echo '127.0.0.1 web.example'; })" its still hosts
         expect web.example its still hostname
         restore
         ends_without_a_trace still

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::container::keys::mounts::UserMountKind;
 use crate::container::settings::Settings;
 use crate::error::{Context, Result};
-use crate::paths::Root;
+use crate::paths::{Root, TreePath};
 use crate::system::untrusted::Untrusted;
 
 /// Size in bytes of such a file.
@@ -22,7 +22,9 @@ pub fn of_host(root: &Root, settings: &Settings, place: &Path) -> Result<Option<
         })
     };
     let (above, name) = (place.parent().unwrap_or(place), place.file_name().unwrap_or_default());
-    let Some(path) = at(place).or_else(|| at(above).map(|source| source.join(name))) else { return Ok(None) };
+    // What else may be wrong with a mount is for others to say.
+    let below = at(above).filter(|source| root.join(&TreePath::new(source)).is_dir());
+    let Some(path) = at(place).or_else(|| below.map(|source| source.join(name))) else { return Ok(None) };
     let found = Untrusted::default().find(root, &path).and_then(|way| way.read(root, LIMIT));
     let content = found.context(|| format!("cannot look for users in {}", path.display()))?;
     Ok(Some(String::from_utf8_lossy(&content.unwrap_or_default()).into_owned()))
@@ -45,6 +47,7 @@ mod tests {
             (["Volume=/srv/passwd:/etc/passwd:ro", "Volume=/srv/etc:/etc"].as_slice(), Some("alone")),
             (&["Mount=type=bind,src=/srv/etc,dst=/etc"], Some("in etc")),
             (&["Volume=/srv:/etc/passwd.d", "Tmpfs=/etc", "Volume=/etc"], None),
+            (&["Volume=/srv/passwd:/etc"], None),
             // There is none then.
             (&["Volume=/none:/etc/passwd"], Some("")),
         ] {
