@@ -17,8 +17,8 @@ has_acted() {
     wait_for 'it has acted' test -e "$2"
     finish_it "$1"
 }
-# is_not_started NAME OUTER: it is not started, since a link in OUTER is not followed, and got nothing.
-is_not_started() {
+# is_turned_away NAME OUTER: it is not started, since a link in OUTER is not followed, and got nothing.
+is_turned_away() {
     mark_journal
     systemctl start "$1" || true
     wait_for "$1 is refused" has_said "$1" "cannot bind .*, which is in $2, where a payload can put anything: .*it is a symlink"
@@ -41,11 +41,11 @@ for runtime in crun runc; do
     checkout --no-enable --runtime="$(type -P $runtime)" -o Volume=/srv/over/up/www:/x "$REGISTRY/second"
     has_acted first /srv/app/done
     check 'its link is in the layer' test -L /srv/over/up/www
-    is_not_started second /srv/over/up
+    is_turned_away second /srv/over/up
     # Also when the overlay is gone, and the container.
     umount /srv/app/merged
     must 'removed' syscontainer-remove --purge first
-    is_not_started second /srv/over/up
+    is_turned_away second /srv/over/up
     must 'removed' syscontainer-remove --purge second
     umount /srv/over
     rm -r /srv/app /srv/over
@@ -70,9 +70,9 @@ for runtime in crun runc; do
     has_acted first $volume/done
     expect_like '^/srv/shared /$' cat $GOT
     expect_no '^/var/lib/syscontainers/' cat $GOT
-    is_not_started second /srv/shared
+    is_turned_away second /srv/shared
     umount $volume/shared
-    is_not_started second /srv/shared
+    is_turned_away second /srv/shared
     must 'removed' syscontainer-remove --purge first
     must 'removed' syscontainer-remove --purge second
     rm -r /srv/shared
