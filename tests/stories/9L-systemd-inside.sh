@@ -6,12 +6,17 @@
 PORT=8097
 PAGE='served by a unit in a container'
 
+# files_of_systemd: its package's, or, where there is no database of packages, what has such names.
+files_of_systemd() {
+    dpkg -L systemd 2>/dev/null ||
+        find /usr/lib/systemd /usr/lib/*/systemd /usr/bin/systemctl /usr/bin/journalctl /usr/bin/systemd-* ! -name '*syscontainer*' ! -name '*dbus*'
+}
 # systemd_tree NAME: an image's files: this host's systemd, and a service that answers.
 systemd_tree() {
     local root=$WORK/$1 path
     mkdir -p "$root"/{etc/systemd/system/multi-user.target.wants,usr/bin,usr/sbin,usr/lib64,srv,run/of-image,var/log}
     for path in bin sbin lib lib64; do ln -s "usr/$path" "$root/$path"; done
-    dpkg -L systemd | sed -E 's,^/(lib|bin|sbin)/,/usr/\1/,' | grep -vE '^/(usr/share|var|etc/init)' | sort -u |
+    files_of_systemd | sed -E 's,^/(lib|bin|sbin)/,/usr/\1/,' | grep -vE '^/(usr/share|var|etc/init)' | sort -u |
         while read -r path; do [ -d "$path" ] || [ ! -e "$path" ] || echo "${path#/}"; done |
         tar -C / -cf - --files-from=- | tar -C "$root" -xf -
     for path in /usr/bin/{dash,mount} \
