@@ -122,6 +122,9 @@ fn extend_timeout() {
 /// time; how much there may be is limited.
 fn make_volumes(root: &Root, registration: &Registration) -> Result<()> {
     let (name, all) = (&registration.name, registration.execution.volumes.as_slice());
+    if all.is_empty() {
+        return Ok(());
+    }
     let make = || volumes::make(root, name, all, &root.join(&registration.rootfs()));
     // What is wrong there is said by who makes them.
     let made = volumes::made(root, name).unwrap_or_default();

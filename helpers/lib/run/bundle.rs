@@ -22,6 +22,7 @@ use crate::container::output::Output;
 use crate::container::readiness::Notify;
 use crate::container::registration::Registration;
 use crate::container::runtime::{Runtime, RuntimeKind};
+use crate::digest;
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::oci::bundle_config::BundleConfig;
@@ -144,7 +145,7 @@ impl Bundle {
         if !sees_host_run {
             return Ok(self.root.inside(&self.directory.join(SOCKET)));
         }
-        let secret: String = random::bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = digest::hex(&random::bytes::<16>()?);
         Ok(TreePath::from(paths::NOTIFY).join(secret).join(SOCKET))
     }
 

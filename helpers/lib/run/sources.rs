@@ -155,6 +155,10 @@ impl Sources {
 
 /// Fails if the payload would write to deployments or to the store, by whatever path: files of these are shared.
 pub fn check(root: &Root, registration: &Registration, config: &Normalised) -> Result<()> {
+    if config.mounts().all(|mount| mount.source().is_none()) {
+        // Most have none, and every start comes here.
+        return Ok(());
+    }
     let own = registration.link().parent().map(|path| root.join(&path));
     let all = own.into_iter().chain([DEPLOYMENTS, PREINSTALLED].map(|path| root.join(path)));
     check_writable(root, &Tree::of(Path::new("/proc/self"))?, &all.collect::<Vec<_>>(), config)
