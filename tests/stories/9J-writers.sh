@@ -9,12 +9,6 @@ mkdir -m 0700 /srv/secret
 echo TOKEN=host-only >/srv/secret/env
 # tries TEXT: the process.args of a payload that tries to reach the host by /x, prints what it got, and then runs TEXT.
 tries() { shell_args "cat /x/env; touch /x/pwned; $1; touch /data/done; sleep 100000"; }
-# put_down NAME: what it does on the host is done.
-put_down() {
-    systemctl kill --signal=KILL "$1" 2>/dev/null || true
-    systemctl stop "$1"
-    systemctl reset-failed "$1" 2>/dev/null || true
-}
 # did_it NAME DIRECTORY: its payload, which has /data there, did what it does, and is over.
 did_it() {
     check "$1 starts" systemctl start "$1"

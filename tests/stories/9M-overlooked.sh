@@ -5,24 +5,18 @@
 GOT=/var/lib/syscontainers/.got
 mkdir -m 0700 /srv/secret
 echo TOKEN=host-only >/srv/secret/env
-# finish_it NAME: its payload is over.
-finish_it() {
-    systemctl kill --signal=KILL "$1" 2>/dev/null || true
-    systemctl stop "$1"
-    systemctl reset-failed "$1" 2>/dev/null || true
-}
 # has_acted NAME FILE: its payload made FILE, and is over.
 has_acted() {
     must "$1 starts" systemctl start "$1"
     wait_for 'it has acted' test -e "$2"
-    finish_it "$1"
+    put_down "$1"
 }
 # is_turned_away NAME OUTER: it is not started, since a link in OUTER is not followed, and got nothing.
 is_turned_away() {
     mark_journal
     systemctl start "$1" || true
     wait_for "$1 is refused" has_said "$1" "cannot bind .*, which is in $2, where a payload can put anything: .*it is a symlink"
-    finish_it "$1"
+    put_down "$1"
     refuse 'the payload has read nothing of it' journal_has "$1" host-only
     expect env names_in /srv/secret
 }

@@ -107,3 +107,10 @@ forget() {
 
 # in_payload NAME COMMAND…: runs it in the namespaces of the container's payload.
 in_payload() { nsenter --target "$(unit_property "$1" MainPID)" --mount --uts --cgroup --root --wd=/ -- "${@:2}"; }
+
+# put_down NAME: its payload is ended at once, and its unit is as if it had never run.
+put_down() {
+    systemctl kill --signal=KILL "$1" 2>/dev/null || true
+    systemctl stop "$1"
+    systemctl reset-failed "$1" 2>/dev/null || true
+}
