@@ -220,16 +220,12 @@ fn directories_keep_owners_that_no_entry_changes() {
 #[test]
 fn devices_are_skipped_and_counted() {
     let Some(host) = Host::new() else { return };
-    let items =
-        [file("a", ""), Item::new(b'3', "dev/null"), Item::new(b'4', "dev/sda"), Item::new(b'6', "fifo")];
+    let items = [file("a", ""), Item::new(b'3', "dev/null"), Item::new(b'4', "dev/sda")];
     let image = host.write("image", &Layout::new([Layer::of(&items)]));
     let mut command = host.command(&image);
     command.arg("--quiet");
     let outcome = host.run(command);
-    assert!(
-        outcome.stderr.contains("skipped 3 device nodes, FIFOs or sockets of layer sha256:"),
-        "{outcome:?}"
-    );
+    assert!(outcome.stderr.contains("skipped 2 device nodes of layer sha256:"), "{outcome:?}");
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (Some(0), 1));
     assert_eq!(contents(&host.checkout(&image)), "a=");
 }

@@ -279,6 +279,10 @@ bad_files types 'cannot read exports/manifest.json: invalid type'
 with_files binary '{"installedFilesTemplate": ["/etc/b"]}' /etc/b
 printf '\377' >"$WORK/binary/exports/hostfs/etc/b"
 bad_files binary 'exports/hostfs/etc/b: it is not UTF-8'
+with_files waiting '{}' /etc/a
+rm "$WORK/waiting/exports/hostfs/etc/a"
+mkfifo "$WORK/waiting/exports/hostfs/etc/a"
+bad_files waiting '/etc/a is not a file, directory or symlink'
 with_files readonly '{}' /etc/new /usr/local/bin/new
 build_and_pull readonly
 snapshot >"$WORK/before"

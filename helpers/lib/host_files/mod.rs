@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host_files::changes::{Arrival, Departure, Facts, Incoming, Known, Outgoing};
 use crate::host_files::record::{DeploymentFiles, checksum, locate, staged};
 use crate::name::Name;
@@ -199,6 +199,10 @@ fn copy_file(source: &Path, target: &Path, metadata: &fs::Metadata) -> Result<()
         let link = fs::read_link(source).context(what)?;
         std::os::unix::fs::symlink(link, target).context(what)?;
         return files::set_owner_like(target, metadata);
+    }
+    if !metadata.is_file() {
+        // A FIFO would be waited for.
+        return Err(Error::new(format!("{} is not a regular file", source.display()))).context(what);
     }
     // It may have a secret in it, and is for everybody only once it is complete and has its mode.
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target);

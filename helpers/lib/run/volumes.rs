@@ -91,7 +91,7 @@ fn fill(
     let skipped = copy::copy(&source, &target, budget)?;
     if skipped.count > 0 {
         log::warning(&format!(
-            "volume {}: skipped {} device nodes, FIFOs or sockets of the image, such as {}",
+            "volume {}: skipped {} device nodes or sockets of the image, such as {}",
             volume.destination.display(),
             skipped.count,
             skipped.example.display()

@@ -8,6 +8,12 @@ use super::limits;
 use super::mtime;
 use crate::error::{Error, Result};
 
+/// Prefix of our own attributes, which no archive may bring.
+pub const OWN: &[u8] = b"trusted.syscontainers.";
+/// Name of the attribute of a FIFO, which a repository cannot contain: an empty file stands for it, and every checkout makes
+/// one in its place.
+pub const FIFO: &str = "trusted.syscontainers.fifo";
+
 /// Extended attributes, by name.
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -34,6 +40,21 @@ impl Attributes {
         };
         let (uid, gid) = (id(member.uid, "user ID")?, id(member.gid, "group ID")?);
         Ok(Attributes { uid, gid, mode: member.mode & 0o7777, xattrs: xattrs_of(member)? })
+    }
+
+    /// Those of the file that stands for a FIFO.
+    pub fn of_fifo(member: &Member) -> Result<Attributes> {
+        let mut attributes = Attributes::of(member)?;
+        // libostree does not store an empty value.
+        attributes.xattrs.push((format!("{FIFO}\0").into_bytes(), b"1".to_vec()));
+        attributes.xattrs.sort();
+        Ok(attributes)
+    }
+
+    /// Whether a file with these extended attributes stands for a FIFO.
+    pub fn are_of_fifo(xattrs: &Variant) -> bool {
+        let found: Option<Xattrs> = xattrs.get();
+        found.unwrap_or_default().iter().any(|(name, _)| name.strip_suffix(b"\0") == Some(FIFO.as_bytes()))
     }
 
     /// Those of a directory, from its metadata object.
@@ -87,9 +108,8 @@ fn xattrs_of(member: &Member) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut size = 0;
     for (name, value) in &member.xattrs {
         // Labels are assigned by this host, overlayfs would obey its own attributes, and we ours.
-        let is_refused = name == b"security.selinux"
-            || name.starts_with(b"trusted.overlay.")
-            || name.starts_with(mtime::OWN_ATTRIBUTES);
+        let is_refused =
+            name == b"security.selinux" || name.starts_with(b"trusted.overlay.") || name.starts_with(OWN);
         if name.contains(&0) || is_refused {
             continue;
         }

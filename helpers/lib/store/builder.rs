@@ -15,12 +15,11 @@ use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 use super::archive::{self, Member};
-use super::attributes::Attributes;
+use super::attributes::{self, Attributes};
 use super::commit;
 use super::host::HostRepository;
 use super::limits;
 use super::merge;
-use super::mtime;
 use super::repository::NEVER;
 use super::space::{self, Space};
 use crate::digest;
@@ -69,7 +68,7 @@ pub struct BuiltTree {
     pub root: RepoFile,
     /// Directories that have no member of their own in the archive.
     pub implicit: BTreeSet<String>,
-    /// How many device nodes, FIFOs and sockets were skipped.
+    /// How many device nodes were skipped.
     pub skipped: usize,
 }
 
@@ -105,12 +104,13 @@ impl<'a> Builder<'a> {
         let what = || format!("entry {}", archive::shown(&member.path));
         let path = components(&member.path).context(what)?;
         match member.kind {
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+            EntryType::Char | EntryType::Block => {
                 self.skipped += 1;
                 Ok(())
             }
             EntryType::Directory => self.directory(member, &path),
             EntryType::Regular | EntryType::Continuous => self.file(member, content, &path),
+            EntryType::Fifo => self.fifo(member, &path),
             EntryType::Symlink => self.symlink(member, &path),
             EntryType::Link => self.hard_link(member, &path),
             other => Err(Error::new(format!("it is of unsupported type {:?}", char::from(other.as_byte())))),
@@ -186,6 +186,13 @@ impl<'a> Builder<'a> {
             self.write_in_chunks(&attributes, content, member.size)
         };
         self.put(path, &checksum.context(|| "cannot write its content".into())?)
+    }
+
+    fn fifo(&mut self, member: &Member, path: &[String]) -> Result<()> {
+        let attributes = Attributes::of_fifo(member)?;
+        self.space.take(space::FILE)?;
+        let checksum = self.write_object(attributes.file_header());
+        self.put(path, &checksum.context(|| "cannot write its object".into())?)
     }
 
     fn write_whole(&self, attributes: &Attributes, content: &mut impl Read, size: u64) -> Result<String> {
@@ -339,7 +346,7 @@ impl<'a> Builder<'a> {
             .write_metadata(ObjectType::DirMeta, None, &variant, NEVER)
             .context(|| "cannot write directory metadata".into())?
             .to_hex();
-        let is_small = attributes.xattrs.iter().all(|(name, _)| name.starts_with(mtime::OWN_ATTRIBUTES));
+        let is_small = attributes.xattrs.iter().all(|(name, _)| name.starts_with(attributes::OWN));
         if is_small && self.directories.len() < DIRECTORIES {
             self.directories.insert(attributes, checksum.clone());
         }

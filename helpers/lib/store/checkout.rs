@@ -1,5 +1,5 @@
-//! What is left to do once libostree has checked out an image: the modification times, and copies of the files that
-//! programs refuse to read if they have several names.
+//! What is left to do once libostree has checked out an image: the modification times, FIFOs, and copies of the files
+//! that programs refuse to read if they have several names.
 //!
 //! Nobody else can reach the new tree. Its files are the store's, and with them those of other deployments; an inode is
 //! never given anything but the time that its own attribute says, so it does not matter when this is killed.
@@ -10,9 +10,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Stat};
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, Stat, Uid};
 use rustix::io::Errno;
 
+use super::attributes::FIFO;
 use super::mtime::{self, ModificationTime};
 use super::space::Space;
 use crate::error::{Context, Result};
@@ -29,7 +30,7 @@ const OWN_INODES: [&str; 4] = ["etc", "var/log", "var/mail", "var/spool"];
 const COPIES: u64 = 1 << 20;
 /// How many bytes the paths may have by which copies are found again; names of other files are copied one by one.
 const PATHS: usize = 16 << 20;
-/// How long the value of the attribute with the time is at most; it is ours.
+/// How long the values of our own attributes are at most.
 const VALUE: usize = 64;
 
 /// Completes the tree in `rootfs`. Beside it is room for files that are not complete.
@@ -45,7 +46,7 @@ pub fn finish(rootfs: &Path, space: &Space) -> Result<()> {
 
 struct Finish<'a> {
     root: &'a Directory,
-    /// Path of a copy that is being made.
+    /// Path of a copy, or of a FIFO, that is being made.
     temporary: PathBuf,
     space: &'a Space,
     /// Copies that were made, by the devices and inodes of the originals.
@@ -74,6 +75,10 @@ impl Finish<'_> {
                     let child = directory.child(&name).context(|| format!("cannot open {}", path_of()))?;
                     self.directory(&child, &path.join(&name))?;
                 }
+                FileType::RegularFile if stat.st_size == 0 && is_fifo(directory, &name).context(what)? => {
+                    self.fifo(directory, &name, &stat).context(|| format!("cannot make {}", path_of()))?;
+                    continue;
+                }
                 FileType::RegularFile if has_own_inodes && stat.st_nlink > 1 => {
                     self.separate(directory, &name, path.join(&name), &stat)
                         .context(|| format!("cannot copy {}", path_of()))?;
@@ -84,6 +89,22 @@ impl Finish<'_> {
             set_time(directory, &name, &stat).context(|| format!("cannot set the time of {}", path_of()))?;
         }
         Ok(())
+    }
+
+    /// Makes a name in a directory that of a FIFO, with the owner, mode and time of what stands for it.
+    fn fifo(&self, directory: &Directory, name: &OsStr, stat: &Stat) -> Result<()> {
+        self.space.take_whole(0)?;
+        let what = || format!("cannot write {}", self.temporary.display());
+        let time = time_of(directory, name).context(|| "cannot read its time".into())?.unwrap_or_default();
+        let make = || {
+            let path = &self.temporary;
+            fs::mknodat(fs::CWD, path, FileType::Fifo, Mode::RWXU, 0)?;
+            fs::chown(path, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+            fs::chmod(path, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+            fs::utimensat(fs::CWD, path, &time.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?;
+            fs::renameat(fs::CWD, path, directory, name)
+        };
+        make().context(what)
     }
 
     /// Makes a name in a directory that of a copy. It is at `path` in the image.
@@ -128,7 +149,7 @@ impl Finish<'_> {
 
 /// Gives a file in a directory the time that its attribute says.
 fn set_time(directory: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> {
-    let time = match (attribute(directory, name)?, kind(stat)) {
+    let time = match (time_of(directory, name)?, kind(stat)) {
         (Some(time), _) => time,
         // The object may be the host's, and has the right time from libostree, which gives it to no symlink.
         (None, FileType::RegularFile) if stat.st_nlink > 1 => return Ok(()),
@@ -142,14 +163,25 @@ fn set_time(directory: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> 
 }
 
 /// The time in the attribute of a file in a directory.
-fn attribute(directory: &Directory, name: &OsStr) -> io::Result<Option<ModificationTime>> {
+fn time_of(directory: &Directory, name: &OsStr) -> io::Result<Option<ModificationTime>> {
+    // Atomic took what archives had, which may be anything.
+    Ok(attribute(directory, name, mtime::ATTRIBUTE)?.and_then(|value| ModificationTime::of_record(&value)))
+}
+
+/// Whether a file in a directory stands for a FIFO.
+fn is_fifo(directory: &Directory, name: &OsStr) -> io::Result<bool> {
+    Ok(attribute(directory, name, FIFO)?.is_some())
+}
+
+/// The value of one of our own attributes of a file in a directory.
+fn attribute(directory: &Directory, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
     // The one way to those of a symlink that is not a path from the root.
     let path = Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(name);
     let mut value = [0; VALUE];
-    match fs::lgetxattr(&path, mtime::ATTRIBUTE, &mut value) {
-        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
-        // Atomic took what archives had, which may be anything.
-        length => Ok(ModificationTime::of_record(&value[..length?])),
+    match fs::lgetxattr(&path, attribute, &mut value) {
+        // One that is too long is not ours.
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(None),
+        length => Ok(Some(value[..length?].to_vec())),
     }
 }
 

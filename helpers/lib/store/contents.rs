@@ -8,6 +8,7 @@ use std::path::Path;
 use ostree::gio::{self, FileInfo, FileQueryInfoFlags, FileType, prelude::*};
 use ostree::{RepoCheckoutAtOptions, RepoFile, glib};
 
+use super::attributes::Attributes;
 use super::repository::{NEVER, Store};
 use super::size::Size;
 use super::space;
@@ -21,7 +22,7 @@ use crate::system::files;
 
 /// File attributes that a walk needs.
 const ATTRIBUTES: &str =
-    "standard::name,standard::type,standard::symlink-target,unix::mode,unix::uid,unix::gid";
+    "standard::name,standard::type,standard::size,standard::symlink-target,unix::mode,unix::uid,unix::gid";
 
 /// An image in the store, as a [`Tree`]: the files of its commit. A checkout is made of hard links, but for files that
 /// programs read only if they have one.
@@ -55,7 +56,7 @@ impl Tree for Stored<'_> {
             return Ok(None);
         }
         let info = file.query_info(ATTRIBUTES, FileQueryInfoFlags::NOFOLLOW_SYMLINKS, NEVER);
-        Ok(Some(kind(&info.context(what)?)))
+        kind(&file, &info.context(what)?).map(Some).context(what)
     }
 
     fn executable(&self, path: &str) -> Result<Option<Executable>> {
@@ -139,6 +140,9 @@ fn stream(repo: &ostree::Repo, root: &gio::File, path: &str) -> Result<Option<im
         return Err(Error::new("it is not a regular file"));
     }
     let what = || "cannot read its content".to_string();
+    if is_fifo(file.upcast_ref()).context(what)? {
+        return Err(Error::new("it is not a regular file"));
+    }
     let (stream, _, _) = repo.load_file(&file.checksum(), NEVER).context(what)?;
     Ok(Some(stream.ok_or_else(|| Error::new("it has none")).context(what)?.into_read()))
 }
@@ -154,9 +158,10 @@ fn walk(
         let info = info.context(|| format!("directory {}", below.display()))?;
         let path = below.join(info.name());
         budget.take(&path)?;
-        let kind = kind(&info);
+        let child = directory.child(info.name());
+        let kind = kind(&child, &info).context(|| path.display().to_string())?;
         if kind == FileKind::Directory {
-            walk(&directory.child(info.name()), &path, entries, budget)?;
+            walk(&child, &path, entries, budget)?;
         }
         let number = |attribute| info.attribute_uint32(attribute);
         let (mode, uid, gid) = (number("unix::mode") & 0o7777, number("unix::uid"), number("unix::gid"));
@@ -165,13 +170,24 @@ fn walk(
     Ok(())
 }
 
-fn kind(info: &FileInfo) -> FileKind {
-    match info.file_type() {
+/// What a file is in a checkout.
+fn kind(file: &gio::File, info: &FileInfo) -> Result<FileKind, glib::Error> {
+    Ok(match info.file_type() {
         FileType::Directory => FileKind::Directory,
+        FileType::Regular if info.size() == 0 && is_fifo(file)? => FileKind::Special,
         FileType::Regular => FileKind::Regular,
         FileType::SymbolicLink => FileKind::Symlink(info.symlink_target().unwrap_or_default()),
         _ => FileKind::Special,
-    }
+    })
+}
+
+/// Whether a file stands for a FIFO.
+fn is_fifo(file: &gio::File) -> Result<bool, glib::Error> {
+    let file = file.downcast_ref::<RepoFile>();
+    Ok(file
+        .map(|file| file.xattrs(NEVER))
+        .transpose()?
+        .is_some_and(|xattrs| Attributes::are_of_fifo(&xattrs)))
 }
 
 #[cfg(test)]

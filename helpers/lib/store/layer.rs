@@ -36,7 +36,7 @@ pub struct StoredLayer {
 pub struct Import {
     /// The layer.
     pub layer: StoredLayer,
-    /// How many device nodes, FIFOs and sockets were skipped.
+    /// How many device nodes were skipped.
     pub skipped: usize,
 }
 

@@ -12,8 +12,6 @@ use rustix::fs::{Stat, Timespec, Timestamps};
 
 /// Name of the attribute: only who has CAP_SYS_ADMIN on the host sees it, and symlinks may have it.
 pub const ATTRIBUTE: &str = "trusted.syscontainers.mtime";
-/// Prefix of our own attributes, which no archive may bring.
-pub const OWN_ATTRIBUTES: &[u8] = b"trusted.syscontainers.";
 /// Seconds from which on times are absurd, those of the year 2262: in nanoseconds, they would have more than 63 bits.
 const END: u64 = i64::MAX as u64 / 1_000_000_000;
 

@@ -313,10 +313,8 @@ impl<'a> Pull<'a> {
         })?;
         self.observer.fetched(descriptor);
         if skipped > 0 {
-            self.observer.warning(&format!(
-                "skipped {skipped} device nodes, FIFOs or sockets of layer {}",
-                descriptor.digest()
-            ));
+            self.observer
+                .warning(&format!("skipped {skipped} device nodes of layer {}", descriptor.digest()));
         }
         Ok(layer)
     }

@@ -57,7 +57,7 @@ impl Budget {
     }
 }
 
-/// What was not copied: devices, FIFOs and sockets.
+/// What was not copied: devices and sockets.
 #[derive(Debug, Default)]
 pub struct Skipped {
     /// How many there were.
@@ -116,6 +116,10 @@ impl Copy<'_> {
                 symlink(source, target, name, &stat).context(what)
             }
             FileType::RegularFile => self.file(source, target, name).context(what),
+            FileType::Fifo => {
+                self.budget.space.take(FILE).context(what)?;
+                fifo(target, name, &stat).context(what)
+            }
             _ => {
                 self.skipped.count += 1;
                 self.skipped.example = source.path_of(name);
@@ -197,6 +201,15 @@ fn symlink(source: &Directory, target: &Directory, name: &OsStr, stat: &Stat) ->
     fs::symlinkat(&link, target, name)?;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     fs::chownat(target, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Makes a FIFO like another in a directory that nobody else can change.
+fn fifo(target: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> {
+    fs::mknodat(target, name, FileType::Fifo, Mode::RWXU, 0)?;
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    fs::chownat(target, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    fs::chmodat(target, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
     Ok(fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 

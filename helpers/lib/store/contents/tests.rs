@@ -126,6 +126,33 @@ fn no_name_is_a_copy_of_its_own_whichever_object_is_full() {
 }
 
 #[test]
+fn what_stands_for_a_fifo_is_no_file() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can write the attribute");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = new_store(dir.path());
+    let commit = commit_of(&store, |repo, tree| {
+        for (name, value) in [("fifo", Some(&b"1"[..])), ("empty", None)] {
+            let xattrs: Vec<(&[u8], &[u8])> =
+                value.map(|value| (&b"trusted.syscontainers.fifo\0"[..], value)).into_iter().collect();
+            let xattrs = xattrs.to_variant();
+            let checksum = repo.write_regfile_inline(None, 0, 0, 0o100_644, Some(&xattrs), b"", NEVER);
+            tree.replace_file(name, &checksum.unwrap()).unwrap();
+        }
+    });
+    let (root, _) = store.repo.read_commit(&commit, NEVER).unwrap();
+    let mut entries = Vec::new();
+    walk(&root, Path::new(""), &mut entries, &mut WalkBudget::default()).unwrap();
+    let kind_of = |name: &str| &entries.iter().find(|entry| entry.path == Path::new(name)).unwrap().kind;
+    assert_eq!((kind_of("fifo"), kind_of("empty")), (&FileKind::Special, &FileKind::Regular));
+    assert_eq!(read(&store.repo, &root, "empty").unwrap(), Some(Vec::new()));
+    let error = read(&store.repo, &root, "fifo").unwrap_err().to_string();
+    assert_eq!(error, "it is not a regular file");
+}
+
+#[test]
 fn symlinks_have_a_limit_too() {
     let dir = tempfile::tempdir().unwrap();
     let (store, mut object) = (new_store(dir.path()), PathBuf::new());
