@@ -49,7 +49,7 @@ const PROGRAM: Program = Program {
     statuses: &[0, 1, 2],
 };
 
-/// By how much longer systemd waits for a start each time, while volumes get what the image has, and how often it is asked to.
+/// By how much longer systemd waits for a start each time, while much is copied or removed, and how often it is asked to.
 const LONGER: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(300);
 
@@ -100,14 +100,26 @@ fn run(args: Args) -> Result<()> {
     }
 }
 
-/// Has what a crash or a shutdown left be removed.
+/// Has what a crash or a shutdown left be removed. Where a container has a limit, no more than that much is left of its
+/// earlier runs when the next one begins.
 fn remove_forgotten(root: &Root, registration: &Registration) -> Result<()> {
     let scratch = root.join(&registration.scratch());
     let left = scratch.parent().map(forgotten::found).transpose()?.unwrap_or_default();
-    if !left.is_empty() {
-        forgotten::begin_removal(root);
+    if left.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    forgotten::begin_removal(root);
+    if registration.execution.scratch_size.is_none() {
+        return Ok(());
+    }
+    let own = left.iter().filter(|(name, _)| *name == registration.name);
+    // That of the last run, so that nobody waits for it at an update.
+    let too_many: Vec<_> = own.map(|(_, path)| path).skip(1).collect();
+    if too_many.is_empty() {
+        Ok(())
+    } else {
+        patiently(|| too_many.into_iter().try_for_each(|path| forgotten::remove(path)))
+    }
 }
 
 /// Has systemd wait longer for this start.
@@ -131,6 +143,11 @@ fn make_volumes(root: &Root, registration: &Registration) -> Result<()> {
     if all.iter().all(|volume| made.contains(OsStr::new(&volume.file_name()))) {
         return make();
     }
+    patiently(make)
+}
+
+/// Does what may take longer than a start, for which systemd waits.
+fn patiently<T>(work: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         // Closed at the end, whatever that is.
         let (_running, end) = mpsc::channel::<()>();
@@ -140,7 +157,7 @@ fn make_volumes(root: &Root, registration: &Registration) -> Result<()> {
                 extend_timeout();
             }
         });
-        make()
+        work()
     })
 }
 

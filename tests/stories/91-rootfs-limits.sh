@@ -48,6 +48,19 @@ for runtime in crun runc; do
     for name in limited other free files; do must 'it goes' syscontainer-remove $name; done
 done
 
+say 'what is left of earlier runs has a bound'
+checkout --name=again -o ScratchSize=16M "$REGISTRY/files"
+systemctl mask --runtime --quiet syscontainers-forgotten.service
+mkdir -p $CO/.again.{0,1,2}.scratch/upper/x $CO/.other.{0,1}.scratch/upper
+left_of_runs() { find $CO -maxdepth 1 -name '.again.*.scratch' | wc -l; }
+check 'it starts' systemctl start again
+expect 1 left_of_runs
+systemctl stop again
+systemctl unmask --runtime --quiet syscontainers-forgotten.service
+must 'a prune' syscontainer-prune
+expect 0 left_of_runs
+must 'it goes' syscontainer-remove again
+
 say 'what it sees of its cgroup'
 # As programs look for them that want to know their limits: the mount, and the path below it.
 look=$(cat <<'END'
