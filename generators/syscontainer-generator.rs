@@ -17,6 +17,7 @@ use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, TreePath, UNIT_PATH};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
+use syscontainers::system::tree;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-generator",
@@ -55,7 +56,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut dry_run, mut values) = (Root::default(), false, Vec::new());
     for argument in arguments {
         match argument {
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Flag("dry-run") => dry_run = true,
             Operand(value) => values.push(value),
             other => return Err(other.unexpected()),

@@ -23,6 +23,7 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::store::Store;
 use syscontainers::system::lock::{self, Lock};
+use syscontainers::system::tree;
 use syscontainers::update::switcher::{Recovery, Switcher};
 use syscontainers::update::updater::Updater;
 
@@ -124,7 +125,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("dry-run") => dry_run = true,
             Flag("no-enable") => options.no_enable = true,
             Flag("replace-unit") => options.replace_unit = true,
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Valued("repo", value) => repo = Some(value.into()),
             Operand(value) if operand.is_none() => operand = Some(value.string()?),
             other => return Err(other.unexpected()),

@@ -17,6 +17,7 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::program::text;
 use syscontainers::store::Store;
 use syscontainers::store::catalog;
+use syscontainers::system::tree;
 use syscontainers::update::retention::Users;
 
 const PROGRAM: Program = Program {
@@ -48,7 +49,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         match argument {
             Flag("quiet") => args.quiet = true,
             Flag("json") => args.json = true,
-            Valued("root", value) => args.root = Root::new(value),
+            Valued("root", value) => args.root = tree::open(value)?,
             Valued("repo", value) => args.repo = Some(value.into()),
             Operand(value) if args.image.is_none() => args.image = Some(value.string()?),
             other => return Err(other.unexpected()),

@@ -14,6 +14,7 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::store::access::Access;
 use syscontainers::store::pace::Patience;
+use syscontainers::system::tree;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-lint",
@@ -69,7 +70,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Valued("idle-timeout", value) => access.patience = value.parse_with(Patience::parse)?,
             Valued("policy", value) => access.policy = Some(value.into()),
             Valued("tls-verify", value) => access.tls_verify = Some(value.parse()?),
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Valued("repo", value) => repo = Some(value.into()),
             Operand(value) if target.is_none() => target = Some(PathBuf::from(value)),
             other => return Err(other.unexpected()),

@@ -11,6 +11,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::options::prelude::*;
 use syscontainers::program::{log, table, text};
 use syscontainers::store::Store;
+use syscontainers::system::tree;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-list",
@@ -45,7 +46,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("quiet") => args.quiet = true,
             Flag("json") => args.json = true,
             Valued("filter", value) => args.filters.push(value.parse()?),
-            Valued("root", value) => args.root = Root::new(value),
+            Valued("root", value) => args.root = tree::open(value)?,
             other => return Err(other.unexpected()),
         }
     }

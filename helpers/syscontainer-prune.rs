@@ -10,6 +10,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::options::prelude::*;
 use syscontainers::program::timespan;
 use syscontainers::prune::{self, PruneOptions};
+use syscontainers::system::tree;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-prune",
@@ -51,7 +52,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("dry-run") => args.options.dry_run = true,
             Flag("explain") => args.explain = true,
             Flag("json") => args.json = true,
-            Valued("root", value) => args.root = Root::new(value),
+            Valued("root", value) => args.root = tree::open(value)?,
             Valued("repo", value) => args.options.repo = Some(value.into()),
             Operand(value) => args.options.images.push(value.string()?),
             other => return Err(other.unexpected()),

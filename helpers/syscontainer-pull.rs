@@ -26,6 +26,7 @@ use syscontainers::store::reference::Reference;
 use syscontainers::store::source_files;
 use syscontainers::store::transports::{self, Transport};
 use syscontainers::system::journal::{self, Event, Subject};
+use syscontainers::system::tree;
 use syscontainers::update::availability::{Prospect, Updates};
 
 const PROGRAM: Program = Program {
@@ -85,7 +86,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Valued("idle-timeout", value) => access.patience = value.parse_with(Patience::parse)?,
             Valued("policy", value) => access.policy = Some(value.into()),
             Valued("tls-verify", value) => access.tls_verify = Some(value.parse()?),
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Valued("repo", value) => repo = Some(value.into()),
             Flag("json") => json = true,
             Flag("quiet") => quiet = true,

@@ -17,6 +17,7 @@ use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
 use syscontainers::system::systemd::manager::{SystemState, Verb};
+use syscontainers::system::tree;
 use syscontainers::update::switcher::Switcher;
 
 const PROGRAM: Program = Program {
@@ -33,7 +34,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Root, lexopt::Error> {
     let mut root = Root::default();
     for argument in arguments {
         match argument {
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             other => return Err(other.unexpected()),
         }
     }

@@ -11,6 +11,7 @@ use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
 use syscontainers::system::lock;
+use syscontainers::system::tree;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-remove",
@@ -38,7 +39,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         match argument {
             Flag("purge") => options.purge = true,
             Flag("force") => options.force = true,
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
         }

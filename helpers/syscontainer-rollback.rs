@@ -16,6 +16,7 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::program::timespan;
 use syscontainers::system::lock;
 use syscontainers::system::systemd::manager;
+use syscontainers::system::tree;
 use syscontainers::update::retention;
 use syscontainers::update::switcher::{Recovery, Switcher};
 
@@ -51,7 +52,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         match argument {
             Valued("soak", value) => soak = Some(value.parse_with(timespan::parse_finite)?),
             Flag("if-failed") => if_failed = true,
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             Operand(value) if number.is_none() => number = Some(value.parse()?),
             other => return Err(other.unexpected()),

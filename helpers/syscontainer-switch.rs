@@ -15,6 +15,7 @@ use syscontainers::program::options::prelude::*;
 use syscontainers::program::timespan;
 use syscontainers::system::journal::{self, Event, Subject};
 use syscontainers::system::lock;
+use syscontainers::system::tree;
 use syscontainers::update::switcher::{Recovery, Switcher};
 
 const PROGRAM: Program = Program {
@@ -69,7 +70,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("no-hold") => settings.hold = Some(false),
             Valued("keep", value) => settings.keep = Some(value.parse_with(parse_keep)?),
             Valued("set-soak", value) => settings.soak = Some(value.parse_with(timespan::parse_finite)?),
-            Valued("root", value) => root = Root::new(value),
+            Valued("root", value) => root = tree::open(value)?,
             Operand(value) if name.is_none() => name = Some(value.parse()?),
             other => return Err(other.unexpected()),
         }

@@ -22,4 +22,5 @@ pub mod record;
 pub mod removal;
 pub mod space;
 pub mod systemd;
+pub mod tree;
 pub mod untrusted;
