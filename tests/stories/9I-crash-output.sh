@@ -23,8 +23,12 @@ has_printed() {
 is_whole() { [ -s "$2" ] && diff <(seq -f 'line %.0f' "$1" $(($1 + $(wc -l <"$2") - 1))) "$2" | head -n 20; }
 # is_unhurt NAME: since the journal was marked, systemd had to kill nothing in it.
 is_unhurt() { ! said_since "$1" | grep 'Killing process'; }
+# fresh_journal: journald begins files that what comes next does not fill. An entry with which a file is full it may write again
+# to the next one.
+fresh_journal() { journalctl --rotate; }
 # again NAME: it is started, and has ended.
 again() {
+    fresh_journal
     mark_journal
     systemctl reset-failed "$1" 2>/dev/null || true
     systemctl start "$1" 2>/dev/null || true
@@ -80,6 +84,7 @@ for runtime in crun runc; do
     say "$runtime: killed"
     crashing endless 'trap "exit 0" TERM; i=0; while :; do i=$((i+1)); echo "line $i"; done'
     for whom in main all main all; do
+        fresh_journal
         systemctl reset-failed endless 2>/dev/null || true
         systemctl start endless
         wait_for 'it prints' has_printed endless
@@ -92,6 +97,7 @@ for runtime in crun runc; do
     done
 
     say "$runtime: the relay is killed, and the next one goes on with a line"
+    fresh_journal
     systemctl reset-failed endless
     systemctl start endless
     for _ in 1 2 3; do
