@@ -201,17 +201,16 @@ mkdir -p "$WORK/special/data"
 mkfifo "$WORK/special/data/fifo"
 chown 5:6 "$WORK/special/data/fifo"
 chmod 620 "$WORK/special/data/fifo"
-touch --date=@1000000000 "$WORK/special/data/fifo"
 echo x >"$WORK/special/data/x"
 volumes_image special /data "$(until_stopped)"
 checkout "$REGISTRY/special"
-fifo_in() { stat --format='%F %a %u:%g %Y' "$1/fifo"; }
-expect 'fifo 620 5:6 1000000000' fifo_in $CO/special.0/rootfs/data
+fifo_in() { stat --format='%F %a %u:%g' "$1/fifo"; }
+expect 'fifo 620 5:6' fifo_in $CO/special.0/rootfs/data
 # What no image can have.
 systemd-run --quiet --unit=other --socket-property=ListenStream=$CO/special.0/rootfs/data/socket true
 systemctl stop other.socket
 check 'it starts all the same' systemctl start special
-expect 'fifo 620 5:6 1000000000' fifo_in $VOLUMES/special/data
+expect 'fifo 620 5:6' fifo_in $VOLUMES/special/data
 expect 'fifo x' in_volume special data
 expect 1 bash -c 'journalctl --sync; journalctl --unit=special --output=cat | grep -c "volume /data: skipped 1 device nodes or sockets of the image"'
 systemctl stop special
