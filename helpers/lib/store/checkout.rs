@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Gid, Mode, Stat, Uid};
+use rustix::fs::{self, AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::attributes::FIFO;
@@ -96,15 +96,8 @@ impl Finish<'_> {
         self.space.take_whole(0)?;
         let what = || format!("cannot write {}", self.temporary.display());
         let time = time_of(directory, name).context(|| "cannot read its time".into())?.unwrap_or_default();
-        let make = || {
-            let path = &self.temporary;
-            fs::mknodat(fs::CWD, path, FileType::Fifo, Mode::RWXU, 0)?;
-            fs::chown(path, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-            fs::chmod(path, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-            fs::utimensat(fs::CWD, path, &time.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?;
-            fs::renameat(fs::CWD, path, directory, name)
-        };
-        make().context(what)
+        copy::fifo(fs::CWD, &self.temporary, stat, &time.timestamps()).context(what)?;
+        fs::renameat(fs::CWD, &self.temporary, directory, name).context(what)
     }
 
     /// Makes a name in a directory that of a copy. It is at `path` in the image.

@@ -118,7 +118,7 @@ impl Copy<'_> {
             FileType::RegularFile => self.file(source, target, name).context(what),
             FileType::Fifo => {
                 self.budget.space.take(FILE).context(what)?;
-                fifo(target, name, &stat).context(what)
+                fifo(target, name, &stat, &times(&stat)).context(what)
             }
             _ => {
                 self.skipped.count += 1;
@@ -204,13 +204,14 @@ fn symlink(source: &Directory, target: &Directory, name: &OsStr, stat: &Stat) ->
     Ok(fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Makes a FIFO like another in a directory that nobody else can change.
-fn fifo(target: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> {
-    fs::mknodat(target, name, FileType::Fifo, Mode::RWXU, 0)?;
+/// Makes a FIFO with the owner and mode of another file, in a directory that nobody else can change.
+pub fn fifo(target: impl AsFd, path: impl AsRef<Path>, stat: &Stat, times: &Timestamps) -> io::Result<()> {
+    let path = path.as_ref();
+    fs::mknodat(&target, path, FileType::Fifo, Mode::RWXU, 0)?;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    fs::chownat(target, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    fs::chmodat(target, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
-    Ok(fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
+    fs::chownat(&target, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    fs::chmodat(&target, path, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+    Ok(fs::utimensat(&target, path, times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Gives a copy the owner, attributes, mode and time of the original, in this order: a new owner clears capabilities

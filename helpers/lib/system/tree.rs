@@ -5,9 +5,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::paths::{
     ATTACHED, DEPLOYMENTS, PREINSTALLED, REGISTRATIONS, RUN, Root, STUBS, TMPFILES, TMPFILES_PATH, TreePath,
     UNITDIR, VOLUMES,
@@ -35,21 +35,15 @@ const USED: [&str; 14] = [
 /// The tree below a directory. Refuses one in which a directory that is used is a link out of it.
 pub fn open(directory: OsString) -> Result<Root, String> {
     let root = Root::new(directory);
-    match check(&root) {
-        Ok(None) => Ok(root),
-        Ok(Some(link)) => Err(format!(
-            "cannot use the tree {}: {link} is a symlink that leads out of it from here; make it a relative one",
-            root.path().display()
-        )),
-        Err(e) => Err(format!("cannot use the tree {}: {e}", root.path().display())),
-    }
+    check(&root).map_err(|e| format!("cannot use the tree {}: {e}", root.path().display()))?;
+    Ok(root)
 }
 
-/// The first link that leads elsewhere than in the tree.
-fn check(root: &Root) -> Result<Option<TreePath>> {
-    let Ok(real) = fs::canonicalize(root.path()) else { return Ok(None) };
+/// Fails if a link leads elsewhere than in the tree.
+fn check(root: &Root) -> Result<()> {
+    let Ok(real) = fs::canonicalize(root.path()) else { return Ok(()) };
     if real == Path::new("/") {
-        return Ok(None);
+        return Ok(());
     }
     for used in USED {
         let links = files::trace(root.path(), Path::new(used), &|_| false)?.links;
@@ -57,17 +51,19 @@ fn check(root: &Root) -> Result<Option<TreePath>> {
             let place = files::resolve_inside(root.path(), link.as_path())?;
             let here = real.join(place.strip_prefix("/").unwrap_or(&place));
             if !leads_to(&root.join(&link), &here).context(|| format!("cannot examine {link}"))? {
-                return Ok(Some(link));
+                return Err(Error::new(format!(
+                    "{link} is a symlink that leads out of it from here; make it a relative one"
+                )));
             }
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Whether a link leads there on this host, too. One that leads nowhere may, if it is relative.
-fn leads_to(link: &Path, expected: &PathBuf) -> Result<bool, std::io::Error> {
+fn leads_to(link: &Path, expected: &Path) -> Result<bool, std::io::Error> {
     let is_relative = fs::read_link(link)?.is_relative();
-    Ok(is_relative && fs::canonicalize(link).map_or(true, |found| found == *expected))
+    Ok(is_relative && fs::canonicalize(link).map_or(true, |found| found == expected))
 }
 
 #[cfg(test)]
