@@ -62,15 +62,17 @@ for umask in 000 077; do
         check "$name is started" systemctl start --no-block "$name"
     done
     for name in service user; do expect 'active running success' state "$name-$umask"; done
-    wait_for 'the job has written' test -s "/run/syscontainers/once-$umask/rootfs/result"
-    check 'it is setuid' test -u "/run/syscontainers/once-$umask/rootfs/busybox-two"
+    wait_for 'the job has written' test -s "$CO/.once-$umask.scratch/upper/result"
+    check 'it is setuid' test -u "$CO/.once-$umask.scratch/upper/busybox-two"
+    expect '' find "/run/syscontainers/once-$umask/rootfs" -mindepth 1
+    refuse 'the host has no such mount' grep -F "once-$umask" /proc/self/mountinfo
     for directory in $CO $CO/.storage $STORE $CO/{service,user,once}-$umask.0 $CO/.once-$umask.scratch \
         /run/syscontainers/{service,user,once}-$umask; do
         expect '700 0:0' stat --format='%a %u:%g' "$directory"
     done
     expect '755 0:0' stat --format='%a %u:%g' /etc/syscontainers
     host_users_get_nothing "with umask $umask"
-    for file in "$CO/service-$umask.0/rootfs/usr/bin/busybox-root" "/run/syscontainers/once-$umask/rootfs/busybox-two" \
+    for file in "$CO/service-$umask.0/rootfs/usr/bin/busybox-root" \
         "$CO/.once-$umask.scratch/upper/busybox-two" "$CO/user-$umask.0/rootfs/usr/bin/busybox-root" "/proc/$(unit_property "service-$umask" MainPID)/root/usr/bin/busybox-root"; do
         check 'root sees it' test -u "$file"
         refuse "nobody runs $file" as_nobody "$file" id -u

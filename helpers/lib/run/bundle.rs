@@ -33,10 +33,11 @@ use crate::run::forgotten;
 use crate::run::mount_check::Expected;
 use crate::run::names::copies::Copies;
 use crate::run::output::{Pipes, Streams};
+use crate::run::runtime;
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
+use crate::run::view::{self, View};
 use crate::run::written::Written;
-use crate::run::{runtime, view};
 use crate::system::command::succeed;
 use crate::system::process::Process;
 use crate::system::{cgroup, files, random, record};
@@ -188,13 +189,12 @@ impl Bundle {
 
     /// Has the runtime create the container, whose payload prints to `streams`.
     pub fn create(&self, name: &Name, launch: &Launch, streams: Streams) -> Result<()> {
-        if let Some(overlay) = &launch.overlay {
-            overlay.ensure(&self.root, &self.scratch_rootfs())?;
-        }
         let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
         streams.set(&mut create);
-        let mut create =
-            || view::with(launch.shown_rootfs.as_ref(), &launch.sources, || succeed(&mut create));
+        let rootfs = self.scratch_rootfs();
+        let overlay = launch.overlay.as_ref().map(|overlay| (overlay, rootfs.as_path()));
+        let view = View { overlay, rootfs: launch.shown_rootfs.as_ref(), sources: &launch.sources };
+        let mut create = || view.with(&self.root, || succeed(&mut create));
         // crun leaves the payload where it was started itself.
         if launch.systemd && launch.runtime.kind == RuntimeKind::Crun {
             cgroup::in_payload(create)

@@ -12,6 +12,7 @@ use crate::run::names::Names;
 use crate::run::names::copies::Copies;
 use crate::run::scratch::Overlay;
 use crate::run::sources::Source;
+use crate::run::view::View;
 use crate::run::{memory, places};
 
 /// The overlay of one start, with all files of that SELinux label; `None` if the root file system is the deployment's.
@@ -41,11 +42,14 @@ pub fn make(
         return Ok(None);
     }
     // It has the files of the image only, until names are added.
-    places::settle(config, &root.join(&overlay.lower))?;
-    memory::settle(config, &rootfs)?;
-    Payload::new(config, &rootfs).settle()?;
+    let image = root.join(&overlay.lower);
+    places::settle(config, &image)?;
+    memory::settle(config, &image)?;
     let copies = Copies::of(&root.join(&overlay.scratch), bundle.directory());
-    Names { root, rootfs: &rootfs, copies: &copies, label: overlay.label.as_deref(), nested }.add(config)?;
+    View { overlay: Some((overlay, &rootfs)), ..View::default() }.with(root, || {
+        Payload::new(config, &rootfs).settle()?;
+        Names { root, rootfs: &rootfs, copies: &copies, label: overlay.label.as_deref(), nested }.add(config)
+    })?;
     places::check(config, nested)?;
     Ok(Some(Expected::of(config, nested)))
 }

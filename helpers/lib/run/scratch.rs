@@ -37,8 +37,8 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Makes it, and mounts it at `target`. Everything goes that was left there by a power failure. No more than `size`
-    /// bytes may be written to it.
+    /// Makes it, and `target` for it to be mounted at. Everything goes that was left there by a power failure. No more than
+    /// `size` bytes may be written to it.
     pub fn make(&self, root: &Root, target: &Path, size: Option<u64>) -> Result<()> {
         let (lower, scratch) = (root.join(&self.lower), root.join(&self.scratch));
         let what = || self.failure();
@@ -59,22 +59,11 @@ impl Overlay {
         let metadata = fs::metadata(lower).context(what)?;
         std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).context(what)?;
         fs::set_permissions(&upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).context(what)?;
-        privacy::make(target).context(what)?;
-        self.mount(root, target)
+        privacy::make(target).context(what)
     }
 
-    /// Mounts it at `target` unless it is: a unit with `ProtectSystem=`, `PrivateTmp=` and the like has a mount namespace
-    /// for each of its commands, so that it is gone with the one that made it.
-    pub fn ensure(&self, root: &Root, target: &Path) -> Result<()> {
-        let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
-        let above = target.parent().unwrap_or(target);
-        if device(target).context(|| self.failure())? != device(above).context(|| self.failure())? {
-            return Ok(());
-        }
-        self.mount(root, target)
-    }
-
-    fn mount(&self, root: &Root, target: &Path) -> Result<()> {
+    /// Mounts it at `target`, in the mount namespace that this thread is in.
+    pub(super) fn mount(&self, root: &Root, target: &Path) -> Result<()> {
         let (lower, scratch) = (root.join(&self.lower), root.join(&self.scratch));
         let (what, work) = (|| self.failure(), scratch.join(WORK));
         // An overlay whose changes are not synced leaves a note in it, for which it cannot be mounted again.
@@ -102,7 +91,7 @@ impl Overlay {
             .context(what)
     }
 
-    /// Unmounts it, if it is mounted.
+    /// Unmounts it, if an earlier version mounted it for the whole host.
     pub fn unmount(target: &Path) -> Result<()> {
         match umount2(target, MntFlags::MNT_DETACH) {
             // Nothing is mounted there, or the directory does not exist.

@@ -3,8 +3,9 @@
 //! Root in a user namespace is an ordinary user of the host, which cannot enter the directories that root file systems
 //! are in. So the runtime gets a mount namespace in which the root file system is mounted where it can get to. And the
 //! path of a bind source that is in another one may lead elsewhere by the time that the runtime opens it: what was opened
-//! without following a symlink is mounted where only root can put anything. Nobody else sees these mounts, and they end
-//! with the runtime, however it ends.
+//! without following a symlink is mounted where only root can put anything. A scratch root file system is mounted there,
+//! too: systemd would have to look at every mount of the host that comes and goes. Nobody else sees these mounts, and they
+//! end with the runtime and the container, however these end.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -16,6 +17,7 @@ use nix::sys::stat::SFlag;
 
 use crate::error::{Context, Result};
 use crate::paths::{Root, TreePath};
+use crate::run::scratch::Overlay;
 use crate::run::sources::{self, SOURCES, Source};
 use crate::system::mounts;
 
@@ -26,43 +28,55 @@ const RUN: &str = "/run";
 /// This process's mount namespace.
 const NAMESPACE: &str = "/proc/self/ns/mnt";
 
-/// Runs `action`, and the programs that it starts, with `rootfs` mounted at [`ROOTFS`], and `sources` below [`SOURCES`];
-/// without any, as it is.
-pub fn with<T>(
-    rootfs: Option<&TreePath>,
-    sources: &[Source],
-    action: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    if rootfs.is_none() && sources.is_empty() {
-        return action();
-    }
-    let host = File::open(NAMESPACE).context(|| "cannot create a view of the host".into())?;
-    let shown = show(rootfs, sources);
-    let result = shown.and_then(|()| action());
-    // What follows, such as removing a scratch file system, is for the host.
-    setns(&host, CloneFlags::CLONE_NEWNS).context(|| "cannot return to the host's mount namespace".into())?;
-    result
+/// What is mounted in a view.
+#[derive(Default)]
+pub struct View<'a> {
+    /// A scratch root file system, and where it is mounted.
+    pub overlay: Option<(&'a Overlay, &'a Path)>,
+    /// What is mounted at [`ROOTFS`].
+    pub rootfs: Option<&'a TreePath>,
+    /// What is mounted below [`SOURCES`].
+    pub sources: &'a [Source],
 }
 
-fn show(rootfs: Option<&TreePath>, nested: &[Source]) -> Result<()> {
-    match rootfs {
-        Some(_) => mounts::unshare(),
-        // Bind mounts of the host's directories may be shared with the host.
-        None => unshare(CloneFlags::CLONE_NEWNS).and_then(|()| change(Path::new(RUN), MsFlags::MS_SLAVE)),
+impl View<'_> {
+    /// Runs `action`, and the programs that it starts, with this view; if nothing is mounted in it, with the host's.
+    pub fn with<T>(&self, root: &Root, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.overlay.is_none() && self.rootfs.is_none() && self.sources.is_empty() {
+            return action();
+        }
+        let host = File::open(NAMESPACE).context(|| "cannot create a view of the host".into())?;
+        let shown = self.show(root);
+        let result = shown.and_then(|()| action());
+        // What follows, such as removing a scratch file system, is for the host.
+        setns(&host, CloneFlags::CLONE_NEWNS)
+            .context(|| "cannot return to the host's mount namespace".into())?;
+        result
     }
-    .context(|| "cannot create a view of the host".into())?;
-    if let Some(rootfs) = rootfs {
-        let rootfs = Root::default().join(rootfs);
-        let what = || format!("cannot show {} to the runtime", rootfs.display());
-        bind(&rootfs, Path::new(ROOTFS)).context(what)?;
+
+    fn show(&self, root: &Root) -> Result<()> {
+        match self.rootfs {
+            Some(_) => mounts::unshare(),
+            // Bind mounts of the host's directories may be shared with the host.
+            None => unshare(CloneFlags::CLONE_NEWNS)
+                .and_then(|()| change(Path::new(RUN), MsFlags::MS_SLAVE | MsFlags::MS_REC)),
+        }
+        .context(|| "cannot create a view of the host".into())?;
+        self.overlay.map_or(Ok(()), |(overlay, target)| overlay.mount(root, target))?;
+        if let Some(rootfs) = self.rootfs {
+            let rootfs = root.join(rootfs);
+            let what = || format!("cannot show {} to the runtime", rootfs.display());
+            bind(&rootfs, Path::new(ROOTFS)).context(what)?;
+        }
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let options = Some("mode=0711,size=1m");
+        mount(Some("tmpfs"), SOURCES, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, options)
+            .context(|| format!("cannot mount a file system at {SOURCES}"))?;
+        let mut numbered = self.sources.iter().enumerate();
+        numbered.try_for_each(|(number, found)| show_source(found, &sources::place(number)))
     }
-    if nested.is_empty() {
-        return Ok(());
-    }
-    let options = Some("mode=0711,size=1m");
-    mount(Some("tmpfs"), SOURCES, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, options)
-        .context(|| format!("cannot mount a file system at {SOURCES}"))?;
-    nested.iter().enumerate().try_for_each(|(number, found)| show_source(found, &sources::place(number)))
 }
 
 /// Mounts what was opened, whatever its path leads to by now.

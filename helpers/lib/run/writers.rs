@@ -18,7 +18,7 @@ use crate::system::untrusted::{Got, Untrusted};
 
 /// Finds the directories that payloads write to: the container's own, by its configuration, those that payloads that nobody
 /// has to trust have ever got, and all volumes. A container that names no path of the host but its volumes has no use for
-/// what else the configurations of others say, and they are not looked for.
+/// what else the configurations of others say, and they are not looked for; one that names none at all has no use for any.
 pub fn find(
     root: &Root,
     registration: &Registration,
@@ -26,6 +26,9 @@ pub fn find(
     settings: Option<&Settings>,
 ) -> Result<Untrusted> {
     let mut got = of_config(config);
+    if got.all.is_empty() && got.written.is_empty() && settings.is_none_or(Settings::is_empty) {
+        return Ok(Untrusted::default());
+    }
     got.recorded = got::read(root)?.into_keys().collect();
     if names_host_paths(&registration.name, config, settings) {
         for other in of_others(root, &registration.name) {
