@@ -25,7 +25,8 @@ use crate::system::systemd::status::UnitStatus;
 const SOON: Duration = Duration::from_millis(200);
 /// How much earlier than systemd a payload is killed, at most.
 const MARGIN: Duration = Duration::from_millis(250);
-/// How much longer systemd is asked to wait for what the kernel does then.
+/// How much longer systemd is asked to wait: for what the kernel does then, and on a host that is so busy that this process
+/// does not run in time.
 const EXTENSION: Duration = Duration::from_secs(10);
 
 /// A payload that got its stop signal.
@@ -63,6 +64,7 @@ impl<'a> Ending<'a> {
                 None
             }
         };
+        limit.map_or(Ok(()), |limit| extend(limit.saturating_sub(self.begin.elapsed())))?;
         let left = limit.map(|limit| payloads_part(limit).saturating_sub(self.begin.elapsed()));
         if self.payload.wait(left)? {
             return Ok(());
@@ -74,11 +76,17 @@ impl<'a> Ending<'a> {
             shown(self.signal)
         ));
         self.payload.signal(Signal::SIGKILL as i32)?;
-        if notify::is_expected() {
-            notify::send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros()))?;
-        }
+        extend(Duration::ZERO)?;
         self.payload.wait(None).map(|_| ())
     }
+}
+
+/// Has systemd wait somewhat longer than this from now on.
+fn extend(time: Duration) -> Result<()> {
+    if !notify::is_expected() {
+        return Ok(());
+    }
+    notify::send(&format!("EXTEND_TIMEOUT_USEC={}", time.saturating_add(EXTENSION).as_micros()))
 }
 
 /// How long systemd waits for a service to stop before it kills it; `None` if it never does.
