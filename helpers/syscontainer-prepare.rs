@@ -23,8 +23,9 @@ use syscontainers::paths::{NOTIFY, RUN, Root};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
-use syscontainers::run::bundle::{self, Bundle, Launch};
+use syscontainers::run::bundle::{self, Bundle};
 use syscontainers::run::confinement::Confinement;
+use syscontainers::run::launch::Launch;
 use syscontainers::run::sources::{self, Sources};
 use syscontainers::run::support::Host;
 use syscontainers::run::{
@@ -217,6 +218,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         sources: sources.into_nested(),
         notify_socket,
         mounts: None,
+        additions: Vec::new(),
         output: registration.execution.output,
     };
     if let Some(label) = &label {
@@ -228,7 +230,8 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     record::save_volatile(&bundle.launch(), &launch)?;
     let mounts = (&mut config, launch.sources.as_slice());
     launch.notify_socket.as_ref().map_or(Ok(()), |socket| bundle.make_socket_directory(socket))?;
-    launch.mounts = rootfs::make(&root, &registration, bundle, mounts, launch.overlay.as_ref())?;
+    let made = rootfs::make(&root, &registration, bundle, mounts, launch.overlay.as_ref())?;
+    (launch.mounts, launch.additions) = (made.mounts, made.additions);
     record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)

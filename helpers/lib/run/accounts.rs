@@ -2,61 +2,69 @@
 //! and group, since many programs want to know a name and a home, its working directory, /run, and where older programs look
 //! for mounts. All is as with podman.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 use crate::oci::bundle_config::BundleConfig;
+use crate::run::additions::Addition;
 use crate::system::files;
 
 /// Size in bytes of a file of the image with accounts; one that is larger stays as it is.
 const LIMIT: usize = 1 << 20;
 /// Where programs keep what lasts until they end, and expect a directory.
 const RUN: &str = "/run";
+const ETC: &str = "/etc";
 /// Where they looked for mounts before they had /proc, and may still do.
 const MTAB: &str = "mtab";
 const MOUNTS: &str = "/proc/mounts";
 
-/// The payload of a configuration, and its root file system, which may be written to, by nobody else yet.
+/// The payload of a configuration, and the files of its image.
 pub struct Payload<'a> {
     config: &'a BundleConfig,
-    rootfs: &'a Path,
+    image: &'a Path,
     uid: u32,
     gid: u32,
 }
 
 impl<'a> Payload<'a> {
     /// The payload of a configuration of a plain image, whose paths are settled, see [`crate::run::places`].
-    pub fn new(config: &'a BundleConfig, rootfs: &'a Path) -> Payload<'a> {
+    pub fn new(config: &'a BundleConfig, image: &'a Path) -> Payload<'a> {
         let ((uid, gid), id) = (config.user(), |id: u64| u32::try_from(id).unwrap_or(0));
-        Payload { config, rootfs, uid: id(uid), gid: id(gid) }
+        Payload { config, image, uid: id(uid), gid: id(gid) }
     }
 
-    /// Adds what is missing. What is in another file system, such as a volume, stays as it is there.
-    pub fn settle(&self) -> Result<()> {
+    /// What is missing. What is in another file system, such as a volume, stays as it is there.
+    pub fn lacks(&self) -> Result<Vec<Addition>> {
         let (uid, gid) = (self.uid, self.gid);
         let home = self.directory().replace([':', '\n'], "_");
-        self.add("/etc/passwd", uid, &format!("{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh\n"))
-            .context(|| format!("cannot add user {uid} to its /etc/passwd"))?;
-        self.add("/etc/group", gid, &format!("{gid}:x:{gid}:{uid}\n"))
-            .context(|| format!("cannot add group {gid} to its /etc/group"))?;
-        self.make_directory(self.directory(), (uid, gid))
-            .context(|| format!("cannot create its working directory {}", self.directory()))?;
-        self.make_directory(RUN, (0, 0)).context(|| format!("cannot create {RUN} in it"))?;
-        self.make_directory("/etc", (0, 0)).context(|| "cannot create /etc in it".into())?;
-        self.make_mtab().context(|| format!("cannot create a link to {MOUNTS} in its /etc"))
+        let user = format!("{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh\n");
+        let group = format!("{gid}:x:{gid}:{uid}\n");
+        let what = |path: &str| format!("cannot examine its {path}");
+        let entries = [("/etc/passwd", uid, user), ("/etc/group", gid, group)];
+        let entries =
+            entries.iter().map(|(path, id, entry)| self.entry(path, *id, entry).context(|| what(path)));
+        let directories = [(self.directory(), (uid, gid)), (RUN, (0, 0)), (ETC, (0, 0))];
+        let directories = directories
+            .iter()
+            .map(|(path, owner)| self.missing_directory(path, *owner).context(|| what(path)));
+        let mtab = std::iter::once_with(|| self.mtab().context(|| what(MTAB)));
+        let all: Result<Vec<_>> = entries.chain(directories).chain(mtab).collect();
+        Ok(all?.into_iter().flatten().collect())
     }
 
     fn directory(&self) -> &str {
         self.config.working_directory().unwrap_or("/")
     }
 
-    /// Where a path is, without links; `None` if it is in another file system.
+    /// The place that a path leads to; `None` if it is in another file system.
     fn find(&self, path: &str) -> Result<Option<PathBuf>> {
-        let place = files::resolve_inside(self.rootfs, path.as_ref())?;
-        Ok((!self.is_mounted(&place)).then(|| self.rootfs.join(place.strip_prefix("/").unwrap_or(&place))))
+        let place = files::resolve_inside(self.image, path.as_ref())?;
+        Ok((!self.is_mounted(&place)).then_some(place))
+    }
+
+    /// The image's file at a place.
+    fn at(&self, place: &Path) -> PathBuf {
+        self.image.join(place.strip_prefix("/").unwrap_or(place))
     }
 
     fn is_mounted(&self, place: &Path) -> bool {
@@ -64,39 +72,36 @@ impl<'a> Payload<'a> {
         mounts.any(|there| place.starts_with(there))
     }
 
-    /// Adds an entry to a file, if there is one, and it has none with this number.
-    fn add(&self, path: &str, id: u32, entry: &str) -> Result<()> {
-        let Some(file) = self.find(path)? else { return Ok(()) };
-        let Ok(Some(text)) = files::read_bounded(&file, LIMIT) else { return Ok(()) };
+    /// An entry for a file, if there is one, and it has none with this number.
+    fn entry(&self, path: &str, id: u32, entry: &str) -> Result<Option<Addition>> {
+        let Some(path) = self.find(path)? else { return Ok(None) };
+        let Ok(Some(text)) = files::read_bounded(&self.at(&path), LIMIT) else { return Ok(None) };
         let text = String::from_utf8_lossy(&text);
         let number = |line: &str| line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok());
         if text.lines().any(|line| number(line) == Some(id)) {
-            return Ok(());
+            return Ok(None);
         }
         let line = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        let mut file = OpenOptions::new().append(true).open(file).context(|| "cannot open it".into())?;
-        file.write_all(format!("{line}{entry}").as_bytes()).context(|| "cannot write to it".into())
+        Ok(Some(Addition::Entry { path, text: format!("{line}{entry}") }))
     }
 
-    /// Makes a directory for a user, unless there is something of that name.
-    fn make_directory(&self, path: &str, (uid, gid): (u32, u32)) -> Result<()> {
-        let Some(directory) = self.find(path)? else { return Ok(()) };
-        if directory.symlink_metadata().is_ok() {
-            return Ok(());
-        }
-        fs::create_dir_all(&directory).context(|| "cannot create it".into())?;
-        chown(&directory, Some(uid), Some(gid)).context(|| "cannot change its owner".into())
+    /// A directory for a user, unless there is something of that name.
+    fn missing_directory(&self, path: &str, (uid, gid): (u32, u32)) -> Result<Option<Addition>> {
+        let Some(path) = self.find(path)? else { return Ok(None) };
+        let is_missing = self.at(&path).symlink_metadata().is_err();
+        Ok(is_missing.then_some(Addition::Directory { path, uid, gid }))
     }
 
-    /// Makes it, unless the image or a mount has anything there.
-    fn make_mtab(&self) -> Result<()> {
-        let Some(etc) = self.find("/etc")?.filter(|etc| etc.is_dir()) else { return Ok(()) };
-        let link = etc.join(MTAB);
-        let place = Path::new("/").join(link.strip_prefix(self.rootfs).unwrap_or(&link));
-        if self.is_mounted(&place) || link.symlink_metadata().is_ok() {
-            return Ok(());
+    /// The link, unless the image or a mount has anything there.
+    fn mtab(&self) -> Result<Option<Addition>> {
+        let Some(etc) = self.find(ETC)? else { return Ok(None) };
+        let path = etc.join(MTAB);
+        // One that is missing is made before.
+        let has_room = self.at(&etc).symlink_metadata().map_or(true, |etc| etc.is_dir());
+        if !has_room || self.is_mounted(&path) || self.at(&path).symlink_metadata().is_ok() {
+            return Ok(None);
         }
-        symlink(MOUNTS, &link).context(|| "cannot create it".into())
+        Ok(Some(Addition::Link { path, target: MOUNTS.into() }))
     }
 }
 
@@ -104,11 +109,13 @@ impl<'a> Payload<'a> {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn settle(rootfs: &Path, user: Value, mounts: Value) -> (String, String) {
         let config = BundleConfig::of(json!({"process": {"user": user, "cwd": "/w/a:b"}, "mounts": mounts}));
-        Payload::new(&config, rootfs).settle().unwrap();
+        let lacks = Payload::new(&config, rootfs).lacks().unwrap();
+        lacks.iter().for_each(|addition| addition.make(rootfs).unwrap());
         let read = |file: &str| fs::read_to_string(rootfs.join(file)).unwrap_or_default();
         (read("etc/passwd"), read("etc/group"))
     }

@@ -15,7 +15,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::container::output::Output;
@@ -30,12 +29,11 @@ use crate::oci::config::Normalised;
 use crate::paths::{self, Root, TreePath};
 use crate::program::log;
 use crate::run::forgotten;
-use crate::run::mount_check::Expected;
+use crate::run::launch::Launch;
 use crate::run::names::copies::Copies;
 use crate::run::output::{Pipes, Streams};
 use crate::run::runtime;
 use crate::run::scratch::Overlay;
-use crate::run::sources::Source;
 use crate::run::view::{self, View};
 use crate::run::written::Written;
 use crate::system::command::succeed;
@@ -53,47 +51,6 @@ pub(super) const SOCKET: &str = "notify";
 const PLAIN_NOTIFY: &str = "/dev/notify";
 /// The variable by which it knows.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-
-/// What start and stop need to know; the fields are the JSON keys of `launch.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Launch {
-    /// The runtime that runs the bundle.
-    pub runtime: Runtime,
-    /// The deployment that the bundle runs.
-    pub deployment: Deployment,
-    /// Who tells systemd that the service is ready.
-    pub notify: Notify,
-    /// Whether the unit is starting until the payload ends.
-    #[serde(default)]
-    pub is_task: bool,
-    /// Whether the payload is systemd, which makes cgroups in one of its own.
-    #[serde(default)]
-    pub systemd: bool,
-    /// An additional file that the payload's process ID is written to.
-    pub pid_file: Option<TreePath>,
-    /// Number of the signal that ends the payload, if it is not SIGTERM.
-    #[serde(default)]
-    pub stop_signal: Option<i32>,
-    /// The root file system, if it is a scratch one.
-    #[serde(default)]
-    pub overlay: Option<Overlay>,
-    /// The root file system, if the runtime has to be shown it as [`crate::run::view`] does.
-    #[serde(default)]
-    pub shown_rootfs: Option<TreePath>,
-    /// The bind sources that lie in others, which the runtime is shown in the same way.
-    #[serde(default)]
-    pub sources: Vec<Source>,
-    /// Path of the socket that the payload notifies, if it is passed on.
-    #[serde(default)]
-    pub notify_socket: Option<TreePath>,
-    /// What is to be mounted in the container, if that is known.
-    #[serde(default)]
-    pub mounts: Option<Expected>,
-    /// Where what the payload prints goes.
-    #[serde(default = "Output::journal")]
-    pub output: Output,
-}
 
 /// The runtime bundle of one container.
 pub struct Bundle {
@@ -189,27 +146,40 @@ impl Bundle {
 
     /// Has the runtime create the container, whose payload prints to `streams`.
     pub fn create(&self, name: &Name, launch: &Launch, streams: Streams) -> Result<()> {
-        let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
-        streams.set(&mut create);
-        let rootfs = self.scratch_rootfs();
-        let overlay = launch.overlay.as_ref().map(|overlay| (overlay, rootfs.as_path()));
-        let view = View { overlay, rootfs: launch.shown_rootfs.as_ref(), sources: &launch.sources };
-        let mut create = || view.with(&self.root, || succeed(&mut create));
-        // crun leaves the payload where it was started itself.
-        if launch.systemd && launch.runtime.kind == RuntimeKind::Crun {
-            cgroup::in_payload(create)
-        } else {
-            create()
+        self.view(launch).with(&self.root, || self.create_here(name, launch, streams))
+    }
+
+    fn view<'a>(&self, launch: &'a Launch) -> View<'a> {
+        View {
+            overlay: launch.overlay.as_ref().map(|overlay| (overlay, self.scratch_rootfs())),
+            rootfs: launch.shown_rootfs.as_ref(),
+            sources: &launch.sources,
         }
     }
 
-    /// Has the runtime create the container, and records its payload wherever that is looked for.
+    /// Has the runtime create the container in the mount namespace that this is in.
+    fn create_here(&self, name: &Name, launch: &Launch, streams: Streams) -> Result<()> {
+        let rootfs = self.scratch_rootfs();
+        launch.additions.iter().try_for_each(|addition| addition.make(&rootfs))?;
+        let mut create = runtime::create(&launch.runtime, name, &self.directory, &self.pid_file());
+        streams.set(&mut create);
+        // crun leaves the payload where it was started itself.
+        if launch.systemd && launch.runtime.kind == RuntimeKind::Crun {
+            cgroup::in_payload(|| succeed(&mut create))
+        } else {
+            succeed(&mut create)
+        }
+    }
+
+    /// Has the runtime create the container, and records its payload wherever that is looked for. This process stays in the
+    /// mount namespace that the runtime has: the kernel takes its time to end one, which nobody waits for at the end.
     pub fn create_payload(&self, name: &Name, launch: &Launch) -> Result<Process> {
         let streams = match launch.output {
             Output::Journal => Streams::default(),
             Output::Pipe => self.pipes().connect(name)?,
         };
-        self.create(name, launch, streams)?;
+        self.view(launch).enter(&self.root)?;
+        self.create_here(name, launch, streams)?;
         let payload = self.record_payload()?;
         launch.mounts.as_ref().map_or(Ok(()), |expected| expected.check(payload.id()))?;
         if let Some(path) = &launch.pid_file {

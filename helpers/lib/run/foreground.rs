@@ -10,8 +10,9 @@ use std::os::fd::AsFd;
 
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
-use crate::run::bundle::{Bundle, Launch};
+use crate::run::bundle::Bundle;
 use crate::run::copies::Copies;
+use crate::run::launch::Launch;
 use crate::run::runtime;
 use crate::system::command::succeed;
 use crate::system::process::Process;

@@ -1,6 +1,7 @@
 //! Starting and stopping containers.
 
 pub mod accounts;
+pub mod additions;
 pub mod apparmor;
 pub mod bundle;
 pub mod confinement;
@@ -10,6 +11,7 @@ pub mod foreground;
 pub mod forgotten;
 pub mod got;
 pub mod keys;
+pub mod launch;
 pub mod lengths;
 pub mod limits;
 pub mod memory;

@@ -4,9 +4,7 @@
 //! lock or hold a lease on. What changes on the host comes to the copies later, see [`update`].
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -17,6 +15,7 @@ use crate::oci::bundle_config::BundleConfig;
 use crate::oci::mount::{Mount, TMPCOPYUP};
 use crate::paths::{KERNEL, Root};
 use crate::program::log;
+use crate::run::additions::Addition;
 use crate::run::names::content::HostFiles;
 use crate::run::names::copies::{Copies, FILES};
 use crate::run::sources::{self, Source};
@@ -34,8 +33,8 @@ const MODE: u32 = 0o644;
 pub struct Names<'a> {
     /// The host's tree.
     pub root: &'a Root,
-    /// The root file system of the container, which may be written to, by nobody else yet.
-    pub rootfs: &'a Path,
+    /// The files of the image.
+    pub image: &'a Path,
     /// The copies, of which there are none yet.
     pub copies: &'a Copies,
     /// The SELinux label of the payload's files, if they need one.
@@ -46,8 +45,8 @@ pub struct Names<'a> {
 
 impl Names<'_> {
     /// Adds them to a configuration, whose paths are settled, see [`crate::run::places`]. What is mounted in the place of
-    /// one itself stays.
-    pub fn add(&self, config: &mut BundleConfig) -> Result<()> {
+    /// one itself stays. Returns what has to be made in the root file system for them.
+    pub fn add(&self, config: &mut BundleConfig) -> Result<Vec<Addition>> {
         let own = config.host_name().map(str::to_owned);
         let name = own.clone().map_or_else(|| content::host_name(self.root), Ok)?;
         config.set_host_name(&name)?;
@@ -60,9 +59,11 @@ impl Names<'_> {
         let _lock = self.copies.make()?;
         self.copies.set_own(own.as_bytes())?;
         let host = HostFiles::read(self.root)?;
+        let mut additions = Vec::new();
         for file in FILES {
             let what = || format!("cannot give it /etc/{file}");
-            let Some(place) = self.place(file, config).context(what)? else { continue };
+            let Some((place, addition)) = self.place(file, config).context(what)? else { continue };
+            additions.extend(addition);
             let content = host.content(file, own.as_bytes()).unwrap_or_else(|| format!("{name}\n").into());
             let source = self.copies.put(file, &content, self.label).context(what)?;
             let mut options = vec!["bind", "rprivate", "nosuid", "nodev", "noexec"];
@@ -74,17 +75,17 @@ impl Names<'_> {
                 "options": options,
             }));
         }
-        Ok(())
+        Ok(additions)
     }
 
-    /// Where a file is to be mounted, which there is room for then; `None` if it is not.
-    fn place(&self, file: &str, config: &BundleConfig) -> Result<Option<PathBuf>> {
+    /// Where a file is to be mounted, and what has to be made there before; `None` if it is not.
+    fn place(&self, file: &str, config: &BundleConfig) -> Result<Option<(PathBuf, Option<Addition>)>> {
         let mounts: Vec<(PathBuf, Mount<'_>)> =
             config.mounts().filter_map(|mount| Some((mount.destination()?, mount))).collect();
         let is_copy = |mount: &Mount<'_>| mount.options().any(|option| option == TMPCOPYUP);
         let is_covered =
             |at: &Path| mounts.iter().any(|(place, mount)| at.starts_with(place) && !is_copy(mount));
-        let etc = files::trace(self.rootfs, "/etc".as_ref(), &is_covered)?.place;
+        let etc = files::trace(self.image, "/etc".as_ref(), &is_covered)?.place;
         let place = etc.join(file);
         if mounts.iter().any(|(other, _)| *other == place)
             || KERNEL.iter().any(|path| place.starts_with(path))
@@ -97,36 +98,32 @@ impl Names<'_> {
             }
             // The runtime makes it.
             Some((_, mount)) if !is_copy(mount) => true,
-            _ => self.make_room(&etc, file.as_ref())?,
+            _ => return self.room(&etc, file.as_ref()),
         };
-        Ok(has_room.then_some(place))
+        Ok(has_room.then_some((place, None)))
     }
 
-    /// Makes a regular file of whatever the image has, unless that is a directory.
-    fn make_room(&self, etc: &Path, file: &OsStr) -> Result<bool> {
-        let image =
-            Directory::open(self.rootfs).context(|| format!("cannot open {}", self.rootfs.display()))?;
-        let inside = self.rootfs.join(etc.strip_prefix("/").unwrap_or(etc));
+    /// Room in the root file system for one to be mounted: a regular file, which is made of whatever the image has unless that
+    /// is a directory.
+    fn room(&self, etc: &Path, file: &OsStr) -> Result<Option<(PathBuf, Option<Addition>)>> {
+        let what = || format!("cannot examine {} in the image", etc.display());
+        let image = Directory::open(self.image).context(what)?;
+        let inside = etc.strip_prefix("/").unwrap_or(etc);
+        let place = etc.join(file);
+        let addition = Some(Addition::File { path: place.clone() });
         // Nothing in its path is a link.
-        fs::create_dir_all(&inside).context(|| format!("cannot create {}", inside.display()))?;
-        let directory = image.directory(etc.strip_prefix("/").unwrap_or(etc), Links::Refused);
-        let directory = directory.context(|| format!("cannot open {}", inside.display()))?;
-        let path = directory.path_of(file);
-        let found = directory.stat_of(file).context(|| format!("cannot examine {}", path.display()))?;
-        match found.as_ref().map(directory::kind) {
-            Some(FileType::RegularFile) => return Ok(true),
+        let Some(directory) = image.find_directory(inside, Links::Refused).context(what)? else {
+            return Ok(Some((place, addition)));
+        };
+        Ok(match directory.stat_of(file).context(what)?.as_ref().map(directory::kind) {
+            Some(FileType::RegularFile) => Some((place, None)),
             Some(FileType::Directory) => {
-                let shown = etc.join(file);
-                log::warning(&format!("the image has a directory {}, leaving it as it is", shown.display()));
-                return Ok(false);
+                let shown = place.display();
+                log::warning(&format!("the image has a directory {shown}, leaving it as it is"));
+                None
             }
-            Some(_) => files::remove(&path).map(|_| ())?,
-            None => {}
-        }
-        let made = fs::File::create_new(&path)
-            .and_then(|made| made.set_permissions(fs::Permissions::from_mode(MODE)));
-        made.context(|| format!("cannot create {}", path.display()))?;
-        Ok(true)
+            _ => Some((place, addition)),
+        })
     }
 
     /// Makes a regular file in a directory of the host that is mounted above it, such as a volume. What is there stays as it

@@ -22,7 +22,8 @@ use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
-use crate::run::bundle::{Bundle, Launch};
+use crate::run::bundle::Bundle;
+use crate::run::launch::Launch;
 use crate::system::process::Process;
 
 /// The parent, as `syscontainer-start` sees it.

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -29,10 +29,9 @@ const RUN: &str = "/run";
 const NAMESPACE: &str = "/proc/self/ns/mnt";
 
 /// What is mounted in a view.
-#[derive(Default)]
 pub struct View<'a> {
     /// A scratch root file system, and where it is mounted.
-    pub overlay: Option<(&'a Overlay, &'a Path)>,
+    pub overlay: Option<(&'a Overlay, PathBuf)>,
     /// What is mounted at [`ROOTFS`].
     pub rootfs: Option<&'a TreePath>,
     /// What is mounted below [`SOURCES`].
@@ -42,11 +41,11 @@ pub struct View<'a> {
 impl View<'_> {
     /// Runs `action`, and the programs that it starts, with this view; if nothing is mounted in it, with the host's.
     pub fn with<T>(&self, root: &Root, action: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.overlay.is_none() && self.rootfs.is_none() && self.sources.is_empty() {
+        if self.is_hosts() {
             return action();
         }
         let host = File::open(NAMESPACE).context(|| "cannot create a view of the host".into())?;
-        let shown = self.show(root);
+        let shown = self.enter(root);
         let result = shown.and_then(|()| action());
         // What follows, such as removing a scratch file system, is for the host.
         setns(&host, CloneFlags::CLONE_NEWNS)
@@ -54,7 +53,15 @@ impl View<'_> {
         result
     }
 
-    fn show(&self, root: &Root) -> Result<()> {
+    fn is_hosts(&self) -> bool {
+        self.overlay.is_none() && self.rootfs.is_none() && self.sources.is_empty()
+    }
+
+    /// Gives this thread, and the programs that it starts, this view.
+    pub fn enter(&self, root: &Root) -> Result<()> {
+        if self.is_hosts() {
+            return Ok(());
+        }
         match self.rootfs {
             Some(_) => mounts::unshare(),
             // Bind mounts of the host's directories may be shared with the host.
@@ -62,7 +69,7 @@ impl View<'_> {
                 .and_then(|()| change(Path::new(RUN), MsFlags::MS_SLAVE | MsFlags::MS_REC)),
         }
         .context(|| "cannot create a view of the host".into())?;
-        self.overlay.map_or(Ok(()), |(overlay, target)| overlay.mount(root, target))?;
+        self.overlay.as_ref().map_or(Ok(()), |(overlay, target)| overlay.mount(root, target))?;
         if let Some(rootfs) = self.rootfs {
             let rootfs = root.join(rootfs);
             let what = || format!("cannot show {} to the runtime", rootfs.display());

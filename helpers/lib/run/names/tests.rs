@@ -1,6 +1,7 @@
 use super::*;
 use serde_json::Value;
-use std::os::unix::fs::symlink;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// A host, and the root file system and the bundle of a container on it.
 struct Case(tempfile::TempDir);
@@ -41,9 +42,8 @@ impl Case {
         }
         let copies = Copies::of(&self.path("scratch"), &self.path("bundle"));
         let before = config.mounts().count();
-        Names { root: &root, rootfs: &rootfs, copies: &copies, label: None, nested: &[] }
-            .add(&mut config)
-            .unwrap();
+        let names = Names { root: &root, image: &rootfs, copies: &copies, label: None, nested: &[] };
+        names.add(&mut config).unwrap().iter().for_each(|addition| addition.make(&rootfs).unwrap());
         *value = config.value().clone();
         let mounts = value["mounts"].as_array().unwrap()[before..].iter();
         let text = |mount: &Value, key| mount[key].as_str().unwrap().to_owned();
