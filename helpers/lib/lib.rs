@@ -11,6 +11,7 @@
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
 //! | unit | the syntax of unit files and of tmpfiles, and how values are escaped in them | root |
 //! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit, oci::capabilities |
+//! | declaration | what is to be installed, as an administrator or a package says it | root, program, system, unit, container |
 //! | image | an image, and rendering its `/exports`: no side effects | root, program, system::directory, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |
 //! | run | starting and stopping: bundle, runtime, volumes, scratch | root, program, system, oci, container |
@@ -33,6 +34,7 @@ pub mod signal;
 mod steps;
 
 pub mod container;
+pub mod declaration;
 pub mod host_files;
 pub mod image;
 pub mod install;

@@ -1,0 +1,66 @@
+//! What a declaration chooses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::container::settings::Assignment;
+use crate::digest::Digest;
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// If it is not in the store.
+    #[default]
+    Missing,
+    /// Whenever the declaration is applied.
+    Always,
+    /// Never: somebody else does.
+    Never,
+}
+
+/// What `[Container]` says; keys of `-o` are in `settings`.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// The image's reference.
+    pub image: String,
+    /// What an option `-o` would set, in order.
+    pub settings: Vec<Assignment>,
+    /// The OCI runtime.
+    pub runtime: Option<PathBuf>,
+    /// Values of variables.
+    pub values: BTreeMap<String, String>,
+    /// Variables whose values are in files.
+    pub value_files: BTreeMap<String, PathBuf>,
+    /// Variables whose values are secret.
+    pub secrets: BTreeSet<String>,
+    /// A directory to be used in place of a checkout.
+    pub rootfs: Option<PathBuf>,
+    /// Whether `/exports` are ignored.
+    pub plain: bool,
+    /// How many deployments are kept.
+    pub keep: Option<usize>,
+    /// How long a new deployment is watched.
+    pub soak: Option<Duration>,
+    /// Whether it is updated every day.
+    pub auto_update: bool,
+    /// Whether updates are held.
+    pub hold: bool,
+    /// Whether the unit is to be enabled, if that is said.
+    pub enable: Option<bool>,
+    /// When the image is pulled.
+    pub pull: Pull,
+}
+
+impl crate::declaration::Declaration {
+    /// Digest of all that the declaration chooses, in a canonical form: [`Choices`] and the lines of `[Install]`. Those of
+    /// `[Unit]` and `[Service]` are not part of it, since they count without being applied.
+    pub fn digest(&self) -> Digest {
+        todo!()
+    }
+
+    /// Whether a network is needed to get the image.
+    pub fn needs_network(&self) -> bool {
+        todo!()
+    }
+}
