@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 /// A valid container name: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most [`MAX`] bytes, not ending in `.` and a number, and not
-/// the name of something else in a directory that has files of containers.
+/// the name of something else in a directory that has files of containers. That of an instance is two, `PREFIX@INSTANCE`.
 ///
 /// `NAME.0` and the like are deployments of NAME.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +33,21 @@ impl Name {
         &self.0
     }
 
+    /// What is behind the '@' of an instance.
+    pub fn instance(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, instance)| instance)
+    }
+
+    /// What is in front of the '@' of an instance, or the whole name.
+    pub fn prefix(&self) -> &str {
+        self.0.split_once('@').map_or(&self.0, |(prefix, _)| prefix)
+    }
+
+    /// What an OCI runtime calls the container. runc refuses '@', and no name has '+'.
+    pub fn runtime_id(&self) -> String {
+        self.0.replace('@', "+")
+    }
+
     /// The container's unit, `NAME.service`. Names need no unit escaping.
     pub fn unit(&self) -> String {
         format!("{}.service", self.0)
@@ -44,7 +59,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = |why: &str| Err(Error::usage(format!("invalid container name {text:?}: {why}")));
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '@');
         if text.is_empty() {
             return invalid("it is empty");
         }
@@ -53,6 +68,15 @@ impl FromStr for Name {
         }
         if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(allowed) {
             return invalid("use letters, digits, '_', '.' and '-', and begin with a letter or digit");
+        }
+        if let Some((prefix, instance)) = text.split_once('@') {
+            if instance.is_empty() || instance.contains('@') {
+                return invalid(
+                    "one '@' may be in it, between the name of a template and that of its instance",
+                );
+            }
+            // The template's own files have that name.
+            prefix.parse::<Name>()?;
         }
         if text.ends_with('-') {
             // A drop-in directory of that name would apply to every unit that begins with it.
@@ -184,6 +208,9 @@ mod tests {
             "attached-2",
             "conf",
             "syscontainersx",
+            "web@a",
+            "web@-a.b",
+            "web@stale",
         ] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
@@ -196,7 +223,17 @@ mod tests {
             "-x",
             ".hid",
             "a b",
-            "a@b",
+            "@b",
+            "a@",
+            "a@b@c",
+            "a-@b",
+            "a@b-",
+            "a@b.0",
+            "web.1@b",
+            "attached@b",
+            "syscontainer-install@b",
+            "a@b.service",
+            "a@b+c",
             "q'q",
             "%n",
             "x;y",
@@ -218,6 +255,18 @@ mod tests {
             let e = bad.parse::<Name>().unwrap_err();
             assert!(e.is_usage() && e.to_string().starts_with("invalid container name"), "{bad}: {e}");
         }
+    }
+
+    #[test]
+    fn instances_have_a_prefix() {
+        let parts = |text: &str| {
+            let name: Name = text.parse().unwrap();
+            let instance = name.instance().map(str::to_owned);
+            (name.prefix().to_owned(), instance, name.runtime_id(), name.unit())
+        };
+        let expected = ("web".to_owned(), Some("a-b".to_owned()), "web+a-b".into(), "web@a-b.service".into());
+        assert_eq!(parts("web@a-b"), expected);
+        assert_eq!(parts("web"), ("web".into(), None, "web".into(), "web.service".into()));
     }
 
     #[test]

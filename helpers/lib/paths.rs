@@ -37,6 +37,8 @@ pub const NOTIFY: &str = "/run/syscontainers/.notify";
 /// Directories of registrations; for each container, the first one that has it takes precedence.
 pub const REGISTRATIONS: [&str; 3] =
     ["/run/syscontainers/attached", "/etc/syscontainers/attached", "/usr/lib/syscontainers/attached"];
+/// Directories of declarations; for each container, the first one that has it takes precedence.
+pub const DECLARATIONS: [&str; 3] = ["/etc/syscontainers", "/run/syscontainers", "/usr/lib/syscontainers"];
 /// Directory of notes on registrations whose deployments are gone.
 pub const STALE: &str = "/run/syscontainers/stale";
 /// Where the kernel's file systems are in a container: programs believe what they read there, and runtimes use the devices

@@ -121,12 +121,27 @@ impl Assignment {
         let (name, value) = text.split_once('=').ok_or_else(|| Error::usage("expected KEY=VALUE"))?;
         let key =
             key(name).ok_or_else(|| Error::usage(format!("there is no key {name:?}{}", suggestion(name))))?;
+        // A value that may be secret is not shown.
+        let shown = if ASSIGNMENTS.contains(&key.name) { "" } else { value };
+        Assignment::new(key, value).map_err(|e| Error::usage(format!("invalid {name}={shown}: {e}")))
+    }
+
+    /// An assignment of this value, if it is one of the key's, or empty.
+    pub fn new(key: &'static Key, value: &str) -> Result<Assignment> {
         if !value.is_empty() {
-            // A value that may be secret is not shown.
-            let shown = if ASSIGNMENTS.contains(&key.name) { "" } else { value };
-            (key.check)(value).map_err(|e| Error::usage(format!("invalid {name}={shown}: {e}")))?;
+            (key.check)(value)?;
         }
         Ok(Assignment { key, value: value.to_owned() })
+    }
+
+    /// The name of the key.
+    pub fn key(&self) -> &'static str {
+        self.key.name
+    }
+
+    /// The new value.
+    pub fn value(&self) -> &str {
+        &self.value
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::container::settings::Assignment;
-use crate::digest::Digest;
 
 /// When an image is pulled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pull {
     /// If it is not in the store.
     #[default]
@@ -20,17 +22,17 @@ pub enum Pull {
 }
 
 /// What `[Container]` says; keys of `-o` are in `settings`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Choices {
     /// The image's reference.
     pub image: String,
-    /// What an option `-o` would set, in order.
+    /// What an option `-o` would set, in order. None of them is empty.
     pub settings: Vec<Assignment>,
     /// The OCI runtime.
     pub runtime: Option<PathBuf>,
     /// Values of variables.
     pub values: BTreeMap<String, String>,
-    /// Variables whose values are in files.
+    /// Variables whose values are in files; none of them is in `values`.
     pub value_files: BTreeMap<String, PathBuf>,
     /// Variables whose values are secret.
     pub secrets: BTreeSet<String>,
@@ -50,17 +52,4 @@ pub struct Choices {
     pub enable: Option<bool>,
     /// When the image is pulled.
     pub pull: Pull,
-}
-
-impl crate::declaration::Declaration {
-    /// Digest of all that the declaration chooses, in a canonical form: [`Choices`] and the lines of `[Install]`. Those of
-    /// `[Unit]` and `[Service]` are not part of it, since they count without being applied.
-    pub fn digest(&self) -> Digest {
-        todo!()
-    }
-
-    /// Whether a network is needed to get the image.
-    pub fn needs_network(&self) -> bool {
-        todo!()
-    }
 }

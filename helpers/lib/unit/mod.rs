@@ -1,7 +1,7 @@
 //! Unit files and tmpfiles, and the values that templates put into them.
 
 pub mod escape;
-mod lines;
+pub mod lines;
 pub mod syntax;
 pub mod tmpfiles;
 pub mod user;

@@ -1,0 +1,156 @@
+//! A declaration as it was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::container::settings::Settings;
+use crate::declaration::choices::{Choices, Pull};
+use crate::declaration::source::Source;
+use crate::digest::Digest;
+use crate::name::Name;
+
+/// A valid declaration, with its drop-ins.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    /// Name of the container.
+    pub name: Name,
+    /// The files that it was read from.
+    pub source: Source,
+    /// What `[Container]` says.
+    pub choices: Choices,
+    /// Lines of `[Unit]`, `[Service]` and `[X-…]`, for the unit: section, key, value.
+    pub unit: Vec<(String, String, String)>,
+    /// Lines of `[Install]`, in order; an empty value resets its key.
+    pub install: Vec<(String, String)>,
+    /// What was ignored, each with its file and line.
+    pub warnings: Vec<String>,
+}
+
+/// Prefixes of references to images that are on this host. Those of registries are the others:
+/// `store::transports`, which not every program has, knows all of them.
+const LOCAL: [&str; 8] = [
+    "containers-storage:",
+    "dir:",
+    "docker-archive:",
+    "docker-daemon:",
+    "docker:",
+    "dockertar:",
+    "oci-archive:",
+    "oci:",
+];
+/// What begins like one of these, but is of a registry.
+const REGISTRY: &str = "docker://";
+
+/// What a digest is of. What has its default is left out, so that a key that is new changes no digest.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    image: &'a str,
+    #[serde(skip_serializing_if = "Settings::is_empty")]
+    settings: Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: &'a Option<PathBuf>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    values: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    value_files: &'a BTreeMap<String, PathBuf>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    secrets: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rootfs: &'a Option<PathBuf>,
+    #[serde(skip_serializing_if = "is_false")]
+    plain: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soak: Option<u128>,
+    #[serde(skip_serializing_if = "is_false")]
+    auto_update: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    hold: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable: Option<bool>,
+    #[serde(skip_serializing_if = "is_default")]
+    pull: Pull,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    install: &'a [(String, String)],
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_default(pull: &Pull) -> bool {
+    *pull == Pull::default()
+}
+
+impl Declaration {
+    /// Digest of all that the declaration chooses, in a canonical form: [`Choices`] and the lines of `[Install]`. Those of
+    /// `[Unit]` and `[Service]` are not part of it, since they count without being applied; nor are files that it names.
+    pub fn digest(&self) -> Digest {
+        let choices = &self.choices;
+        let mut settings = Settings::default();
+        choices.settings.iter().for_each(|assignment| settings.assign(assignment));
+        let canonical = Canonical {
+            image: &choices.image,
+            settings,
+            runtime: &choices.runtime,
+            values: &choices.values,
+            value_files: &choices.value_files,
+            secrets: &choices.secrets,
+            rootfs: &choices.rootfs,
+            plain: choices.plain,
+            keep: choices.keep,
+            soak: choices.soak.map(|soak| soak.as_millis()),
+            auto_update: choices.auto_update,
+            hold: choices.hold,
+            enable: choices.enable,
+            pull: choices.pull,
+            install: &self.install,
+        };
+        Digest::of(&serde_json::to_vec(&canonical).expect("all keys are strings, and paths were text"))
+    }
+
+    /// Whether a network is needed to get the image.
+    pub fn needs_network(&self) -> bool {
+        self.choices.pull != Pull::Never && !is_local(&self.choices.image)
+    }
+}
+
+fn is_local(image: &str) -> bool {
+    !image.starts_with(REGISTRY) && LOCAL.iter().any(|prefix| image.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_this_host_needs_no_network() {
+        for local in [
+            "oci:/srv/web:1",
+            "oci-archive:/usr/share/web.tar",
+            "dir:/x",
+            "docker-archive:/x.tar",
+            "docker:x",
+            "containers-storage:x",
+        ] {
+            assert!(is_local(local), "{local}");
+        }
+        for remote in ["docker://quay.io/web", "quay.io/web:1", "web", "oci.example/web", "docker.io/x"] {
+            assert!(!is_local(remote), "{remote}");
+        }
+    }
+
+    /// Each prefix that the store knows is here, unless it is a registry's.
+    #[cfg(feature = "store")]
+    #[test]
+    fn all_transports_are_known() {
+        for transport in crate::store::transports::ALL {
+            for prefix in transport.prefixes {
+                assert_eq!(is_local(&format!("{prefix}x")), transport.name != "docker", "{prefix}");
+            }
+        }
+    }
+}
