@@ -1,19 +1,25 @@
 //! Writes the units of installed containers, see systemd.generator(7).
 //!
-//! Reads registrations below /run, /etc and /usr, and nothing below /var, which is not mounted yet at boot. A
-//! registration that cannot be converted becomes a unit that reports this, and does not affect the others.
+//! Reads registrations and declarations below /run, /etc and /usr, and nothing below /var, which is not mounted yet at
+//! boot. One that cannot be converted becomes a unit that reports this, and does not affect the others.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::container::{derived, stale, units};
+use syscontainers::declaration::choices::Pull;
+use syscontainers::declaration::files::Source;
+use syscontainers::declaration::{Declaration, files, image, units as declared};
+use syscontainers::digest::Digest;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
-use syscontainers::paths::{GENERATED, REGISTRATIONS, Root, TreePath, UNIT_PATH};
+use syscontainers::paths::{DECLARATIONS, DECLARED_DROP_IN, GENERATED, REGISTRATIONS, Root, TreePath};
+use syscontainers::paths::{UNIT_PATH, UNITDIR};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
@@ -22,8 +28,8 @@ use syscontainers::system::tree;
 const PROGRAM: Program = Program {
     name: "syscontainer-generator",
     synopsis: &["[--root=DIR] NORMAL [EARLY LATE]", "--dry-run [--root=DIR] [NAME]"],
-    about: "Writes the units of all installed containers to the directory NORMAL. systemd runs it at boot \
-            and whenever it reloads its units.",
+    about: "Writes the units of all containers that are installed or declared to the directory NORMAL. systemd runs \
+            it at boot and whenever it reloads its units.",
     options: &[
         Opt::flag(
             "dry-run",
@@ -31,7 +37,7 @@ const PROGRAM: Program = Program {
              the exit status is 1 if there is one",
         )
         .operands(Completes::Container),
-        Opt::root("read the registrations of the tree below DIR"),
+        Opt::root("read the registrations and declarations of the tree below DIR"),
     ],
     operands: Completes::Directory,
     statuses: &[0, 1, 2],
@@ -81,21 +87,41 @@ fn run(args: Args) -> Result<()> {
     if is("SYSTEMD_SCOPE", "user") || is("SYSTEMD_IN_INITRD", "1") {
         return Ok(());
     }
-    let (mut registrations, errors) = registration::list(&args.root);
-    let mut failed = !errors.is_empty();
-    errors.iter().for_each(|e| log::warning(&e.to_string()));
+    let (mut registrations, mut errors) = registration::list(&args.root);
+    let (mut declarations, odd) = files::list(&args.root);
+    errors.extend(odd);
     if let Some(only) = &args.only {
         registrations.retain(|name, _| name == only);
-        if registrations.is_empty() {
-            log::warning(&format!("there is no registration of {only} in {}", REGISTRATIONS.join(", ")));
-            failed = true;
+        declarations.retain(|name, _| name == only);
+        if registrations.is_empty() && declarations.is_empty() {
+            let directories = [REGISTRATIONS, DECLARATIONS].concat().join(", ");
+            errors.push(Error::new(format!(
+                "there is no registration or declaration of {only} in {directories}"
+            )));
         }
     }
+    let mut failed = !errors.is_empty();
+    errors.iter().for_each(|e| log::warning(&e.to_string()));
+    let mut tell = |e: Error| {
+        log::warning(&e.to_string());
+        failed = true;
+    };
+    let mut installed = BTreeMap::new();
     for (name, path) in in_order(&args.root, &registrations) {
-        if let Err(e) = generate(&args, name, path) {
-            log::warning(&e.to_string());
-            failed = true;
+        match generate(&args, name, path) {
+            Ok(Some(container)) => drop(installed.insert(name, container)),
+            Ok(None) => {}
+            Err(e) => tell(e),
         }
+    }
+    for (name, source) in &declarations {
+        let result = match (registrations.contains_key(name), installed.get(name)) {
+            (true, Some(container)) => adjust(&args, name, source, container),
+            // What is masked or broken stays as it is.
+            (true, None) => Ok(()),
+            (false, _) => announce(&args, name, source),
+        };
+        result.unwrap_or_else(&mut tell);
     }
     if failed { Err(Error::new("cannot generate all units, see the messages above")) } else { Ok(()) }
 }
@@ -122,11 +148,30 @@ enum Fragment {
     None,
 }
 
-fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<()> {
+/// A container whose registration was converted.
+struct Installed {
+    /// Name of its image in the store.
+    image: String,
+    /// Digest of the declaration that was applied last.
+    declared: Option<Digest>,
+    /// Whether there is a service.
+    has_unit: bool,
+}
+
+impl Installed {
+    fn of(registration: &Registration) -> Installed {
+        let Registration { image, declared, unit, .. } = registration;
+        Installed { image: image.clone(), declared: declared.clone(), has_unit: unit.is_some() }
+    }
+}
+
+fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<Option<Installed>> {
     let registration = match registration::read(&args.root, name, path) {
         // Masked.
-        Ok(None) => return Ok(()),
-        Ok(Some(registration)) if registration.unit.is_none() => return Ok(()),
+        Ok(None) => return Ok(None),
+        Ok(Some(registration)) if registration.unit.is_none() => {
+            return Ok(Some(Installed::of(&registration)));
+        }
         Ok(Some(registration)) => stale::reason(&args.root, name).map_or(Ok(registration), Err),
         Err(e) => Err(e),
     };
@@ -139,9 +184,12 @@ fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<()> {
             return Err(Error::new(why)).context(what);
         }
     };
-    let converted = registration.and_then(|registration| convert(&registration, path, lost));
+    let converted = registration.and_then(|registration| {
+        let units = convert(&registration, path, lost)?;
+        Ok((units, Installed::of(&registration)))
+    });
     let (stub, body, result) = match converted {
-        Ok((stub, body)) => (stub, body, Ok(())),
+        Ok(((stub, body), installed)) => (stub, body, Ok(Some(installed))),
         Err(e) => (lost.then(|| units::bare_stub(name)), units::broken(name, path, &e.to_string())?, Err(e)),
     };
     if let Some(stub) = stub {
@@ -156,6 +204,71 @@ fn convert(registration: &Registration, path: &TreePath, lost: bool) -> Result<(
     let origin = || path.to_string();
     let stub = lost.then(|| units::stub(registration)).transpose().context(origin)?;
     Ok((stub, units::compose(registration, path).context(origin)?))
+}
+
+/// Adds what a declaration says to the unit of a container that is installed, and has what has changed applied. What was
+/// applied already costs nothing, unless it is looked for a newer image at every boot.
+fn adjust(args: &Args, name: &Name, source: &Source, container: &Installed) -> Result<()> {
+    let declaration = read(args, name, source)
+        .context(|| format!("cannot apply the declaration of {name}, which stays as it is"))?;
+    let what = || format!("cannot generate {}", name.unit());
+    let is_changed = container.declared.as_ref() != Some(&declaration.digest());
+    // Another image may take long to come, and the container runs without it.
+    let waits = is_changed && image::is_same(&declaration.choices.image, &container.image);
+    if let Some(text) = declared::drop_in(&declaration, waits).context(what)?.filter(|_| container.has_unit) {
+        args.output.write(&drop_in(&name.unit()), &text)?;
+    }
+    if is_changed || declaration.choices.pull == Pull::Always {
+        want(args, &declaration).context(what)?;
+    }
+    Ok(())
+}
+
+/// Writes the placeholder of a container that is not installed, and has it installed.
+fn announce(args: &Args, name: &Name, source: &Source) -> Result<()> {
+    let what = || format!("cannot generate {}", name.unit());
+    let unit = match find_fragment(&args.root, name).context(what)? {
+        Fragment::None => PathBuf::from(name.unit()),
+        // Its registration was lost.
+        Fragment::Ours => derived::body(name),
+        Fragment::Foreign(unit) => {
+            let why = format!("{unit} belongs to something else, skipping {}", source.path);
+            return Err(Error::new(why)).context(what);
+        }
+    };
+    match read(args, name, source) {
+        Ok(declaration) => {
+            args.output.write(&unit, &declared::placeholder(&declaration).context(what)?)?;
+            want(args, &declaration).context(what)
+        }
+        Err(e) => {
+            args.output.write(&unit, &units::broken(name, &source.path, &e.to_string())?)?;
+            Err(e).context(what)
+        }
+    }
+}
+
+/// Reads a declaration, and tells what is ignored in it.
+fn read(args: &Args, name: &Name, source: &Source) -> Result<Declaration> {
+    let declaration = files::read(&args.root, name, source)?;
+    declaration.warnings.iter().for_each(|text| log::warning(text));
+    Ok(declaration)
+}
+
+/// Has a declaration applied at boot.
+fn want(args: &Args, declaration: &Declaration) -> Result<()> {
+    let name = &declaration.name;
+    let link = Path::new("multi-user.target.wants").join(declared::install_unit(name));
+    args.output.link(&link, &Path::new(UNITDIR).join(declared::INSTALL_TEMPLATE))?;
+    if declaration.needs_network() {
+        args.output.write(&drop_in(&declared::pull_unit(name)), &declared::network()?)?;
+    }
+    Ok(())
+}
+
+/// The drop-in that a declaration makes of a unit.
+fn drop_in(unit: &str) -> PathBuf {
+    Path::new(&format!("{unit}.d")).join(DECLARED_DROP_IN)
 }
 
 fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
@@ -181,6 +294,27 @@ impl Output {
             Output::Directory(normal) => write(&normal.join(path), text),
             Output::Print => cli::print(&format!("# {GENERATED}/{}\n{text}\n", path.display())),
         }
+    }
+
+    fn link(&self, path: &Path, target: &Path) -> Result<()> {
+        match self {
+            Output::Directory(normal) => link(&normal.join(path), target),
+            Output::Print => {
+                cli::print(&format!("# {GENERATED}/{} -> {}\n\n", path.display(), target.display()))
+            }
+        }
+    }
+}
+
+/// Makes a symlink. One that exists has another unit started as well, and is left alone.
+fn link(path: &Path, target: &Path) -> Result<()> {
+    let what = || format!("cannot make the link {}", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).context(what)?;
+    }
+    match symlink(target, path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.context(what),
     }
 }
 

@@ -59,6 +59,8 @@ pub const GENERATED: &str = "/run/systemd/generator";
 /// File name of the drop-in with the body of a unit. Drop-ins of administrators, and of `systemctl set-property`, sort
 /// after it.
 pub const DROP_IN: &str = "00-syscontainer.conf";
+/// File name of the drop-in with what a declaration says of a unit, which comes after [`DROP_IN`] and before an administrator's.
+pub const DECLARED_DROP_IN: &str = "05-syscontainer-declaration.conf";
 /// Directories that systemd loads units from, highest precedence first, without those of generators.
 pub const UNIT_PATH: [&str; 10] = [
     "/etc/systemd/system.control",

@@ -62,6 +62,9 @@ pub struct Registration {
     /// Whether there is a `tmpfiles.d/NAME.conf` to apply at every start.
     #[serde(default)]
     pub tmpfiles: bool,
+    /// Digest of the declaration that was applied last, if one was: the generator compares it with the one that there is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Digest>,
     /// Distinguishes the deployment from another one of the same name, see [`Deployments::stamp`].
     ///
     /// [`Deployments::stamp`]: crate::container::deployment::Deployments::stamp

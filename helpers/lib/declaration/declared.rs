@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::container::settings::Settings;
 use crate::declaration::choices::{Choices, Pull};
+use crate::declaration::image;
 use crate::declaration::source::Source;
 use crate::digest::Digest;
 use crate::name::Name;
@@ -27,21 +28,6 @@ pub struct Declaration {
     /// What was ignored, each with its file and line.
     pub warnings: Vec<String>,
 }
-
-/// Prefixes of references to images that are on this host. Those of registries are the others:
-/// `store::transports`, which not every program has, knows all of them.
-const LOCAL: [&str; 8] = [
-    "containers-storage:",
-    "dir:",
-    "docker-archive:",
-    "docker-daemon:",
-    "docker:",
-    "dockertar:",
-    "oci-archive:",
-    "oci:",
-];
-/// What begins like one of these, but is of a registry.
-const REGISTRY: &str = "docker://";
 
 /// What a digest is of. What has its default is left out, so that a key that is new changes no digest.
 #[derive(Serialize)]
@@ -114,43 +100,6 @@ impl Declaration {
 
     /// Whether a network is needed to get the image.
     pub fn needs_network(&self) -> bool {
-        self.choices.pull != Pull::Never && !is_local(&self.choices.image)
-    }
-}
-
-fn is_local(image: &str) -> bool {
-    !image.starts_with(REGISTRY) && LOCAL.iter().any(|prefix| image.starts_with(prefix))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_on_this_host_needs_no_network() {
-        for local in [
-            "oci:/srv/web:1",
-            "oci-archive:/usr/share/web.tar",
-            "dir:/x",
-            "docker-archive:/x.tar",
-            "docker:x",
-            "containers-storage:x",
-        ] {
-            assert!(is_local(local), "{local}");
-        }
-        for remote in ["docker://quay.io/web", "quay.io/web:1", "web", "oci.example/web", "docker.io/x"] {
-            assert!(!is_local(remote), "{remote}");
-        }
-    }
-
-    /// Each prefix that the store knows is here, unless it is a registry's.
-    #[cfg(feature = "store")]
-    #[test]
-    fn all_transports_are_known() {
-        for transport in crate::store::transports::ALL {
-            for prefix in transport.prefixes {
-                assert_eq!(is_local(&format!("{prefix}x")), transport.name != "docker", "{prefix}");
-            }
-        }
+        self.choices.pull != Pull::Never && !image::is_local(&self.choices.image)
     }
 }

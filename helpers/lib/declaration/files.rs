@@ -197,6 +197,10 @@ fn with_drop_ins(root: &Root, name: &Name, path: TreePath, directories: &[TreePa
     for owner in owners.into_iter().flatten() {
         for directory in directories {
             let directory = directory.join(format!("{owner}{SUFFIX}.d"));
+            // Another file of that name is nothing, as to systemd.
+            if !place(root, &directory).is_ok_and(|place| place.is_dir()) {
+                continue;
+            }
             // One that cannot be read is in the way when it is read.
             let Ok(names) = file_names(root, &directory) else {
                 found.insert(String::new(), directory);

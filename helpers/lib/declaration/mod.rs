@@ -6,9 +6,11 @@
 pub mod choices;
 mod declared;
 pub mod files;
+pub mod image;
 pub mod keys;
 pub mod parse;
 mod source;
 mod specifiers;
+pub mod units;
 
 pub use declared::Declaration;

@@ -242,7 +242,7 @@ mod tests {
         let declaration = found.declaration;
         assert_eq!(declaration.choices.image, "quay.io/web:2");
         let settings = declaration.choices.settings.iter().map(|a| format!("{}={}", a.key(), a.value()));
-        assert_eq!(settings.collect::<Vec<_>>(), ["Exec=a    b", "Volume=/x:/%i"]);
+        assert_eq!(settings.collect::<Vec<_>>(), ["Exec=a  b", "Volume=/x:/%i"]);
         let unit: Vec<_> = declaration.unit.iter().map(|(a, b, c)| format!("[{a}]{b}={c}")).collect();
         assert_eq!(unit, ["[Unit]After=x.service", "[X-Y]q=%h", "[Service]MemoryMax=%h"]);
         assert_eq!(

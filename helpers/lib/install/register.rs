@@ -97,6 +97,7 @@ pub fn describe(
         properties,
         mounts,
         tmpfiles: parts.has_tmpfiles,
+        declared: None,
         stamp: None,
     }
 }
