@@ -214,12 +214,13 @@ fn adjust(args: &Args, name: &Name, source: &Source, container: &Installed) -> R
     let what = || format!("cannot generate {}", name.unit());
     let is_changed = container.declared.as_ref() != Some(&declaration.digest());
     // Another image may take long to come, and the container runs without it.
-    let waits = is_changed && image::is_same(&declaration.choices.image, &container.image);
+    let is_here = image::is_same(&declaration.choices.image, &container.image);
+    let waits = is_changed && is_here && declaration.choices.pull != Pull::Always;
     if let Some(text) = declared::drop_in(&declaration, waits).context(what)?.filter(|_| container.has_unit) {
         args.output.write(&drop_in(&name.unit()), &text)?;
     }
     if is_changed || declaration.choices.pull == Pull::Always {
-        want(args, &declaration).context(what)?;
+        want(args, &declaration, !waits).context(what)?;
     }
     Ok(())
 }
@@ -239,7 +240,7 @@ fn announce(args: &Args, name: &Name, source: &Source) -> Result<()> {
     match read(args, name, source) {
         Ok(declaration) => {
             args.output.write(&unit, &declared::placeholder(&declaration).context(what)?)?;
-            want(args, &declaration).context(what)
+            want(args, &declaration, true).context(what)
         }
         Err(e) => {
             args.output.write(&unit, &units::broken(name, &source.path, &e.to_string())?)?;
@@ -255,12 +256,12 @@ fn read(args: &Args, name: &Name, source: &Source) -> Result<Declaration> {
     Ok(declaration)
 }
 
-/// Has a declaration applied at boot.
-fn want(args: &Args, declaration: &Declaration) -> Result<()> {
+/// Has a declaration applied at boot, with a network if its image has to be pulled over one.
+fn want(args: &Args, declaration: &Declaration, pulls: bool) -> Result<()> {
     let name = &declaration.name;
     let link = Path::new("multi-user.target.wants").join(declared::install_unit(name));
     args.output.link(&link, &Path::new(UNITDIR).join(declared::INSTALL_TEMPLATE))?;
-    if declaration.needs_network() {
+    if pulls && declaration.needs_network() {
         args.output.write(&drop_in(&declared::pull_unit(name)), &declared::network()?)?;
     }
     Ok(())

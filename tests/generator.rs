@@ -282,3 +282,54 @@ fn no_registration_keeps_others_from_being_converted() {
     assert_eq!(body("long").unwrap().matches("\nEnvironment=A=1\n").count(), 5_000, "{}", lines.len());
     assert_eq!(body("zzz"), body("good").map(|body| body.replace("good", "zzz")).as_ref());
 }
+
+/// The same of declarations, which anybody may have put there who provisions a host.
+#[test]
+fn no_declaration_keeps_others_from_being_read() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generator/02-one");
+    let root = tempfile::tempdir().unwrap();
+    copy(&case.join("tree"), root.path());
+    let directory = root.path().join("etc/syscontainers");
+    let put =
+        |name: &str, content: &[u8]| fs::write(directory.join(format!("{name}.conf")), content).unwrap();
+    let good = "[Container]\nImage=quay.io/web:1\n";
+    ["aaa", "good", "zzz"].iter().for_each(|name| put(name, good.as_bytes()));
+    nix::unistd::mkfifo(&directory.join("bad-fifo.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(directory.join("bad-directory.conf")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(directory.join("bad-socket.conf")).unwrap();
+    symlink("bad-loop.conf", directory.join("bad-loop.conf")).unwrap();
+    symlink("/nowhere", directory.join("bad-link.conf")).unwrap();
+    fs::File::create(directory.join("bad-sparse.conf")).unwrap().set_len(1 << 40).unwrap();
+    put("bad-large", format!("{good}{}", "#\n".repeat(40_000)).as_bytes());
+    put("bad-lines", "x\n".repeat(30_000).as_bytes());
+    put("bad-section", format!("[{}\n", "[".repeat(60_000)).as_bytes());
+    put("bad-percent", format!("{good}Label=a={}\n", "%".repeat(60_001)).as_bytes());
+    put("bad-utf8", b"[Container]\nImage=\xff\n");
+    put("bad-terminal", b"[Container]\nImage=\x1b[2J\n");
+    put("unknown", format!("{good}{}", "a=1\n".repeat(100)).as_bytes());
+    put("long", format!("{good}Label={}\n[Service]\nNice=1\n", "a=1 ".repeat(15_000)).as_bytes());
+    put("not a name", good.as_bytes());
+    let outcome = run(&case, root.path());
+    let mut bad = 0;
+    for entry in
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    {
+        let Some(name) = entry.strip_suffix(".conf").filter(|name| *name != "good") else { continue };
+        let unit = outcome.files.get(&format!("{name}.service"));
+        if name == "not a name" {
+            assert_eq!(unit, None);
+            continue;
+        }
+        let unit = unit.unwrap_or_else(|| panic!("{name} has no unit:\n{}", outcome.stderr));
+        assert_eq!(unit.contains(&format!("{name} (broken: ")), name.starts_with("bad-"), "{name}:\n{unit}");
+        let link = format!("multi-user.target.wants/syscontainer-install@{name}.service");
+        assert_eq!(outcome.files.contains_key(&link), !name.starts_with("bad-"), "{link}");
+        assert!(unit.lines().all(|line| line.len() < 4096), "{name} has a long line");
+        bad += usize::from(name.starts_with("bad-"));
+    }
+    assert_eq!(bad, 12);
+    let shown = |c: char| c == '\n' || !c.is_control();
+    assert!(outcome.stderr.chars().all(shown) && outcome.stderr.lines().all(|line| line.len() < 8192));
+    let body = |files: &BTreeMap<String, String>| files.get("good.service.d/00-syscontainer.conf").cloned();
+    assert_eq!(body(&outcome.files), body(&files_of(&case.join("expected"))));
+}
