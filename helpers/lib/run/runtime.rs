@@ -13,7 +13,7 @@ use crate::system::{command, files};
 /// Creates the container of a bundle. The payload has its standard output and error.
 pub fn create(runtime: &Runtime, name: &Name, bundle: &Path, pid_file: &Path) -> Command {
     let mut command = begin(runtime);
-    command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(pid_file).arg(name.as_str());
+    command.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(pid_file).arg(name.runtime_id());
     // Otherwise runtimes create sockets of their own, and wait.
     command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
@@ -22,7 +22,7 @@ pub fn create(runtime: &Runtime, name: &Name, bundle: &Path, pid_file: &Path) ->
 /// Starts the payload of a created container.
 pub fn start(runtime: &Runtime, name: &Name) -> Command {
     let mut command = begin(runtime);
-    command.args(["start", name.as_str()]).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+    command.args(["start", &name.runtime_id()]).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
     command
 }
 
@@ -32,7 +32,7 @@ pub fn delete(runtime: &Runtime, name: &Name) -> Result<()> {
     if !state.exists() {
         return Ok(());
     }
-    if let Err(e) = command::run(begin(runtime).args(["delete", "--force", name.as_str()])) {
+    if let Err(e) = command::run(begin(runtime).args(["delete", "--force", &name.runtime_id()])) {
         // A runtime that was killed can leave a state that it cannot read itself.
         log::warning(&format!("{e}, removing {} instead", state.display()));
     }
@@ -45,7 +45,7 @@ fn state(kind: RuntimeKind, name: &Name) -> PathBuf {
         RuntimeKind::Crun => "/run/crun",
         RuntimeKind::Runc => "/run/runc",
     };
-    Path::new(directory).join(name.as_str())
+    Path::new(directory).join(name.runtime_id())
 }
 
 fn begin(runtime: &Runtime) -> Command {
@@ -56,4 +56,21 @@ fn begin(runtime: &Runtime) -> Command {
         command.arg("--cgroup-manager=disabled");
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn runtimes_call_instances_otherwise() {
+        let (name, path) = ("web@a".parse().unwrap(), crate::paths::TreePath::from("/usr/bin/runc"));
+        let runtime = Runtime { path, kind: RuntimeKind::Runc };
+        let created = create(&runtime, &name, Path::new("/b"), Path::new("/p"));
+        for command in [created, start(&runtime, &name)] {
+            assert_eq!(command.get_args().last(), Some(OsStr::new("web+a")));
+        }
+        assert_eq!(state(RuntimeKind::Runc, &name), Path::new("/run/runc/web+a"));
+    }
 }
