@@ -1,4 +1,4 @@
-//! Checks an image, or its sources, for mistakes that would only show after the installation.
+//! Checks an image, its sources or a declaration for mistakes that would only show after the installation.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use syscontainers::container::settings::Settings;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::lint::rules::{self, RULES};
 use syscontainers::lint::target::{Sources, Target};
-use syscontainers::lint::{self, LintReport, remote};
+use syscontainers::lint::{self, LintReport, declaration, remote};
 use syscontainers::paths::Root;
 use syscontainers::program::cli::{self, Completes, Opt, Outcome, Program};
 use syscontainers::program::log;
@@ -19,9 +19,9 @@ use syscontainers::system::tree;
 const PROGRAM: Program = Program {
     name: "syscontainer-lint",
     synopsis: &["[OPTION...] TARGET", "--list"],
-    about: "Checks TARGET: a directory with the sources of an image, an image in the image store, or an \
-            image reference as in syscontainer-pull(8), which is pulled to a temporary store. Prints one \
-            line for each problem, and changes nothing.",
+    about: "Checks TARGET: a directory with the sources of an image, a declaration FILE.conf, an image in the image \
+            store, or an image reference as in syscontainer-pull(8), which is pulled to a temporary store. Prints \
+            one line for each problem, and changes nothing.",
     options: &[
         Opt::flag("list", "print all rules with the reasons for them").operands(Completes::Nothing),
         Opt::valued("skip", "RULE", "do not report the findings of a rule; may be repeated")
@@ -112,6 +112,14 @@ fn run(args: Args) -> Result<Outcome> {
 fn report(args: &Args, target: &Path) -> Result<LintReport> {
     if target.is_dir() {
         return lint::check(&Target::Sources(&Sources::open(target)?), &args.settings);
+    }
+    if declaration::is_one(target) {
+        if !args.settings.is_empty() {
+            return Err(Error::usage(
+                "a declaration says its options itself, -o cannot be combined with one",
+            ));
+        }
+        return declaration::check(target);
     }
     let text = target.to_str().ok_or_else(|| Error::usage(format!("{target:?} is not UTF-8")))?;
     if target.exists() || text.starts_with(['.', '/']) {

@@ -80,6 +80,9 @@ fn make(rule: &str, kind: &str, directory: &Path) -> Option<String> {
     if fixture.join("image.json").exists() {
         return image(&fs::read_to_string(fixture.join("image.json")).unwrap(), directory);
     }
+    if fixture.join("web.conf").exists() {
+        return Some(fixture.join("web.conf").to_str().unwrap().to_owned());
+    }
     // A name that is not a container's would be another one.
     let sources = directory.join("sources");
     copy(&tests().join("lint-base"), &sources);

@@ -20,7 +20,7 @@
 //! | update | making deployments, switching between them, and which ones are kept | all of install, install |
 //! | prune | removing what is not used | all of update, update, store |
 //! | list | showing containers and images, as text and JSON | all of update, update, store |
-//! | lint | finding mistakes in an image, or in sources that are not trusted, before it is installed | all of install, install, store |
+//! | lint | finding mistakes in an image, or in sources that are not trusted, before it is installed | all of install, install, store, declaration |
 //!
 //! ARCHITECTURE.md says how these work together.
 

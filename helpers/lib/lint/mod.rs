@@ -12,6 +12,7 @@
 mod check;
 mod config;
 mod config_rules;
+pub mod declaration;
 mod dockerfile;
 mod finding;
 mod git;

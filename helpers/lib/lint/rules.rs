@@ -157,6 +157,10 @@ rules! {
     "An installation refuses the image, for a reason that no other rule is about: the PID file would be in a directory that the payload can write to, for example."
     IMAGE_CONFIG Error "image-config"
     "The image has no runtime configuration in /exports, and none can be made from its own: it has no Entrypoint and no Cmd, its user does not exist in it, a volume would be the whole root file system, or is in /dev, /proc or /sys."
+    DECLARATION Error "declaration"
+    "A declaration is broken: a value is not one of its key, a specifier does not exist, a setting of [Service] is not a declaration's to say, there is no Image=, or a file cannot be read or is too large. Nothing is installed by it, and a container that is installed stays as it is."
+    DECLARATION_KEY Warning "declaration-key"
+    "A declaration has a key of [Container], or a section, that this version does not know. It is ignored, as in unit files: another version may know it. Keys and sections are case-sensitive."
 }
 
 /// Finds a rule by its identifier.
