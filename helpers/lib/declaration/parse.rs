@@ -19,7 +19,7 @@ const CONTAINER: &str = "Container";
 const SECTIONS: [&str; 4] = [CONTAINER, "Unit", "Service", "Install"];
 
 /// Settings of `[Service]` that a declaration cannot have, and why.
-const REFUSED: [(&str, &str); 10] = [
+pub const REFUSED: [(&str, &str); 10] = [
     ("BusName", "it is the image's to say; use a drop-in of the unit"),
     ("DynamicUser", PAYLOAD_USER),
     ("ExecStart", "the payload is what the service runs; use Exec= of [Container] for another command"),
