@@ -154,14 +154,14 @@ struct Installed {
     image: String,
     /// Digest of the declaration that was applied last.
     declared: Option<Digest>,
-    /// Whether there is a service.
-    has_unit: bool,
+    /// The image's unit, if there is a service.
+    unit: Option<String>,
 }
 
 impl Installed {
     fn of(registration: &Registration) -> Installed {
         let Registration { image, declared, unit, .. } = registration;
-        Installed { image: image.clone(), declared: declared.clone(), has_unit: unit.is_some() }
+        Installed { image: image.clone(), declared: declared.clone(), unit: unit.clone() }
     }
 }
 
@@ -214,13 +214,16 @@ fn adjust(args: &Args, name: &Name, source: &Source, container: &Installed) -> R
     let what = || format!("cannot generate {}", name.unit());
     let is_changed = container.declared.as_ref() != Some(&declaration.digest());
     // Another image may take long to come, and the container runs without it.
-    let is_here = image::is_same(&declaration.choices.image, &container.image);
-    let waits = is_changed && is_here && declaration.choices.pull != Pull::Always;
-    if let Some(text) = declared::drop_in(&declaration, waits).context(what)?.filter(|_| container.has_unit) {
-        args.output.write(&drop_in(&name.unit()), &text)?;
+    let is_here = image::is_same(&declaration.choices.image, &container.image)
+        && declaration.choices.pull != Pull::Always;
+    if let Some(unit) = &container.unit {
+        let waits = is_changed && is_here && !declared::is_early(unit, &declaration);
+        if let Some(text) = declared::drop_in(&declaration, waits).context(what)? {
+            args.output.write(&drop_in(&name.unit()), &text)?;
+        }
     }
     if is_changed || declaration.choices.pull == Pull::Always {
-        want(args, &declaration, !waits).context(what)?;
+        want(args, &declaration, !is_here).context(what)?;
     }
     Ok(())
 }

@@ -1,14 +1,18 @@
 //! What a declaration says of units: the placeholder of a container that is not installed, lines for one that is, and what
 //! its installation waits for.
 
+use crate::container::settings::boolean;
 use crate::container::units::{HEADER, SWITCHED_ON, fail};
 use crate::declaration::declared::Declaration;
 use crate::error::Result;
 use crate::name::Name;
-use crate::unit::syntax::{Value, Writer};
+use crate::unit::syntax::{UnitFile, Value, Writer};
 
 /// What waits for a network waits for this.
 const NETWORK: &str = "network-online.target";
+
+/// Without what this stands for, a unit may start before anything else.
+const DEFAULT_DEPENDENCIES: &str = "DefaultDependencies";
 
 /// The unit that installs a container, and applies what has changed.
 pub fn install_unit(name: &Name) -> String {
@@ -37,6 +41,16 @@ pub fn placeholder(declaration: &Declaration) -> Result<String> {
     writer.set("Service", "Type", Value::Raw("oneshot"))?;
     fail(&mut writer, &format!("cannot start {name}: it is not installed; run '{command}'"))?;
     Ok(writer.finish())
+}
+
+/// Whether a container whose unit this is may start before what applies declarations can: then it cannot wait for that.
+pub fn is_early(unit: &str, declaration: &Declaration) -> bool {
+    let of_image = UnitFile::parse(unit).ok();
+    let of_image = of_image.as_ref().and_then(|unit| unit.last("Unit", DEFAULT_DEPENDENCIES));
+    let own =
+        declaration.unit.iter().filter(|(section, key, _)| section == "Unit" && key == DEFAULT_DEPENDENCIES);
+    let own = own.map(|(_, _, value)| value.as_str()).next_back();
+    own.or(of_image).and_then(boolean) == Some(false)
 }
 
 /// The drop-in of a container that is installed, if there is something to say. If it `waits`, what the declaration has
