@@ -139,3 +139,36 @@ fn files_that_are_named_are_not_read() {
     assert_eq!(declaration.choices.value_files.len(), 1);
     assert!(!declaration.needs_network());
 }
+
+/// Whatever a file holds, reading it ends, and each message has a line of the file.
+#[test]
+fn damaged_declarations_are_read_to_their_ends() {
+    let text = "# a\n[Container]\nImage=quay.io/web:%i\nSet=A=%%b \\\n  c\nVolume=/a:/b\nKeep=3\n[Service]\nNice=1\n[Install]\nWantedBy=x\n";
+    let (name, path) = ("web@x".parse().unwrap(), TreePath::from("/web@x.conf"));
+    let source = Source { place: Place::Host, path: path.clone(), drop_ins: Vec::new() };
+    let mut state = 7u64;
+    let mut next = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..5000 {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..=next(4) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] = next(256) as u8,
+                2 => bytes.insert(at, b"\n\\[]=%#\0"[next(8)]),
+                _ => drop(bytes.splice(at / 2..at, [])),
+            }
+            bytes.push(b'\n');
+        }
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let parsed = parse::parse(&name, &source, &[(path.clone(), bytes)]);
+        for fault in parsed.errors.iter().chain(&parsed.warnings) {
+            assert!(fault.line.is_none_or(|line| (1..=lines).contains(&line)), "{fault}");
+        }
+        let digest = parsed.declaration.digest();
+        assert_eq!(digest, parsed.declaration.digest());
+    }
+}

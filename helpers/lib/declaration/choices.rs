@@ -26,7 +26,7 @@ pub enum Pull {
 pub struct Choices {
     /// The image's reference.
     pub image: String,
-    /// What an option `-o` would set, in order. None of them is empty.
+    /// What an option `-o` would set, in order: those that count, none of which is empty.
     pub settings: Vec<Assignment>,
     /// The OCI runtime.
     pub runtime: Option<PathBuf>,

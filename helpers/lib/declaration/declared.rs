@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::container::settings::Settings;
 use crate::declaration::choices::{Choices, Pull};
 use crate::declaration::image;
 use crate::declaration::source::Source;
@@ -33,8 +32,8 @@ pub struct Declaration {
 #[derive(Serialize)]
 struct Canonical<'a> {
     image: &'a str,
-    #[serde(skip_serializing_if = "Settings::is_empty")]
-    settings: Settings,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    settings: BTreeMap<&'static str, Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: &'a Option<PathBuf>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -76,8 +75,10 @@ impl Declaration {
     /// `[Unit]` and `[Service]` are not part of it, since they count without being applied; nor are files that it names.
     pub fn digest(&self) -> Digest {
         let choices = &self.choices;
-        let mut settings = Settings::default();
-        choices.settings.iter().for_each(|assignment| settings.assign(assignment));
+        let mut settings: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for assignment in &choices.settings {
+            settings.entry(assignment.key()).or_default().push(assignment.value());
+        }
         let canonical = Canonical {
             image: &choices.image,
             settings,

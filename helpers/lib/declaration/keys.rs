@@ -1,5 +1,6 @@
 //! Keys of `[Container]`, and what each chooses. Those that `-o` has, too, are in [`settings::KEYS`].
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use crate::container::settings::{self, Assignment, boolean};
@@ -69,17 +70,34 @@ pub fn choose(choices: &mut Choices, name: &str, value: &str) -> Result<()> {
     match (find(name), settings::key(name)) {
         (Some(key), _) => (key.choose)(choices, value).map_err(invalid),
         (None, Some(key)) => {
-            // What an empty value, or another one, takes the place of does not count any more.
-            if value.is_empty() || !key.repeats {
-                choices.settings.retain(|other| other.key() != key.name);
-            }
-            if !value.is_empty() {
-                choices.settings.push(Assignment::new(key, value).map_err(invalid)?);
-            }
+            choices.settings.push(Assignment::new(key, value).map_err(invalid)?);
             Ok(())
         }
         (None, None) => Err(Error::new(format!("there is no key {name:?}"))),
     }
+}
+
+/// Leaves the options that count, once there are no more: without those that a later value or an empty one takes the place of,
+/// or that are there once more.
+pub fn settle(choices: &mut Choices) {
+    let (mut closed, mut seen) = (HashSet::new(), HashSet::new());
+    let mut kept = Vec::new();
+    for assignment in std::mem::take(&mut choices.settings).into_iter().rev() {
+        let (key, is_new) =
+            (assignment.key(), seen.insert((assignment.key(), assignment.value().to_owned())));
+        if closed.contains(key) {
+            continue;
+        }
+        let repeats = settings::key(key).is_some_and(|key| key.repeats);
+        if assignment.value().is_empty() || !repeats {
+            closed.insert(key);
+        }
+        if is_new && !assignment.value().is_empty() {
+            kept.push(assignment);
+        }
+    }
+    kept.reverse();
+    choices.settings = kept;
 }
 
 fn find(name: &str) -> Option<&'static Key> {
@@ -217,6 +235,7 @@ mod tests {
     fn chosen(lines: &[(&str, &str)]) -> Choices {
         let mut choices = Choices::default();
         lines.iter().for_each(|(key, value)| choose(&mut choices, key, value).unwrap());
+        settle(&mut choices);
         choices
     }
 
@@ -266,11 +285,15 @@ mod tests {
             ("Device", "/dev/fuse"),
             ("Label", "a=b"),
             ("Label", ""),
+            ("Volume", "/e:/f"),
             ("Volume", "/c:/d"),
+            ("Volume", "/e:/f"),
+            ("HostName", "a"),
+            ("HostName", ""),
         ];
         let shown: Vec<_> =
             chosen(&lines).settings.iter().map(|a| format!("{}={}", a.key(), a.value())).collect();
-        assert_eq!(shown, ["Volume=/a:/b", "User=2", "AddDevice=/dev/fuse", "Volume=/c:/d"]);
+        assert_eq!(shown, ["Volume=/a:/b", "User=2", "AddDevice=/dev/fuse", "Volume=/c:/d", "Volume=/e:/f"]);
     }
 
     #[test]

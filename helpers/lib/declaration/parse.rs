@@ -35,6 +35,9 @@ const PAYLOAD_USER: &str =
     "it would be that of the programs that start the payload; use User= of [Container]";
 const IMAGE_ROOT: &str = "the root file system is the image's; use Rootfs= of [Container] for another one";
 
+/// How much of what is ignored is told at every start of the host.
+const TOLD: usize = 20;
+
 /// Something that is wrong with a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -80,11 +83,18 @@ pub fn parse(name: &Name, source: &Source, texts: &[(TreePath, Vec<u8>)]) -> Par
     for (path, bytes) in texts {
         File { path, parsed: &mut parsed, section: Section::None }.read(bytes);
     }
+    keys::settle(&mut parsed.declaration.choices);
     if parsed.declaration.choices.image.is_empty() && parsed.errors.is_empty() {
         let text = "there is no Image= in [Container], which says what is to be installed".to_owned();
         parsed.errors.push(Fault { path: source.path.clone(), line: None, text });
     }
-    parsed.declaration.warnings = parsed.warnings.iter().map(Fault::to_string).collect();
+    parsed.declaration.warnings = parsed.warnings.iter().take(TOLD).map(Fault::to_string).collect();
+    if let more @ 1.. = parsed.warnings.len().saturating_sub(TOLD) {
+        parsed
+            .declaration
+            .warnings
+            .push(format!("{}: {more} more keys and sections are ignored", source.path));
+    }
     parsed
 }
 
@@ -309,6 +319,23 @@ mod tests {
             let found = parse(&"web".parse().unwrap(), &source, &[(source.path.clone(), bytes.to_vec())]);
             assert_eq!(shown(&found.errors), [expected]);
         }
+    }
+
+    /// Nobody wants to read more, and the kernel log of a boot has better to keep.
+    #[test]
+    fn much_that_is_unknown_is_told_in_few_words() {
+        let found = parsed("web", &["[Container]\nImage=x\n", &"[Container]\nx=\n".repeat(30)]);
+        assert_eq!((found.warnings.len(), found.declaration.warnings.len()), (30, TOLD + 1));
+        assert_eq!(found.declaration.warnings[TOLD], "/a.conf: 10 more keys and sections are ignored");
+    }
+
+    /// As long as a file may be, in the order that would take longest if each line looked at those before it.
+    #[test]
+    fn what_counts_of_many_lines_is_found_at_once() {
+        let many: String = (0..16_000).map(|n| format!("Label=a={n}\nUser={n}\n")).collect();
+        let found = parsed("web", &[&format!("[Container]\nImage=x\n{many}")]);
+        let settings = &found.declaration.choices.settings;
+        assert_eq!((settings.len(), settings[16_000].value()), (16_001, "15999"));
     }
 
     #[test]
