@@ -289,7 +289,12 @@ fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {
             Err(e) => return Err(e).context(|| format!("cannot read {unit}")),
         }
     }
-    Ok(Fragment::None)
+    // Instances of a template that is not ours are not either.
+    let template = name.template_unit().and_then(|template| {
+        let mut paths = UNIT_PATH.iter().map(|directory| TreePath::from(*directory).join(&template));
+        paths.find(|path| root.join(path).symlink_metadata().is_ok())
+    });
+    Ok(template.map_or(Fragment::None, Fragment::Foreign))
 }
 
 impl Output {

@@ -43,6 +43,11 @@ impl Name {
         self.0.split_once('@').map_or(&self.0, |(prefix, _)| prefix)
     }
 
+    /// The unit that systemd takes for that of an instance without one.
+    pub fn template_unit(&self) -> Option<String> {
+        self.instance().map(|_| format!("{}@.service", self.prefix()))
+    }
+
     /// What an OCI runtime calls the container. runc refuses '@', and no name has '+'.
     pub fn runtime_id(&self) -> String {
         self.0.replace('@', "+")
@@ -266,6 +271,8 @@ mod tests {
         };
         let expected = ("web".to_owned(), Some("a-b".to_owned()), "web+a-b".into(), "web@a-b.service".into());
         assert_eq!(parts("web@a-b"), expected);
+        assert_eq!("web@a".parse::<Name>().unwrap().template_unit().as_deref(), Some("web@.service"));
+        assert_eq!("web".parse::<Name>().unwrap().template_unit(), None);
         assert_eq!(parts("web"), ("web".into(), None, "web".into(), "web.service".into()));
     }
 

@@ -295,6 +295,7 @@ pub struct Claim {
 pub fn check_name(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
     if claim.unit {
         check_units(root, name, claim)?;
+        check_template(root, name, claim)?;
     }
     if claim.tmpfiles {
         check_tmpfiles(root, name)?;
@@ -328,6 +329,20 @@ fn check_units(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses the name of an instance of another unit's template, which systemd would no longer use for it.
+fn check_template(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
+    let Some(template) = name.template_unit().filter(|_| !claim.is_installed && !claim.replace_unit) else {
+        return Ok(());
+    };
+    let mut paths = UNIT_PATH.iter().map(|directory| TreePath::from(*directory).join(&template));
+    match paths.find(|path| root.join(path).symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(path) => Err(Error::new(format!(
+            "cannot install {name}: {path} is the template of a unit of that name; choose another name with --name, or put the container in its place with --replace-unit"
+        ))),
+    }
 }
 
 /// Whether `systemctl mask` keeps the unit of a container from being started.

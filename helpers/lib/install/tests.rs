@@ -6,10 +6,12 @@ use std::os::unix::fs::DirBuilderExt;
 use super::installer::Installer;
 use super::plan::{Options, Planner};
 use super::recovery;
+use super::register;
 use super::remover;
 use super::state_directories;
 use super::testing::TestHost;
 use crate::error::{Kind, Result};
+use crate::paths::Root;
 use crate::run::volumes;
 use crate::system::kill_point::testing::kill_after;
 use crate::system::{files, lock};
@@ -211,7 +213,7 @@ fn what_is_lost_in_etc_is_made_again() {
     let host = TestHost::new();
     host.install(1).unwrap();
     let before = host.derived();
-    std::fs::remove_dir_all(host.site.root().path().join("etc")).unwrap();
+    fs::remove_dir_all(host.site.root().path().join("etc")).unwrap();
     recover(&host);
     // The stub and the registration; what the user removed of host files stays away.
     assert_eq!(host.derived(), before);
@@ -237,5 +239,28 @@ fn a_preview_enables_only_what_has_an_install_section() {
         };
         let text = Installer { planner }.preview().unwrap();
         assert_eq!(text.contains("systemctl enable"), is_installable, "{section}");
+    }
+}
+
+/// systemd prefers the unit of an instance to its template, whoever these belong to.
+#[test]
+fn the_instance_of_another_template_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new(dir.path());
+    let units = dir.path().join("usr/lib/systemd/system");
+    fs::create_dir_all(&units).unwrap();
+    fs::write(units.join("db@.service"), "[Service]\nExecStart=/usr/bin/db\n").unwrap();
+    let check = |name: &str, is_installed, replace_unit| {
+        let claim = register::Claim { unit: true, replace_unit, tmpfiles: false, is_installed };
+        register::check_name(&root, &name.parse().unwrap(), &claim).map_err(|e| e.to_string())
+    };
+    let error = check("db@16", false, false).unwrap_err();
+    let expected =
+        "cannot install db@16: /usr/lib/systemd/system/db@.service is the template of a unit of that name";
+    assert!(error.starts_with(expected) && error.contains("--replace-unit"), "{error}");
+    for (name, is_installed, replaces) in
+        [("db@16", true, false), ("db@16", false, true), ("db", false, false), ("web@16", false, false)]
+    {
+        check(name, is_installed, replaces).unwrap();
     }
 }
