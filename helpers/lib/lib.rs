@@ -19,7 +19,8 @@
 //! | install | from an image to a registered container, and back; recovery | root, program, system, oci, unit, container, image, host_files, run |
 //! | update | making deployments, switching between them, and which ones are kept | all of install, install |
 //! | prune | removing what is not used | all of update, update, store |
-//! | list | showing containers and images, as text and JSON | all of update, update, store |
+//! | apply | making the host what its declarations say | all of update, update, store, declaration |
+//! | list | showing containers and images, as text and JSON | all of update, update, store, declaration, apply |
 //! | lint | finding mistakes in an image, or in sources that are not trusted, before it is installed | all of install, install, store, declaration |
 //!
 //! ARCHITECTURE.md says how these work together.
@@ -33,6 +34,8 @@ pub mod provenance;
 pub mod signal;
 mod steps;
 
+#[cfg(feature = "store")]
+pub mod apply;
 pub mod container;
 pub mod declaration;
 pub mod host_files;

@@ -166,6 +166,9 @@ pub struct Ours {
     /// The argument of `--notify=`, if it was given.
     #[serde(default)]
     pub user_notify: Option<UserNotify>,
+    /// Lines of `[Install]` that were added to the image's.
+    #[serde(default)]
+    pub user_install: Vec<(String, String)>,
     /// Whether the unit was enabled when it was installed.
     pub enabled: bool,
     /// Mount points that were created in the root file system.

@@ -53,6 +53,9 @@ pub struct State {
     /// Whether the unit was enabled, when the container last had a unit that can be enabled.
     #[serde(default)]
     pub enabled: Option<bool>,
+    /// The declaration that was applied last, if one was.
+    #[serde(default)]
+    pub declared: Option<Declared>,
     /// Images that failed, oldest first.
     // `bad` is its name in files of earlier versions.
     #[serde(default, alias = "bad")]
@@ -60,6 +63,25 @@ pub struct State {
     /// The switch that is in progress, or that was when its program was killed.
     #[serde(default)]
     pub switch: Option<Switch>,
+}
+
+/// A declaration that was applied; the fields are the JSON keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Declared {
+    /// Digest of all that it chose.
+    pub digest: Digest,
+    /// The declaration's main file.
+    pub path: TreePath,
+    /// Whether it wanted the unit to be enabled, if it said so.
+    #[serde(default)]
+    pub enable: Option<bool>,
+    /// Whether it wanted daily updates.
+    #[serde(default)]
+    pub auto_update: bool,
+    /// Whether the container is being installed by it, and not everything that belongs to that is done yet.
+    #[serde(default)]
+    pub installing: bool,
 }
 
 /// An image that failed, with the choices that it failed with; the fields are the JSON keys.
@@ -201,6 +223,7 @@ impl State {
             keep: None,
             soak: None,
             enabled: None,
+            declared: None,
             failed: Vec::new(),
             switch: None,
         }

@@ -26,6 +26,8 @@ pub enum Wish {
     AsBefore,
     /// `--accept-exports`: this update may bring some.
     Accept,
+    /// A declaration names the image, or says that they are not ignored: what there is may come, as in an installation.
+    Admit,
     /// `--plain`: they are ignored, now and later.
     Ignore,
 }
@@ -130,7 +132,8 @@ pub fn decide<'a>(
             }
             Some(nothing)
         }
-        (Some(_), Wish::Accept) => Some(format!("accepted {} for {name}", added.join(", "))),
+        (Some(_), Wish::Admit) if added.is_empty() => None,
+        (Some(_), Wish::Accept | Wish::Admit) => Some(format!("accepted {} for {name}", added.join(", "))),
         (Some(_), _) if added.is_empty() => None,
         (Some(_), _) => return Err(unaccepted(name, image, &added)),
     };

@@ -137,6 +137,7 @@ impl Installer<'_> {
             runtime: options.runtime.as_deref(),
             provenance: Some(&image.provenance),
             plain: options.exports == Wish::Ignore,
+            user_install: &options.user_install,
         };
         if same::is_same(info, &wanted) {
             return Ok(());

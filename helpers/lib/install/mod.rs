@@ -2,6 +2,7 @@
 
 pub mod acceptance;
 pub mod atomic;
+mod choices;
 pub mod draft;
 pub mod installer;
 pub mod output;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::container::execution::{Categories, Execution};
+use crate::container::execution::Execution;
 use crate::container::info::{self, ExportsUse, Info, Origin, Ours, RecordedFiles, Values};
 use crate::container::keys::limits;
 use crate::container::output::{self, Output};
@@ -12,8 +12,8 @@ use crate::container::readiness::UserNotify;
 use crate::container::registration::Registration;
 use crate::container::runtime::Runtime;
 use crate::container::settings::{self, Assignment, Settings};
-use crate::container::{categories, derived, units};
-use crate::error::{Context, Error, Result};
+use crate::container::{derived, units};
+use crate::error::{Context, Result};
 use crate::host_files::changes::Known;
 use crate::host_files::plan::Plan;
 use crate::image::Image;
@@ -65,6 +65,10 @@ pub struct Options {
     pub exports: Wish,
     /// For an update: whether the image may come from elsewhere than before.
     pub rebase: bool,
+    /// Lines of `[Install]` that are added to the image's; an empty value resets its key.
+    pub user_install: Vec<(String, String)>,
+    /// For an update: whether these are all of the user's choices, so that what they do not say is reset.
+    pub complete: bool,
 }
 
 /// A planned deployment: rendered and checked, but not written.
@@ -160,7 +164,7 @@ impl Planner<'_> {
         let before = self.previous.and_then(Previous::provenance);
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
-        let remote = self.options.rootfs.clone().or_else(|| self.previous?.wanted.remote.clone());
+        let remote = self.remote();
         let rootfs = remote.as_deref().map(rootfs::find).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
         let granted = self.previous.map(|previous| previous.granted);
@@ -193,12 +197,13 @@ impl Planner<'_> {
         let image = Some(self.image);
         let checked = check::check(rendered, &exports, &*tree, image, &installation, &values)
             .and_then(|checked| checked.check_needs(&installation).map(|()| checked));
-        let rendered = match usage {
+        let mut rendered = match usage {
             ExportsUse::Ignored => {
                 checked.context(|| format!("cannot run {} without its /exports", self.image.name))?
             }
             ExportsUse::None | ExportsUse::Accepted => checked?,
         };
+        rendered.unit = rendered.unit.map(|unit| self.with_user_install(unit));
         self.warn_of_values(&rendered, warn);
         let values = variables::with_destdir(&values, &installation.deployment);
         let manifest = exports.manifest();
@@ -219,65 +224,6 @@ impl Planner<'_> {
         }
     }
 
-    /// An update keeps the runtime, as long as it exists.
-    fn find_runtime(&self) -> Result<Runtime> {
-        let root = self.site.root();
-        let before = self.previous.and_then(|previous| previous.wanted.runtime.as_ref());
-        let before = before.map(TreePath::as_path).filter(|path| Runtime::is_there(root, path));
-        Runtime::find(root, self.options.runtime.as_deref().or(before))
-    }
-
-    fn user_notify(&self) -> Option<UserNotify> {
-        self.options.notify.or_else(|| self.previous?.wanted.ours()?.user_notify)
-    }
-
-    /// How the payload notifies systemd: what `Notify=` says counts, or else `--notify`.
-    fn notify(&self, settings: &Settings) -> Result<Option<UserNotify>> {
-        match (settings.notify(), self.options.notify) {
-            (Some(key), Some(option)) if key != option => {
-                Err(Error::new("--notify and Notify= contradict each other; unset the key with -o Notify="))
-            }
-            (key, _) => Ok(key.or_else(|| self.user_notify())),
-        }
-    }
-
-    /// What the user decided about the container, now or before.
-    pub fn settings(&self) -> Settings {
-        let before = self.previous.and_then(|previous| previous.wanted.ours());
-        let mut settings = before.map(|ours| ours.settings.clone()).unwrap_or_default();
-        self.options.settings.iter().for_each(|assignment| settings.assign(assignment));
-        settings
-    }
-
-    /// Volumes have labels with these, so updates keep them.
-    fn categories(&self) -> Categories {
-        let before = self.previous.and_then(|previous| previous.wanted.ours()?.execution.categories);
-        before.unwrap_or_else(|| categories::choose(self.site.root(), self.name))
-    }
-
-    /// The values that the user set, now or before.
-    fn user_values(&self) -> Values {
-        let mut values = self.previous.map(|previous| previous.user_values.clone()).unwrap_or_default();
-        values.retain(|name, _| !self.options.unset.contains(name));
-        values.extend(self.options.user_values.clone());
-        values
-    }
-
-    fn user_secrets(&self) -> BTreeSet<String> {
-        let mut secrets = self.previous.map(|previous| previous.user_secrets.clone()).unwrap_or_default();
-        secrets.retain(|name| !self.options.unset.contains(name));
-        secrets.extend(self.options.user_secrets.iter().cloned());
-        secrets
-    }
-
-    /// What the user marked, and what images marked as secret that were used before: no update takes that back.
-    fn kept_secrets(&self) -> BTreeSet<String> {
-        let before = self.previous.map(|previous| previous.image_secrets.clone()).unwrap_or_default();
-        let mut kept: BTreeSet<String> = before.difference(&self.options.unset).cloned().collect();
-        kept.extend(self.user_secrets());
-        kept
-    }
-
     /// The `info` of a deployment; its settings are those of the installation, perhaps with masks.
     fn info(&self, rendered: &Checked, facts: Facts) -> Info {
         let Facts { installation: Installation { user_values, settings, .. }, manifest, .. } = facts;
@@ -294,6 +240,7 @@ impl Planner<'_> {
             image_secrets: rendered.secrets.iter().filter(is_set).cloned().collect(),
             settings: (*settings).clone(),
             user_notify: self.user_notify(),
+            user_install: self.user_install().to_vec(),
             enabled: self.previous.map_or(!self.options.no_enable, |previous| previous.enabled),
             mount_points: Vec::new(),
             execution: self.execution(rendered, &facts),

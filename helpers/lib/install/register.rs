@@ -9,6 +9,7 @@ use crate::container::deployment::Deployments;
 use crate::container::info::{Info, Ours};
 use crate::container::needs;
 use crate::container::registration::{self, Registration};
+use crate::container::state::State;
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Result};
 use crate::host_files;
@@ -69,7 +70,10 @@ pub fn derive(deployments: &Deployments, deployment: &Deployment) -> Result<Regi
     let has_tmpfiles = deployments.read(deployment, &derived::tmpfiles_in_deployment(name))?.is_some();
     let parts = Parts { unit, config: config.as_ref(), has_tmpfiles };
     let registration = describe(deployments, deployment, &info.image, ours, parts);
-    Ok(Registration { stamp: Some(deployments.stamp(deployment)?), ..registration })
+    // Of what cannot be read, nothing is known, as of a container that was never declared.
+    let declared = State::load(deployments, name).ok().and_then(|state| state.declared);
+    let declared = declared.filter(|declared| !declared.installing).map(|declared| declared.digest);
+    Ok(Registration { declared, stamp: Some(deployments.stamp(deployment)?), ..registration })
 }
 
 /// Makes a registration from the parts of a deployment.

@@ -32,6 +32,8 @@ pub struct Wanted<'a> {
     pub provenance: Option<&'a Provenance>,
     /// Whether `/exports` are ignored.
     pub plain: bool,
+    /// Lines of `[Install]` that are added to the image's.
+    pub user_install: &'a [(String, String)],
 }
 
 impl<'a> Wanted<'a> {
@@ -49,6 +51,7 @@ impl<'a> Wanted<'a> {
             runtime: info.runtime.as_ref().map(TreePath::as_path),
             provenance: ours.provenance.as_ref(),
             plain: ours.exports == ExportsUse::Ignored,
+            user_install: &ours.user_install,
         })
     }
 }
@@ -68,6 +71,7 @@ pub fn is_same(info: &Info, wanted: &Wanted) -> bool {
                 .is_none_or(|runtime| info.runtime.as_ref().is_some_and(|path| path.as_path() == runtime))
             && is_from(ours.provenance.as_ref(), wanted.provenance)
             && (ours.exports == ExportsUse::Ignored) == wanted.plain
+            && ours.user_install == wanted.user_install
     })
 }
 

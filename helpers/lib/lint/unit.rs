@@ -178,6 +178,7 @@ fn registration(unit: &Unit, inspection: &Inspection, config: Option<&LintedConf
         image_secrets: Default::default(),
         settings: installation.settings.clone(),
         user_notify: installation.user_notify,
+        user_install: Vec::new(),
         enabled: true,
         mount_points: Vec::new(),
         execution: Execution {

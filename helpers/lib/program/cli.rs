@@ -25,6 +25,10 @@ pub enum Outcome {
     UpdateAvailable,
     /// An update is available, but brings what the user has to accept first: 6.
     UpdateUnaccepted,
+    /// Something was changed; the user asked whether: 7.
+    Changed,
+    /// Something failed, and that was said already.
+    Failed(Kind),
 }
 
 impl From<()> for Outcome {
@@ -83,6 +87,8 @@ impl Outcome {
             Outcome::Findings => 1,
             Outcome::UpdateAvailable => 5,
             Outcome::UpdateUnaccepted => 6,
+            Outcome::Changed => 7,
+            Outcome::Failed(kind) => status(kind),
         }
     }
 }

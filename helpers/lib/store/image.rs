@@ -52,6 +52,16 @@ pub fn load(repo: &ostree::Repo, name: &str) -> Result<Option<Image>> {
     read(repo, name, Commit::new(commit)).map(Some)
 }
 
+/// Loads the image that was of this commit, whatever has its name now; `None` if it is gone.
+pub fn load_commit(repo: &ostree::Repo, name: &str, commit: &Commit) -> Result<Option<Image>> {
+    if *commit == Commit::unknown() {
+        return Ok(None);
+    }
+    let is_there = repo.has_object(ObjectType::Commit, commit.as_str(), NEVER);
+    let is_there = is_there.context(|| format!("commit {commit}"))?;
+    if is_there { read(repo, name, commit.clone()).map(Some) } else { Ok(None) }
+}
+
 /// Reads the image that is in a commit.
 fn read(repo: &ostree::Repo, name: &str, commit: Commit) -> Result<Image> {
     let (variant, _) = repo.load_commit(commit.as_str()).context(|| format!("commit {commit}"))?;

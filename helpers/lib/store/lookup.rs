@@ -6,6 +6,7 @@ use super::host::HostRepository;
 use super::image;
 use super::reference::Reference;
 use super::repository::Store;
+use crate::commit::Commit;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 
@@ -50,6 +51,12 @@ impl Store {
     /// Finds an image by its name in the store; returns `None` if there is none.
     pub fn lookup(&self, name: &str) -> Result<Option<Image>> {
         image::load(&self.repo, name).context(|| format!("cannot read image {name}"))
+    }
+
+    /// The image that a deployment was made from, by its name and its commit, also if another one has the name by now; `None` if
+    /// it is gone.
+    pub fn of_commit(&self, name: &str, commit: &Commit) -> Result<Option<Image>> {
+        image::load_commit(&self.repo, name, commit).context(|| format!("cannot read image {name}"))
     }
 
     /// Names of the images that Atomic pulled into the host's repository and that the store does not have.

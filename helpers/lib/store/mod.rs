@@ -42,7 +42,7 @@ pub mod pull;
 pub mod reference;
 mod refs;
 mod repository;
-mod retry;
+pub mod retry;
 mod size;
 mod skopeo;
 mod source;

@@ -11,6 +11,15 @@ use crate::error::Result;
 /// Retry-After).
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
+/// Waits between pulls for a unit that nobody waits for: a minute, in which networks and registries come up.
+const PATIENT: [Duration; 5] = [
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(30),
+];
+
 /// How many attempts are repeated in one pull at most, whatever they are about.
 const TOTAL: u32 = 10;
 
@@ -40,6 +49,20 @@ impl Retries {
         }
         attempt()
     }
+}
+
+/// Runs `attempt` for a minute, as long as its failures are temporary. `tell` is called before each wait.
+pub fn patiently<T>(tell: &dyn Fn(&str), mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    for wait in PATIENT {
+        match attempt() {
+            Err(e) if failure::is_transient(&e) => {
+                tell(&format!("{e}; trying again in {} s", wait.as_secs()));
+                thread::sleep(wait);
+            }
+            result => return result,
+        }
+    }
+    attempt()
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub struct Fake {
     decide: RefCell<Decide>,
     started: RefCell<Started>,
     enabled: RefCell<Vec<String>>,
+    /// Units that presets disable.
+    pub disabled_by_preset: RefCell<Vec<String>>,
     clock: Cell<Duration>,
     boot: Cell<u32>,
     invocations: Cell<u32>,
@@ -64,6 +66,7 @@ impl Fake {
             decide: RefCell::new(Box::new(|_| Fate::Runs)),
             started: RefCell::new(Box::new(|_| {})),
             enabled: RefCell::default(),
+            disabled_by_preset: RefCell::default(),
             clock: Cell::new(Duration::ZERO),
             boot: Cell::new(1),
             invocations: Cell::new(0),
@@ -271,6 +274,10 @@ impl Manager for Fake {
 
     fn is_enabled(&self, name: &Name) -> Result<bool> {
         Ok(self.enabled.borrow().contains(&name.unit()))
+    }
+
+    fn is_preset(&self, name: &Name) -> Result<bool> {
+        Ok(!self.disabled_by_preset.borrow().contains(&name.unit()))
     }
 
     fn create_tmpfiles(&self, name: &Name) -> Result<()> {

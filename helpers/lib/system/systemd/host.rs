@@ -22,6 +22,7 @@ use crate::paths::{self, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
 use crate::system::command::{collect, output, run};
 use crate::system::process::Process;
 use crate::system::systemd::analyze::{self, Complaint};
+use crate::system::systemd::presets;
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
 use crate::system::systemd::status::{PROPERTIES, UnitStatus};
 use crate::system::{files, kill_point};
@@ -143,6 +144,10 @@ impl Manager for Systemd {
         let mut command = self.systemctl();
         let output = collect(command.args(["--quiet", "is-enabled", &name.unit()]));
         Ok(output.context(|| format!("cannot run {SYSTEMCTL}"))?.status.success())
+    }
+
+    fn is_preset(&self, name: &Name) -> Result<bool> {
+        presets::enables(&self.root, name)
     }
 
     /// In an unpacked tree, its next boot does this.

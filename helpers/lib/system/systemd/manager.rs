@@ -103,6 +103,9 @@ pub trait Manager {
     /// Whether a unit is enabled.
     fn is_enabled(&self, name: &Name) -> Result<bool>;
 
+    /// Whether presets (systemd.preset(5)) enable the unit of a container, which need not be there yet.
+    fn is_preset(&self, name: &Name) -> Result<bool>;
+
     /// Creates what `tmpfiles.d/NAME.conf` describes.
     fn create_tmpfiles(&self, name: &Name) -> Result<()>;
 

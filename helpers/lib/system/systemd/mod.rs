@@ -5,6 +5,7 @@ pub mod dependents;
 pub mod host;
 pub mod links;
 pub mod manager;
+mod presets;
 pub mod status;
 pub mod watch;
 

@@ -1,0 +1,70 @@
+//! Pulling what declarations name.
+
+use std::path::Path;
+
+use crate::apply::wanted::Wanted;
+use crate::error::{Context, Error, Result};
+use crate::paths::Root;
+use crate::program::log;
+use crate::store::Store;
+use crate::store::access::Access;
+use crate::store::progress::Progress;
+use crate::store::pull::{self, PullObserver};
+use crate::store::{retry, source_files};
+use crate::system::journal::{self, Event, Subject};
+
+/// How images are pulled.
+pub struct Fetch<'a> {
+    /// The tree whose store it is.
+    pub root: &'a Root,
+    /// The store, if not the default one.
+    pub repo: Option<&'a Path>,
+    /// Whether a network that is away is waited for.
+    pub is_patient: bool,
+    /// Whether no progress is shown.
+    pub quiet: bool,
+}
+
+impl Fetch<'_> {
+    /// Pulls the image of a declaration. Returns whether the store had none, or another one, under its name.
+    pub fn pull(&self, wanted: &Wanted) -> Result<bool> {
+        let reference = &wanted.reference;
+        // Nobody looks at what is there now before it runs.
+        source_files::check_owner(reference).map_err(|e| {
+            Error::new(format!(
+                "cannot pull {}: {e}; move it to a directory that only root may write to",
+                wanted.image
+            ))
+        })?;
+        let store = Store::open_or_create(self.root, self.repo)?;
+        let observer = Progress::new(self.quiet);
+        let attempt = || pull::pull(&store, reference, &Access::default(), &observer);
+        let pulled = match self.is_patient {
+            true => retry::patiently(&|text| observer.retrying(text), attempt)?,
+            false => attempt()?,
+        };
+        let image = &pulled.image;
+        if pulled.changed {
+            let message = format!("pulled {}", journal::shown(&image.name, &image.digest));
+            journal::record(self.root, Event::Pulled, &Subject::of_image(&image.name, &image.digest), &message);
+            if !self.quiet {
+                log::info(&message);
+            }
+        }
+        Ok(pulled.changed)
+    }
+
+    /// Adds the remedy to the error of an image that is not in the store.
+    pub fn missing(wanted: &Wanted) -> Error {
+        Error::new(format!(
+            "image {} is not in the store; pull it with 'syscontainer-pull {}'",
+            wanted.image,
+            wanted.reference.to_skopeo()
+        ))
+    }
+
+    /// Whether the source of a declaration can be found at all: a path that is not there is said as such.
+    pub fn check(wanted: &Wanted) -> Result<()> {
+        source_files::check(&wanted.reference).context(|| "cannot pull it".into())
+    }
+}

@@ -1,0 +1,57 @@
+//! Containers whose declarations are gone: they stay until somebody removes them.
+
+use crate::container::deployment::Deployments;
+use crate::container::state::State;
+use crate::declaration::files;
+use crate::error::{Context, Result};
+use crate::install::recovery;
+use crate::install::remover::{self, Options};
+use crate::install::site::Site;
+use crate::name::Name;
+use crate::paths::{Root, TreePath};
+use crate::system::lock;
+
+/// Whether a declaration that was applied is gone. It may have been one of the host's, or a file elsewhere.
+pub fn is_gone(root: &Root, name: &Name, path: &TreePath) -> Result<bool> {
+    let is_of_host = files::is_below(path);
+    if files::find(root, name)?.is_some() {
+        return Ok(false);
+    }
+    Ok(is_of_host || !root.join(path).exists())
+}
+
+/// The declaration of a container that is installed, if it was applied once, and is gone.
+pub fn declaration(deployments: &Deployments, name: &Name) -> Result<Option<TreePath>> {
+    if deployments.current(name)?.is_none() {
+        return Ok(None);
+    }
+    let Some(declared) = State::load(deployments, name)?.declared else { return Ok(None) };
+    Ok(is_gone(deployments.root(), name, &declared.path)?.then_some(declared.path))
+}
+
+/// All containers whose declarations are gone, with what these were. One of which that cannot be found out is left out.
+pub fn all(site: &Site) -> Result<Vec<(Name, TreePath)>> {
+    let found = recovery::find(&site.deployments)?;
+    let gone = found.names.into_iter().filter_map(|name| {
+        let path = declaration(&site.deployments, &name).ok()??;
+        Some((name, path))
+    });
+    Ok(gone.collect())
+}
+
+/// Removes such a container. What it wrote is kept.
+pub fn remove(site: &Site, name: &Name) -> Result<()> {
+    let what = || format!("cannot remove {name}");
+    let _container = lock::container(site.root(), name).context(what)?;
+    // It may have been declared again.
+    if declaration(&site.deployments, name).context(what)?.is_none() {
+        return Ok(());
+    }
+    let removed = {
+        let _host_files = lock::host_files(site.root()).context(what)?;
+        remover::remove(site, name, Options::default()).context(what)?
+    };
+    remover::finish(site, name, &removed.purged).context(what)?;
+    removed.left.iter().for_each(|what| crate::program::log::info(&format!("left {what}")));
+    Ok(())
+}
