@@ -8,12 +8,12 @@ use crate::install::recovery;
 use crate::install::remover::{self, Options};
 use crate::install::site::Site;
 use crate::name::Name;
-use crate::paths::{Root, TreePath};
+use crate::paths::{DECLARATIONS, Root, TreePath};
 use crate::system::lock;
 
 /// Whether a declaration that was applied is gone. It may have been one of the host's, or a file elsewhere.
 pub fn is_gone(root: &Root, name: &Name, path: &TreePath) -> Result<bool> {
-    let is_of_host = files::is_below(path);
+    let is_of_host = DECLARATIONS.iter().any(|directory| path.parent() == Some(TreePath::from(*directory)));
     if files::find(root, name)?.is_some() {
         return Ok(false);
     }

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::declaration::files::{self, Place, Source};
-use crate::declaration::{DECLARATIONS, Declaration};
+use crate::declaration::files::{self, Source};
+use crate::declaration::Declaration;
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
-use crate::paths::{Root, TreePath};
-use crate::system::files::names;
+use crate::paths::{DECLARATIONS, Root, TreePath};
 
 /// Suffix of declarations and of their drop-ins.
 const SUFFIX: &str = ".conf";
@@ -53,12 +52,9 @@ pub fn select(root: &Root, operands: &[Operand]) -> Result<(Vec<Selected>, Vec<E
         match operand {
             Operand::Name(name) => selected.push(named(root, name)),
             Operand::Path(path) => {
-                for file in files_at(path)? {
-                    match at(root, &file) {
-                        Ok(found) => selected.push(found),
-                        Err(e) => errors.push(e),
-                    }
-                }
+                let (found, wrong) = below(root, path)?;
+                selected.extend(found);
+                errors.extend(wrong);
             }
         }
     }
@@ -82,57 +78,48 @@ fn named(root: &Root, name: &Name) -> Selected {
     Selected { name: name.clone(), file: None, declaration }
 }
 
-/// The files of declarations at a path: itself, or what is in it.
-fn files_at(path: &Path) -> Result<Vec<PathBuf>> {
+/// The declarations at a path: in the file itself, or in those of the directory.
+fn below(root: &Root, path: &Path) -> Result<(Vec<Selected>, Vec<Error>)> {
     let what = || format!("cannot read {}", path.display());
     let path = std::path::absolute(path).context(what)?;
     let metadata = std::fs::metadata(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("there is no {}", path.display())),
         _ => Error::new(format!("{}: {e}", what())),
     })?;
-    if !metadata.is_dir() {
-        return Ok(vec![path]);
+    if !path.starts_with(root.path()) {
+        return Err(Error::new(format!("it is not in the tree {}", root.path().display()))).context(what);
     }
-    let mut found = names(&path)?;
-    found.sort();
-    // Templates declare nothing themselves.
-    found.retain(|name| name.ends_with(SUFFIX) && !name.ends_with(&format!("@{SUFFIX}")));
-    found.retain(|name| !path.join(name).is_dir());
-    Ok(found.iter().map(|name| path.join(name)).collect())
+    let inside = root.inside(&path);
+    if !metadata.is_dir() {
+        let (name, source) = files::at(root, &inside)?;
+        return Ok((vec![at(root, name, source)], Vec::new()));
+    }
+    let (found, errors) = files::list_in(root, &inside);
+    Ok((found.into_iter().map(|(name, source)| at(root, name, source)).collect(), errors))
 }
 
 /// The declaration in a file. In the directories of declarations, it is the one that counts for its name.
-fn at(root: &Root, file: &Path) -> Result<Selected> {
-    let what = || format!("cannot use {}", file.display());
-    let stem = file.file_name().and_then(|name| name.to_str()?.strip_suffix(SUFFIX));
-    let name: Name = stem
-        .ok_or_else(|| Error::new(format!("the name of a declaration is NAME{SUFFIX}")))
-        .and_then(str::parse)
-        .context(what)?;
-    if !file.starts_with(root.path()) {
-        return Err(Error::new(format!("it is not in the tree {}", root.path().display()))).context(what);
+fn at(root: &Root, name: Name, source: Source) -> Selected {
+    let path = source.path.clone();
+    let what = || format!("cannot use {path}");
+    if DECLARATIONS.iter().any(|directory| path.parent() == Some(TreePath::from(*directory))) {
+        return named(root, &name);
     }
-    let path = root.inside(file);
-    let is_declared = |directory: &&str| path.parent() == Some(TreePath::from(**directory));
-    if DECLARATIONS.iter().any(|directory| is_declared(&directory)) {
-        return Ok(named(root, &name));
+    let refused = match files::find(root, &name) {
+        Err(e) => Some(e),
+        Ok(Some(other)) => Some(Error::new(format!("{name} is declared in {}, which counts", other.path))),
+        Ok(None) => None,
+    };
+    if let Some(why) = refused {
+        return Selected { name, file: Some(path.clone()), declaration: Err(why).context(what) };
     }
-    if let Some(other) = files::find(root, &name)? {
-        return Err(Error::new(format!("{name} is declared in {}, which counts", other.path))).context(what);
-    }
-    let directory = file.with_file_name(format!("{name}{SUFFIX}.d"));
-    let mut drop_ins = names(&directory)?;
-    drop_ins.sort();
-    drop_ins.retain(|name| name.ends_with(SUFFIX));
-    let drop_ins = drop_ins.iter().map(|name| root.inside(&directory.join(name))).collect();
-    let source = Source { place: Place::Host, path, drop_ins };
     let mut selected = read(root, name, source);
     if selected.declaration.as_ref().is_ok_and(|declaration| !declaration.unit.is_empty()) {
-        selected.declaration = Err(Error::new(format!(
-            "cannot use {}: lines of [Unit] and [Service] count in declarations of the host only; move it to {}",
-            file.display(),
+        let why = format!(
+            "lines of [Unit] and [Service] count in declarations of the host only; move it to {}",
             DECLARATIONS[0]
-        )));
+        );
+        selected.declaration = Err(Error::new(why)).context(what);
     }
-    Ok(selected)
+    selected
 }

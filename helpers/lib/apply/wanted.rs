@@ -7,7 +7,7 @@ use crate::container::settings::Settings;
 use crate::container::state::{Choices, Declared};
 use crate::declaration::Declaration;
 use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::install::plan::Options;
 use crate::install::value_file;
 use crate::paths::{Root, TreePath};
@@ -93,9 +93,4 @@ impl Wanted<'_> {
     pub fn rootfs(&self) -> Option<&Path> {
         self.declaration.choices.rootfs.as_deref()
     }
-}
-
-/// Adds the container to an error.
-pub fn cannot_apply<T>(result: Result<T>, declaration: &Declaration) -> Result<T> {
-    result.context(|| format!("cannot apply {}", declaration.source.path))
 }

@@ -28,6 +28,17 @@ pub enum UserNotify {
     Full,
 }
 
+impl UserNotify {
+    /// The word that stands for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UserNotify::No => "no",
+            UserNotify::Ready => "ready",
+            UserNotify::Full => "full",
+        }
+    }
+}
+
 impl std::str::FromStr for UserNotify {
     type Err = Error;
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result};
+use crate::system::files;
 
 /// Maximum size of a file with a value, in bytes.
 const MAX: u64 = 1 << 20;
@@ -18,6 +19,13 @@ pub fn read(name: &str, path: &Path) -> Result<String> {
             .context(|| format!("cannot read the value of {name} from standard input"));
     }
     value(File::open(path).context(what)?).context(what)
+}
+
+/// Like [`read`], of a regular file that a declaration names. Nothing else that may be there is waited for.
+pub fn read_regular(name: &str, path: &Path) -> Result<String> {
+    let what = || format!("cannot read the value of {name} from {}", path.display());
+    let bytes = files::read_bounded(path, MAX as usize).context(what)?;
+    value(bytes.ok_or_else(|| Error::new("there is no such file")).context(what)?.as_slice()).context(what)
 }
 
 fn value(input: impl Read) -> Result<String> {

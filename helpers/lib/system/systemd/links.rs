@@ -21,12 +21,26 @@ pub fn settings(root: &Root, name: &Name) -> Vec<TreePath> {
     paths.filter(|path| root.join(path).symlink_metadata().is_ok()).collect()
 }
 
-/// Turns off automatic updates of a container. Returns whether they were on.
-pub fn disable_updates(root: &Root, manager: &dyn Manager, name: &Name) -> Result<bool> {
-    let units = [format!("syscontainer-update@{name}.timer"), format!("syscontainer-update@{name}.service")];
+/// Whether automatic updates of a container are on.
+pub fn has_updates(root: &Root, name: &Name) -> bool {
+    has_links(root, &update_units(name))
+}
+
+fn update_units(name: &Name) -> [String; 2] {
+    [format!("syscontainer-update@{name}.timer"), format!("syscontainer-update@{name}.service")]
+}
+
+/// Whether any of these units is enabled.
+fn has_links(root: &Root, units: &[String]) -> bool {
     let links = WalkDir::new(root.join(LINKS)).min_depth(2).max_depth(2).into_iter().flatten();
     let is_theirs = |link: walkdir::DirEntry| units.iter().any(|unit| link.file_name() == unit.as_str());
-    if !links.into_iter().any(is_theirs) {
+    links.into_iter().any(is_theirs)
+}
+
+/// Turns off automatic updates of a container. Returns whether they were on.
+pub fn disable_updates(root: &Root, manager: &dyn Manager, name: &Name) -> Result<bool> {
+    let units = update_units(name);
+    if !has_links(root, &units) {
         return Ok(false);
     }
     if manager.is_running() {
