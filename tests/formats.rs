@@ -18,7 +18,7 @@ use syscontainers::container::registration;
 use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
 use syscontainers::container::settings;
-use syscontainers::container::state::{Before, Failure, State, Switch};
+use syscontainers::container::state::{Before, Declared, Failure, State, Switch};
 use syscontainers::container::volume::Volume;
 use syscontainers::image::limits;
 use syscontainers::provenance::Provenance;
@@ -201,6 +201,7 @@ fn info() {
 #[test]
 fn state() {
     let below = [
+        ("declared.", fields::<Declared>()),
         ("failed[].", fields::<Failure>()),
         ("switch.", fields::<Switch>()),
         ("switch.purpose.", Vec::new()),

@@ -59,7 +59,8 @@ pub fn is_tmpfiles(path: &Path, name: &Name) -> Result<bool> {
     has_line(path, &tmpfiles_header(name))
 }
 
-fn has_line(path: &Path, mark: &str) -> Result<bool> {
+/// Whether a file has this line.
+pub fn has_line(path: &Path, mark: &str) -> Result<bool> {
     let text = files::read_bounded(path, MAX_SIZE).context(|| format!("cannot read {}", path.display()))?;
     let text = text.unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).lines().any(|line| line.trim() == mark.trim()))

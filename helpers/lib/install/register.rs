@@ -316,6 +316,10 @@ fn check_units(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
         if !path.exists() && !path.is_symlink() || derived::is_stub(&path, name).unwrap_or(false) {
             continue;
         }
+        // What the generator says of a container that is declared, and not installed yet.
+        if *directory == GENERATED && derived::has_line(&path, &format!("# {}", units::HEADER)).unwrap_or(false) {
+            continue;
+        }
         if claim.is_installed && is_mask(&path) {
             continue;
         }

@@ -4,12 +4,14 @@
 
 use serde::Serialize;
 
+use crate::apply::gone;
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
 use crate::container::settings::Settings;
 use crate::container::state::State;
 use crate::container::{derived, registration, stale};
+use crate::declaration::files;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Image, secrets};
@@ -151,7 +153,34 @@ fn row(
         describe_pending(&mut row, &updates, |image| store.find(image).ok(), unaccepted);
     }
     row.problems.extend(stale::reason(deployments.root(), name).map(|why| why.to_string()));
+    row.problems.extend(problem_of_declaration(deployments, name));
     row
+}
+
+/// What is wrong with what a container was declared as.
+fn problem_of_declaration(deployments: &Deployments, name: &Name) -> Option<String> {
+    let declared = State::load(deployments, name).ok()?.declared;
+    let apply = format!("'syscontainer-apply {name}'");
+    let source = match files::find(deployments.root(), name) {
+        Ok(Some(source)) => source,
+        Ok(None) => {
+            let path = gone::declaration(deployments, name).ok()??;
+            return Some(format!(
+                "its declaration {path} is gone; 'syscontainer-remove {name}' or 'syscontainer-apply --prune' removes it"
+            ));
+        }
+        Err(e) => return Some(format!("its declaration cannot be read: {e}")),
+    };
+    match files::read(deployments.root(), name, &source) {
+        Err(e) => Some(format!("its declaration is broken: {e}")),
+        Ok(declaration) => match declared {
+            None => Some(format!("it is declared in {}, which was never applied; {apply} does", source.path)),
+            Some(declared) if declared.digest != declaration.digest() || declared.installing => {
+                Some(format!("its declaration {} has changed; {apply} applies it", source.path))
+            }
+            Some(_) => None,
+        },
+    }
 }
 
 fn describe_updates(row: &mut ContainerRow, deployments: &Deployments, state: &State) {
