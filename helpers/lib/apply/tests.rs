@@ -367,10 +367,6 @@ fn what_is_printed_gives_the_same_container_again() {
     assert_eq!(ours(&again), ours(&declared));
     declared.write("/etc/syscontainers/web.conf", &printed.text);
     assert!([Action::None, Action::Configured].contains(&declared.action()));
-    // A secret is in no file that others may read.
-    declared.declare("Set=A=hush\nSecret=A\n");
-    declared.apply().unwrap_err();
-    declared.declare("Environment=B=hush\nSet=C=hush\nSecret=C\n");
 }
 
 #[test]
