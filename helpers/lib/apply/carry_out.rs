@@ -270,15 +270,14 @@ impl<'a> Work<'a> {
         self.stage(task, image, false)?;
         let current = site.deployments.installed(name)?;
         let Some(staged) = self.state()?.staged(&site.deployments).cloned() else { return Ok(()) };
-        // As long as this declaration counts as one to be applied, a restart of its service waits for the unit that does that,
-        // which may be this one.
-        let waits = self.installed.as_ref().is_some_and(|it| it.info.image == self.wanted.image);
-        if waits && task.record {
-            self.record()?;
+        // As long as this declaration is not the one that was applied, a start of the service waits for the unit that applies
+        // it, which may be this one.
+        if task.record {
+            self.record_unconfirmed(before)?;
         }
         let switched = Switcher { site, name }.switch(&current, &staged, Purpose::Update, None);
-        if let (Err(e), true) = (&switched, waits && task.record) {
-            self.record_as(before.declared.clone()).context(|| format!("{e}; then it failed"))?;
+        if let Err(e) = &switched {
+            self.revert_record().context(|| format!("{e}; then it failed"))?;
         }
         switched
     }

@@ -2,7 +2,7 @@
 
 use crate::apply::carry_out::Work;
 use crate::apply::task::{Enabling, Task};
-use crate::container::state::Declared;
+use crate::container::state::{Declared, State};
 use crate::error::Result;
 use crate::install::register;
 use crate::program::log;
@@ -105,7 +105,31 @@ impl Work<'_> {
         self.record_as(Some(self.wanted.record()))
     }
 
-    pub(super) fn record_as(&self, declared: Option<Declared>) -> Result<()> {
+    /// The same, of a declaration that counts only if a switch is confirmed. Links of `[Install]` and updates are not yet as it
+    /// says.
+    pub(super) fn record_unconfirmed(&self, before: &State) -> Result<()> {
+        let record = self.wanted.record();
+        let before = before.declared.as_ref();
+        self.record_as(Some(Declared {
+            enable: before.map_or(record.enable, |before| before.enable),
+            auto_update: before.is_some_and(|before| before.auto_update),
+            unconfirmed: true,
+            replaces: before.map(|before| before.digest.clone()),
+            ..record
+        }))
+    }
+
+    /// What counted before counts again, if the switch did not even begin.
+    pub(super) fn revert_record(&self) -> Result<()> {
+        let mut state = self.state()?;
+        if state.switch.is_some() || !state.declared.as_ref().is_some_and(|it| it.unconfirmed) {
+            return Ok(());
+        }
+        state.revert_declared();
+        self.record_as(state.declared)
+    }
+
+    fn record_as(&self, declared: Option<Declared>) -> Result<()> {
         let (site, name) = (self.site, self.name());
         let mut state = self.state()?;
         if state.declared != declared {

@@ -80,6 +80,8 @@ impl Wanted<'_> {
             enable: choices.enable,
             auto_update: choices.auto_update,
             installing: false,
+            unconfirmed: false,
+            replaces: None,
         }
     }
 

@@ -82,6 +82,12 @@ pub struct Declared {
     /// Whether the container is being installed by it, and not everything that belongs to that is done yet.
     #[serde(default)]
     pub installing: bool,
+    /// Whether it counts only if the switch to what it chooses is confirmed.
+    #[serde(default)]
+    pub unconfirmed: bool,
+    /// Digest of the declaration that counts again if it is not.
+    #[serde(default)]
+    pub replaces: Option<Digest>,
 }
 
 /// An image that failed, with the choices that it failed with; the fields are the JSON keys.
@@ -241,6 +247,22 @@ impl State {
             return forget(deployments, name);
         }
         record::save(&path(deployments, name), self)
+    }
+
+    /// The switch to what a declaration chooses is confirmed, so it counts.
+    pub fn confirm_declared(&mut self) {
+        if let Some(declared) = &mut self.declared {
+            (declared.unconfirmed, declared.replaces) = (false, None);
+        }
+    }
+
+    /// The switch to what a declaration chooses failed, so what counted before counts again.
+    pub fn revert_declared(&mut self) {
+        let Some(declared) = self.declared.take_if(|declared| declared.unconfirmed) else { return };
+        self.declared = declared
+            .replaces
+            .clone()
+            .map(|digest| Declared { digest, unconfirmed: false, replaces: None, ..declared });
     }
 
     /// How long a new deployment is watched.

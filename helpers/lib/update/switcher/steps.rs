@@ -141,6 +141,7 @@ impl Switcher<'_> {
             state.staged = None;
         }
         state.enabled = enabled;
+        state.confirm_declared();
         // What makes room for an image that failed has not failed itself: an earlier rollback is undone.
         let is_undone = self.failed_before(state, &switch.to);
         self.forgive(state, &switch.to);
@@ -193,6 +194,7 @@ impl Switcher<'_> {
         let Some(switch) = state.switch.as_mut() else { return Ok(()) };
         switch.phase = Phase::Revert { reason: reason.to_owned() };
         let to = switch.to.clone();
+        state.revert_declared();
         if fault == Fault::Own {
             self.remember(state, &to, reason);
         }
