@@ -98,7 +98,8 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
 fn run(args: Args) -> Result<cli::Outcome> {
     let site = Site::new(&args.root);
     if let Some(name) = &args.print {
-        let printed = print::print(&site, name).context(|| format!("cannot print a declaration of {name}"))?;
+        let printed =
+            print::print(&site, name).context(|| format!("cannot print a declaration of {name}"))?;
         printed.warnings.iter().for_each(|warning| log::warning(warning));
         return cli::print(&printed.text).map(Into::into);
     }
@@ -126,7 +127,9 @@ fn run(args: Args) -> Result<cli::Outcome> {
         }
         let applied = declaration.and_then(|declaration| {
             declaration.warnings.iter().for_each(|warning| log::warning(warning));
-            applier.apply(&declaration, images).context(|| format!("cannot apply {}", declaration.source.path))
+            applier
+                .apply(&declaration, images)
+                .context(|| format!("cannot apply {}", declaration.source.path))
         });
         rows.push(row(&name, file, applied, &mut kinds));
     }
@@ -174,7 +177,9 @@ fn show(args: &Args, rows: &[Row]) -> Result<()> {
 /// The status of one container is that of its failure, so that a unit knows whether another attempt may help.
 fn outcome(args: &Args, rows: &[Row], kinds: &[Kind]) -> cli::Outcome {
     match kinds {
-        [] if args.exit_code && rows.iter().any(|row| row.result == Outcome::Changed) => cli::Outcome::Changed,
+        [] if args.exit_code && rows.iter().any(|row| row.result == Outcome::Changed) => {
+            cli::Outcome::Changed
+        }
         [] => cli::Outcome::Success,
         [kind] if rows.len() == 1 => cli::Outcome::Failed(*kind),
         _ => cli::Outcome::Failed(Kind::Failure),

@@ -146,7 +146,7 @@ expect 7 grep -c '"action": "installed"' "$WORK/printed"
 expect 3 grep -c '"result": "failed"' "$WORK/printed"
 apply_declared 1 --json
 expect 7 grep -c '"result": "unchanged"' "$WORK/printed"
-expect disabled systemctl is-enabled ten1
+expect disabled enablement ten1
 rm $DECLARED/ten*.conf
 apply_declared 0 --prune
 expect 7 grep -c ': removed' "$WORK/printed"
@@ -178,7 +178,7 @@ echo 'disable packaged.service' >/etc/systemd/system-preset/00-story.preset
 write_declaration $VENDOR/packaged.conf "Image=$HELLO" Set=PORT=8111
 systemctl daemon-reload
 check 'it is installed' start_install packaged
-expect disabled systemctl is-enabled packaged
+expect disabled enablement packaged
 expect 'inactive dead success' state packaged
 check 'it can be enabled' systemctl enable --now packaged
 answers packaged 8111

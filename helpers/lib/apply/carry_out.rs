@@ -285,7 +285,11 @@ impl<'a> Work<'a> {
     /// What was done, or would be.
     fn done(&self, task: &Task, image: Option<&Image>) -> Result<Done> {
         let shown = image.map(|image| journal::shown(&image.name, &image.digest)).unwrap_or_default();
-        let held = if task.is_held { format!("; updates are held, so {} is not used", self.wanted.image) } else { String::new() };
+        let held = if task.is_held {
+            format!("; updates are held, so {} is not used", self.wanted.image)
+        } else {
+            String::new()
+        };
         Ok(match &task.deploy {
             Deploy::Failed(reason) => {
                 return Err(Error::of_kind(
@@ -297,10 +301,14 @@ impl<'a> Work<'a> {
             Deploy::Watched | Deploy::AtOnce => Done::new(Action::Updated, format!("uses {shown} now")),
             Deploy::Values => {
                 let name = self.name();
-                let message = format!("has the declared values from its next start on, 'systemctl restart {name}'{held}");
+                let message = format!(
+                    "has the declared values from its next start on, 'systemctl restart {name}'{held}"
+                );
                 Done::new(Action::Values, message)
             }
-            Deploy::Keep if task.is_new => Done::new(Action::Adopted, format!("was installed as declared{held}")),
+            Deploy::Keep if task.is_new => {
+                Done::new(Action::Adopted, format!("was installed as declared{held}"))
+            }
             Deploy::Keep => match self.configured(task).as_slice() {
                 [] => Done::new(Action::None, format!("is as declared{held}")),
                 what => Done::new(Action::Configured, format!("{}{held}", what.join(", "))),

@@ -46,7 +46,12 @@ impl Fetch<'_> {
         let image = &pulled.image;
         if pulled.changed {
             let message = format!("pulled {}", journal::shown(&image.name, &image.digest));
-            journal::record(self.root, Event::Pulled, &Subject::of_image(&image.name, &image.digest), &message);
+            journal::record(
+                self.root,
+                Event::Pulled,
+                &Subject::of_image(&image.name, &image.digest),
+                &message,
+            );
             if !self.quiet {
                 log::info(&message);
             }

@@ -91,9 +91,8 @@ impl File {
         if let (Some(notify), None) = (ours.user_notify, ours.settings.notify()) {
             self.set("Notify", notify.as_str());
         }
-        let is_secret = |variable: &str| {
-            ours.user_secrets.contains(variable) || ours.image_secrets.contains(variable)
-        };
+        let is_secret =
+            |variable: &str| ours.user_secrets.contains(variable) || ours.image_secrets.contains(variable);
         let masked = ours.settings.masked(is_secret, "");
         for (key, values) in ours.settings.iter() {
             for (value, masked) in values.iter().zip(masked.all(key)) {
@@ -111,7 +110,8 @@ impl File {
             }
             // Neither belongs into a file that others may read, or can be in a line.
             let path = format!("/etc/syscontainers/{name}.values/{variable}");
-            self.warnings.push(format!("the value of {variable} belongs into {path}, which nobody else may read"));
+            self.warnings
+                .push(format!("the value of {variable} belongs into {path}, which nobody else may read"));
             self.set("SetFile", &format!("{variable}={path}"));
         }
         for variable in &ours.user_secrets {

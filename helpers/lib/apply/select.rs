@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::declaration::files::{self, Source};
 use crate::declaration::Declaration;
+use crate::declaration::files::{self, Source};
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{DECLARATIONS, Root, TreePath};

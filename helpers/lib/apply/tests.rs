@@ -66,7 +66,10 @@ impl Declared {
 
     /// Writes the declaration of the container.
     fn declare(&self, text: &str) {
-        self.write("/etc/syscontainers/web.conf", &format!("[Container]\nImage=registry.example/web:1\n{text}"));
+        self.write(
+            "/etc/syscontainers/web.conf",
+            &format!("[Container]\nImage=registry.example/web:1\n{text}"),
+        );
     }
 
     fn write(&self, path: &'static str, text: &str) {
@@ -140,14 +143,18 @@ const OTHER: &str = "Image=registry.example/other:1\n";
 fn a_container_is_installed_once_and_has_what_is_declared() {
     let declared = one();
     declared.declare("Set=A=2\nLabel=x=y\nKeep=3\nSoakSec=5\n[Install]\nWantedBy=other.target\n");
-    assert_eq!(declared.apply_with(Scope { dry_run: true, ..Scope::default() }).unwrap().action, Action::Installed);
+    assert_eq!(
+        declared.apply_with(Scope { dry_run: true, ..Scope::default() }).unwrap().action,
+        Action::Installed
+    );
     assert_eq!(declared.host.current(), None);
     assert_eq!(declared.action(), Action::Installed);
     assert!(declared.is_enabled() && declared.is_settled());
     assert_eq!(declared.value("A").as_deref(), Some("2"));
     let state = declared.state();
     assert_eq!((state.keep, state.soak), (Some(3), Some(5)));
-    let stub = fs::read_to_string(declared.host.site.root().join(&derived::stub(&declared.host.name))).unwrap();
+    let stub =
+        fs::read_to_string(declared.host.site.root().join(&derived::stub(&declared.host.name))).unwrap();
     assert!(stub.contains("WantedBy=multi-user.target\nWantedBy=other.target\n"), "{stub}");
     let before = (declared.host.derived(), declared.host.entries());
     let calls = declared.host.manager.calls.borrow().len();
@@ -271,7 +278,11 @@ fn what_was_installed_is_started_if_it_is_enabled() {
         declared.apply_with(Scope { start: true, ..Scope::default() }).unwrap();
         assert_eq!(declared.host.running(), expected);
         // Whoever stops it wants that.
-        declared.host.manager.queue(crate::system::systemd::manager::Verb::Stop, &["web.service".into()]).unwrap();
+        declared
+            .host
+            .manager
+            .queue(crate::system::systemd::manager::Verb::Stop, &["web.service".into()])
+            .unwrap();
         declared.apply_with(Scope { start: true, ..Scope::default() }).unwrap();
         assert_eq!(declared.host.running(), None);
     }
@@ -352,7 +363,8 @@ fn a_declaration_that_is_gone_takes_nothing_along() {
 #[test]
 fn what_is_printed_gives_the_same_container_again() {
     let declared = one();
-    let text = "Set=A=100% of it\nLabel=x=y\nKeep=3\nSoakSec=5\nHold=yes\nEnable=no\n\n[Install]\nAlias=w.service\n";
+    let text =
+        "Set=A=100% of it\nLabel=x=y\nKeep=3\nSoakSec=5\nHold=yes\nEnable=no\n\n[Install]\nAlias=w.service\n";
     declared.declare(&text.replace('%', "%%"));
     declared.action();
     let printed = print::print(&declared.host.site, &declared.host.name).unwrap();

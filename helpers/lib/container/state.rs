@@ -259,10 +259,12 @@ impl State {
     /// The switch to what a declaration chooses failed, so what counted before counts again.
     pub fn revert_declared(&mut self) {
         let Some(declared) = self.declared.take_if(|declared| declared.unconfirmed) else { return };
-        self.declared = declared
-            .replaces
-            .clone()
-            .map(|digest| Declared { digest, unconfirmed: false, replaces: None, ..declared });
+        self.declared = declared.replaces.clone().map(|digest| Declared {
+            digest,
+            unconfirmed: false,
+            replaces: None,
+            ..declared
+        });
     }
 
     /// How long a new deployment is watched.

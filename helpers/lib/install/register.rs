@@ -317,7 +317,9 @@ fn check_units(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
             continue;
         }
         // What the generator says of a container that is declared, and not installed yet.
-        if *directory == GENERATED && derived::has_line(&path, &format!("# {}", units::HEADER)).unwrap_or(false) {
+        if *directory == GENERATED
+            && derived::has_line(&path, &format!("# {}", units::HEADER)).unwrap_or(false)
+        {
             continue;
         }
         if claim.is_installed && is_mask(&path) {

@@ -175,7 +175,9 @@ fn problem_of_declaration(deployments: &Deployments, name: &Name) -> Option<Stri
         Err(e) => Some(format!("its declaration is broken: {e}")),
         Ok(declaration) => match declared {
             None => Some(format!("it is declared in {}, which was never applied; {apply} does", source.path)),
-            Some(declared) if declared.digest != declaration.digest() || declared.installing || declared.unconfirmed => {
+            Some(declared)
+                if declared.digest != declaration.digest() || declared.installing || declared.unconfirmed =>
+            {
                 Some(format!("its declaration {} has changed; {apply} applies it", source.path))
             }
             Some(_) => None,

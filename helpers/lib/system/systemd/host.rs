@@ -22,8 +22,8 @@ use crate::paths::{self, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
 use crate::system::command::{collect, output, run};
 use crate::system::process::Process;
 use crate::system::systemd::analyze::{self, Complaint};
-use crate::system::systemd::presets;
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
+use crate::system::systemd::presets;
 use crate::system::systemd::status::{PROPERTIES, UnitStatus};
 use crate::system::{files, kill_point};
 
