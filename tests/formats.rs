@@ -12,13 +12,14 @@ use serde::{Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::Value;
 
 use common::{Page, file, names, same};
+use syscontainers::container::declared::Declared;
 use syscontainers::container::execution::Execution;
 use syscontainers::container::info::{Info, Ours, RecordedFiles};
 use syscontainers::container::registration;
 use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
 use syscontainers::container::settings;
-use syscontainers::container::state::{Before, Declared, Failure, State, Switch};
+use syscontainers::container::state::{Before, Failure, State, Switch};
 use syscontainers::container::volume::Volume;
 use syscontainers::image::limits;
 use syscontainers::provenance::Provenance;

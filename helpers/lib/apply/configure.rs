@@ -2,7 +2,8 @@
 
 use crate::apply::carry_out::Work;
 use crate::apply::task::{Enabling, Task};
-use crate::container::state::{Declared, State};
+use crate::container::declared::Declared;
+use crate::container::state::State;
 use crate::error::Result;
 use crate::install::register;
 use crate::program::log;
@@ -121,12 +122,11 @@ impl Work<'_> {
 
     /// What counted before counts again, if the switch did not even begin.
     pub(super) fn revert_record(&self) -> Result<()> {
-        let mut state = self.state()?;
+        let state = self.state()?;
         if state.switch.is_some() || !state.declared.as_ref().is_some_and(|it| it.unconfirmed) {
             return Ok(());
         }
-        state.revert_declared();
-        self.record_as(state.declared)
+        self.record_as(state.declared.and_then(Declared::reverted))
     }
 
     fn record_as(&self, declared: Option<Declared>) -> Result<()> {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use crate::container::declared::Declared;
 use crate::container::info::Values;
 use crate::container::settings::Settings;
-use crate::container::state::{Choices, Declared};
+use crate::container::state::Choices;
 use crate::declaration::Declaration;
 use crate::digest::Digest;
 use crate::error::Result;

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod categories;
+pub mod declared;
 pub mod deployment;
 pub mod derived;
 pub mod entries;

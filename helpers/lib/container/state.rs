@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::declared::Declared;
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
 use crate::container::info::{ExportsUse, Info, Values};
@@ -63,31 +64,6 @@ pub struct State {
     /// The switch that is in progress, or that was when its program was killed.
     #[serde(default)]
     pub switch: Option<Switch>,
-}
-
-/// A declaration that was applied; the fields are the JSON keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Declared {
-    /// Digest of all that it chose.
-    pub digest: Digest,
-    /// The declaration's main file.
-    pub path: TreePath,
-    /// Whether it wanted the unit to be enabled, if it said so.
-    #[serde(default)]
-    pub enable: Option<bool>,
-    /// Whether it wanted daily updates.
-    #[serde(default)]
-    pub auto_update: bool,
-    /// Whether the container is being installed by it, and not everything that belongs to that is done yet.
-    #[serde(default)]
-    pub installing: bool,
-    /// Whether it counts only if the switch to what it chooses is confirmed.
-    #[serde(default)]
-    pub unconfirmed: bool,
-    /// Digest of the declaration that counts again if it is not.
-    #[serde(default)]
-    pub replaces: Option<Digest>,
 }
 
 /// An image that failed, with the choices that it failed with; the fields are the JSON keys.
@@ -247,24 +223,6 @@ impl State {
             return forget(deployments, name);
         }
         record::save(&path(deployments, name), self)
-    }
-
-    /// The switch to what a declaration chooses is confirmed, so it counts.
-    pub fn confirm_declared(&mut self) {
-        if let Some(declared) = &mut self.declared {
-            (declared.unconfirmed, declared.replaces) = (false, None);
-        }
-    }
-
-    /// The switch to what a declaration chooses failed, so what counted before counts again.
-    pub fn revert_declared(&mut self) {
-        let Some(declared) = self.declared.take_if(|declared| declared.unconfirmed) else { return };
-        self.declared = declared.replaces.clone().map(|digest| Declared {
-            digest,
-            unconfirmed: false,
-            replaces: None,
-            ..declared
-        });
     }
 
     /// How long a new deployment is watched.

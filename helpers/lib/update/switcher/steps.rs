@@ -1,5 +1,6 @@
 //! The steps of a switch. Each may be repeated by a program that finds the switch interrupted.
 
+use crate::container::declared::Declared;
 use crate::container::derived;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
@@ -141,7 +142,7 @@ impl Switcher<'_> {
             state.staged = None;
         }
         state.enabled = enabled;
-        state.confirm_declared();
+        state.declared.iter_mut().for_each(Declared::confirm);
         // What makes room for an image that failed has not failed itself: an earlier rollback is undone.
         let is_undone = self.failed_before(state, &switch.to);
         self.forgive(state, &switch.to);
@@ -194,7 +195,7 @@ impl Switcher<'_> {
         let Some(switch) = state.switch.as_mut() else { return Ok(()) };
         switch.phase = Phase::Revert { reason: reason.to_owned() };
         let to = switch.to.clone();
-        state.revert_declared();
+        state.declared = state.declared.take().and_then(Declared::reverted);
         if fault == Fault::Own {
             self.remember(state, &to, reason);
         }

@@ -21,10 +21,11 @@ use crate::image::Image;
 use crate::image::tree::{Directory, Tree};
 use crate::install::plan::Options;
 use crate::install::testing::TestHost;
-use crate::system::kill_point::testing::kill_after;
 use crate::system::lock::Lock;
 use crate::system::systemd::fake::Fate;
 use crate::system::systemd::manager::Manager;
+
+mod killed;
 
 /// Images in directories, of which the last one that has a name is the one of that name.
 struct Local(Rc<Vec<(Directory, Image)>>);
@@ -286,55 +287,6 @@ fn what_was_installed_is_started_if_it_is_enabled() {
         declared.apply_with(Scope { start: true, ..Scope::default() }).unwrap();
         assert_eq!(declared.host.running(), None);
     }
-}
-
-/// Kills `declared.apply()` after every step, and then has the next one complete it.
-fn killed_after_every_step(declared: impl Fn() -> Declared, check: impl Fn(&Declared, &str)) {
-    let mut steps = 0;
-    loop {
-        let declared = declared();
-        let start = Scope { start: true, ..Scope::default() };
-        let is_done = kill_after(steps, || drop(declared.apply_with(start))).is_some();
-        let when = format!("killed after step {steps}");
-        declared.apply_with(start).unwrap_or_else(|e| panic!("{when}: {e}"));
-        declared.host.check_consistent();
-        assert!(declared.is_settled(), "{when}");
-        check(&declared, &when);
-        assert_eq!(declared.action(), Action::None, "{when}");
-        if is_done {
-            break;
-        }
-        steps += 1;
-    }
-    assert!(steps > 5, "{steps} steps");
-}
-
-#[test]
-fn an_installation_killed_after_any_step_is_completed_by_the_next() {
-    let host = || {
-        let declared = one();
-        declared.declare("Set=A=2\nKeep=3\n");
-        declared
-    };
-    killed_after_every_step(host, |declared, when| {
-        assert_eq!((declared.host.running(), declared.state().keep), (Some(0), Some(3)), "{when}");
-    });
-}
-
-#[test]
-fn an_update_killed_after_any_step_is_completed_by_the_next() {
-    let host = || {
-        let declared = Declared::new(|host| vec![host.image(1), other(host, 2)]);
-        declared.declare("");
-        declared.action();
-        declared.host.start();
-        declared.declare(&format!("{OTHER}Set=A=2\nSoakSec=1\n"));
-        declared
-    };
-    killed_after_every_step(host, |declared, when| {
-        assert_eq!(declared.info().image, "registry.example/other:1", "{when}");
-        assert_eq!(declared.host.running(), declared.host.current(), "{when}");
-    });
 }
 
 #[test]
