@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use syscontainers::declaration::files;
 use syscontainers::error::{Context, Result};
 use syscontainers::install::remover::{self, Options};
 use syscontainers::install::site::Site;
@@ -58,6 +59,12 @@ fn run(args: Args) -> Result<()> {
     drop(host_files);
     remover::finish(&site, name, &removed.purged).context(what)?;
     removed.left.iter().for_each(|what| log::info(&format!("left {what}")));
+    if let Ok(Some(source)) = files::find(&args.root, name) {
+        log::info(&format!(
+            "its declaration {} installs it again, at the next boot for one; remove that as well, or mask it with a link to /dev/null",
+            source.path
+        ));
+    }
     Ok(())
 }
 

@@ -209,7 +209,7 @@ fn programs_are_built_on_what_the_table_says() {
             count += 1;
         }
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 16);
 }
 
 #[test]

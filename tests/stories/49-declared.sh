@@ -268,6 +268,30 @@ rm -r "$WORK/elsewhere"
 apply_declared 0 --prune
 apply_declared 3 nothing
 
+say 'daily updates, and a mask'
+write_declaration $DECLARED/daily.conf "Image=$HELLO" Set=PORT=8118 AutoUpdate=yes
+apply_declared 0 --start daily
+answers daily 8118
+expect enabled enablement syscontainer-update@daily.timer
+expect active unit_property syscontainer-update@daily.timer ActiveState
+systemctl mask --now daily 2>/dev/null
+write_declaration $DECLARED/daily.conf "Image=$REGISTRY/web:2" Set=PORT=8118
+systemctl daemon-reload
+apply_declared 0 --start daily
+expect_like "\"image\": \"$REGISTRY/web:2\"" cat $CO/daily/info
+expect disabled enablement syscontainer-update@daily.timer
+expect inactive unit_property daily ActiveState
+systemctl unmask daily 2>/dev/null
+expect enabled enablement daily
+check 'it can be started again' systemctl start daily
+answers daily 8118
+say 'removed, and declared still'
+syscontainer-remove daily 2>"$WORK/said"
+expect_like "its declaration $DECLARED/daily.conf installs it again" cat "$WORK/said"
+expect 'daily (not installed: systemctl start syscontainer-install@daily)' unit_property daily Description
+rm $DECLARED/daily.conf
+systemctl daemon-reload
+
 say 'a foreign unit of that name stays'
 printf '[Service]\nExecStart=/bin/sleep infinity\n' >/etc/systemd/system/foreign.service
 write_declaration $DECLARED/foreign.conf "Image=$HELLO"

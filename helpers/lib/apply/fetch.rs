@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::apply::wanted::Wanted;
 use crate::error::{Context, Error, Result};
 use crate::paths::Root;
-use crate::program::log;
 use crate::store::Store;
 use crate::store::access::Access;
 use crate::store::progress::Progress;
@@ -46,14 +45,11 @@ impl Fetch<'_> {
         let image = &pulled.image;
         if pulled.changed {
             let message = format!("pulled {}", journal::shown(&image.name, &image.digest));
-            journal::record(
-                self.root,
-                Event::Pulled,
-                &Subject::of_image(&image.name, &image.digest),
-                &message,
-            );
-            if !self.quiet {
-                log::info(&message);
+            let subject = Subject::of_image(&image.name, &image.digest);
+            if self.quiet {
+                journal::record(self.root, Event::Pulled, &subject, &message);
+            } else {
+                journal::tell(self.root, Event::Pulled, &subject, &message);
             }
         }
         Ok(pulled.changed)
