@@ -12,6 +12,7 @@
 //! | unit | the syntax of unit files and of tmpfiles, and how values are escaped in them | root |
 //! | container | what is known about a container: deployments, registration, units, state | root, program, system, unit, oci::capabilities |
 //! | declaration | what is to be installed, as an administrator or a package says it | root, program, system, unit, container |
+//! | quadlet | podman's files of containers, and the declarations that do the same | root, program, system::files, unit, container |
 //! | image | an image, and rendering its `/exports`: no side effects | root, program, system::directory, oci, unit, container |
 //! | host_files | files of the host that containers bring and share | root, program, system, oci, container, image |
 //! | run | starting and stopping: bundle, runtime, volumes, scratch | root, program, system, oci, container |
@@ -43,6 +44,7 @@ pub mod image;
 pub mod install;
 pub mod oci;
 pub mod program;
+pub mod quadlet;
 pub mod run;
 pub mod system;
 pub mod unit;

@@ -23,6 +23,15 @@ pub fn names(directory: &str, suffix: &str) -> Vec<String> {
     names
 }
 
+/// Names of all that is in a directory, in order.
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let names =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
 /// Fails with what differs, if anything does.
 pub fn same<T: Ord + Debug>(what: &str, found: BTreeSet<T>, wanted: BTreeSet<T>) {
     let missing: Vec<_> = wanted.difference(&found).collect();
