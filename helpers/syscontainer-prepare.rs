@@ -221,9 +221,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         additions: Vec::new(),
         output: registration.execution.output,
     };
-    if let Some(label) = &label {
-        label_volumes(&root, &registration, label)?;
-    }
+    label.as_ref().map_or(Ok(()), |label| label_volumes(&root, &registration, label))?;
     make_directories(&root, bundle)?;
     make_pipes(&root, &launch, bundle, label.as_deref())?;
     // Whatever becomes of this process, the next one knows what there is to remove.
