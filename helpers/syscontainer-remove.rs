@@ -59,7 +59,9 @@ fn run(args: Args) -> Result<()> {
     drop(host_files);
     remover::finish(&site, name, &removed.purged).context(what)?;
     removed.left.iter().for_each(|what| log::info(&format!("left {what}")));
-    if let Ok(Some(source)) = files::find(&args.root, name) {
+    let source = files::find(&args.root, name).ok().flatten();
+    // One that is broken installs nothing.
+    if let Some(source) = source.filter(|source| files::read(&args.root, name, source).is_ok()) {
         log::info(&format!(
             "its declaration {} installs it again, at the next boot for one; remove that as well, or mask it with a link to /dev/null",
             source.path
