@@ -11,13 +11,16 @@ use ostree::{RepoCheckoutAtOptions, RepoFile, glib};
 use super::attributes::Attributes;
 use super::repository::{NEVER, Store};
 use super::size::Size;
-use super::space;
+use super::space::{self, Space};
+use super::staging;
 use super::{checkout, links};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::image::limits::{self, WalkBudget};
 use crate::image::tree::{Executable, FileKind, Tree, TreeEntry};
+use crate::system::copy::{self, Budget, Limits};
+use crate::system::directory::Directory;
 use crate::system::files;
 
 /// File attributes that a walk needs.
@@ -87,6 +90,47 @@ impl Tree for Stored<'_> {
     }
 }
 
+/// Like [`Stored`], but a checkout shares nothing with the store, and may be on another file system: for what travels.
+#[derive(Clone, Copy)]
+pub struct Copied<'a>(pub Stored<'a>);
+
+impl Tree for Copied<'_> {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.0.read(path)
+    }
+
+    fn digest(&self, path: &str) -> Result<Option<Digest>> {
+        self.0.digest(path)
+    }
+
+    fn kind(&self, path: &str) -> Result<Option<FileKind>> {
+        self.0.kind(path)
+    }
+
+    fn executable(&self, path: &str) -> Result<Option<Executable>> {
+        self.0.executable(path)
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<TreeEntry>> {
+        self.0.walk(path)
+    }
+
+    /// By way of a checkout in the store, so that it is the same in every respect.
+    fn checkout(&self, destination: &Path) -> Result<()> {
+        let what = || format!("cannot copy {} to {}", self.0.image.name, destination.display());
+        let temporary = files::temporary_directory(&self.0.store.temporary_directory(), staging::PREFIX)?;
+        let rootfs = temporary.path().join("rootfs");
+        self.0.checkout(&rootfs)?;
+        std::fs::create_dir(destination).context(what)?;
+        let from = Directory::open(&rootfs).context(what)?;
+        let to = Directory::open(destination).context(what)?;
+        // What the image may hold was decided when it was pulled.
+        let limits = Limits { entries: u64::MAX, depth: usize::MAX, bytes: u64::MAX };
+        let mut budget = Budget::new(limits, Space::new(destination, 0));
+        copy::copy_whole(&from, &to, &mut budget).context(what)
+    }
+}
+
 /// Checks out a commit by hard links. Copies would need as much space as the image, and would differ from the store's
 /// files if those are repaired.
 fn check_out(store: &Store, commit: &str, destination: &Path) -> Result<()> {
@@ -114,6 +158,11 @@ impl Store {
     /// The files of an image.
     pub fn tree<'a>(&'a self, image: &'a Image) -> Stored<'a> {
         Stored { store: self, image }
+    }
+
+    /// The files of an image, of which checkouts are copies.
+    pub fn copied_tree<'a>(&'a self, image: &'a Image) -> Copied<'a> {
+        Copied(self.tree(image))
     }
 }
 

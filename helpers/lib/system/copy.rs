@@ -1,5 +1,6 @@
 //! Copying a tree that is not trusted: by directory descriptors, regular files, directories and symlinks only, bounded.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -29,6 +30,9 @@ const ATTRIBUTES_MAX: usize = 64 << 10;
 
 /// How many bytes are written between two looks at the free space: blocks that are shared take none.
 const CHUNK: usize = 1 << 20;
+
+/// How many bytes the paths may have by which copies are found again; names of other files are copied one by one.
+const PATHS: usize = 64 << 20;
 
 /// How much a tree may hold.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +73,53 @@ pub struct Skipped {
 /// Copies what is in `source` to `target`, which is empty, with owners, modes, times and attributes, and at last
 /// those of `source` itself.
 pub fn copy(source: &Directory, target: &Directory, budget: &mut Budget) -> Result<Skipped> {
-    let mut copy = Copy { budget, skipped: Skipped::default() };
+    let mut copy = Copy { budget, skipped: Skipped::default(), is_wanted: is_portable, names: None };
     copy.directory(source, target, 0)?;
     Ok(copy.skipped)
+}
+
+/// Like [`copy`], of a tree that nobody else can change: with all attributes, and where a file has several names there, its
+/// copy has them, too.
+pub fn copy_whole(source: &Directory, target: &Directory, budget: &mut Budget) -> Result<()> {
+    let names = Some(Names::default());
+    let mut copy = Copy { budget, skipped: Skipped::default(), is_wanted: is_own, names };
+    copy.directory(source, target, 0)
 }
 
 struct Copy<'a> {
     budget: &'a mut Budget,
     skipped: Skipped,
+    /// Which attributes are copied.
+    is_wanted: fn(&[u8]) -> bool,
+    /// The copies of files that may have other names, if these are to be names of one copy.
+    names: Option<Names>,
+}
+
+/// Paths of copies by the devices and inodes of the originals.
+#[derive(Default)]
+struct Names {
+    copies: HashMap<(u64, u64), PathBuf>,
+    /// Length of the paths.
+    bytes: usize,
+}
+
+impl Names {
+    /// Gives an earlier copy of a file another name, if there is one, and it may have more names.
+    fn link(&self, stat: &Stat, target: &Directory, name: &OsStr) -> io::Result<bool> {
+        let Some(copy) = self.copies.get(&(stat.st_dev, stat.st_ino)) else { return Ok(false) };
+        match fs::linkat(fs::CWD, copy, target, name, AtFlags::empty()) {
+            Err(Errno::MLINK) => Ok(false),
+            linked => Ok(linked.map(|()| true)?),
+        }
+    }
+
+    fn remember(&mut self, stat: &Stat, path: PathBuf) {
+        let length = path.as_os_str().len();
+        if stat.st_nlink > 1 && self.bytes + length <= PATHS {
+            self.bytes += length;
+            self.copies.insert((stat.st_dev, stat.st_ino), path);
+        }
+    }
 }
 
 impl Copy<'_> {
@@ -97,7 +140,7 @@ impl Copy<'_> {
             kill_point::pass();
         }
         let stat = source.stat().context(what)?;
-        let written = finish(source, target, &stat, is_portable).context(what)?;
+        let written = finish(source, target, &stat, self.is_wanted).context(what)?;
         self.attributes(written).context(what)
     }
 
@@ -136,12 +179,17 @@ impl Copy<'_> {
             Ok(Some(from)) => from,
             Err(e) => return Err(e).context(|| "cannot open it".into()),
         };
+        let stat = fs::fstat(&from).context(|| "cannot examine it".into())?;
+        if let Some(names) = &self.names {
+            if names.link(&stat, target, name).context(|| "cannot link its copy".into())? {
+                return Ok(());
+            }
+        }
         // What is in it counts besides.
         self.budget.space.take(FILE)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = fs::openat(target, name, flags, Mode::from_raw_mode(0o600));
         let to = File::from(to.context(|| "cannot create the copy".into())?);
-        let stat = fs::fstat(&from).context(|| "cannot examine it".into())?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut at = 0;
         while let Some((start, end)) = next_data(&from, at, size).context(|| "cannot read it".into())? {
@@ -158,7 +206,10 @@ impl Copy<'_> {
             at = end;
         }
         fs::ftruncate(&to, size).context(|| "cannot write the copy".into())?;
-        let written = finish(&from, &to, &stat, is_portable);
+        let written = finish(&from, &to, &stat, self.is_wanted);
+        if let Some(names) = &mut self.names {
+            names.remember(&stat, target.path_of(name));
+        }
         self.attributes(written.context(|| "cannot set its attributes".into())?)
     }
 
