@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use syscontainers::container::registration::{self, Registration};
-use syscontainers::container::{derived, stale, units};
+use syscontainers::container::{broken, derived, stale, units};
 use syscontainers::declaration::choices::Pull;
 use syscontainers::declaration::files::Source;
 use syscontainers::declaration::{Declaration, files, image, units as declared};
@@ -190,7 +190,7 @@ fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<Option<Installe
     });
     let (stub, body, result) = match converted {
         Ok(((stub, body), installed)) => (stub, body, Ok(Some(installed))),
-        Err(e) => (lost.then(|| units::bare_stub(name)), units::broken(name, path, &e.to_string())?, Err(e)),
+        Err(e) => (lost.then(|| broken::bare_stub(name)), broken::body(name, path, &e.to_string())?, Err(e)),
     };
     if let Some(stub) = stub {
         args.output.write(Path::new(&name.unit()), &stub)?;
@@ -246,7 +246,7 @@ fn announce(args: &Args, name: &Name, source: &Source) -> Result<()> {
             want(args, &declaration, true).context(what)
         }
         Err(e) => {
-            args.output.write(&unit, &units::broken(name, &source.path, &e.to_string())?)?;
+            args.output.write(&unit, &broken::body(name, &source.path, &e.to_string())?)?;
             Err(e).context(what)
         }
     }

@@ -13,6 +13,7 @@ use syscontainers::image::variables;
 use syscontainers::install::acceptance::Wish;
 use syscontainers::install::installer::{Installer, default_name};
 use syscontainers::install::plan::{Options, Planner};
+use syscontainers::install::preinstall::Preinstaller;
 use syscontainers::install::previous::Previous;
 use syscontainers::install::site::Site;
 use syscontainers::install::value_file;
@@ -29,12 +30,13 @@ use syscontainers::update::updater::Updater;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-checkout",
-    synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME"],
+    synopsis: &["[OPTION...] IMAGE", "--update [OPTION...] NAME", "--preinstall [OPTION...] IMAGE"],
     about: "Installs IMAGE, which syscontainer-pull has pulled, as a systemd service. The service is enabled \
             as the image says, but not started.\n\n\
             With --update, makes a new deployment of the container NAME, from what has been pulled since, or with \
             other values, and makes it current; the service is not restarted. With --stage, syscontainer-switch \
-            makes it current later.",
+            makes it current later.\n\n\
+            With --preinstall, makes the container part of the operating system, in /usr.",
     options: &[
         Opt::flag("update", "update the container NAME").operands(Completes::Container),
         Opt::valued("name", "NAME", "name the container NAME instead of after its image"),
@@ -62,6 +64,7 @@ const PROGRAM: Program = Program {
         Opt::flag("accept-exports", "with --update: accept /exports for a container that had none"),
         Opt::flag("stage", "with --update: make the deployment, but do not make it current"),
         Opt::flag("force", "with --stage: make it even if the image failed before with these values"),
+        Opt::flag("preinstall", "make the container part of the operating system"),
         Opt::flag("dry-run", "print everything that would be written and done, but change nothing"),
         Opt::flag("no-enable", "do not enable the service"),
         Opt::flag("replace-unit", "install even if there is another unit of this name, and take its place"),
@@ -84,6 +87,7 @@ struct Args {
 
 enum Action {
     Install { image: String, name: Option<Name> },
+    Preinstall { image: String, name: Option<Name> },
     Update { name: Name, rebase: Option<String>, how: How },
 }
 
@@ -97,7 +101,7 @@ enum How {
 fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
     let (mut root, mut repo, mut dry_run, mut options) = (Root::default(), None, false, Options::default());
     let (mut update, mut name, mut rebase, mut operand) = (false, None, None, None);
-    let (mut stage, mut force) = (false, false);
+    let (mut stage, mut force, mut preinstall) = (false, false, false);
     let mut files = Vec::new();
     for argument in arguments {
         match argument {
@@ -122,6 +126,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
             Flag("accept-exports") => wish(&mut options, Wish::Accept)?,
             Flag("stage") => stage = true,
             Flag("force") => force = true,
+            Flag("preinstall") => preinstall = true,
             Flag("dry-run") => dry_run = true,
             Flag("no-enable") => options.no_enable = true,
             Flag("replace-unit") => options.replace_unit = true,
@@ -135,6 +140,11 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         return Err("--stage requires --update, and --force requires --stage".into());
     }
     options.rebase = rebase.is_some();
+    if preinstall && (update || dry_run || options.replace_unit || options.rootfs.is_some()) {
+        return Err(
+            "--update, --dry-run, --replace-unit and --rootfs cannot be combined with --preinstall".into()
+        );
+    }
     let action = if update {
         if name.is_some() || options.no_enable {
             return Err("--name and --no-enable cannot be combined with --update".into());
@@ -142,16 +152,23 @@ fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
         let name = operand.ok_or("missing NAME")?.parse().map_err(|e: Error| e.to_string())?;
         Action::Update { name, rebase, how: if stage { How::Staged { force } } else { How::AtOnce } }
     } else {
-        if rebase.is_some() || !options.unset.is_empty() {
-            return Err("--rebase and --unset require --update".into());
-        }
-        if options.exports == Wish::Accept {
-            return Err("--accept-exports requires --update; an installation needs no acceptance".into());
-        }
-        Action::Install { image: operand.ok_or("missing IMAGE")?, name }
+        check_installation(&options)?;
+        let image = operand.ok_or("missing IMAGE")?;
+        if preinstall { Action::Preinstall { image, name } } else { Action::Install { image, name } }
     };
     check_files(&files, &options)?;
     Ok(Args { action, root, repo, dry_run, options, files })
+}
+
+/// Refuses what only an update may have.
+fn check_installation(options: &Options) -> Result<(), lexopt::Error> {
+    if options.rebase || !options.unset.is_empty() {
+        return Err("--rebase and --unset require --update".into());
+    }
+    if options.exports == Wish::Accept {
+        return Err("--accept-exports requires --update; an installation needs no acceptance".into());
+    }
+    Ok(())
 }
 
 /// Notes what is wished of /exports, which is one thing.
@@ -182,21 +199,39 @@ fn run(mut args: Args) -> Result<()> {
     }
     let name = match &args.action {
         Action::Install { image, name } => install(&args, image, name.as_ref())?,
+        Action::Preinstall { image, name } => preinstall(&args, image, name.as_ref())?,
         Action::Update { name, rebase, how } => update(&args, name, rebase.as_deref(), *how)?,
     };
     // A dry run has printed its output already.
     if args.dry_run { Ok(()) } else { cli::print(&format!("{name}\n")) }
 }
 
+/// The name that was given, or else that of the image.
+fn name_of(args: &Args, store: &Store, image: &str, name: Option<&Name>) -> Result<Name> {
+    if let Some(name) = name {
+        return Ok(name.clone());
+    }
+    let _lock = store.lock_shared()?;
+    default_name(&find(args, store, image)?)
+}
+
+fn preinstall(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
+    let store = open_store(args, image)?;
+    let name = name_of(args, &store, image, name)?;
+    let site = Site::preinstalled(&args.root);
+    let _container = lock::container(site.root(), &name)?;
+    let _lock = store.lock_shared()?;
+    let image = find(args, &store, image)?;
+    let tree = store.copied_tree(&image);
+    let (tree, image, options) = (&tree, &image, &args.options);
+    let planner = Planner { site: &site, tree, image, name: &name, options, previous: None };
+    Preinstaller { planner }.install()?;
+    Ok(name)
+}
+
 fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let store = open_store(args, image)?;
-    let name = match name {
-        Some(name) => name.clone(),
-        None => {
-            let _lock = store.lock_shared()?;
-            default_name(&find(args, &store, image)?)?
-        }
-    };
+    let name = name_of(args, &store, image, name)?;
     let site = Site::new(&args.root);
     let _locks = if args.dry_run { None } else { Some(prepare(&site, &name)?) };
     let _lock = store.lock_shared()?;

@@ -81,13 +81,19 @@ fn to_cells(row: &ContainerRow) -> [String; 8] {
     [
         row.name.clone(),
         or_dash(Some(&row.state)),
-        or_dash(row.deployment.as_deref()),
+        or_dash(deployment(row).as_deref()),
         or_dash(row.image.as_deref()),
         or_dash(short(&row.digest).as_deref()),
         or_dash(row.since.as_deref()),
         or_dash(pending(row, short(&row.pending)).as_deref()),
         or_dash(Some(&row.problems.join("; "))),
     ]
+}
+
+/// The current deployment, and whether it came with the operating system.
+fn deployment(row: &ContainerRow) -> Option<String> {
+    let name = row.deployment.as_ref()?;
+    Some(if row.preinstalled { format!("{name} (preinstalled)") } else { name.clone() })
 }
 
 /// What an update would make current: the staged deployment, or else the digest of an image; and whether it is held.

@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use syscontainers::container::deployment::Deployments;
 use syscontainers::container::info::Info;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::container::units;
@@ -181,6 +182,7 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
     })?;
     check(&root, &registration)?;
+    make_deployments(&root, &registration)?;
     bundle.remove(name)?;
     remove_forgotten(&root, &registration)?;
     let Some(runtime) = &registration.execution.runtime else { return Ok(()) };
@@ -233,6 +235,11 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     record::save_volatile(&bundle.launch(), &launch)?;
     record::save_volatile(&bundle.config(), &config)?;
     files::replace_volatile(&bundle.invocation(), invocation.as_bytes(), 0o600)
+}
+
+/// Makes the directory that changes to files of a preinstalled container are kept in: where /var is empty, nothing else has.
+fn make_deployments(root: &Root, registration: &Registration) -> Result<()> {
+    if registration.is_preinstalled() { Deployments::new(root).create() } else { Ok(()) }
 }
 
 /// Makes the pipes for the payload's output, if that is to be one.
@@ -290,7 +297,12 @@ fn check(root: &Root, registration: &Registration) -> Result<()> {
 
 /// systemd runs the registered deployment, so the link must lead to the same one.
 fn check_deployment(root: &Root, registration: &Registration) -> Result<()> {
-    let link = root.join(&registration.link());
+    let mut link = root.join(&registration.link());
+    let own = Deployments::new(root).link(&registration.name);
+    if registration.is_preinstalled() && own.is_symlink() {
+        // An update of it is current.
+        link = own;
+    }
     let target = fs::read_link(&link).context(|| format!("cannot read {}", link.display()))?;
     if target.file_name().is_some_and(|current| current == registration.deployment.to_string().as_str()) {
         return Ok(());

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use syscontainers::container::derived;
 use syscontainers::declaration::files;
 use syscontainers::error::{Context, Result};
+use syscontainers::install::preinstall;
 use syscontainers::install::remover::{self, Options};
 use syscontainers::install::site::Site;
 use syscontainers::name::Name;
@@ -53,6 +55,11 @@ fn run(args: Args) -> Result<()> {
     let what = || format!("cannot remove {name}");
     let _lock = lock::container(&args.root, name).context(what)?;
     let site = Site::new(&args.root);
+    if !site.manager.is_running() && is_only_preinstalled(&site, name).context(what)? {
+        preinstall::remove(&Site::preinstalled(&args.root), name).context(what)?;
+        log::info(&format!("removed {name} from what comes with the operating system"));
+        return Ok(());
+    }
     let host_files = lock::host_files(&args.root).context(what)?;
     let removed = remover::remove(&site, name, args.options).context(what)?;
     // Nobody has to wait for what a payload made much of.
@@ -68,6 +75,16 @@ fn run(args: Args) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether a container is part of the system in a tree, and nothing else of it is there.
+fn is_only_preinstalled(site: &Site, name: &Name) -> Result<bool> {
+    let found = site.deployments.all(name)?;
+    let is_here = site.deployments.link(name).is_symlink()
+        || !found.deployments.is_empty()
+        || !found.leftovers.is_empty()
+        || derived::is_there(site.root(), name);
+    Ok(!is_here && preinstall::is_there(site.root(), name)?)
 }
 
 fn main() -> ExitCode {

@@ -99,7 +99,7 @@ fn roll_back(args: &Args, site: &Site) -> Result<()> {
 }
 
 fn target(args: &Args, deployments: &Deployments, current: &Deployment) -> Result<Deployment> {
-    let all = deployments.all(&args.name)?.deployments;
+    let all = deployments.with_system(&args.name)?;
     let state = State::load(deployments, &args.name)?;
     let target = match args.number {
         Some(number) => Some(Deployment::new(&args.name, number)).filter(|target| all.contains(target)),

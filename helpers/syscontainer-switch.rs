@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use syscontainers::container::state::{Purpose, State};
 use syscontainers::error::{Context, Error, Result};
-use syscontainers::install::register;
+use syscontainers::install::claim;
 use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
@@ -133,7 +133,7 @@ fn switch(switcher: &Switcher, soak: Option<Duration>, force: bool) -> Result<()
         log::info(&format!("nothing is staged for {name}, {current} stays current"));
         return Ok(());
     };
-    if register::is_masked(switcher.site.root(), name) {
+    if claim::is_masked(switcher.site.root(), name) {
         log::info(&format!("{name} is masked, leaving {staged} staged until 'systemctl unmask {name}'"));
         return Ok(());
     }

@@ -52,6 +52,12 @@ pub const GOT: &str = "/var/lib/syscontainers/.got";
 pub const ATTACHED: &str = "/etc/syscontainers/attached";
 /// Directory of the stub units of installed containers.
 pub const STUBS: &str = "/etc/systemd/system.attached";
+/// Directory of the registrations of containers that came with the operating system. Their stub units are in [`UNITDIR`].
+pub const SYSTEM_ATTACHED: &str = REGISTRATIONS[2];
+/// Directory of the rendered tmpfiles.d(5) files of containers that came with the operating system.
+pub const SYSTEM_TMPFILES: &str = TMPFILES_PATH[2];
+/// Directory of systemd's presets that came with the operating system.
+pub const SYSTEM_PRESETS: &str = "/usr/lib/systemd/system-preset";
 /// Directory of the rendered tmpfiles.d(5) files of installed containers.
 pub const TMPFILES: &str = "/etc/tmpfiles.d";
 /// Directory that systemd has generators write units to, as `systemctl cat` shows it.

@@ -14,11 +14,11 @@ use crate::container::state::{Purpose, State};
 use crate::declaration::Declaration;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::Image;
+use crate::install::claim;
 use crate::install::draft::Draft;
 use crate::install::installer::Installer;
 use crate::install::plan::{Options, Planner};
 use crate::install::previous::Previous;
-use crate::install::register;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
 use crate::program::log;
@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
             Some(current) => Some(Installed {
                 info: site.deployments.info(&current)?,
                 registration: registration::find(site.root(), name).ok().flatten().map(|(_, found)| found),
-                is_masked: register::is_masked(site.root(), name),
+                is_masked: claim::is_masked(site.root(), name),
             }),
         };
         Ok(Work { site, wanted, images, installed })

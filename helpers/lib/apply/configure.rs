@@ -5,7 +5,7 @@ use crate::apply::task::{Enabling, Task};
 use crate::container::declared::Declared;
 use crate::container::state::State;
 use crate::error::Result;
-use crate::install::register;
+use crate::install::{claim, register};
 use crate::program::log;
 use crate::system::systemd::manager::{self, Enablement, Verb};
 use crate::system::{journal, lock};
@@ -92,7 +92,7 @@ impl Work<'_> {
         let (site, name) = (self.site, self.name());
         let is_startable = site.manager.is_running()
             && register::is_installable(site.root(), name)?
-            && !register::is_masked(site.root(), name)
+            && !claim::is_masked(site.root(), name)
             && site.manager.is_enabled(name)?;
         if !is_startable || manager::is_active(site.manager(), name)? {
             return Ok(());

@@ -3,6 +3,10 @@
 //! A deployment holds `rootfs/`, `config.json` as the image rendered it, `info`, the rendered unit `NAME.service` and,
 //! if the container has any, `tmpfiles-NAME.conf` and `hostfs/` with its files for the host. It is made under a
 //! temporary name, synced and then renamed, so a directory that has the name of a deployment is complete.
+//!
+//! An operating system may bring a deployment, in a directory of its own that is only read: where there is no symlink NAME
+//! among the deployments made here, that one is current. So the symlink decides here, too, and a /var that was emptied leads
+//! back to what the system brought.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -19,11 +23,13 @@ use crate::system::{files, mounts, privacy};
 /// What a deployment is recognised by: it has at least one of these.
 const PARTS: [&str; 4] = [info::FILE, "rootfs", "hostfs", "config.json"];
 
-/// The directory that holds the deployments of one tree.
+/// The directory that holds the deployments of one tree, and those that came with the operating system.
 #[derive(Clone, Debug)]
 pub struct Deployments {
     root: Root,
     directory: TreePath,
+    /// The directory of deployments that came with the operating system, unless these are the ones.
+    system: Option<TreePath>,
 }
 
 /// What that directory holds of one container.
@@ -38,12 +44,44 @@ pub struct Found {
 impl Deployments {
     /// The deployments of a tree, in the directory that the environment names, or else in the default one.
     pub fn new(root: &Root) -> Self {
-        Deployments { root: root.clone(), directory: paths::deployments() }
+        let system = Some(TreePath::from(paths::PREINSTALLED));
+        Deployments { root: root.clone(), directory: paths::deployments(), system }
     }
 
-    /// The deployments that came with the operating system, which are read-only.
+    /// The deployments that came with the operating system, and nothing else: only who makes such a system changes them.
     pub fn preinstalled(root: &Root) -> Self {
-        Deployments { root: root.clone(), directory: TreePath::from(paths::PREINSTALLED) }
+        Deployments { root: root.clone(), directory: TreePath::from(paths::PREINSTALLED), system: None }
+    }
+
+    /// The deployment of a container that came with the operating system, if there is one, and none of that name was made
+    /// here. It is current where no symlink leads to another one.
+    pub fn of_system(&self, name: &Name) -> Option<Deployment> {
+        let directory = self.root.join(self.system.as_ref()?);
+        let target = fs::read_link(directory.join(name.as_str())).ok()?;
+        let deployment: Deployment = target.to_str()?.parse().ok()?;
+        let is_it = deployment.name() == name && self.came_with_system(&deployment);
+        is_it.then_some(deployment)
+    }
+
+    /// Whether a deployment came with the operating system. One that was made here hides it.
+    pub fn came_with_system(&self, deployment: &Deployment) -> bool {
+        let Some(system) = &self.system else { return false };
+        let file_name = deployment.to_string();
+        self.path(&file_name).symlink_metadata().is_err() && self.root.join(system).join(file_name).is_dir()
+    }
+
+    /// The directory that a deployment is in, as programs inside the tree see it.
+    pub fn directory_of(&self, deployment: &Deployment) -> &TreePath {
+        let system = self.system.as_ref().filter(|_| self.came_with_system(deployment));
+        system.unwrap_or(&self.directory)
+    }
+
+    /// All deployments of a container, oldest first: those that were made here, and that of the operating system.
+    pub fn with_system(&self, name: &Name) -> Result<Vec<Deployment>> {
+        let mut all = self.all(name)?.deployments;
+        all.extend(self.of_system(name));
+        all.sort();
+        Ok(all)
     }
 
     /// The directory as programs inside the tree see it.
@@ -58,7 +96,7 @@ impl Deployments {
 
     /// A deployment's directory as programs inside the tree see it.
     pub fn inside(&self, deployment: &Deployment) -> TreePath {
-        self.directory.join(deployment.to_string())
+        self.directory_of(deployment).join(deployment.to_string())
     }
 
     /// A path below the directory, as this process sees it.
@@ -68,7 +106,7 @@ impl Deployments {
 
     /// A deployment's directory, as this process sees it.
     pub fn path_of(&self, deployment: &Deployment) -> PathBuf {
-        self.path(deployment.to_string())
+        self.root.join(&self.inside(deployment))
     }
 
     /// An entry of the directory, as this process sees it.
@@ -85,7 +123,7 @@ impl Deployments {
     /// have other things in it. Refuses one in which others could replace a deployment.
     pub fn create(&self) -> Result<()> {
         let path = self.path("");
-        if paths::has_default_deployments() || !path.is_dir() {
+        if self.system.is_none() || paths::has_default_deployments() || !path.is_dir() {
             privacy::make(&path)?;
         }
         privacy::check_parents(&path.join("x"))
@@ -98,7 +136,7 @@ impl Deployments {
         Ok(names.into_iter().map(|name| (name.clone(), Entry::parse(&name))).collect())
     }
 
-    /// The current deployment; `None` if the container is not installed.
+    /// The current deployment, which may have come with the operating system; `None` if the container is not installed.
     pub fn current(&self, name: &Name) -> Result<Option<Deployment>> {
         let link = self.link(name);
         match fs::read_link(&link) {
@@ -111,7 +149,7 @@ impl Deployments {
                 }
                 Ok(deployment)
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(self.of_system(name)),
             Err(e) if e.kind() == ErrorKind::InvalidInput => Err(Error::new(format!(
                 "{} is in the way: it is not a symlink to a deployment",
                 link.display()
@@ -134,9 +172,13 @@ impl Deployments {
             || parent == self.path("")
     }
 
-    /// Makes a deployment the current one of its container, in a single rename.
+    /// Makes a deployment the current one of its container, in a single rename; that of the operating system, by removing
+    /// the symlink.
     pub fn switch(&self, deployment: &Deployment) -> Result<()> {
         let name = deployment.name();
+        if self.came_with_system(deployment) {
+            return self.detach(name);
+        }
         let (link, temporary) = (self.link(name), self.entry(&Entry::NewLink(name.clone())));
         let what = || format!("cannot switch {} to {deployment}", link.display());
         files::remove_file(&temporary).context(what)?;
@@ -145,7 +187,7 @@ impl Deployments {
         files::sync_directory(&self.path(""))
     }
 
-    /// Removes the symlink, so that no deployment is current.
+    /// Removes the symlink, so that no deployment is current, but that of the operating system.
     pub fn detach(&self, name: &Name) -> Result<()> {
         files::remove(&self.link(name))?;
         files::sync_directory(&self.path(""))
@@ -153,15 +195,22 @@ impl Deployments {
 
     /// Names of all installed containers.
     pub fn names(&self) -> Result<Vec<Name>> {
-        let mut names = Vec::new();
+        let mut names = self.names_of_system()?;
         for (_, entry) in self.entries()? {
             if let Entry::Link(name) = entry {
-                if self.link(&name).is_symlink() {
+                if self.link(&name).is_symlink() && !names.contains(&name) {
                     names.push(name);
                 }
             }
         }
         Ok(names)
+    }
+
+    /// Names of the containers that came with the operating system.
+    pub fn names_of_system(&self) -> Result<Vec<Name>> {
+        let Some(system) = &self.system else { return Ok(Vec::new()) };
+        let names = files::names(&self.root.join(system))?.into_iter().filter_map(|name| name.parse().ok());
+        Ok(names.filter(|name| self.of_system(name).is_some()).collect())
     }
 
     /// All containers but `name`, each with its current deployment. Broken ones are left out; programs that work on
@@ -176,7 +225,7 @@ impl Deployments {
         Ok(known.collect())
     }
 
-    /// All deployments of a container, and what killed programs left behind.
+    /// All deployments of a container that were made here, and what killed programs left behind.
     pub fn all(&self, name: &Name) -> Result<Found> {
         let mut found = Found::default();
         for (file_name, entry) in self.entries()? {
@@ -202,7 +251,10 @@ impl Deployments {
     /// The deployment to be made next: its number is higher than that of any entry with such a name.
     pub fn next(&self, name: &Name) -> Result<Deployment> {
         let mut next = 0;
-        for (_, entry) in self.entries()? {
+        let of_system = self.system.as_ref().map(|system| files::names(&self.root.join(system)));
+        let of_system = of_system.transpose()?.unwrap_or_default();
+        let of_system = of_system.iter().map(|file_name| Entry::parse(file_name));
+        for entry in self.entries()?.into_iter().map(|(_, entry)| entry).chain(of_system) {
             if let Entry::Deployment(deployment) = entry {
                 if deployment.name() == name {
                     next = next.max(deployment.number().saturating_add(1));
@@ -229,9 +281,9 @@ impl Deployments {
         files::read_text_if_exists(&self.path_of(deployment).join(file))
     }
 
-    /// Removes a deployment. It is renamed first, so that a half-removed one never looks complete.
+    /// Removes a deployment that was made here. It is renamed first, so that a half-removed one never looks complete.
     pub fn remove(&self, deployment: &Deployment) -> Result<()> {
-        let path = self.path_of(deployment);
+        let path = self.path(deployment.to_string());
         mounts::refuse(&path).context(|| format!("cannot remove {}", path.display()))?;
         let doomed = self.entry(&Entry::Old(deployment.clone()));
         files::remove_tree(&doomed)?;

@@ -1,6 +1,7 @@
 //! What is known about a container: its deployments, registration, units and state.
 
 pub mod accounts;
+pub mod broken;
 pub mod categories;
 pub mod declared;
 pub mod deployment;

@@ -88,11 +88,16 @@ impl Registration {
         self.execution.rootfs.clone().unwrap_or_else(|| self.path().join("rootfs"))
     }
 
+    /// Whether the deployment came with the operating system.
+    pub fn is_preinstalled(&self) -> bool {
+        self.directory.as_path() == Path::new(PREINSTALLED)
+    }
+
     /// Where changes to a scratch root file system are kept while the container runs. What came with the operating system
     /// is read-only.
     pub fn scratch(&self) -> TreePath {
-        let is_preinstalled = self.directory.as_path() == Path::new(PREINSTALLED);
-        let directory = if is_preinstalled { TreePath::from(DEPLOYMENTS) } else { self.directory.clone() };
+        let directory =
+            if self.is_preinstalled() { TreePath::from(DEPLOYMENTS) } else { self.directory.clone() };
         directory.join(Entry::Scratch(self.name.clone()).to_string())
     }
 

@@ -1,8 +1,9 @@
 //! What a declaration says of units: the placeholder of a container that is not installed, lines for one that is, and what
 //! its installation waits for.
 
+use crate::container::broken;
 use crate::container::settings::boolean;
-use crate::container::units::{HEADER, SWITCHED_ON, fail};
+use crate::container::units::{HEADER, SWITCHED_ON};
 use crate::declaration::declared::Declaration;
 use crate::error::Result;
 use crate::name::Name;
@@ -39,7 +40,7 @@ pub fn placeholder(declaration: &Declaration) -> Result<String> {
     writer.set("Unit", "After", Value::Raw(&install))?;
     writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))?;
     writer.set("Service", "Type", Value::Raw("oneshot"))?;
-    fail(&mut writer, &format!("cannot start {name}: it is not installed; run '{command}'"))?;
+    broken::fail(&mut writer, &format!("cannot start {name}: it is not installed; run '{command}'"))?;
     Ok(writer.finish())
 }
 

@@ -105,7 +105,7 @@ impl<'a> Draft<'a> {
 
     fn commit(&self, temporary: &Path) -> Result<()> {
         files::sync_file_system(temporary)?;
-        let path = self.deployments.path_of(&self.deployment);
+        let path = self.deployments.path(self.deployment.to_string());
         files::rename(temporary, &path).context(|| format!("cannot create {}", path.display()))?;
         files::sync_directory(&self.deployments.path(""))
     }

@@ -123,8 +123,9 @@ impl Installer<'_> {
         Ok(())
     }
 
-    fn check_same(&self, info: &Info) -> Result<()> {
-        let Planner { name, image, options, .. } = self.planner;
+    /// Whether a deployment is what the installation would make.
+    pub fn is_same(&self, info: &Info) -> bool {
+        let Planner { image, options, .. } = self.planner;
         let settings = self.planner.settings();
         let wanted = same::Wanted {
             image: &image.name,
@@ -139,9 +140,14 @@ impl Installer<'_> {
             plain: options.exports == Wish::Ignore,
             user_install: &options.user_install,
         };
-        if same::is_same(info, &wanted) {
+        same::is_same(info, &wanted)
+    }
+
+    fn check_same(&self, info: &Info) -> Result<()> {
+        if self.is_same(info) {
             return Ok(());
         }
+        let name = self.planner.name;
         Err(Error::new(format!(
             "cannot install {name}: it is installed already, from {} (sha256:{}), or with other values; update it with 'syscontainer-checkout --update {name}', or choose another name with --name",
             info.image, info.revision

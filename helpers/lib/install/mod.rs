@@ -3,10 +3,12 @@
 pub mod acceptance;
 pub mod atomic;
 mod choices;
+pub mod claim;
 pub mod draft;
 pub mod installer;
 pub mod output;
 pub mod plan;
+pub mod preinstall;
 pub mod preview;
 pub mod previous;
 pub mod recovery;

@@ -26,9 +26,10 @@ use crate::image::tree::{Directory, Tree};
 use crate::image::variables;
 use crate::install::acceptance::{self, Accepted, Wish};
 use crate::install::atomic;
+use crate::install::claim::{self, Claim};
 use crate::install::draft::{Content, Draft};
 use crate::install::previous::Previous;
-use crate::install::register::{self, Claim, Parts};
+use crate::install::register::{self, Parts};
 use crate::install::rootfs;
 use crate::install::site::Site;
 use crate::install::unset;
@@ -298,7 +299,7 @@ impl Planner<'_> {
             None => {
                 let (unit, is_installed) = (rendered.unit.is_some(), self.previous.is_some());
                 let claim = Claim { unit, replace_unit, tmpfiles: has_tmpfiles, is_installed };
-                register::check_name(site.root(), name, &claim)?;
+                claim::check_name(site.root(), name, &claim)?;
             }
         }
         let config = rendered.config.as_ref().map(|(_, value)| value);

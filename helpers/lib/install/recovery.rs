@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
+use crate::container::state::State;
 use crate::container::{derived, stale, state};
 use crate::error::{Context, Result};
 use crate::host_files;
@@ -35,6 +36,9 @@ pub struct Recovered {
 ///
 /// The symlink decides: with it, registration, stub and tmpfiles become those of its deployment; without it, they are
 /// removed, as are all deployments. Temporary directories are always removed.
+///
+/// Where the operating system brought a deployment, that one is current without a symlink, and others stay: they may be what
+/// was rolled back.
 pub fn recover(site: &Site, name: &Name) -> Result<Recovered> {
     try_recover(site, name).context(|| format!("cannot recover {name}"))
 }
@@ -62,6 +66,7 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
         deployments.switch(&running)?;
         return register_again(site, &running);
     }
+    let of_system = deployments.of_system(name);
     match all.last() {
         // Something else removed the current deployment. Another one is better than none.
         Some(newest) if had_link => {
@@ -72,16 +77,22 @@ fn try_recover(site: &Site, name: &Name) -> Result<Recovered> {
             if had_link {
                 deployments.detach(name)?;
             }
-            clear(site, name, all)
+            match of_system {
+                Some(of_system) => register_again(site, &of_system),
+                None => clear(site, name, all),
+            }
         }
     }
 }
 
-/// Removes everything that is left of a container that is not installed, but for what its payload wrote: how long that
-/// takes would be its decision.
-fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
+/// Removes everything that is left of a container that is not installed, or that only the operating system brought, but
+/// for what its payload wrote: how long that takes would be its decision.
+pub fn clear(site: &Site, name: &Name, all: Vec<Deployment>) -> Result<Recovered> {
     let deployments = &site.deployments;
-    let mut changed = register::unregister(site, name)?;
+    let mut changed = match deployments.of_system(name) {
+        Some(of_system) => register::register(site, &of_system)?,
+        None => register::unregister(site, name)?,
+    };
     state::forget(deployments, name)?;
     if let Some((deployment, _)) = atomic::find(deployments, &all) {
         changed |= atomic::retire(site, &deployment)?;
@@ -103,13 +114,16 @@ pub fn is_absent(site: &Site, name: &Name) -> Result<bool> {
     let is_in_var = site.deployments.link(name).is_symlink()
         || !found.deployments.is_empty()
         || !found.leftovers.is_empty();
-    Ok(!is_in_var && derived::is_there(site.root(), name))
+    Ok(!is_in_var && derived::is_there(site.root(), name) && site.deployments.of_system(name).is_none())
 }
 
 /// Reports what [`recover`] removes because there is no link.
 pub fn announce(site: &Site, name: &Name) -> Result<()> {
     let has_link = site.deployments.link(name).is_symlink();
     let all = site.deployments.all(name)?.deployments;
+    if site.deployments.of_system(name).is_some() {
+        return Ok(());
+    }
     if !has_link && !all.is_empty() && runs_without_link(site, name, has_link, &all)?.is_none() {
         let list = all.iter().map(Deployment::to_string).collect::<Vec<_>>().join(", ");
         log::info(&format!("removing what is left of {name}, which has no link to a deployment: {list}"));
@@ -126,13 +140,18 @@ fn runs_without_link(
     if had_link || !site.manager.is_running() || !derived::is_there(site.root(), name) {
         return Ok(None);
     }
+    // A rollback to what the operating system brought removes the link while the service still runs.
+    let has_other = site.deployments.of_system(name).is_some();
+    if has_other && State::load(&site.deployments, name).is_ok_and(|state| state.switch.is_some()) {
+        return Ok(None);
+    }
     let running = Bundle::new(site.root(), name).deployment()?.filter(|running| all.contains(running));
     Ok(if running.is_some() && manager::is_active(site.manager(), name)? { running } else { None })
 }
 
 fn register_again(site: &Site, deployment: &Deployment) -> Result<Recovered> {
     let name = deployment.name();
-    let was_there = derived::is_there(site.root(), name);
+    let was_there = derived::is_there(site.root(), name) || site.deployments.came_with_system(deployment);
     let changed = register::register(site, deployment)?;
     if changed {
         report(site, deployment);
@@ -160,9 +179,10 @@ pub fn enable(site: &Site, name: &Name) -> Result<()> {
 }
 
 /// Like [`recover`], but cheap for containers that are in order, and it does not remove a unit because its deployments
-/// are gone: they may be on a /var that was not mounted. Such a unit reports that when it is started.
+/// are gone: they may be on a /var that was not mounted. Such a unit reports that when it is started, unless the operating
+/// system brought a deployment: then that is registered. If others come back, so does their registration.
 pub fn reconcile(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
-    if !found.in_var.contains(name) {
+    if !found.in_var.contains(name) && site.deployments.of_system(name).is_none() {
         let changed = stale::mark(&site.deployments, name)?;
         return Ok(Recovered { changed, created: false });
     }
@@ -210,6 +230,7 @@ pub fn find(deployments: &Deployments) -> Result<Found> {
         }
     }
     found.names.clone_from(&found.in_var);
+    found.names.extend(deployments.names_of_system()?);
     found.stale = stale::names(deployments.root())?.into_iter().collect();
     for entry in files::names(&deployments.root().join(ATTACHED))? {
         let name = entry.strip_suffix(".json").and_then(|stem| stem.parse().ok());

@@ -19,7 +19,7 @@ use crate::install::{atomic, state_directories};
 use crate::name::{Deployment, Name};
 use crate::oci::config::{self, Normalised};
 use crate::oci::resources;
-use crate::paths::{ATTACHED, GENERATED, Root, STUBS, TMPFILES, TMPFILES_PATH, TreePath, UNIT_PATH};
+use crate::paths::{ATTACHED, Root, STUBS, TMPFILES, TreePath};
 use crate::system::files;
 use crate::system::systemd::links;
 use crate::system::systemd::manager::Enablement;
@@ -92,7 +92,7 @@ pub fn describe(
     Registration {
         version: registration::VERSION,
         name: deployment.name().clone(),
-        directory: deployments.directory().clone(),
+        directory: deployments.directory_of(deployment).clone(),
         deployment: deployment.clone(),
         image: image.to_owned(),
         digest: ours.digest.clone(),
@@ -124,7 +124,12 @@ fn needed_mounts(config: &Normalised) -> Vec<TreePath> {
 /// changed.
 ///
 /// The registration comes last: as long as it is missing, or that of another deployment, everything is done again.
+///
+/// Of a deployment that came with the operating system, everything is there, and only what overrides it is removed.
 pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
+    if site.deployments.came_with_system(deployment) {
+        return return_to_system(site, deployment);
+    }
     let (root, deployments, name) = (site.root(), &site.deployments, deployment.name());
     let files = Files::of(root, name);
     let registration = derive(deployments, deployment)?;
@@ -144,6 +149,7 @@ pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
         Some(text) => update(&files.tmpfiles, &text, 0o644)?,
         None => derived::is_tmpfiles(&files.tmpfiles, name)? && files::remove(&files.tmpfiles)?,
     };
+    let place = derived::found_stub(root, name);
     changed |= match registration.unit {
         Some(_) => update(&files.stub, &units::stub(&registration)?, 0o644)?,
         None => remove_stub(site, name, &files)?,
@@ -151,6 +157,7 @@ pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
     if let Some((before, _)) = &made_by_atomic {
         changed |= atomic::retire(site, before)?;
     }
+    follow(site, name, place)?;
     changed |= update(&files.registration, &registration.to_json(), 0o600)?;
     if changed {
         for path in [&files.tmpfiles, &files.stub, &files.registration] {
@@ -158,6 +165,58 @@ pub fn register(site: &Site, deployment: &Deployment) -> Result<bool> {
         }
     }
     Ok(changed)
+}
+
+/// Removes what overrides the registration of a deployment that came with the operating system. Returns whether there was
+/// anything.
+///
+/// The registration goes last: as long as it is there, everything is done again.
+fn return_to_system(site: &Site, deployment: &Deployment) -> Result<bool> {
+    let (root, deployments, name) = (site.root(), &site.deployments, deployment.name());
+    let files = Files::of(root, name);
+    if !overrides_system(root, name) {
+        return Ok(false);
+    }
+    let before = registration::read(root, name, &derived::registration(name)).ok().flatten();
+    if let Some(before) = before.map(|before| before.deployment).filter(|before| before != deployment) {
+        // Of one that is gone, nobody knows what it brought.
+        if let Ok(outgoing) = DeploymentFiles::read(deployments, &before) {
+            host_files::remove(deployments, name, &[&outgoing], None)?;
+        }
+    }
+    for path in [&files.registration, &files.stub, &files.tmpfiles] {
+        files::remove(&files::temporary(path))?;
+    }
+    let place = derived::found_stub(root, name);
+    if derived::is_tmpfiles(&files.tmpfiles, name)? {
+        files::remove(&files.tmpfiles)?;
+    }
+    if derived::is_stub(&files.stub, name)? {
+        files::remove(&files.stub)?;
+    }
+    follow(site, name, place)?;
+    files::remove(&files.registration)?;
+    for path in [&files.tmpfiles, &files.stub, &files.registration] {
+        path.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), files::sync_directory)?;
+    }
+    Ok(true)
+}
+
+/// Whether an installation here left what overrides that of the operating system.
+fn overrides_system(root: &Root, name: &Name) -> bool {
+    let files = Files::of(root, name);
+    files.registration.exists()
+        || derived::is_stub(&files.stub, name).unwrap_or(false)
+        || derived::is_tmpfiles(&files.tmpfiles, name).unwrap_or(false)
+}
+
+/// Makes the links of `systemctl enable` lead to the stub, if that is at another place than before.
+fn follow(site: &Site, name: &Name, before: Option<TreePath>) -> Result<()> {
+    let is_moved = before.is_some() && before != derived::found_stub(site.root(), name);
+    if is_moved && is_installable(site.root(), name)? && site.manager.is_enabled(name)? {
+        site.manager.set_enablement(&[name.unit()], Enablement::Reenable)?;
+    }
+    Ok(())
 }
 
 /// Installs host files in place of those of the deployment that was registered before, or that Atomic made. If this
@@ -241,7 +300,8 @@ pub fn is_installable(root: &Root, name: &Name) -> Result<bool> {
 
 /// The `[Install]` section of the installed stub; empty if there is none, or no service.
 pub fn install_section(root: &Root, name: &Name) -> Result<String> {
-    let path = Files::of(root, name).stub;
+    let Some(path) = derived::found_stub(root, name) else { return Ok(String::new()) };
+    let path = root.join(&path);
     let Some(text) = files::read_text_if_exists(&path)? else { return Ok(String::new()) };
     install_section_of(&text).context(|| format!("cannot read {}", path.display()))
 }
@@ -272,6 +332,12 @@ pub fn describes(root: &Root, deployment: &Deployment) -> bool {
 pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
     let root = deployments.root();
     let files = Files::of(root, name);
+    if deployments
+        .current(name)
+        .is_ok_and(|current| current.is_some() && current == deployments.of_system(name))
+    {
+        return !overrides_system(root, name);
+    }
     let Ok(Some(registration)) = registration::read(root, name, &derived::registration(name)) else {
         return false;
     };
@@ -281,103 +347,4 @@ pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
         && registration.stamp == deployments.stamp(&current).ok()
         && registration.unit.is_some() == files.stub.exists()
         && registration.tmpfiles == files.tmpfiles.exists()
-}
-
-/// What the name of a container is to be used for.
-pub struct Claim {
-    /// Whether the container has a unit.
-    pub unit: bool,
-    /// Whether the container may take the place of another unit of that name, unless that one has precedence.
-    pub replace_unit: bool,
-    /// Whether the container has a tmpfiles.d(5) file.
-    pub tmpfiles: bool,
-    /// Whether the container is installed, so that a mask of its unit is that of its administrator.
-    pub is_installed: bool,
-}
-
-/// Refuses a name that other units or tmpfiles already have.
-pub fn check_name(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
-    if claim.unit {
-        check_units(root, name, claim)?;
-        check_template(root, name, claim)?;
-    }
-    if claim.tmpfiles {
-        check_tmpfiles(root, name)?;
-    }
-    Ok(())
-}
-
-fn check_units(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
-    let generated = ["/run/systemd/generator.early", GENERATED, "/run/systemd/generator.late"];
-    let ours = UNIT_PATH.iter().position(|directory| *directory == STUBS);
-    for directory in UNIT_PATH.iter().chain(&generated) {
-        let shown = TreePath::from(*directory).join(name.unit());
-        let path = root.join(&shown);
-        if !path.exists() && !path.is_symlink() || derived::is_stub(&path, name).unwrap_or(false) {
-            continue;
-        }
-        // What the generator says of a container that is declared, and not installed yet.
-        if *directory == GENERATED
-            && derived::has_line(&path, &format!("# {}", units::HEADER)).unwrap_or(false)
-        {
-            continue;
-        }
-        if claim.is_installed && is_mask(&path) {
-            continue;
-        }
-        // Units in directories before system.attached keep their precedence, whatever we write.
-        let position = UNIT_PATH.iter().position(|other| other == directory);
-        if position.is_some() && position < ours {
-            return Err(Error::new(format!(
-                "cannot install {name}: {shown} is a unit of that name and would win; remove it, or choose another name with --name"
-            )));
-        }
-        if !claim.replace_unit {
-            return Err(Error::new(format!(
-                "cannot install {name}: {shown} is a unit of that name; choose another name with --name, or put the container in its place with --replace-unit"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses the name of an instance of another unit's template, which systemd would no longer use for it.
-fn check_template(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
-    let Some(template) = name.template_unit().filter(|_| !claim.is_installed && !claim.replace_unit) else {
-        return Ok(());
-    };
-    let mut paths = UNIT_PATH.iter().map(|directory| TreePath::from(*directory).join(&template));
-    match paths.find(|path| root.join(path).symlink_metadata().is_ok()) {
-        None => Ok(()),
-        Some(path) => Err(Error::new(format!(
-            "cannot install {name}: {path} is the template of a unit of that name; choose another name with --name, or put the container in its place with --replace-unit"
-        ))),
-    }
-}
-
-/// Whether `systemctl mask` keeps the unit of a container from being started.
-pub fn is_masked(root: &Root, name: &Name) -> bool {
-    let before = UNIT_PATH.iter().take_while(|directory| **directory != STUBS);
-    before.into_iter().any(|directory| is_mask(&root.join(&TreePath::from(*directory).join(name.unit()))))
-}
-
-/// Whether a unit file is a mask: empty, or a link to /dev/null.
-fn is_mask(path: &Path) -> bool {
-    match fs::read_link(path) {
-        Ok(target) => target == Path::new("/dev/null"),
-        Err(_) => path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0),
-    }
-}
-
-fn check_tmpfiles(root: &Root, name: &Name) -> Result<()> {
-    for directory in TMPFILES_PATH {
-        let shown = TreePath::from(directory).join(format!("{name}.conf"));
-        let path = root.join(&shown);
-        if path.exists() && !derived::is_tmpfiles(&path, name)? {
-            return Err(Error::new(format!(
-                "cannot install {name}: {shown} belongs to something else; choose another name with --name"
-            )));
-        }
-    }
-    Ok(())
 }

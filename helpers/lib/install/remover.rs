@@ -54,8 +54,12 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Removed> {
         )));
     }
     let is_there = derived::is_there(root, name);
+    let of_system = deployments.of_system(name);
     if !has_link && all.is_empty() && leftovers.is_empty() && !is_there {
-        return purge_what_is_left(site, name, options);
+        return match of_system {
+            Some(_) => Err(came_with_system(name)),
+            None => purge_what_is_left(site, name, options),
+        };
     }
     check_dependents(site, name, options)?;
     let state = state_directories::of(deployments, name, &all)?;
@@ -81,14 +85,32 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Removed> {
     if has_link {
         deployments.detach(name)?;
     }
-    recovery::recover(site, name)?;
+    match of_system {
+        // Without a link, deployments may be what was rolled back, and recovery leaves them.
+        Some(_) => recovery::clear(site, name, all)?,
+        None => recovery::recover(site, name)?,
+    };
     site.manager.reload()?;
     let subject = subject.unwrap_or_else(|| Subject::of_container(name));
-    journal::tell(root, Event::Removed, &subject, &format!("removed {name}"));
+    journal::tell(root, Event::Removed, &subject, &removed_message(site, name));
     let mut kept: Vec<TreePath> =
         if options.purge { Vec::new() } else { state.own.iter().cloned().collect() };
     kept.extend((has_volumes && !options.purge).then(|| volume::home(name)));
     Ok(Removed { left: left(site, name, kept, &state), purged })
+}
+
+/// Removing it would take more than this host's own directories, and the next update of the system would bring it again.
+fn came_with_system(name: &Name) -> Error {
+    Error::new(format!(
+        "it came with the operating system; 'systemctl mask --now {name}' keeps it from running, and from the tree of a system, 'syscontainer-remove --root=DIR {name}' removes it"
+    ))
+}
+
+fn removed_message(site: &Site, name: &Name) -> String {
+    let Some(of_system) = site.deployments.of_system(name) else { return format!("removed {name}") };
+    let start =
+        if site.manager.is_running() { format!("; 'systemctl start {name}' runs it") } else { String::new() };
+    format!("removed {name}; {of_system}, which came with the operating system, is current again{start}")
 }
 
 /// Purges what is left of a container that was removed before without `--purge`.

@@ -22,6 +22,11 @@ impl Site {
         Site { deployments: Deployments::new(root), manager: Rc::new(Systemd::new(root)) }
     }
 
+    /// The site of what comes with the operating system.
+    pub fn preinstalled(root: &Root) -> Site {
+        Site { deployments: Deployments::preinstalled(root), ..Site::new(root) }
+    }
+
     /// The root of the tree.
     pub fn root(&self) -> &Root {
         self.deployments.root()

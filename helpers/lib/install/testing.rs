@@ -15,6 +15,7 @@ use crate::image::Image;
 use crate::image::tree::Directory;
 use crate::install::installer::Installer;
 use crate::install::plan::{Options, Planner};
+use crate::install::preinstall::Preinstaller;
 use crate::install::site::Site;
 use crate::name::{Deployment, Name};
 use crate::paths::{Root, TreePath};
@@ -156,6 +157,27 @@ impl TestHost {
             Some(current) => installer.finish_again(&current),
             None => installer.install(),
         }
+    }
+
+    /// The site of what came with the operating system.
+    pub fn system(&self) -> Site {
+        Site { deployments: Deployments::preinstalled(self.site.root()), manager: self.manager.clone() }
+    }
+
+    /// Preinstalls version `number`, which has no files for the host, as syscontainer-checkout does.
+    pub fn preinstall(&self, number: u32) -> Result<()> {
+        let image = self.image(number);
+        fs::remove_dir_all(image.0.0.join("exports/hostfs")).unwrap();
+        self.preinstall_image(&image)
+    }
+
+    /// Preinstalls an image as syscontainer-checkout does.
+    pub fn preinstall_image(&self, (tree, image): &(Directory, Image)) -> Result<()> {
+        let (site, options) = (self.system(), Options::default());
+        let _lock = lock::container(site.root(), &self.name)?;
+        let planner =
+            Planner { site: &site, tree, image, name: &self.name, options: &options, previous: None };
+        Preinstaller { planner }.install()
     }
 
     /// The deployment of a number.

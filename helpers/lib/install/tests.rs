@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 
+use super::claim;
 use super::installer::Installer;
 use super::plan::{Options, Planner};
 use super::recovery;
-use super::register;
 use super::remover;
 use super::state_directories;
 use super::testing::TestHost;
@@ -251,8 +251,8 @@ fn the_instance_of_another_template_is_refused() {
     fs::create_dir_all(&units).unwrap();
     fs::write(units.join("db@.service"), "[Service]\nExecStart=/usr/bin/db\n").unwrap();
     let check = |name: &str, is_installed, replace_unit| {
-        let claim = register::Claim { unit: true, replace_unit, tmpfiles: false, is_installed };
-        register::check_name(&root, &name.parse().unwrap(), &claim).map_err(|e| e.to_string())
+        let claim = claim::Claim { unit: true, replace_unit, tmpfiles: false, is_installed };
+        claim::check_name(&root, &name.parse().unwrap(), &claim).map_err(|e| e.to_string())
     };
     let error = check("db@16", false, false).unwrap_err();
     let expected =

@@ -35,6 +35,8 @@ pub struct ContainerRow {
     pub state: String,
     /// Name of the current deployment.
     pub deployment: Option<String>,
+    /// Whether the current deployment came with the operating system.
+    pub preinstalled: bool,
     /// Name of the image that the deployment was made from.
     pub image: Option<String>,
     /// Digest of the image's manifest.
@@ -119,6 +121,7 @@ fn exists(deployments: &Deployments, name: &Name) -> bool {
         || link.exists()
         || found().is_ok_and(|found| !found.deployments.is_empty() || !found.leftovers.is_empty())
         || derived::is_there(deployments.root(), name)
+        || deployments.of_system(name).is_some()
 }
 
 fn row(
@@ -137,6 +140,7 @@ fn row(
             .push("it has no current deployment; an installation or removal was interrupted".into()),
         Ok(Some(current)) => {
             row.deployment = Some(current.to_string());
+            row.preinstalled = deployments.came_with_system(&current);
             match deployments.info(&current) {
                 Err(e) => row.problems.push(e.to_string()),
                 Ok(info) => describe(&mut row, deployments, &current, &info),

@@ -72,7 +72,7 @@ fn container(site: &Site, name: &Name, pruned: &mut Pruned, report: &mut PruneRe
     }
     let _host_files = if dry_run { None } else { Some(lock::host_files(root)?) };
     let link = site.deployments.link(name);
-    if link.is_symlink() {
+    if link.is_symlink() || !link.exists() && site.deployments.of_system(name).is_some() {
         return installed(site, name, report);
     }
     if link.exists() {
@@ -97,6 +97,8 @@ fn installed(site: &Site, name: &Name, report: &mut PruneReport) -> Result<()> {
     }
     for (deployment, used) in retention::of_container(site, name)? {
         match used {
+            // Those are listed anyway, by their paths.
+            Some(_) if deployments.came_with_system(&deployment) => {}
             Some(used) => report.kept(PruneKind::Deployment, deployment.to_string(), used.to_string()),
             None => {
                 let bytes = files::own_size(&deployments.path_of(&deployment));

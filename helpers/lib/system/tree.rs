@@ -9,19 +9,20 @@ use std::path::Path;
 
 use crate::error::{Context, Error, Result};
 use crate::paths::{
-    ATTACHED, DEPLOYMENTS, PREINSTALLED, REGISTRATIONS, RUN, Root, STUBS, TMPFILES, TMPFILES_PATH, TreePath,
-    UNITDIR, VOLUMES,
+    ATTACHED, DEPLOYMENTS, PREINSTALLED, REGISTRATIONS, RUN, Root, STUBS, SYSTEM_PRESETS, TMPFILES,
+    TMPFILES_PATH, TreePath, UNITDIR, VOLUMES,
 };
 use crate::system::files;
 
 /// Directories that programs use there.
-const USED: [&str; 14] = [
+const USED: [&str; 15] = [
     ATTACHED,
     REGISTRATIONS[2],
     DEPLOYMENTS,
     PREINSTALLED,
     RUN,
     STUBS,
+    SYSTEM_PRESETS,
     TMPFILES,
     TMPFILES_PATH[2],
     UNITDIR,

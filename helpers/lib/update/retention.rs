@@ -34,6 +34,8 @@ pub enum Use {
     Running,
     /// Something is mounted at this path in it.
     Mounted(PathBuf),
+    /// It came with the operating system.
+    System,
     /// This cannot be decided, for this reason.
     Unclear(String),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Use {
             Use::Kept => f.write_str("it is within the number of deployments to keep"),
             Use::Running => f.write_str("it is running"),
             Use::Mounted(path) => write!(f, "{} is a mount point; unmount that first", path.display()),
+            Use::System => f.write_str("it came with the system"),
             Use::Unclear(why) => f.write_str(why),
         }
     }
@@ -59,7 +62,7 @@ pub type Uses = Vec<(Deployment, Option<Use>)>;
 /// All deployments of an installed container, and which of them are kept. Nothing else decides this.
 pub fn of_container(site: &Site, name: &Name) -> Result<Uses> {
     let deployments = &site.deployments;
-    let all = deployments.all(name)?.deployments;
+    let all = deployments.with_system(name)?;
     let unclear =
         |why: String| all.iter().map(|one| (one.clone(), Some(Use::Unclear(why.clone())))).collect();
     let current = match deployments.current(name) {
@@ -98,6 +101,7 @@ fn decide(
     let kept: Vec<_> = more.take(state.keep().saturating_sub(2)).collect();
     let one = |deployment: &Deployment| -> Result<(Deployment, Option<Use>)> {
         let used = match is_wanted(deployment) {
+            None if deployments.came_with_system(deployment) => Some(Use::System),
             None if kept.contains(&deployment) => Some(Use::Kept),
             None => busy.with(deployments, deployment)?,
             used => used,
@@ -134,7 +138,7 @@ pub fn outdated(site: &Site, name: &Name, next: &Next) -> Result<Vec<Deployment>
         state.previous = Some(next.from.clone());
     }
     let busy = if next.runs { Busy::find(site, name)? } else { Busy::None };
-    let all = site.deployments.all(name)?.deployments;
+    let all = site.deployments.with_system(name)?;
     Ok(unused(decide(&site.deployments, &all, next.to, &state, &busy)?))
 }
 

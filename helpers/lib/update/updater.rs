@@ -13,7 +13,7 @@ use crate::install::plan::{Planned, Planner};
 use crate::install::previous::Previous;
 use crate::install::same::{self, Wanted};
 use crate::install::site::Site;
-use crate::install::{preview, register};
+use crate::install::{claim, preview, register};
 use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::system::journal::{self, Event, Subject};
@@ -113,7 +113,7 @@ impl Updater<'_> {
 
     fn tell_of_mask(&self) {
         let Planner { site, name, .. } = self.planner;
-        if register::is_masked(site.root(), name) {
+        if claim::is_masked(site.root(), name) {
             log::info(&format!("{name} is masked, so nothing runs until 'systemctl unmask {name}'"));
         }
     }
@@ -121,7 +121,8 @@ impl Updater<'_> {
     /// Plans an update that is made with these options. One that the user has to accept first is recorded.
     fn plan(&self, draft: &Draft, options: &str) -> Result<Planned> {
         let Planner { site, name, image, .. } = self.planner;
-        self.planner.plan(draft).map_err(|e| {
+        let planned = self.planner.plan(draft).and_then(|planned| self.check_service(planned));
+        planned.map_err(|e| {
             let e = with_remedy(e, name, options);
             if e.kind() == Kind::Unaccepted {
                 let subject = Subject {
@@ -134,6 +135,18 @@ impl Updater<'_> {
             }
             e
         })
+    }
+
+    /// The unit of what came with the operating system cannot be removed.
+    fn check_service(&self, planned: Planned) -> Result<Planned> {
+        let Planner { site, name, image, .. } = self.planner;
+        if planned.registration.unit.is_some() || site.deployments.of_system(name).is_none() {
+            return Ok(planned);
+        }
+        Err(Error::new(format!(
+            "{} has no service, and that of {name} came with the operating system and would stay",
+            image.name
+        )))
     }
 
     /// Tells what the container did not have before: `/exports`, and another source.

@@ -39,7 +39,8 @@ fn units_have_an_end() {
     assert!(error.contains("larger than the limit of 256 KiB"), "{error}");
     // The reason may quote what is too long.
     let name = "x".parse().unwrap();
-    let body = broken(&name, &TreePath::from("/r.json"), &"y\n".repeat(1 << 20)).unwrap();
+    let body =
+        crate::container::broken::body(&name, &TreePath::from("/r.json"), &"y\n".repeat(1 << 20)).unwrap();
     assert!(body.len() < 4096 && body.contains("(broken: y\\ny"), "{body}");
 }
 

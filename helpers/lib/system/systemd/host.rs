@@ -22,6 +22,7 @@ use crate::paths::{self, JOURNALCTL, Root, STUBS, SYSTEMCTL, SYSTEMD_TMPFILES};
 use crate::system::command::{collect, output, run};
 use crate::system::process::Process;
 use crate::system::systemd::analyze::{self, Complaint};
+use crate::system::systemd::links::LINKS;
 use crate::system::systemd::manager::{Enablement, Job, Manager, SystemState, Verb, Wake};
 use crate::system::systemd::presets;
 use crate::system::systemd::status::{PROPERTIES, UnitStatus};
@@ -131,12 +132,16 @@ impl Manager for Systemd {
             Enablement::Enable => "enable",
             Enablement::Reenable => "reenable",
             Enablement::Disable => "disable",
+            Enablement::Preset => "preset",
         };
         run(self.systemctl().args(["--no-reload", "--quiet", verb, "--"]).args(units))?;
         kill_point::pass();
         match enablement {
             Enablement::Disable => Ok(()),
-            _ => files::sync_file_system(&self.root.join(STUBS)),
+            _ => {
+                let made = [STUBS, LINKS].map(|directory| self.root.join(directory));
+                made.iter().find(|made| made.is_dir()).map_or(Ok(()), |made| files::sync_file_system(made))
+            }
         }
     }
 

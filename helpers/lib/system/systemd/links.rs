@@ -11,7 +11,7 @@ use crate::system::files;
 use crate::system::systemd::manager::{Enablement, Manager, Verb};
 
 /// Where `systemctl enable` creates links.
-const LINKS: &str = "/etc/systemd/system";
+pub const LINKS: &str = "/etc/systemd/system";
 
 /// Units and drop-ins with which an administrator has changed a unit.
 pub fn settings(root: &Root, name: &Name) -> Vec<TreePath> {

@@ -40,6 +40,8 @@ pub enum Enablement {
     Reenable,
     /// Remove them.
     Disable,
+    /// Create or remove them, as systemd's presets say.
+    Preset,
 }
 
 /// The state of the system as a whole.

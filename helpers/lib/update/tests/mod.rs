@@ -21,6 +21,7 @@ use crate::system::lock;
 
 mod decisions;
 mod origin;
+mod preinstalled;
 
 /// Everything that an image can bring, and what it is called in messages.
 const BROUGHT: [(&str, &str, &str); 6] = [

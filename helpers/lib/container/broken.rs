@@ -1,0 +1,38 @@
+//! Units of containers that have none of their own: they report why.
+
+use crate::container::derived::MARKER;
+use crate::container::units::{HEADER, RECONCILE, start_conditions};
+use crate::error::Result;
+use crate::name::Name;
+use crate::paths::TreePath;
+use crate::program::text;
+use crate::unit::syntax::{Value, Writer};
+
+/// Exit status of a broken unit: EX_CONFIG, sysexits(3).
+const BROKEN: u8 = 78;
+/// How many characters of a reason are shown, which may quote the file that is broken.
+const REASON_MAX: usize = 500;
+
+/// A stub for [`body`]; an empty file would mask the unit.
+pub fn bare_stub(name: &Name) -> String {
+    format!("# {HEADER}\n[Unit]\n{MARKER}={name}\n")
+}
+
+/// Composes the body for an invalid registration `source`: a service that prints the reason and fails.
+pub fn body(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
+    let reason: String = text::printable(reason).chars().take(REASON_MAX).collect();
+    let reason = reason.trim_end_matches('\\');
+    let mut writer = Writer::new(HEADER);
+    writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;
+    writer.set("Unit", "Description", Value::Text(&format!("{name} (broken: {reason})")))?;
+    start_conditions(&mut writer, RECONCILE)?;
+    writer.set("Service", "Type", Value::Raw("oneshot"))?;
+    fail(&mut writer, &format!("cannot start {name}: {reason}"))?;
+    Ok(writer.finish())
+}
+
+/// A start that prints a message and fails.
+pub fn fail(writer: &mut Writer, message: &str) -> Result<()> {
+    let script = format!("printf '%s\\n' \"$1\" >&2; exit {BROKEN}");
+    writer.set("Service", "ExecStart", Value::Exec("", &["/bin/sh", "-c", &script, "sh", message]))
+}
