@@ -39,13 +39,19 @@ pub fn all(site: &Site) -> Result<Vec<(Name, TreePath)>> {
     Ok(gone.collect())
 }
 
-/// Removes such a container. What it wrote is kept.
+/// Removes such a container. What it wrote is kept, and what came with the operating system stays, as if it had never been
+/// declared.
 pub fn remove(site: &Site, name: &Name) -> Result<()> {
     let what = || format!("cannot remove {name}");
     let _container = lock::container(site.root(), name).context(what)?;
     // It may have been declared again.
     if declaration(&site.deployments, name).context(what)?.is_none() {
         return Ok(());
+    }
+    if site.deployments.current(name)?.is_some_and(|current| site.deployments.came_with_system(&current)) {
+        let mut state = State::load(&site.deployments, name).context(what)?;
+        state.declared = None;
+        return state.save(&site.deployments, name).context(what);
     }
     let removed = {
         let _host_files = lock::host_files(site.root()).context(what)?;

@@ -107,9 +107,11 @@ impl Installed {
 impl Facts<'_> {
     /// Whether this declaration was applied, and nothing of it was left to be done.
     pub fn is_settled(&self, wanted: &Wanted) -> bool {
-        let registered =
-            self.installed.and_then(|it| it.registration.as_ref()).and_then(|it| it.declared.as_ref());
-        self.state.declared.as_ref() == Some(&wanted.record()) && registered == Some(&wanted.digest)
+        let registration = self.installed.and_then(|it| it.registration.as_ref());
+        // What came with the operating system stays as it came.
+        let is_registered = registration
+            .is_some_and(|it| it.is_preinstalled() || it.declared.as_ref() == Some(&wanted.digest));
+        self.state.declared.as_ref() == Some(&wanted.record()) && is_registered
     }
 
     /// Which image counts. It moves only where the declaration says so, and not while it holds updates.

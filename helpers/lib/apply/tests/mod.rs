@@ -26,6 +26,7 @@ use crate::system::systemd::fake::Fate;
 use crate::system::systemd::manager::Manager;
 
 mod killed;
+mod preinstalled;
 
 /// Images in directories, of which the last one that has a name is the one of that name.
 struct Local(Rc<Vec<(Directory, Image)>>);
