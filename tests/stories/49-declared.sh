@@ -21,6 +21,9 @@ apply_declared() { ends "$1" syscontainer-apply --quiet "${@:2}"; }
 # start_install NAME: its unit installs or updates it, and ends.
 start_install() { systemctl start "syscontainer-install@$1.service" 2>"$WORK/said"; }
 
+# running_digest NAME: of the image of its current deployment.
+running_digest() { syscontainer-list --json --filter="name=$1" | sed -n 's/^ *"digest": "\(.*\)",*$/\1/p'; }
+
 # wanted_installs: what the generator would have started by the next boot.
 wanted_installs() { find /run/systemd/generator -path '*.target.wants/syscontainer-install@*' -printf '%f\n'; }
 
@@ -225,12 +228,24 @@ apply_declared 0 --prune
 say 'an archive on this host, without a network'
 mkdir -p /usr/share/story
 skopeo copy --quiet "docker://$HELLO" oci-archive:/usr/share/story/hello.tar
+build_image newer --label=version=2 "$TESTS/hello-world"
+skopeo copy --quiet "docker://$REGISTRY/newer" oci-archive:/usr/share/story/two.tar
 write_declaration $DECLARED/offline.conf Image=oci-archive:/usr/share/story/hello.tar Set=PORT=8114
 systemctl daemon-reload
 expect_no network-online unit_property syscontainer-pull@offline.service After
 systemctl stop registry
 check 'it is installed' start_install offline
 answers offline 8114
+before=$(running_digest offline)
+write_declaration $DECLARED/offline.conf Image=oci-archive:/usr/share/story/two.tar Set=PORT=8114 SoakSec=1
+systemctl daemon-reload
+check 'it is updated' start_install offline
+answers offline 8114
+expect_current offline.1
+refuse 'with another image' test "$before" = "$(running_digest offline)"
+write_declaration $DECLARED/offline.conf Image=oci-archive:/usr/share/story/hello.tar Set=PORT=8114 SoakSec=1
+apply_declared 0 offline
+expect "$before" running_digest offline
 systemctl start registry
 wait_for 'the registry is back' http 5000/v2/
 
