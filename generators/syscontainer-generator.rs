@@ -106,6 +106,9 @@ fn run(args: Args) -> Result<()> {
         log::warning(&e.to_string());
         failed = true;
     };
+    // Their deployments are gone, with a /var that was reset: they are as good as never installed.
+    let is_lost = |name: &Name| declarations.contains_key(name) && stale::reason(&args.root, name).is_some();
+    registrations.retain(|name, _| !is_lost(name));
     let mut installed = BTreeMap::new();
     for (name, path) in in_order(&args.root, &registrations) {
         match generate(&args, name, path) {
@@ -233,7 +236,7 @@ fn announce(args: &Args, name: &Name, source: &Source) -> Result<()> {
     let what = || format!("cannot generate {}", name.unit());
     let unit = match find_fragment(&args.root, name).context(what)? {
         Fragment::None => PathBuf::from(name.unit()),
-        // Its registration was lost.
+        // Its registration or its deployment was lost.
         Fragment::Ours => derived::body(name),
         Fragment::Foreign(unit) => {
             let why = format!("{unit} belongs to something else, skipping {}", source.path);

@@ -4,9 +4,11 @@
 //! points in time: after a rollback of the host, a factory reset or a power failure. Units of containers are ordered
 //! after this, and so only start once they are repaired.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use syscontainers::container::stale;
+use syscontainers::declaration::files::{self, Source};
 use syscontainers::error::{Error, Result};
 use syscontainers::install::recovery::{self, Found, Recovered};
 use syscontainers::install::site::Site;
@@ -44,12 +46,14 @@ fn parse(arguments: Vec<Argument>) -> Result<Root, lexopt::Error> {
 fn run(root: Root) -> Result<()> {
     let site = Site::new(&root);
     let found = recovery::find(&site.deployments)?;
-    let (mut total, mut failed, mut unconfirmed) = (Recovered::default(), false, Vec::new());
+    let (declared, _) = files::list(&root);
+    let (mut has_changed, mut has_new_units) = (false, false);
+    let (mut failed, mut unconfirmed) = (false, Vec::new());
     for name in &found.names {
         match recover(&site, name, &found, &mut unconfirmed).and_then(|()| repair(&site, name, &found)) {
             Ok(done) => {
-                total.changed |= done.changed;
-                total.created |= done.created;
+                has_new_units |= done.created || tell_if_gone(&site, name, &declared);
+                has_changed |= done.changed;
             }
             Err(e) => {
                 log::error(&e.to_string());
@@ -57,14 +61,14 @@ fn run(root: Root) -> Result<()> {
             }
         }
     }
-    if total.changed {
+    if has_changed {
         site.manager.reload()?;
     }
     if !unconfirmed.is_empty() {
         site.manager.queue(Verb::Start, &unconfirmed)?;
     }
     let is_booting = || Ok::<_, Error>(site.manager.system_state()? == SystemState::Starting);
-    if total.created && site.manager.is_running() && is_booting()? {
+    if has_new_units && site.manager.is_running() && is_booting()? {
         // Adds units to the boot that did not exist when it began, and units that require them.
         site.manager.queue(Verb::Start, &["default.target".to_owned()])?;
     }
@@ -83,11 +87,21 @@ fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String
     Ok(())
 }
 
+/// Tells that a container's deployments are gone. Returns whether a declaration has it installed again: then it is the
+/// generator that wants that.
+fn tell_if_gone(site: &Site, name: &Name, declared: &BTreeMap<Name, Source>) -> bool {
+    let Some(why) = stale::reason(site.root(), name) else { return false };
+    match declared.get(name) {
+        Some(source) => {
+            log::info(&format!("the deployments of {name} are gone; {} installs it again", source.path))
+        }
+        None => log::warning(&format!("cannot repair {name}: {why}")),
+    }
+    declared.contains_key(name)
+}
+
 fn repair(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
     let done = recovery::reconcile(site, name, found)?;
-    if let Some(why) = stale::reason(site.root(), name) {
-        log::warning(&format!("cannot repair {name}: {why}"));
-    }
     if done.created {
         recovery::enable(site, name)?;
     }
