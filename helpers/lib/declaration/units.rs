@@ -3,7 +3,7 @@
 
 use crate::container::broken;
 use crate::container::settings::boolean;
-use crate::container::units::{HEADER, SWITCHED_ON};
+use crate::container::units::{HEADER, RECONCILE, SWITCHED_ON};
 use crate::declaration::declared::Declaration;
 use crate::error::Result;
 use crate::name::Name;
@@ -37,7 +37,8 @@ pub fn placeholder(declaration: &Declaration) -> Result<String> {
     writer.set("Unit", "SourcePath", Value::Path(declaration.source.path.as_path()))?;
     writer.set("Unit", "Description", Value::Text(&format!("{name} (not installed: {command})")))?;
     writer.set("Unit", "Documentation", Value::Raw("man:syscontainer.conf(5)"))?;
-    writer.set("Unit", "After", Value::Raw(&install))?;
+    // What is in /var may say that it is to be installed, or that it is installed.
+    writer.set("Unit", "After", Value::Raw(&format!("{RECONCILE} {install}")))?;
     writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))?;
     writer.set("Service", "Type", Value::Raw("oneshot"))?;
     broken::fail(&mut writer, &format!("cannot start {name}: it is not installed; run '{command}'"))?;
