@@ -56,6 +56,7 @@ pub(super) struct Work<'a> {
     pub(super) wanted: &'a Wanted<'a>,
     pub(super) images: &'a dyn Images,
     pub(super) installed: Option<Installed>,
+    was_enabled: Option<bool>,
 }
 
 impl Applier<'_> {
@@ -85,10 +86,28 @@ impl Applier<'_> {
         }
         self.site.deployments.create()?;
         let _container = lock::container(self.site.root(), &declaration.name)?;
+        // Recovering removes what is left of it.
+        let was_enabled = self.was_enabled(&wanted)?;
         if let Recovery::Reverted(why) = (Switcher { site: self.site, name: &declaration.name }).recover()? {
             log::warning(&why);
         }
-        Work::of(self.site, &wanted, &*images)?.carry_out(self.scope.start)
+        let work = Work::of(self.site, &wanted, &*images)?;
+        Work { was_enabled, ..work }.carry_out(self.scope.start)
+    }
+
+    /// Whether the unit of a container is enabled whose deployments are gone, but for what the declaration has changed since.
+    fn was_enabled(&self, wanted: &Wanted) -> Result<Option<bool>> {
+        let Declaration { name, choices, .. } = wanted.declaration;
+        let registered = registration::find(self.site.root(), name).ok().flatten();
+        let declared = registered.and_then(|(_, registration)| registration.declared);
+        let counts = declared.is_some_and(|declared| declared == wanted.digest || choices.enable.is_none());
+        if !counts
+            || claim::is_masked(self.site.root(), name)
+            || self.site.deployments.current(name)?.is_some()
+        {
+            return Ok(None);
+        }
+        self.site.manager.is_enabled(name).map(Some)
     }
 
     fn needs_pull(&self, wanted: &Wanted, images: &dyn Images) -> Result<bool> {
@@ -123,7 +142,7 @@ impl<'a> Work<'a> {
                 is_masked: claim::is_masked(site.root(), name),
             }),
         };
-        Ok(Work { site, wanted, images, installed })
+        Ok(Work { site, wanted, images, installed, was_enabled: None })
     }
 
     pub(super) fn name(&self) -> &'a Name {
@@ -135,7 +154,9 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn facts<'b>(&'b self, state: &'b State, runtime: Option<&'b PathBuf>) -> Facts<'b> {
-        Facts { installed: self.installed.as_ref(), state, runtime: runtime.map(PathBuf::as_path) }
+        let Work { was_enabled, .. } = *self;
+        let installed = self.installed.as_ref();
+        Facts { installed, state, runtime: runtime.map(PathBuf::as_path), was_enabled }
     }
 
     /// The image that the container was made from, if it is still there.

@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     pub state: &'a State,
     /// The runtime that is taken where none is chosen.
     pub runtime: Option<&'a Path>,
+    /// Whether the unit of a container whose deployments are gone is enabled; `None` if there is none.
+    pub was_enabled: Option<bool>,
 }
 
 /// Which image counts.
@@ -144,7 +146,9 @@ impl Facts<'_> {
         };
         let declared = self.state.declared.as_ref();
         let is_installing = self.installed.is_none() || declared.is_some_and(|it| it.installing);
-        let enabling = if is_installing || declared.is_some_and(|it| it.enable != choices.enable) {
+        let enabling = if let Some(was_enabled) = self.was_enabled {
+            Enabling::To(was_enabled)
+        } else if is_installing || declared.is_some_and(|it| it.enable != choices.enable) {
             enabling(wanted)
         } else if declared.is_none() {
             choices.enable.map_or(Enabling::Keep, Enabling::To)

@@ -23,7 +23,7 @@ use crate::install::plan::Options;
 use crate::install::testing::TestHost;
 use crate::system::lock::Lock;
 use crate::system::systemd::fake::Fate;
-use crate::system::systemd::manager::Manager;
+use crate::system::systemd::manager::{Enablement, Manager};
 
 mod killed;
 mod preinstalled;
@@ -254,6 +254,23 @@ fn a_package_follows_presets_and_what_is_on_the_host_goes_before() {
         let text = format!("[Container]\nImage=registry.example/web:1\n{text}");
         declared.write("/usr/lib/syscontainers/web.conf", &text);
         assert_eq!((declared.action(), declared.is_enabled()), (Action::Installed, is_enabled), "{text}");
+        assert_eq!(declared.action(), Action::None);
+    }
+}
+
+#[test]
+fn what_is_installed_again_after_a_reset_of_var_is_as_enabled_as_it_was() {
+    for (before, text, after) in [(false, "", false), (true, "", true), (false, "Enable=yes\n", true)] {
+        let declared = one();
+        let Declared { host, .. } = &declared;
+        declared.declare("");
+        declared.action();
+        let verb = if before { Enablement::Enable } else { Enablement::Disable };
+        host.manager.set_enablement(&[host.name.unit()], verb).unwrap();
+        fs::remove_dir_all(host.site.root().join("/var")).unwrap();
+        declared.declare(text);
+        assert_eq!((declared.action(), declared.is_enabled()), (Action::Installed, after), "{before} {text}");
+        assert!(declared.is_settled());
         assert_eq!(declared.action(), Action::None);
     }
 }
