@@ -6,11 +6,6 @@ DECLARED=/etc/syscontainers
 VENDOR=/usr/lib/syscontainers
 mkdir -p $VENDOR
 
-# write_declaration FILE [LINE…]: a declaration with these lines below [Container].
-write_declaration() {
-    mkdir -p "$(dirname "$1")"
-    { echo '[Container]'; printf '%s\n' "${@:2}"; } >"$1"
-}
 # declare_web [LINE…]: the declaration of web, which systemd then knows.
 declare_web() {
     write_declaration $DECLARED/web.conf "$@"
@@ -23,9 +18,6 @@ start_install() { systemctl start "syscontainer-install@$1.service" 2>"$WORK/sai
 
 # running_digest NAME: of the image of its current deployment.
 running_digest() { syscontainer-list --json --filter="name=$1" | sed -n 's/^ *"digest": "\(.*\)",*$/\1/p'; }
-
-# wanted_installs: what the generator would have started by the next boot.
-wanted_installs() { find /run/systemd/generator -path '*.target.wants/syscontainer-install@*' -printf '%f\n'; }
 
 hello_world
 hello_world web:2

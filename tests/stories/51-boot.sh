@@ -3,12 +3,8 @@
 # runs in: vm
 . "$(dirname "$0")/lib.sh"
 
-# monotonic UNIT PROPERTY: a time of this boot, in microseconds.
-monotonic() { unit_property "$1" "$2Monotonic"; }
 # The disk's, or the machine's own for what containers have in /var.
 var=$(systemd-escape --path --suffix=mount "$(findmnt --noheadings --output=TARGET --target=/var/lib/containers)")
-# earlier A B TEXT: a moment is before another.
-earlier() { [ "$1" -gt 0 ] && [ "$1" -lt "$2" ] || fail "$3: $1 is not before $2"; ok "$3: $1 us, $2 us"; }
 
 case $BOOT in
     1)

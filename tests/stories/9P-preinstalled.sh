@@ -51,17 +51,6 @@ remove_from_system() {
     umount "$WORK/system"
     systemctl daemon-reload
 }
-# expect_of_system NAME: that deployment is current, and nothing in /etc or /var says otherwise; it runs.
-expect_of_system() {
-    expect "$1.0" running_deployment "$1"
-    expect 'active running success' state "$1"
-    expect_like "^$1 .* $1.0 \(preinstalled\) .* (-|the pending image failed before: .*)$" syscontainer-list
-    refuse 'no link' test -L "$CO/$1"
-    refuse 'no registration' test -e "/etc/syscontainers/attached/$1.json"
-    refuse 'no stub' test -e "/etc/systemd/system.attached/$1.service"
-    expect_like "^(/usr)?/lib/systemd/system/$1.service" unit_property "$1" FragmentPath
-    expect enabled enablement "$1"
-}
 
 if [ "$BOOT" = 2 ]; then
     say 'it boots without a store'

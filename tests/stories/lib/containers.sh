@@ -93,6 +93,27 @@ expect_up() {
     [ "$(state "$1")" = 'active running success' ] || fail "${*:2}: $1 is $(state "$1"): $(cat "$WORK/said")"
 }
 
+# expect_of_system NAME: that deployment is current, and nothing in /etc or /var says otherwise; it runs.
+expect_of_system() {
+    expect "$1.0" running_deployment "$1"
+    expect 'active running success' state "$1"
+    expect_like "^$1 .* $1.0 \(preinstalled\) .* (-|the pending image failed before: .*)$" syscontainer-list
+    refuse 'no link' test -L "$CO/$1"
+    refuse 'no registration' test -e "/etc/syscontainers/attached/$1.json"
+    refuse 'no stub' test -e "/etc/systemd/system.attached/$1.service"
+    expect_like "^(/usr)?/lib/systemd/system/$1.service" unit_property "$1" FragmentPath
+    expect enabled enablement "$1"
+}
+
+# write_declaration FILE [LINE…]: a declaration with these lines below [Container].
+write_declaration() {
+    mkdir -p "$(dirname "$1")"
+    { echo '[Container]'; printf '%s\n' "${@:2}"; } >"$1"
+}
+
+# wanted_installs: what the generator would have started by the next boot.
+wanted_installs() { find /run/systemd/generator -path '*.target.wants/syscontainer-install@*' -printf '%f\n'; }
+
 # forget NAME…: removes containers, by hand.
 forget() {
     local name

@@ -28,6 +28,12 @@ unit_property() { systemctl show --property="$2" --value "$1"; }
 # unit_has UNIT PROPERTY VALUE
 unit_has() { [ "$(unit_property "$1" "$2")" = "$3" ]; }
 
+# monotonic UNIT PROPERTY: a time of this boot, in microseconds.
+monotonic() { unit_property "$1" "$2Monotonic"; }
+
+# earlier A B TEXT: a moment is before another.
+earlier() { [ "$1" -gt 0 ] && [ "$1" -lt "$2" ] || fail "$3: $1 is not before $2"; ok "$3: $1 us, $2 us"; }
+
 # enablement UNIT…: what is-enabled says of them, in one line; its exit status is not 0 for some.
 enablement() { { systemctl is-enabled "$@" || true; } | paste -sd' '; }
 
