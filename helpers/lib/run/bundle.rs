@@ -1,16 +1,14 @@
 //! The runtime bundle of one start: `/run/syscontainers/NAME`.
 //!
 //! `config.json` is the deployment's configuration, adapted to today's runtimes; `launch.json` is what start and stop
-//! need to know. Only prepare writes them, and only root can enter the directory: the configuration may hold secrets,
-//! and the image's files are mounted there. A socket that has to be reached by its path on the host is elsewhere.
+//! need to know. Only prepare writes them, and only root can enter the directory: the configuration may hold secrets. A socket that has to be reached by its path on the host is elsewhere.
 //!
 //! What this host confines payloads with is looked up at every start ([`crate::run::confinement`]). The root file system of
 //! a plain image is an overlay ([`crate::run::scratch`]) with the deployment as its lower part: nothing is ever made in
 //! that, neither mount points nor the files for the host's names, which are copies beside the upper part
 //! ([`crate::run::names`]). Paths of the host that may lead through what payloads write to ([`crate::run::writers`]) are found
-//! and opened without following a symlink ([`crate::system::untrusted`]). What is to be mounted is computed from the overlay
-//! when it is complete, and compared with what the runtime mounted ([`crate::run::mount_check`]). A unit that has mount
-//! namespaces loses what `prepare` mounted, so `start` makes sure of it.
+//! and opened without following a symlink ([`crate::system::untrusted`]). What is to be mounted is computed from the image's
+//! files, and compared with what the runtime mounted ([`crate::run::mount_check`]). `prepare` itself mounts nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};

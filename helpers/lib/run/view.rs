@@ -65,8 +65,7 @@ impl View<'_> {
         match self.rootfs {
             Some(_) => mounts::unshare(),
             // Bind mounts of the host's directories may be shared with the host.
-            None => unshare(CloneFlags::CLONE_NEWNS)
-                .and_then(|()| change(Path::new(RUN), MsFlags::MS_SLAVE | MsFlags::MS_REC)),
+            None => unshare(CloneFlags::CLONE_NEWNS).and_then(|()| change(Path::new(RUN), MsFlags::MS_SLAVE)),
         }
         .context(|| "cannot create a view of the host".into())?;
         self.overlay.as_ref().map_or(Ok(()), |(overlay, target)| overlay.mount(root, target))?;
