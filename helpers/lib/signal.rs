@@ -10,16 +10,21 @@ pub fn number(text: &str) -> Option<i32> {
         Err(_) => {
             let name = text.to_ascii_uppercase();
             let name = name.strip_prefix("SIG").unwrap_or(&name);
-            match name.strip_prefix("RTMIN").or_else(|| name.strip_prefix("RTMAX")) {
-                Some("") if name == "RTMAX" => libc::SIGRTMAX(),
-                Some("") => libc::SIGRTMIN(),
-                Some(offset) if name.starts_with("RTMAX") => libc::SIGRTMAX() + offset.parse::<i32>().ok()?,
-                Some(offset) => libc::SIGRTMIN() + offset.parse::<i32>().ok()?,
-                None => format!("SIG{name}").parse::<Signal>().ok()? as i32,
+            match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+                (Some(offset), _) => realtime(libc::SIGRTMIN(), offset)?,
+                (None, Some(offset)) => realtime(libc::SIGRTMAX(), offset)?,
+                (None, None) => format!("SIG{name}").parse::<Signal>().ok()? as i32,
             }
         }
     };
     (1..=libc::SIGRTMAX()).contains(&number).then_some(number)
+}
+
+/// The real-time signal that is so far from another one, if there is one.
+fn realtime(from: i32, offset: &str) -> Option<i32> {
+    let offset = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+    // Others that a sum may lead to have names of their own, or none.
+    from.checked_add(offset).filter(|number| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(number))
 }
 
 #[cfg(test)]
@@ -34,10 +39,26 @@ mod tests {
             ("9", 9),
             ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
             ("RTMAX-1", libc::SIGRTMAX() - 1),
+            ("RTMAX", libc::SIGRTMAX()),
+            ("sigrtmin", libc::SIGRTMIN()),
         ] {
             assert_eq!(number(text), Some(expected), "{text}");
         }
-        for text in ["", "0", "99", "SIGNOTHING", "RTMIN+99", "-1"] {
+        for text in [
+            "",
+            "0",
+            "99",
+            "SIGNOTHING",
+            "RTMIN+99",
+            "-1",
+            "SIGRTMIN+2147483647",
+            "SIGRTMIN-2147483648",
+            "RTMAX+2147483647",
+            "RTMAX+1",
+            "RTMIN-19",
+            "RTMAX-63",
+            "RTMIN+",
+        ] {
             assert_eq!(number(text), None, "{text}");
         }
     }
