@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ pub struct Declaration {
     /// What `[Container]` says.
     pub choices: Choices,
     /// Lines of `[Unit]`, `[Service]` and `[X-…]`, for the unit: section, key, value.
-    pub unit: Vec<(String, String, String)>,
+    pub unit: Vec<(Rc<str>, String, String)>,
     /// Lines of `[Install]`, in order; an empty value resets its key.
     pub install: Vec<(String, String)>,
     /// What was ignored, each with its file and line.

@@ -4,6 +4,7 @@
 //! what is known and wrong breaks the declaration.
 
 use std::fmt;
+use std::rc::Rc;
 
 use crate::declaration::choices::Choices;
 use crate::declaration::declared::Declaration;
@@ -11,7 +12,7 @@ use crate::declaration::source::Source;
 use crate::declaration::{keys, specifiers};
 use crate::name::Name;
 use crate::paths::TreePath;
-use crate::unit::lines::logical_lines;
+use crate::unit::lines::{NAME_MAX, is_name, logical_lines};
 
 /// The section with what the container is.
 const CONTAINER: &str = "Container";
@@ -106,7 +107,7 @@ enum Section {
     /// One whose lines are ignored.
     Ignored,
     /// One that counts.
-    Known(String),
+    Known(Rc<str>),
 }
 
 /// One file that is being read.
@@ -161,23 +162,32 @@ impl File<'_> {
             return self.error(line, "expected KEY=VALUE or [SECTION]".into());
         };
         let (key, value) = (key.trim(), value.trim());
+        if key.len() > NAME_MAX {
+            return self.error(line, format!("what is in front of '=' is longer than {NAME_MAX} bytes"));
+        }
         if !is_name(key) {
             return self.error(line, "what is in front of '=' is not a key".into());
         }
-        match section.as_deref() {
-            None => self.error(line, format!("{key}= is not in any section; begin with [{CONTAINER}]")),
-            Some(CONTAINER) => self.choose(line, key, value),
-            Some("Install") => self.parsed.declaration.install.push((key.to_owned(), value.to_owned())),
-            Some(section) => self.set(line, section, key, value),
+        let Some(section) = section else {
+            return self.error(line, format!("{key}= is not in any section; begin with [{CONTAINER}]"));
+        };
+        match &*section {
+            CONTAINER => self.choose(line, key, value),
+            "Install" => self.parsed.declaration.install.push((key.to_owned(), value.to_owned())),
+            _ => self.set(line, section, key, value),
         }
     }
 
     fn enter(&mut self, line: usize, name: &str) {
         if SECTIONS.contains(&name) || name.starts_with("X-") && is_name(name) {
-            self.section = Section::Known(name.to_owned());
+            self.section = Section::Known(name.into());
             return;
         }
         self.section = Section::Ignored;
+        if name.len() > NAME_MAX {
+            let why = format!("its name is longer than {NAME_MAX} bytes");
+            return self.warning(line, format!("unknown section, its lines are ignored: {why}"));
+        }
         let meant = SECTIONS.iter().find(|known| known.eq_ignore_ascii_case(name));
         let meant = meant.map_or_else(String::new, |known| format!("; did you mean [{known}]?"));
         self.warning(line, format!("unknown section [{name}], its lines are ignored{meant}"));
@@ -207,8 +217,8 @@ impl File<'_> {
         }
     }
 
-    fn set(&mut self, line: usize, section: &str, key: &str, value: &str) {
-        if section == "Service" {
+    fn set(&mut self, line: usize, section: Rc<str>, key: &str, value: &str) {
+        if &*section == "Service" {
             if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
                 return self.error(line, format!("{key}= cannot be set in [Service]: {why}"));
             }
@@ -217,13 +227,8 @@ impl File<'_> {
                 return self.error(line, format!("{key}= cannot be empty: {why}"));
             }
         }
-        self.parsed.declaration.unit.push((section.to_owned(), key.to_owned(), value.to_owned()));
+        self.parsed.declaration.unit.push((section, key.to_owned(), value.to_owned()));
     }
-}
-
-/// Whether a key or a section can have this name.
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 #[cfg(test)]
@@ -327,6 +332,19 @@ mod tests {
         let found = parsed("web", &["[Container]\nImage=x\n", &"[Container]\nx=\n".repeat(30)]);
         assert_eq!((found.warnings.len(), found.declaration.warnings.len()), (30, TOLD + 1));
         assert_eq!(found.declaration.warnings[TOLD], "/a.conf: 10 more keys and sections are ignored");
+    }
+
+    /// Each line has what it is about, and that is not what its section is called.
+    #[test]
+    fn names_are_short_and_kept_once() {
+        let long = "a".repeat(NAME_MAX + 1);
+        let text = format!("[X-{long}]\n{}[X-b]\na=\na=\n{long}=\n", "a=\n".repeat(1000));
+        let found = parsed("web", &["[Container]\nImage=x\n", &text]);
+        assert_eq!(shown(&found.errors), ["/b.conf:1005: what is in front of '=' is longer than 128 bytes"]);
+        let warning = "/b.conf:1: unknown section, its lines are ignored: its name is longer than 128 bytes";
+        assert_eq!(shown(&found.warnings), [warning]);
+        let unit = found.declaration.unit;
+        assert!(unit.len() == 2 && Rc::ptr_eq(&unit[0].0, &unit[1].0), "{unit:?}");
     }
 
     /// As long as a file may be, in the order that would take longest if each line looked at those before it.

@@ -49,8 +49,10 @@ pub fn placeholder(declaration: &Declaration) -> Result<String> {
 pub fn is_early(unit: &str, declaration: &Declaration) -> bool {
     let of_image = UnitFile::parse(unit).ok();
     let of_image = of_image.as_ref().and_then(|unit| unit.last("Unit", DEFAULT_DEPENDENCIES));
-    let own =
-        declaration.unit.iter().filter(|(section, key, _)| section == "Unit" && key == DEFAULT_DEPENDENCIES);
+    let own = declaration
+        .unit
+        .iter()
+        .filter(|(section, key, _)| &**section == "Unit" && key == DEFAULT_DEPENDENCIES);
     let own = own.map(|(_, _, value)| value.as_str()).next_back();
     own.or(of_image).and_then(boolean) == Some(false)
 }

@@ -1,4 +1,15 @@
-//! Lines of unit files, systemd.syntax(7): which ones are comments, and which ones continue on the next line.
+//! Lines of unit files, systemd.syntax(7): which ones are comments, which ones continue on the next line, and what names there
+//! are in them.
+
+/// Maximum length in bytes of the names of sections and settings: far above those of systemd, and little enough to be kept
+/// with every line.
+pub const NAME_MAX: usize = 128;
+
+/// Returns whether a setting or a section can have this name.
+pub fn is_name(text: &str) -> bool {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    (1..=NAME_MAX).contains(&text.len()) && text.chars().all(is_good)
+}
 
 /// Returns whether a line is a comment. Comments may be between continued lines.
 pub fn is_comment(line: &str) -> bool {
@@ -37,6 +48,16 @@ pub fn logical_lines(text: &str) -> Vec<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_words_and_short() {
+        for good in ["A", "X-Y_z0", &"a".repeat(NAME_MAX)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "a b", "a.b", "\u{e4}", &"a".repeat(NAME_MAX + 1)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn joins_what_is_continued() {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
-use super::lines::logical_lines;
+use super::lines::{NAME_MAX, is_name, logical_lines};
 use crate::error::{Context, Error, Result};
 use crate::steps;
 
@@ -77,6 +77,12 @@ impl fmt::Display for SyntaxErrorKind {
                 write!(f, "the unit is larger than the limit of {} KiB", MAX_SIZE >> 10)
             }
             SyntaxErrorKind::ControlCharacter => f.write_str("control characters are not allowed in a unit"),
+            SyntaxErrorKind::UnknownSection(name) if name.len() > NAME_MAX => {
+                write!(f, "the name of a section is longer than {NAME_MAX} bytes")
+            }
+            SyntaxErrorKind::SettingName(key) if key.len() > NAME_MAX => {
+                write!(f, "the name of a setting is longer than {NAME_MAX} bytes")
+            }
             SyntaxErrorKind::UnknownSection(name) => write!(f, "unknown section [{name}]"),
             SyntaxErrorKind::OpenSection(text) => write!(f, "section header {text:?} has no ']' at the end"),
             SyntaxErrorKind::Unknown(text) => write!(f, "{text:?} is neither an assignment nor a section"),
@@ -104,7 +110,7 @@ impl UnitFile {
             return Err(SyntaxError { line, kind: SyntaxErrorKind::TooLarge });
         }
         let mut unit = UnitFile::default();
-        let mut section = None;
+        let mut section = None::<(String, Section)>;
         for (line, text) in logical_lines(text) {
             let error = |kind| Err(SyntaxError { line, kind });
             if text.chars().any(|c| c.is_control() && c != '\t') {
@@ -113,7 +119,8 @@ impl UnitFile {
             if let Some(name) = text.strip_prefix('[') {
                 match name.strip_suffix(']') {
                     Some(name) if SECTIONS.contains(&name) || name.starts_with("X-") && is_name(name) => {
-                        section = Some(name.to_owned());
+                        unit.close(section.take());
+                        section = Some((name.to_owned(), unit.sections.remove(name).unwrap_or_default()));
                     }
                     Some(name) => return error(SyntaxErrorKind::UnknownSection(name.to_owned())),
                     None => return error(SyntaxErrorKind::OpenSection(text)),
@@ -127,24 +134,25 @@ impl UnitFile {
             if !is_name(&key) {
                 return error(SyntaxErrorKind::SettingName(key));
             }
-            let Some(section) = &section else {
+            let Some((name, section)) = &mut section else {
                 return error(SyntaxErrorKind::NoSection(key));
             };
+            if section.assignments.is_empty() && name.starts_with("X-") {
+                unit.extensions.push(name.clone());
+            }
             let value = value.trim().to_owned();
-            unit.add(section, Assignment { line, key, value, is_effective: false });
+            section.assignments.push(Assignment { line, key, value, is_effective: false });
         }
+        unit.close(section);
         unit.sections.values_mut().for_each(Section::settle);
         Ok(unit)
     }
 
-    fn add(&mut self, section: &str, assignment: Assignment) {
-        if !self.sections.contains_key(section) {
-            if section.starts_with("X-") {
-                self.extensions.push(section.to_owned());
-            }
-            self.sections.insert(section.to_owned(), Section::default());
-        }
-        self.sections.entry(section.to_owned()).or_default().assignments.push(assignment);
+    /// Puts back the section that lines were added to. While it is open, no line has to find it by its name.
+    fn close(&mut self, section: Option<(String, Section)>) {
+        let section = section.filter(|(_, section)| !section.assignments.is_empty());
+        steps::count(section.as_ref().map_or(0, |(name, _)| name.len()));
+        self.sections.extend(section);
     }
 
     fn assignments<'a>(&'a self, section: &str) -> impl Iterator<Item = &'a Assignment> + use<'a> {
@@ -202,11 +210,6 @@ impl Section {
 fn first_line_too_far(text: &str) -> Option<usize> {
     let allowed = text.as_bytes().get(..=MAX_SIZE)?;
     Some(allowed.iter().filter(|byte| **byte == b'\n').count() + 1)
-}
-
-/// Returns whether a setting or a section can have this name.
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// The value of a setting, by the kind that decides how it is escaped.
@@ -324,6 +327,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_line() {
+        let long = "a".repeat(NAME_MAX + 1);
         for (text, error) in [
             ("A=1", "line 1: A= is not in any section"),
             ("[Unit]\n\n[Sock]", "line 3: unknown section [Sock]"),
@@ -331,9 +335,22 @@ mod tests {
             ("[Unit]\na b=1", "line 2: \"a b\" is not the name of a setting"),
             ("[Unit\n", "line 1: section header \"[Unit\" has no ']' at the end"),
             ("[Unit]\nA=\\\n1\nB=\u{1b}", "line 4: control characters are not allowed in a unit"),
+            (&format!("\n[X-{long}]"), "line 2: the name of a section is longer than 128 bytes"),
+            (&format!("[Unit]\n{long}=1"), "line 2: the name of a setting is longer than 128 bytes"),
         ] {
             assert_eq!(UnitFile::parse(text).unwrap_err().to_string(), error);
         }
+    }
+
+    /// Wherever lines of a section are.
+    #[test]
+    fn sections_are_found_once_for_all_their_lines() {
+        steps::assert_linear("lines of sections", |size| {
+            let name = format!("X-{}", "a".repeat(NAME_MAX - 2));
+            let text = format!("[{name}]\n{}[X-empty]\n[{name}]\nb=\n", "a=\n".repeat(size));
+            let unit = UnitFile::parse(&text).unwrap();
+            assert_eq!((unit.lines(&name).count(), unit.extensions()), (size + 1, [name].as_slice()));
+        });
     }
 
     #[test]
