@@ -1,12 +1,16 @@
 //! A declaration that is being made of a quadlet.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::rc::Rc;
 
 use crate::container::settings;
 use crate::program::text;
 use crate::quadlet::files::{Quadlet, SUFFIX};
 use crate::quadlet::specifiers;
 use crate::quadlet::syntax::{Entry, Place};
+use crate::quadlet::together::Together;
+use crate::steps;
 
 /// What became of a quadlet.
 #[derive(Debug)]
@@ -66,34 +70,59 @@ const PARTS: [(Part, &str); 4] = [
 /// The declaration so far.
 pub struct Draft<'a> {
     pub quadlet: &'a Quadlet,
-    /// All that are converted together.
-    pub all: &'a [Quadlet],
+    /// All that are converted together, and which one of them this is.
+    pub together: &'a Together<'a>,
+    pub number: usize,
     pub default_instance: Option<String>,
     /// Named volumes that were met.
-    pub volumes: Vec<String>,
+    pub volumes: HashSet<String>,
+    /// What was found in files beside the quadlet.
+    beside: HashMap<String, Result<Option<String>, String>>,
     lines: Vec<(Part, String)>,
-    extensions: Vec<(String, String)>,
+    extensions: Vec<(Rc<str>, String)>,
     remarks: Vec<Remark>,
+    /// The line that was refused last.
+    refused: Option<Place>,
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(quadlet: &'a Quadlet, all: &'a [Quadlet]) -> Draft<'a> {
+    pub fn new(together: &'a Together<'a>, number: usize) -> Draft<'a> {
+        let quadlet = &together.quadlets[number];
         let mut draft = Draft {
             quadlet,
-            all,
+            together,
+            number,
             default_instance: None,
-            volumes: Vec::new(),
+            volumes: HashSet::new(),
+            beside: HashMap::new(),
             lines: Vec::new(),
             extensions: Vec::new(),
             remarks: Vec::new(),
+            refused: None,
         };
         if let Err(e) = quadlet.check_name() {
             draft.refuse_all(&e.to_string());
         }
-        if all.iter().any(|other| !std::ptr::eq(other, quadlet) && other.service() == quadlet.service()) {
+        if together.is_taken(quadlet.service()) {
             draft.refuse_all(&format!("another file makes {}.service, too", quadlet.service()));
         }
         draft
+    }
+
+    /// What `find` finds in another file in the same directory, such as `data.volume`, which is read once; `None` if there is
+    /// none.
+    pub fn beside(
+        &mut self,
+        file: &str,
+        find: fn(&[Entry]) -> Result<String, String>,
+    ) -> Result<Option<String>, String> {
+        if let Some(found) = self.beside.get(file) {
+            return found.clone();
+        }
+        let entries = self.quadlet.beside(file).map_err(|e| e.to_string());
+        let found = entries.and_then(|entries| entries.map(|entries| find(&entries)).transpose());
+        self.beside.insert(file.to_owned(), found.clone());
+        found
     }
 
     /// Adds a key of `[Container]` whose value systemd would have expanded, if the declaration takes it.
@@ -170,9 +199,14 @@ impl<'a> Draft<'a> {
         self.remarks.push(Remark { text: format!("{place}: {text}"), matters });
     }
 
-    /// Keeps the place of what was refused, for somebody to mend it.
+    /// Keeps the place of what was refused, for somebody to mend it: once, whatever is wrong with how many words of it.
     fn comment(&mut self, entry: &Entry) {
-        let part = match entry.section.as_str() {
+        if self.refused.as_ref() == Some(&entry.place) {
+            return;
+        }
+        self.refused = Some(entry.place.clone());
+        steps::count(entry.value.len());
+        let part = match &*entry.section {
             "Unit" => Part::Unit,
             "Service" => Part::Service,
             "Install" => Part::Install,
@@ -190,12 +224,13 @@ impl<'a> Draft<'a> {
             ((*header).to_owned(), lines.map(|(_, line)| line.as_str()).collect::<Vec<_>>())
         });
         let mut sections: Vec<(String, Vec<&str>)> = of_part.collect();
-        for (section, line) in &self.extensions {
-            let header = format!("[{section}]");
-            match sections.iter_mut().find(|(other, _)| *other == header) {
-                Some((_, lines)) => lines.push(line),
-                None => sections.push((header, vec![line])),
+        let mut numbers = HashMap::new();
+        for (section, line) in steps::counted(self.extensions.iter()) {
+            let number = *numbers.entry(section).or_insert(sections.len());
+            if number == sections.len() {
+                sections.push((format!("[{section}]"), Vec::new()));
             }
+            sections[number].1.push(line);
         }
         for (header, lines) in sections.iter().filter(|(_, lines)| !lines.is_empty()) {
             text.push_str(&format!("\n{header}\n{}\n", lines.join("\n")));

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
-use crate::quadlet::syntax::{self, Entry};
+use crate::quadlet::syntax::{self, Entries, Entry};
 use crate::system::files;
 
 /// What names of quadlets of containers end in.
@@ -16,6 +16,10 @@ const PLACES: [&str; 3] =
     ["/run/containers/systemd", "/etc/containers/systemd", "/usr/share/containers/systemd"];
 /// Size of a file in bytes, which is that of a declaration's at most.
 const MAX_SIZE: usize = 64 << 10;
+/// Size of all files of a quadlet together, likewise.
+const TOTAL_MAX: usize = 256 << 10;
+/// Number of drop-ins, likewise.
+const DROP_INS_MAX: usize = 256;
 
 /// A quadlet as it was read.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub struct Quadlet {
     /// What the file is called, without its suffix.
     pub(super) stem: String,
     /// All assignments, those of drop-ins at the end.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Entries,
     /// Whether there is a file that not everybody can read.
     pub(super) is_private: bool,
 }
@@ -47,27 +51,34 @@ impl Quadlet {
         // Drop-ins are named like the file itself was.
         let given = path.parent().unwrap_or(Path::new(""));
         let mut is_private = is_private(path);
-        for path in drop_ins(given, &directory, stem)? {
+        let drop_ins = drop_ins(given, &directory, stem)?;
+        if drop_ins.len() > DROP_INS_MAX {
+            return Err(Error::new(format!("it has more than {DROP_INS_MAX} drop-ins"))).context(what);
+        }
+        let mut size = text.len();
+        for path in drop_ins {
             let text = read(&path)?.unwrap_or_default();
+            size += text.len();
+            if size > TOTAL_MAX {
+                let (path, limit) = (path.display(), TOTAL_MAX >> 10);
+                let why = format!("with {path}, the files are larger than the limit of {limit} KiB in all");
+                return Err(Error::new(why)).context(what);
+            }
             entries.extend(syntax::parse(&text, &path.display().to_string())?);
             is_private |= self::is_private(&path);
         }
-        Ok(Quadlet { path: path.to_owned(), directory, stem: stem.to_owned(), entries, is_private })
+        let (stem, entries) = (stem.to_owned(), Entries::new(entries));
+        Ok(Quadlet { path: path.to_owned(), directory, stem, entries, is_private })
     }
 
     /// The last value of a key in a section, as one text; `None` if that is empty.
     pub(super) fn last(&self, section: &str, key: &str) -> Option<&str> {
-        let mut entries = self.entries.iter().rev();
-        let found = entries.find(|entry| entry.section == section && entry.key == key)?;
-        Some(found.text()).filter(|text| !text.is_empty())
+        self.entries.last(section, key).map(Entry::text).filter(|text| !text.is_empty())
     }
 
     /// Whether there is a value of a key in a section that no later line resets.
     pub(super) fn has(&self, section: &str, key: &str) -> bool {
-        let mut entries = self.entries.iter().rev();
-        entries
-            .find(|entry| entry.section == section && entry.key == key)
-            .is_some_and(|e| !e.value.is_empty())
+        self.entries.last(section, key).is_some_and(|entry| !entry.value.is_empty())
     }
 
     /// Whether a boolean key is true, in the words that podman takes for it.
@@ -229,5 +240,35 @@ mod tests {
         assert!(error.to_string().ends_with("it is not a regular file"), "{error}");
         std::fs::write(path("c.container"), "#".repeat(MAX_SIZE + 1)).unwrap();
         assert!(Quadlet::read(&path("c.container")).is_err());
+    }
+
+    /// What is converted is as large as a declaration may be.
+    #[test]
+    fn drop_ins_have_the_limits_of_declarations() {
+        use crate::declaration::files;
+        assert_eq!(
+            [MAX_SIZE, TOTAL_MAX, DROP_INS_MAX],
+            [files::FILE_MAX, files::TOTAL_MAX, files::DROP_INS_MAX]
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["many", "large"] {
+            std::fs::write(path(&format!("{name}.container")), "[Container]\nImage=x\n").unwrap();
+            std::fs::create_dir(path(&format!("{name}.container.d"))).unwrap();
+        }
+        let write = |file: &str, text: &str| std::fs::write(path(file), text).unwrap();
+        (0..DROP_INS_MAX).for_each(|n| write(&format!("many.container.d/{n}.conf"), "#\n"));
+        (0..3).for_each(|n| write(&format!("large.container.d/{n}.conf"), &"#".repeat(MAX_SIZE)));
+        let read = |name: &str| Quadlet::read(&path(&format!("{name}.container"))).map(|_| ());
+        assert!(read("many").is_ok() && read("large").is_ok());
+        write("many.container.d/x.conf", "#\n");
+        write("large.container.d/3.conf", &"#".repeat(MAX_SIZE));
+        for (name, why) in [
+            ("many", "it has more than 256 drop-ins"),
+            ("large", "large.container.d/3.conf, the files are larger than the limit of 256 KiB in all"),
+        ] {
+            let error = read(name).unwrap_err().to_string();
+            assert!(error.starts_with("cannot convert ") && error.ends_with(why), "{error}");
+        }
     }
 }

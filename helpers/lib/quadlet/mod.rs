@@ -16,6 +16,7 @@ mod resources;
 mod sections;
 mod specifiers;
 mod syntax;
+mod together;
 mod values;
 
 pub use draft::{Conversion, Remark};
@@ -24,14 +25,17 @@ pub use files::{Quadlet, SUFFIX};
 use draft::Draft;
 use key::{Key, Section};
 use syntax::Entry;
+use together::Together;
 
 /// The declarations that do what these quadlets do. They may refer to each other.
 pub fn convert(quadlets: &[Quadlet]) -> Vec<Conversion> {
-    quadlets.iter().map(|quadlet| convert_one(quadlet, quadlets)).collect()
+    let together = Together::new(quadlets);
+    (0..quadlets.len()).map(|number| convert_one(&together, number)).collect()
 }
 
-fn convert_one(quadlet: &Quadlet, all: &[Quadlet]) -> Conversion {
-    let mut draft = Draft::new(quadlet, all);
+fn convert_one(together: &Together<'_>, number: usize) -> Conversion {
+    let mut draft = Draft::new(together, number);
+    let quadlet = draft.quadlet;
     for (index, entry) in quadlet.entries.iter().enumerate() {
         let Some(section) = sections::of(&entry.section) else {
             draft.leave_out(entry, "systemd ignores this section, too");
@@ -54,12 +58,10 @@ fn is_in_force(quadlet: &Quadlet, index: usize, entry: &Entry, key: &Key) -> boo
     if key.section.is_systemd() && !is_command {
         return true;
     }
-    let is_same = |other: &&Entry| other.section == entry.section && other.key == entry.key;
-    let mut later = quadlet.entries[index + 1..].iter().filter(is_same);
     if key.repeats || is_command {
-        !entry.value.is_empty() && later.all(|other| !other.value.is_empty())
+        !entry.value.is_empty() && !quadlet.entries.is_reset(index)
     } else {
-        later.next().is_none() && (key.counts_empty || !entry.value.is_empty())
+        !quadlet.entries.is_replaced(index) && (key.counts_empty || !entry.value.is_empty())
     }
 }
 

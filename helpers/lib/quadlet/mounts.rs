@@ -65,7 +65,7 @@ fn named(draft: &mut Draft<'_>, entry: &Entry, name: &str, destination: &str, op
     if let Err(why) = specifiers::translate(name) {
         return draft.refuse(entry, &why);
     }
-    if draft.volumes.iter().any(|other| other == name) || is_shared(draft, name) {
+    if draft.volumes.contains(name) || draft.together.is_shared(name, draft.number) {
         return draft.refuse(
             entry,
             &format!("the volume {name} is mounted at several places; make it a directory of the host, and write its path"),
@@ -83,34 +83,27 @@ fn named(draft: &mut Draft<'_>, entry: &Entry, name: &str, destination: &str, op
     if let Err(why) = checked {
         return draft.refuse(entry, &why);
     }
-    draft.volumes.push(name.to_owned());
+    draft.volumes.insert(name.to_owned());
     draft.carry(entry, "Volume", destination);
     draft.note(entry, OWN);
 }
 
-/// Whether another quadlet that is converted mounts the volume, too.
-fn is_shared(draft: &Draft<'_>, name: &str) -> bool {
-    let others = draft.all.iter().filter(|other| !std::ptr::eq(*other, draft.quadlet));
-    others.flat_map(|other| &other.entries).any(|entry| match entry.key.as_str() {
-        "Volume" => entry.value.split(':').next() == Some(name) && entry.value.contains(':'),
-        "Mount" => entry.value.split(',').any(|part| {
-            part.strip_prefix("source=").or(part.strip_prefix("src=")).is_some_and(|source| source == name)
-        }),
-        _ => false,
-    })
+/// Checks what another quadlet, `NAME.volume`, says of a volume.
+fn check_unit(draft: &mut Draft<'_>, name: &str) -> Result<(), String> {
+    match draft.beside(name, decides_nothing)? {
+        Some(_) => Ok(()),
+        None => Err(format!("there is no {name} beside the file")),
+    }
 }
 
-/// Checks what another quadlet, `NAME.volume`, says of a volume.
-fn check_unit(draft: &Draft<'_>, name: &str) -> Result<(), String> {
-    let entries = draft.quadlet.beside(name).map_err(|e| e.to_string())?;
-    let entries = entries.ok_or_else(|| format!("there is no {name} beside the file"))?;
-    let mut keys = entries.iter().filter(|entry| entry.section == "Volume" && !entry.value.is_empty());
+fn decides_nothing(entries: &[Entry]) -> Result<String, String> {
+    let mut keys = entries.iter().filter(|entry| &*entry.section == "Volume" && !entry.value.is_empty());
     match keys.find(|entry| !HARMLESS.contains(&entry.key.as_str())) {
         Some(entry) => Err(format!(
             "{}: {}= decides what is in the volume; make it a directory of the host, and write its path",
             entry.place, entry.key
         )),
-        None => Ok(()),
+        None => Ok(String::new()),
     }
 }
 

@@ -103,20 +103,23 @@ pub fn dependency(draft: &mut Draft<'_>, entry: &Entry, _: &Key) {
 }
 
 /// What the service of another quadlet is called, which may be an instance.
-fn service_of(draft: &Draft<'_>, stem: &str) -> Result<String, String> {
-    if let Some(other) = draft.all.iter().find(|other| other.stem == stem) {
+fn service_of(draft: &mut Draft<'_>, stem: &str) -> Result<String, String> {
+    if let Some(other) = draft.together.find(stem) {
         return Ok(other.service().to_owned());
     }
     let template = stem.split_once('@').map(|(unit, _)| format!("{unit}@"));
     for file in [Some(stem.to_owned()), template].into_iter().flatten() {
-        if let Some(entries) = draft.quadlet.beside(&format!("{file}{SUFFIX}")).map_err(|e| e.to_string())? {
-            let named =
-                entries.iter().filter(|entry| entry.section == "Container" && entry.key == "ServiceName");
-            let named = named.map(Entry::text).rfind(|text| !text.is_empty());
-            return Ok(named.unwrap_or(stem).to_owned());
+        if let Some(named) = draft.beside(&format!("{file}{SUFFIX}"), service_name)? {
+            return Ok(if named.is_empty() { stem.to_owned() } else { named });
         }
     }
     Err(format!("there is no {stem}{SUFFIX} beside the file"))
+}
+
+/// What `ServiceName=` says, which may be nothing.
+fn service_name(entries: &[Entry]) -> Result<String, String> {
+    let named = entries.iter().filter(|entry| &*entry.section == "Container" && entry.key == "ServiceName");
+    Ok(named.map(Entry::text).rfind(|text| !text.is_empty()).unwrap_or_default().to_owned())
 }
 
 /// Adds what podman does without being told, where declarations do something else.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::quadlet::key::{Fate, OTHERS};
 use crate::quadlet::keys::KEYS;
+use crate::steps;
 
 const IMAGE: &str = "[Container]\nImage=quay.io/x/y:1\n";
 
@@ -295,6 +296,7 @@ fn values_add_no_lines() {
     for _ in 0..20_000 {
         let text: String = (0..next(16)).map(|_| PARTS[next(PARTS.len())]).collect();
         let Ok(entries) = syntax::parse(&format!("{IMAGE}{text}"), "x") else { continue };
+        let entries = syntax::Entries::new(entries);
         let (path, directory, stem) = ("x\ny.container".into(), "/x".into(), "x".to_owned());
         let quadlet = Quadlet { path, directory, stem, entries, is_private: false };
         let conversion = convert(&[quadlet]).remove(0);
@@ -312,4 +314,37 @@ fn values_add_no_lines() {
         tried += 1;
     }
     assert!(tried > 2000, "{tried}");
+}
+
+/// However many lines, words and sections there are, and whatever becomes of them.
+#[test]
+fn every_line_is_looked_at_once() {
+    for (what, line) in [
+        ("values", "Environment=A=N"),
+        ("values that are replaced", "User=N"),
+        ("ports", "PublishPort=N:1"),
+        ("volumes", "Volume=N:/x"),
+        ("volumes of files", "Volume=N.volume:/x"),
+        ("dependencies", "[Unit]\nAfter=N.container"),
+        ("sections", "[X-N]\na=N"),
+    ] {
+        steps::assert_linear(what, |size| {
+            let lines: String =
+                (0..size).map(|n| format!("{}\n", line.replace('N', &n.to_string()))).collect();
+            assert_eq!(convert(&[quadlet(&lines)]).len(), 1);
+        });
+    }
+    for key in ["AddDevice", "Mount"] {
+        steps::assert_linear("words that are refused", |size| {
+            let conversion = convert(&[quadlet(&format!("{key}={}\n", "x ".repeat(size)))]).remove(0);
+            assert_eq!(conversion.remarks.len(), size);
+            assert_eq!(conversion.text.matches("# Not carried over").count(), 1);
+        });
+    }
+}
+
+fn quadlet(lines: &str) -> Quadlet {
+    let entries = syntax::Entries::new(syntax::parse(&format!("{IMAGE}{lines}"), "x").unwrap());
+    let (path, directory, stem) = ("x.container".into(), "/nowhere".into(), "x".to_owned());
+    Quadlet { path, directory, stem, entries, is_private: false }
 }
