@@ -12,7 +12,7 @@ use crate::declaration::source::Source;
 use crate::declaration::{keys, specifiers};
 use crate::name::Name;
 use crate::paths::TreePath;
-use crate::unit::lines::{NAME_MAX, is_name, logical_lines};
+use crate::unit::lines::{NAME_MAX, is_continued, is_name, logical_lines};
 
 /// The section with what the container is.
 const CONTAINER: &str = "Container";
@@ -171,6 +171,10 @@ impl File<'_> {
         let Some(section) = section else {
             return self.error(line, format!("{key}= is not in any section; begin with [{CONTAINER}]"));
         };
+        if &*section != CONTAINER && is_continued(value) {
+            let why = "which would continue the line; remove that, or the blank behind it";
+            return self.error(line, format!("the value of {key}= ends in a backslash, {why}"));
+        }
         match &*section {
             CONTAINER => self.choose(line, key, value),
             "Install" => self.parsed.declaration.install.push((key.to_owned(), value.to_owned())),

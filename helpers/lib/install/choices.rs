@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::install::plan::Planner;
 use crate::install::previous::Previous;
 use crate::paths::TreePath;
+use crate::unit::syntax::{self, Value};
 
 impl Planner<'_> {
     /// The container whose choices count where the options say nothing.
@@ -93,12 +94,29 @@ impl Planner<'_> {
     }
 
     /// A unit with these lines, behind the image's own: an empty value resets those.
-    pub(super) fn with_user_install(&self, unit: String) -> String {
+    pub(super) fn with_user_install(&self, unit: String) -> Result<String> {
         let lines = self.user_install();
-        if lines.is_empty() {
-            return unit;
+        if lines.is_empty() { Ok(unit) } else { with_install(&unit, lines) }
+    }
+}
+
+fn with_install(unit: &str, lines: &[(String, String)]) -> Result<String> {
+    let lines: Result<String> =
+        lines.iter().map(|(key, value)| syntax::line(key, &Value::Raw(value))).collect();
+    Ok(format!("{}\n\n[Install]\n{}", unit.trim_end(), lines?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever wrote them, they are lines of `[Install]` and nothing else.
+    #[test]
+    fn lines_of_installations_add_no_others() {
+        let with = |key: &str, value: &str| with_install("[Unit]\nA=1\n", &[(key.into(), value.into())]);
+        assert_eq!(with("WantedBy", "").unwrap(), "[Unit]\nA=1\n\n[Install]\nWantedBy=\n");
+        for (key, value) in [("A", "b\nC=d"), ("A", "b\\"), ("A=1\nB", ""), ("", "b")] {
+            assert!(with(key, value).unwrap_err().to_string().starts_with("cannot write "), "{key}={value}");
         }
-        let lines: String = lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        format!("{}\n\n[Install]\n{lines}", unit.trim_end())
     }
 }

@@ -204,7 +204,7 @@ impl Planner<'_> {
             }
             ExportsUse::None | ExportsUse::Accepted => checked?,
         };
-        rendered.unit = rendered.unit.map(|unit| self.with_user_install(unit));
+        rendered.unit = rendered.unit.map(|unit| self.with_user_install(unit)).transpose()?;
         self.warn_of_values(&rendered, warn);
         let values = variables::with_destdir(&values, &installation.deployment);
         let manifest = exports.manifest();

@@ -249,7 +249,7 @@ impl<'a> Draft<'a> {
 fn line(key: &str, value: &str) -> Result<String, &'static str> {
     match value {
         _ if value.contains(|c: char| c.is_control() && c != '\t') => Err("it contains control characters"),
-        // Nobody can write that in a unit file.
+        // A blank between it and another one is enough for that.
         _ if value.ends_with('\\') => Err("the backslash at its end would continue the line"),
         _ => Ok(format!("{key}={value}")),
     }

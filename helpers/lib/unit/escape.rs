@@ -238,7 +238,7 @@ impl TmpfilesPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::syntax::UnitFile;
+    use crate::unit::syntax::{SyntaxErrorKind, UnitFile};
 
     fn place(before: &str) -> UnitPlace {
         let mut place = UnitPlace::default();
@@ -354,8 +354,13 @@ mod tests {
             else {
                 continue;
             };
+            let text = format!("{before}{escaped}{after}");
+            // Without the value, a backslash of the template may be the last character.
+            if UnitFile::parse(&text).is_err_and(|e| matches!(e.kind, SyntaxErrorKind::OpenValue(_))) {
+                continue;
+            }
             tried += 1;
-            let found = keys(&format!("{before}{escaped}{after}"));
+            let found = keys(&text);
             assert_eq!(found, Some(expected), "{before:?} {value:?} {after:?}");
         }
         assert!(tried > 1000, "{tried}");

@@ -16,8 +16,9 @@ pub fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with(['#', ';'])
 }
 
-/// Returns whether the next line continues this one: it ends in a backslash that no other one escapes.
-fn is_continued(line: &str) -> bool {
+/// Returns whether the next line continues this one: it ends in a backslash that no other one escapes. A value may end like
+/// that as well, if a blank was behind it, and cannot be written as it is then.
+pub fn is_continued(line: &str) -> bool {
     line.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
 }
 

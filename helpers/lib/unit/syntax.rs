@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
-use super::lines::{NAME_MAX, is_name, logical_lines};
+use super::lines::{NAME_MAX, is_continued, is_name, logical_lines};
 use crate::error::{Context, Error, Result};
 use crate::steps;
 
@@ -68,6 +68,8 @@ pub enum SyntaxErrorKind {
     SettingName(String),
     /// It assigns to a setting before there is a section.
     NoSection(String),
+    /// Its value ends in a backslash that does not continue it, and would continue the line wherever it is written to.
+    OpenValue(String),
 }
 
 impl fmt::Display for SyntaxErrorKind {
@@ -88,6 +90,9 @@ impl fmt::Display for SyntaxErrorKind {
             SyntaxErrorKind::Unknown(text) => write!(f, "{text:?} is neither an assignment nor a section"),
             SyntaxErrorKind::SettingName(key) => write!(f, "{key:?} is not the name of a setting"),
             SyntaxErrorKind::NoSection(key) => write!(f, "{key}= is not in any section"),
+            SyntaxErrorKind::OpenValue(key) => {
+                write!(f, "the value of {key}= ends in a backslash; remove that, or the blank behind it")
+            }
         }
     }
 }
@@ -141,6 +146,9 @@ impl UnitFile {
                 unit.extensions.push(name.clone());
             }
             let value = value.trim().to_owned();
+            if is_continued(&value) {
+                return error(SyntaxErrorKind::OpenValue(key));
+            }
             section.assignments.push(Assignment { line, key, value, is_effective: false });
         }
         unit.close(section);
@@ -222,7 +230,7 @@ pub enum Value<'a> {
     Exec(&'a str, &'a [&'a str]),
     /// The rest of the line: `Description=`.
     Text(&'a str),
-    /// Written verbatim: constants, and lines of the image's own unit.
+    /// Written verbatim: constants, and lines of the image's own unit or of a declaration.
     Raw(&'a str),
 }
 
@@ -240,11 +248,10 @@ impl Writer {
 
     /// Adds an assignment, preceded by the header of its section unless the last assignment was in the same one.
     pub fn set(&mut self, section: &str, key: &str, value: Value<'_>) -> Result<()> {
-        if !is_name(key) || !is_name(section) {
-            let why = "it is not the name of a setting";
-            return Err(Error::new(format!("cannot write {key:?} of [{section}]: {why}")));
+        if !is_name(section) {
+            return Err(Error::new(format!("cannot write [{section}]: it is not the name of a section")));
         }
-        let value = escape(&value).context(|| format!("cannot write {key}= of a unit"))?;
+        let line = line(key, &value)?;
         if self.section != section {
             if !self.section.is_empty() {
                 self.text.push('\n');
@@ -252,7 +259,7 @@ impl Writer {
             self.text.push_str(&format!("[{section}]\n"));
             self.section = section.to_owned();
         }
-        self.text.push_str(&format!("{key}={value}\n"));
+        self.text.push_str(&line);
         Ok(())
     }
 
@@ -260,6 +267,15 @@ impl Writer {
     pub fn finish(self) -> String {
         self.text
     }
+}
+
+/// One assignment as a line of a unit file.
+pub fn line(key: &str, value: &Value<'_>) -> Result<String> {
+    if !is_name(key) {
+        return Err(Error::new(format!("cannot write {key:?} to a unit: it is not the name of a setting")));
+    }
+    let value = escape(value).context(|| format!("cannot write {key}= of a unit"))?;
+    Ok(format!("{key}={value}\n"))
 }
 
 fn escape(value: &Value<'_>) -> Result<String, String> {
@@ -277,6 +293,7 @@ fn escape(value: &Value<'_>) -> Result<String, String> {
         Value::Raw(text) if text.contains(['\n', '\r', '\0']) => {
             Err(format!("{text:?} contains control characters"))
         }
+        Value::Raw(text) if is_continued(text) => Err(continues(text)),
         Value::Raw(text) => Ok((*text).to_owned()),
     }
 }
@@ -286,9 +303,13 @@ fn plain(text: &str) -> Result<String, String> {
         return Err(format!("{text:?} contains control characters"));
     }
     if text.ends_with('\\') {
-        return Err(format!("{text:?} ends in a backslash, which would continue the line"));
+        return Err(continues(text));
     }
     Ok(text.replace('%', "%%"))
+}
+
+fn continues(text: &str) -> String {
+    format!("{text:?} ends in a backslash, which would continue the line")
 }
 
 fn quoted(words: &[&str], command: bool) -> Result<String, String> {

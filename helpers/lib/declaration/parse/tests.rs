@@ -94,6 +94,20 @@ fn much_that_is_unknown_is_told_in_few_words() {
     assert_eq!(found.declaration.warnings[TOLD], "/a.conf: 10 more keys and sections are ignored");
 }
 
+/// Lines of these sections are written to units as they are.
+#[test]
+fn no_value_continues_a_line_of_a_unit() {
+    let found = parsed(
+        "web",
+        &[
+            "[Container]\nImage=x\nSet=A=b\\ \n[Unit]\nA=b\\ \n[Service]\nA=\\\\\n[Install]\nA=b \\ \\\n\n[X-Y]\nA=\\ \n",
+        ],
+    );
+    let why = "A= ends in a backslash, which would continue the line; remove that, or the blank behind it";
+    assert_eq!(shown(&found.errors), [5, 9, 12].map(|line| format!("/a.conf:{line}: the value of {why}")));
+    assert_eq!(found.declaration.choices.values["A"], "b\\");
+}
+
 /// Each line has what it is about, and that is not what its section is called.
 #[test]
 fn names_are_short_and_kept_once() {

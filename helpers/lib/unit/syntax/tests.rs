@@ -22,6 +22,14 @@ fn errors_name_the_line() {
         ("[Unit]\na b=1", "line 2: \"a b\" is not the name of a setting"),
         ("[Unit\n", "line 1: section header \"[Unit\" has no ']' at the end"),
         ("[Unit]\nA=\\\n1\nB=\u{1b}", "line 4: control characters are not allowed in a unit"),
+        (
+            "[Unit]\nA=x\\ \nB=1",
+            "line 2: the value of A= ends in a backslash; remove that, or the blank behind it",
+        ),
+        (
+            "[Unit]\nA=x\\ \\\n\nB=1",
+            "line 2: the value of A= ends in a backslash; remove that, or the blank behind it",
+        ),
         (&format!("\n[X-{long}]"), "line 2: the name of a section is longer than 128 bytes"),
         (&format!("[Unit]\n{long}=1"), "line 2: the name of a setting is longer than 128 bytes"),
     ] {
@@ -62,6 +70,8 @@ fn refuses_values_that_would_add_a_line() {
         Value::Words(&["a\n"]),
         Value::Exec("", &["a\0"]),
         Value::Raw("a\nb"),
+        Value::Raw("a\\"),
+        Value::Raw("a\\\\\\"),
     ] {
         assert!(writer.set("Unit", "X", value).is_err());
     }
