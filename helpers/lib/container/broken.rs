@@ -5,7 +5,7 @@ use crate::container::units::{HEADER, RECONCILE, start_conditions};
 use crate::error::Result;
 use crate::name::Name;
 use crate::paths::TreePath;
-use crate::program::text;
+use crate::program::log;
 use crate::unit::syntax::{Value, Writer};
 
 /// Exit status of a broken unit: EX_CONFIG, sysexits(3).
@@ -20,7 +20,8 @@ pub fn bare_stub(name: &Name) -> String {
 
 /// Composes the body for an invalid registration `source`: a service that prints the reason and fails.
 pub fn body(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
-    let reason: String = text::printable(reason).chars().take(REASON_MAX).collect();
+    // Everybody can read it, so it is without what messages do not show either.
+    let reason: String = log::line(reason).chars().take(REASON_MAX).collect();
     let reason = reason.trim_end_matches('\\');
     let mut writer = Writer::new(HEADER);
     writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;
@@ -35,4 +36,18 @@ pub fn body(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
 pub fn fail(writer: &mut Writer, message: &str) -> Result<()> {
     let script = format!("printf '%s\\n' \"$1\" >&2; exit {BROKEN}");
     writer.set("Service", "ExecStart", Value::Exec("", &["/bin/sh", "-c", &script, "sh", message]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_broken_is_told_without_credentials() {
+        let reason = "/x.json: cannot use \"docker://user:hunter2@r.io/x\"\nnor token:hunter2@r.io";
+        let body = body(&"web".parse().unwrap(), &TreePath::from("/x.json"), reason).unwrap();
+        assert!(!body.contains("hunter2"), "{body}");
+        let shown = "(broken: /x.json: cannot use \"docker://***@r.io/x\"\\nnor ***@r.io)\n";
+        assert!(body.contains(shown), "{body}");
+    }
 }

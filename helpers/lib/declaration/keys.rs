@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::container::settings::{self, Assignment, boolean};
 use crate::declaration::choices::{Choices, Pull};
 use crate::error::{Error, Result};
-use crate::program::timespan;
+use crate::program::{credentials, timespan};
 
 /// A key that only declarations have.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "AutoUpdate", repeats: false, default: "no", choose: auto_update },
     Key { name: "Enable", repeats: false, default: "", choose: enable },
     Key { name: "Hold", repeats: false, default: "no", choose: hold },
-    Key { name: "Image", repeats: false, default: "", choose: image },
+    Key { name: IMAGE, repeats: false, default: "", choose: image },
     Key { name: "Keep", repeats: false, default: "2", choose: keep },
     Key { name: "Plain", repeats: false, default: "no", choose: plain },
     Key { name: "Pull", repeats: false, default: "missing", choose: pull },
@@ -34,14 +34,17 @@ pub const KEYS: &[Key] = &[
     Key { name: "Runtime", repeats: false, default: "", choose: runtime },
     Key { name: SECRET, repeats: true, default: "", choose: secret },
     Key { name: SET, repeats: true, default: "", choose: set },
-    Key { name: "SetFile", repeats: true, default: "", choose: set_file },
+    Key { name: SET_FILE, repeats: true, default: "", choose: set_file },
     Key { name: "SoakSec", repeats: false, default: "30s", choose: soak },
 ];
 
+const IMAGE: &str = "Image";
 const SET: &str = "Set";
+const SET_FILE: &str = "SetFile";
 const SECRET: &str = "Secret";
-/// Keys whose values may be secret, and are not shown.
-const UNSHOWN: [&str; 2] = [SET, "Environment"];
+/// Keys whose values may be secret, and are not shown: what a payload is told, and what somebody may write who means
+/// `Set=`. Labels are for everybody.
+const UNSHOWN: [&str; 6] = [SET, SET_FILE, SECRET, "Entrypoint", "Environment", "Exec"];
 /// As with `syscontainer-switch --keep`: the current deployment, and one to roll back to.
 const KEEP_MIN: usize = 2;
 
@@ -64,7 +67,11 @@ pub fn meant(name: &str) -> Option<&'static str> {
 /// Chooses the value of a key that is known. An empty one resets the key.
 pub fn choose(choices: &mut Choices, name: &str, value: &str) -> Result<()> {
     let invalid = |e: Error| {
-        let shown = if is_shown(name) { value } else { "" };
+        let shown = match name {
+            IMAGE => credentials::concealed_reference(value),
+            _ if is_shown(name) => value.to_owned(),
+            _ => String::new(),
+        };
         Error::new(format!("invalid {name}={shown}: {e}"))
     };
     match (find(name), settings::key(name)) {
@@ -310,8 +317,13 @@ mod tests {
             ("Pull", "newer", "invalid Pull=newer: expected missing, always or never"),
             ("SoakSec", "infinity", "invalid SoakSec=infinity: it must not be 'infinity'"),
             ("Set", "hunter2", "invalid Set=: expected VARIABLE=VALUE"),
-            ("SetFile", "PW=", "invalid SetFile=PW=: expected VARIABLE=PATH"),
-            ("Secret", "A=b", "invalid Secret=A=b: expected the name of one variable"),
+            ("SetFile", "PW=", "invalid SetFile=: expected VARIABLE=PATH"),
+            ("SetFile", "PW=hunter2", "invalid SetFile=: it is not an absolute path"),
+            ("Secret", "A=hunter2", "invalid Secret=: expected the name of one variable"),
+            ("Exec", "--pw=hunter2 \\q", "invalid Exec=: \\q is not an escape; write \\\\ for a backslash"),
+            ("Exec", "--pw='hunter2", "invalid Exec=: a quote ' is not closed"),
+            ("Entrypoint", "[\"hunter2\"", "invalid Entrypoint=: it is not a JSON array of strings"),
+            ("Image", "token@r.io/a b", "invalid Image=***@r.io/a b: a reference to an image has no blanks"),
             ("Image", "a b", "invalid Image=a b: a reference to an image has no blanks"),
             (
                 "Environment",

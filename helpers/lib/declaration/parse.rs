@@ -148,7 +148,11 @@ impl File<'_> {
         if let Some(header) = text.strip_prefix('[') {
             match header.strip_suffix(']') {
                 Some(name) => self.enter(line, name),
-                None => self.error(line, format!("section header {text:?} has no ']' at the end")),
+                None if is_name(header) => {
+                    self.error(line, format!("section header {text:?} has no ']' at the end"))
+                }
+                // It may be a part of a value that has lost its key.
+                None => self.error(line, "a section header has no ']' at the end".into()),
             }
             return;
         }
@@ -188,8 +192,11 @@ impl File<'_> {
             return;
         }
         self.section = Section::Ignored;
-        if name.len() > NAME_MAX {
-            let why = format!("its name is longer than {NAME_MAX} bytes");
+        if !is_name(name) {
+            let why = match name.len() {
+                ..=NAME_MAX => "what is between the brackets is not a name".to_owned(),
+                _ => format!("its name is longer than {NAME_MAX} bytes"),
+            };
             return self.warning(line, format!("unknown section, its lines are ignored: {why}"));
         }
         let meant = SECTIONS.iter().find(|known| known.eq_ignore_ascii_case(name));

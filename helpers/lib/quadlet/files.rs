@@ -134,8 +134,12 @@ fn read(path: &Path) -> Result<Option<String>> {
     bytes.map(String::from_utf8).transpose().context(what)
 }
 
+/// Whether others cannot read a file, or cannot reach it.
 fn is_private(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 == 0)
+    // Wherever links lead.
+    let Ok(path) = path.canonicalize() else { return true };
+    let allows = |path: &Path, mode| std::fs::metadata(path).is_ok_and(|found| found.mode() & mode != 0);
+    !allows(&path, 0o004) || path.ancestors().skip(1).any(|above| !allows(above, 0o001))
 }
 
 /// A path without `.` and `..`, symlinks aside.
@@ -226,6 +230,35 @@ mod tests {
             parent.to_str().unwrap().to_owned()
         });
         assert_eq!(quadlet.resolve("%h/x"), "%h/x");
+    }
+
+    #[test]
+    fn what_others_cannot_reach_is_private() {
+        use std::fs::{self, Permissions};
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let allow = |name: &str, mode| fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+        fs::create_dir_all(path("a/web.container.d")).unwrap();
+        for file in ["a/web.container", "a/web.container.d/x.conf"] {
+            fs::write(path(file), "[Container]\nImage=x\n").unwrap();
+            allow(file, 0o644);
+        }
+        std::os::unix::fs::symlink("a/web.container", path("link.container")).unwrap();
+        let is_private = |name: &str| Quadlet::read(&path(name)).unwrap().is_private;
+        for (changed, mode, expected) in [
+            ("", 0o711, false),
+            ("a", 0o755, false),
+            ("a/web.container.d/x.conf", 0o600, true),
+            ("a/web.container.d/x.conf", 0o644, false),
+            ("a/web.container.d", 0o700, true),
+            ("a/web.container.d", 0o755, false),
+            ("a", 0o750, true),
+        ] {
+            allow(changed, mode);
+            assert_eq!(is_private("a/web.container"), expected, "{changed:?} {mode:o}");
+        }
+        assert!(is_private("link.container"));
     }
 
     #[test]

@@ -94,6 +94,29 @@ fn much_that_is_unknown_is_told_in_few_words() {
     assert_eq!(found.declaration.warnings[TOLD], "/a.conf: 10 more keys and sections are ignored");
 }
 
+/// Units say to everybody why a declaration is broken.
+#[test]
+fn nothing_that_may_be_secret_is_shown() {
+    let lines = [
+        "Set=PW=hunter2 %x",
+        "SetFile=PW=hunter2",
+        "Secret=PW=hunter2",
+        "Environment=PW=hunter2 x",
+        "Exec=server --password=hunter2 \\q",
+        "Exec=server --password=hunter2 100%",
+        "Entrypoint=[\"server\", \"hunter2\"",
+        "[\"hunter2\", \"",
+        "[\"hunter2\"]",
+        "hunter2",
+        "Image=hunter2@r.io/x y",
+    ];
+    for line in lines {
+        let found = parsed("web", &[&format!("[Container]\nImage=x\n{line}\n")]);
+        let said = [shown(&found.errors), shown(&found.warnings)].concat();
+        assert!(said.len() == 1 && !said[0].contains("hunter2"), "{line}: {said:?}");
+    }
+}
+
 /// Lines of these sections are written to units as they are.
 #[test]
 fn no_value_continues_a_line_of_a_unit() {
