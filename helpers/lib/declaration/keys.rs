@@ -1,11 +1,12 @@
 //! Keys of `[Container]`, and what each chooses. Those that `-o` has, too, are in [`settings::KEYS`].
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::container::settings::{self, Assignment, boolean};
 use crate::declaration::choices::{Choices, Pull};
 use crate::error::{Error, Result};
+use crate::paths;
 use crate::program::{credentials, timespan};
 
 /// A key that only declarations have.
@@ -121,8 +122,10 @@ fn parse_boolean(value: &str) -> Result<Option<bool>> {
 fn parse_path(value: &str) -> Result<Option<PathBuf>> {
     match value {
         "" => Ok(None),
-        _ if value.starts_with('/') => Ok(Some(PathBuf::from(value))),
-        _ => Err(Error::new("it is not an absolute path")),
+        _ if !value.starts_with('/') => Err(Error::new("it is not an absolute path")),
+        // systemd refuses these as well: where they lead depends on links.
+        _ if paths::components(Path::new(value)).is_none() => Err(Error::new("it contains '..'")),
+        _ => Ok(Some(PathBuf::from(value))),
     }
 }
 
@@ -277,6 +280,7 @@ mod tests {
         assert_eq!(choices.values, [("B", "x=y z"), ("C", "")].map(|(a, b)| (a.into(), b.into())).into());
         assert_eq!(choices.value_files, [("A".to_owned(), PathBuf::from("/a"))].into());
         assert!(choices.secrets.contains("A"));
+        assert_eq!(chosen(&[("Rootfs", "/a//..b/./c.")]).rootfs, Some(PathBuf::from("/a//..b/./c.")));
         let again =
             chosen(&[&lines[..], &[("Set", "A=2"), ("Set", ""), ("Set", "D=1"), ("Secret", "")]].concat());
         assert_eq!(again.values.keys().collect::<Vec<_>>(), ["D"]);
@@ -314,6 +318,9 @@ mod tests {
             ),
             ("Hold", "maybe", "invalid Hold=maybe: it is neither yes nor no"),
             ("Rootfs", "x", "invalid Rootfs=x: it is not an absolute path"),
+            ("Rootfs", "/a/../b", "invalid Rootfs=/a/../b: it contains '..'"),
+            ("Runtime", "/..", "invalid Runtime=/..: it contains '..'"),
+            ("SetFile", "A=/a/..", "invalid SetFile=: it contains '..'"),
             ("Pull", "newer", "invalid Pull=newer: expected missing, always or never"),
             ("SoakSec", "infinity", "invalid SoakSec=infinity: it must not be 'infinity'"),
             ("Set", "hunter2", "invalid Set=: expected VARIABLE=VALUE"),
