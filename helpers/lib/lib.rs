@@ -6,7 +6,7 @@
 //! | folder | what it is about | it may import |
 //! |---|---|---|
 //! | root | errors, names, digests, commits, paths, where images come from, signals, counts of steps | |
-//! | program | the frame of every program: options, messages, tables | root |
+//! | program | the frame of every program: options, messages, tables, the syntax of operands | root |
 //! | system | this host: files, locks, processes, the journal, systemd | root, program |
 //! | oci | the OCI runtime configuration: parsing and normalising it | root, system::files |
 //! | unit | the syntax of unit files and of tmpfiles, and how values are escaped in them | root |

@@ -1,44 +1,19 @@
 //! What the text of a reference tells of an image, for programs without the store.
 
-/// Prefixes of references to images that are on this host. Those of registries are the others: `store::transports`, which
-/// not every program has, knows all of them.
-const LOCAL: [&str; 8] = [
-    "containers-storage:",
-    "dir:",
-    "docker-archive:",
-    "docker-daemon:",
-    "docker:",
-    "dockertar:",
-    "oci-archive:",
-    "oci:",
-];
-/// What begins like one of these, but is of a registry.
-const REGISTRY: &str = "docker://";
+use crate::program::reference;
+use crate::program::transports::{self, REGISTRY};
 
 /// Whether an image is on this host.
 pub fn is_local(image: &str) -> bool {
-    !image.starts_with(REGISTRY) && LOCAL.iter().any(|prefix| image.starts_with(prefix))
+    transports::of(image).is_some_and(|(transport, _)| *transport != REGISTRY)
 }
 
-/// Whether a reference and the name of an image in the store are of the same image. References to what is on this host are
-/// the same if they are written alike.
+/// Whether a reference and the name of an image in the store are of the same image. Paths are the same if they are written
+/// alike.
 pub fn is_same(reference: &str, name: &str) -> bool {
-    canonical(reference) == canonical(name)
-}
-
-/// The one form of all names of an image, as `store::reference` has it.
-fn canonical(image: &str) -> String {
-    if is_local(image) {
-        return image.to_owned();
-    }
-    let name = image.strip_prefix(REGISTRY).unwrap_or(image);
-    let (path, digest) = name.split_once('@').map_or((name, None), |(path, digest)| (path, Some(digest)));
-    let slash = path.rfind('/').map_or(0, |slash| slash + 1);
-    let tag = path[slash..].find(':').map(|colon| slash + colon);
-    match (digest, tag) {
-        (Some(digest), tag) => format!("{}@{digest}", &path[..tag.unwrap_or(path.len())]),
-        (None, Some(_)) => name.to_owned(),
-        (None, None) => format!("{name}:latest"),
+    match (reference::parse(reference), reference::parse(name)) {
+        (Ok(reference), Ok(name)) => reference == name,
+        _ => false,
     }
 }
 
@@ -67,6 +42,8 @@ mod tests {
             ("docker://localhost:5000/web", "localhost:5000/web:latest".into()),
             (&format!("quay.io/web:1@{digest}"), format!("quay.io/web@{digest}")),
             ("oci:/srv/web", "oci:/srv/web".into()),
+            ("docker:r.io/web", "docker-daemon:r.io/web:latest".into()),
+            ("docker-archive:/srv/web.tar:web", "docker-archive:/srv/web.tar:web:latest".into()),
         ] {
             assert!(is_same(reference, &name), "{reference}");
         }
@@ -81,11 +58,6 @@ mod tests {
     #[cfg(feature = "store")]
     #[test]
     fn the_store_says_the_same() {
-        for transport in crate::store::transports::ALL {
-            for prefix in transport.prefixes {
-                assert_eq!(is_local(&format!("{prefix}x")), transport.name != "docker", "{prefix}");
-            }
-        }
         let digest = format!("localhost:5000/web:2@sha256:{}", "a".repeat(64));
         for reference in REMOTE.into_iter().chain([digest.as_str(), "localhost:5000/web", "oci:/srv/web:1"]) {
             let parsed: crate::store::reference::Reference = reference.parse().unwrap();

@@ -7,7 +7,7 @@ use crate::container::settings::{self, Assignment, boolean};
 use crate::declaration::choices::{Choices, Pull};
 use crate::error::{Error, Result};
 use crate::paths;
-use crate::program::{credentials, timespan};
+use crate::program::{credentials, reference, timespan};
 
 /// A key that only declarations have.
 #[derive(Debug)]
@@ -145,8 +145,8 @@ fn hold(choices: &mut Choices, value: &str) -> Result<()> {
 }
 
 fn image(choices: &mut Choices, value: &str) -> Result<()> {
-    if value.contains(char::is_whitespace) {
-        return Err(Error::new("a reference to an image has no blanks"));
+    if !value.is_empty() {
+        reference::parse(value).map_err(Error::new)?;
     }
     choices.image = value.to_owned();
     Ok(())
@@ -330,8 +330,13 @@ mod tests {
             ("Exec", "--pw=hunter2 \\q", "invalid Exec=: \\q is not an escape; write \\\\ for a backslash"),
             ("Exec", "--pw='hunter2", "invalid Exec=: a quote ' is not closed"),
             ("Entrypoint", "[\"hunter2\"", "invalid Entrypoint=: it is not a JSON array of strings"),
-            ("Image", "token@r.io/a b", "invalid Image=***@r.io/a b: a reference to an image has no blanks"),
-            ("Image", "a b", "invalid Image=a b: a reference to an image has no blanks"),
+            (
+                "Image",
+                "token@r.io/a b",
+                "invalid Image=***@r.io/a b: it contains blanks or control characters",
+            ),
+            ("Image", "a//b", "invalid Image=a//b: a part of the name is empty"),
+            ("Image", "https://r.io/x?y", "invalid Image=https://r.io/x?***: unknown transport \"https\""),
             (
                 "Environment",
                 "hunter2",

@@ -14,7 +14,6 @@ use crate::declaration::parse::{self, Fault};
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::TreePath;
-use crate::store::reference::Reference;
 use crate::system::directory::{Directory, Links};
 
 /// What declarations and their drop-ins end in.
@@ -65,7 +64,6 @@ pub fn check(path: &Path) -> Result<LintReport> {
     let main = TreePath::new(Path::new("/").join(file_name));
     let source = Source { place: files::Place::Host, path: main, drop_ins: Vec::new() };
     let parsed = parse::parse(&name, &source, &texts);
-    let image = &parsed.declaration.choices.image;
     let mut tell = |rule, fault: &Fault| {
         let below = fault.path.as_path().strip_prefix("/").unwrap_or(fault.path.as_path());
         let file = above_shown(path).join(below).display().to_string();
@@ -75,9 +73,6 @@ pub fn check(path: &Path) -> Result<LintReport> {
     // Without a file, what is missing in the others says nothing.
     parsed.errors.iter().filter(|fault| is_whole || fault.line.is_some()).for_each(|f| tell(&DECLARATION, f));
     parsed.warnings.iter().for_each(|fault| tell(&DECLARATION_KEY, fault));
-    if let Some(e) = image.parse::<Reference>().err().filter(|_| !image.is_empty()) {
-        report.add(&DECLARATION, place(file_name), e.to_string());
-    }
     report.findings.sort_by(|a, b| (&a.place.file, a.place.position).cmp(&(&b.place.file, b.place.position)));
     Ok(report)
 }

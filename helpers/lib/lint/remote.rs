@@ -8,12 +8,12 @@ use super::target::Target;
 use crate::container::settings::Settings;
 use crate::error::Result;
 use crate::paths::{self, Root};
+use crate::program::transports;
 use crate::store::Store;
 use crate::store::access::Access;
 use crate::store::progress::Progress;
 use crate::store::pull;
 use crate::store::reference::Reference;
-use crate::store::transports;
 use crate::system::files;
 
 /// Checks an image as it would be installed with these settings. A name means the image in the store, or the one in a

@@ -1,7 +1,9 @@
 //! The image, and when it is pulled and updated.
 
+use crate::program::reference;
 use crate::quadlet::draft::Draft;
 use crate::quadlet::key::Key;
+use crate::quadlet::specifiers;
 use crate::quadlet::syntax::Entry;
 
 /// Transports that podman has in references, as syscontainer-pull(8) does.
@@ -20,20 +22,31 @@ pub fn image(draft: &mut Draft<'_>, entry: &Entry, key: &Key) {
         return draft.refuse(entry, "it is made by another quadlet; write the reference of the image itself");
     }
     if TRANSPORTS.iter().any(|transport| reference.starts_with(transport)) {
-        return draft.carry(entry, key.name, reference);
+        return carry(draft, entry, key, reference);
     }
     let host = reference.split_once('/').map(|(host, _)| host);
     match host {
         // Nothing serves these: it is what podman has built.
         Some(LOCAL) => {
-            draft.carry(entry, key.name, &format!("containers-storage:{reference}"));
+            carry(draft, entry, key, &format!("containers-storage:{reference}"));
             draft.note(entry, "is an image of podman's own storage, and is copied from there");
         }
-        Some(host) if host.contains(['.', ':', '%']) => draft.carry(entry, key.name, reference),
+        Some(host) if host.contains(['.', ':', '%']) => carry(draft, entry, key, reference),
         _ => draft.refuse(
             entry,
             "which registry a short name is of is decided by podman's configuration; write the whole name, with its registry",
         ),
+    }
+}
+
+/// Carries over what declarations take for a reference.
+fn carry(draft: &mut Draft<'_>, entry: &Entry, key: &Key, text: &str) {
+    let checked = specifiers::translate(text).and_then(|text| {
+        reference::parse(&specifiers::example(&text, draft.quadlet.service())).map(|_| text)
+    });
+    match checked {
+        Ok(text) => draft.set(entry, key.name, &text),
+        Err(why) => draft.refuse(entry, &why),
     }
 }
 

@@ -167,6 +167,8 @@ fn what_declarations_cannot_say_is_refused() {
         ("HostName=%i", "HostName=: it is empty"),
         ("ReadOnly=y", "ReadOnly=: it is neither yes nor no"),
         ("Image=x", "Image=: which registry"),
+        ("Image=r.io/a//b", "Image=: a part of the name is empty"),
+        ("Image=docker://r.io/x@sha256:1", "Image=: invalid digest"),
         ("Image=x.image", "Image=: it is made by another quadlet"),
         ("Network=podman", "Network=: there are no networks with names"),
         ("PublishPort=127.0.0.1:80:80", "PublishPort=: with the host's network, the payload itself"),

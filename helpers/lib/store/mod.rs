@@ -50,7 +50,6 @@ pub mod source_files;
 mod space;
 mod staging;
 mod stream;
-pub mod transports;
 
 pub use contents::Stored;
 pub use repository::Store;

@@ -10,11 +10,12 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::access::Access;
-use super::reference::{self, Reference};
+use super::reference::Reference;
 use super::skopeo;
-use super::transports::{Scopes, Transport};
 use crate::digest;
 use crate::error::{Context, Error, Result};
+use crate::program::reference;
+use crate::program::transports::{Scopes, Transport};
 
 /// The type of a requirement that every image meets.
 const ANYTHING: &str = "insecureAcceptAnything";
@@ -171,7 +172,7 @@ fn scopes_of(reference: &Reference) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::transports::REGISTRY;
+    use crate::program::transports::REGISTRY;
     use serde_json::json;
 
     fn policy(content: Value) -> SignaturePolicy {

@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use super::docker_archive;
 use super::refs;
-use super::transports::{
-    self, DAEMON, DIRECTORY, DOCKER_ARCHIVE, Digests, LAYOUT, LAYOUT_ARCHIVE, Location, REGISTRY, Selector,
-    Transport,
-};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::program::credentials;
+use crate::program::reference::{self as syntax, Parts};
+use crate::program::transports::{
+    self, DAEMON, DIRECTORY, DOCKER_ARCHIVE, Digests, LAYOUT, LAYOUT_ARCHIVE, Location, REGISTRY, Selector,
+    Transport,
+};
 use crate::provenance::Provenance;
 
 /// Suffixes of archives, which are not part of an image's name.
@@ -37,50 +38,8 @@ impl FromStr for Reference {
 }
 
 fn parse(text: &str) -> Result<Reference, String> {
-    if text.is_empty() {
-        return Err("it is empty".into());
-    }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("it contains blanks or control characters".into());
-    }
-    let (transport, rest) = match (transports::of(text), text.split_once("://")) {
-        (Some(found), _) => found,
-        (None, Some((other, _))) => {
-            return Err(format!("unknown transport {:?}", credentials::concealed_reference(other)));
-        }
-        (None, None) => (&REGISTRY, text),
-    };
-    let selector = match transport.location {
-        Location::Name => {
-            check_name(rest)?;
-            return Ok(Reference { transport, location: canonical(rest), image: None });
-        }
-        Location::Directory(selector) | Location::Archive(selector) => selector,
-    };
-    let (path, image) = match (selector, rest.split_once(':')) {
-        (Selector::None, _) | (_, None) => (rest, None),
-        (Selector::Tag | Selector::Name, Some((path, image))) => (path, Some(image)),
-    };
-    if path.is_empty() || image == Some("") {
-        let prefix = transport.prefix();
-        return Err(match selector {
-            Selector::None => format!("expected {prefix}PATH"),
-            Selector::Tag => {
-                format!("expected {prefix}PATH, or {prefix}PATH:TAG if there are several images")
-            }
-            Selector::Name => {
-                format!("expected {prefix}PATH, or {prefix}PATH:NAME if there are several images")
-            }
-        });
-    }
-    let image = match selector {
-        Selector::None | Selector::Tag => image.map(str::to_owned),
-        Selector::Name => {
-            image.map_or(Ok(()), refuse_credentials)?;
-            image.map(with_tag)
-        }
-    };
-    Ok(Reference { transport, location: path.to_owned(), image })
+    let Parts { transport, location, image } = syntax::parse(text)?;
+    Ok(Reference { transport, location, image })
 }
 
 impl Reference {
@@ -131,8 +90,8 @@ impl Reference {
         // The name is printed, and may become that of a container.
         let invalid =
             |why| format!("its name {:?} is invalid: {why}", credentials::concealed_reference(&tag));
-        check_name(&tag).map_err(invalid).context(what)?;
-        Ok(canonical(&tag))
+        syntax::check_name(&tag).map_err(invalid).context(what)?;
+        Ok(syntax::canonical(&tag))
     }
 
     /// The last part of a path, and that of an archive without its suffix.
@@ -185,7 +144,7 @@ impl Reference {
             Digests::Served => {}
             Digests::LookedUp | Digests::AskEngine | Digests::None => return None,
         }
-        let location = format!("{}@{digest}", repository(&self.location));
+        let location = format!("{}@{digest}", syntax::repository(&self.location));
         Some(Reference { transport: self.transport, location, image: None })
     }
 
@@ -225,67 +184,6 @@ impl Reference {
     pub fn directory(path: &Path) -> Reference {
         let location = path.to_string_lossy().into_owned();
         Reference { transport: &DIRECTORY, location, image: None }
-    }
-}
-
-/// A name without its tag or digest.
-pub(super) fn repository(name: &str) -> &str {
-    let name = name.split_once('@').map_or(name, |(name, _)| name);
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
-}
-
-/// The part after the last slash, which has the tag and digest; a registry's port is before it.
-fn last_part(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
-/// The one form of all names of the same image: a digest decides, whatever tag is before it.
-fn canonical(name: &str) -> String {
-    match name.split_once('@') {
-        Some((_, digest)) => format!("{}@{digest}", repository(name)),
-        None => with_tag(name),
-    }
-}
-
-fn with_tag(name: &str) -> String {
-    if last_part(name).contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
-}
-
-/// A reference is shown and recorded, so it must not contain credentials; skopeo does not take them either.
-fn refuse_credentials(name: &str) -> Result<(), String> {
-    if credentials::are_in(name) {
-        return Err(
-            "it contains a user name or a password; run 'skopeo login', or use --authfile=FILE".into()
-        );
-    }
-    Ok(())
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    refuse_credentials(name)?;
-    let last = last_part(name);
-    let (path, digest) = match name.split_once('@') {
-        Some((path, digest)) => (path, Some(digest)),
-        None => (name, None),
-    };
-    if let Some(digest) = digest {
-        digest.parse::<Digest>().map_err(|e| e.to_string())?;
-        if path.ends_with(':') {
-            return Err("the tag is empty".into());
-        }
-    }
-    if last.starts_with([':', '@']) || name.split('/').any(str::is_empty) {
-        return Err("a part of the name is empty".into());
-    }
-    let allowed =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '@' | '[' | ']');
-    match name.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(format!("{c:?} is not allowed in a name")),
-        None if name.ends_with(':') => Err("the tag is empty".into()),
-        None => Ok(()),
     }
 }
 

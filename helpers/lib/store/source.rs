@@ -27,10 +27,10 @@ use super::source_files;
 use super::space::Space;
 use super::staging::Staging;
 use super::stream::{Stream, Verdict};
-use super::transports::{Digests, Layers, Location};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::paths;
+use crate::program::transports::{Digests, Layers, Location};
 
 /// What a copy of an image may have besides its layers, in bytes: manifest, configuration, signatures and the like.
 const BESIDES: u64 = 32 << 20;

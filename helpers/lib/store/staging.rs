@@ -14,8 +14,8 @@ use super::policy::SignaturePolicy;
 use super::reference::Reference;
 use super::skopeo::{self, Growth, Watch};
 use super::space::Space;
-use super::transports::Layers;
 use crate::error::{Context, Error, Result};
+use crate::program::transports::Layers;
 use crate::system::files;
 
 /// Prefix of the names of directories with copies, by which a prune recognises them.
