@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use syscontainers::container::registration::{self, Registration};
 use syscontainers::container::{broken, derived, stale, units};
 use syscontainers::declaration::choices::Pull;
-use syscontainers::declaration::files::Source;
+use syscontainers::declaration::files::{Listed, Source};
 use syscontainers::declaration::{Declaration, files, image, units as declared};
 use syscontainers::digest::Digest;
 use syscontainers::error::{Context, Error, Result};
@@ -88,8 +88,8 @@ fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let (mut registrations, mut errors) = registration::list(&args.root);
-    let (mut declarations, odd) = files::list(&args.root);
-    errors.extend(odd);
+    let Listed { found: mut declarations, odd, unreadable } = files::list(&args.root);
+    errors.extend(odd.into_iter().chain(unreadable));
     if let Some(only) = &args.only {
         registrations.retain(|name, _| name == only);
         declarations.retain(|name, _| name == only);

@@ -46,7 +46,7 @@ fn parse(arguments: Vec<Argument>) -> Result<Root, lexopt::Error> {
 fn run(root: Root) -> Result<()> {
     let site = Site::new(&root);
     let found = recovery::find(&site.deployments)?;
-    let (declared, _) = files::list(&root);
+    let declared = files::list(&root).found;
     let (mut has_changed, mut has_new_units) = (false, false);
     let (mut failed, mut unconfirmed) = (false, Vec::new());
     for name in &found.names {

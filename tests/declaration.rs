@@ -172,3 +172,23 @@ fn damaged_declarations_are_read_to_their_ends() {
         assert_eq!(digest, parsed.declaration.digest());
     }
 }
+
+/// A file that declares nothing keeps none that do from being applied.
+#[cfg(feature = "store")]
+#[test]
+fn odd_names_are_skipped_and_no_failure() {
+    use syscontainers::apply::select::{self, Operand};
+    let tree = tempfile::tempdir().unwrap();
+    let directory = tree.path().join("etc/syscontainers");
+    std::fs::create_dir_all(&directory).unwrap();
+    for file in ["web.conf", "an odd name.conf"] {
+        std::fs::write(directory.join(file), "[Container]\nImage=x\n").unwrap();
+    }
+    let root = Root::new(tree.path());
+    for operands in [vec![], vec![Operand::Path(directory.clone())]] {
+        let (selected, errors) = select::select(&root, &operands).unwrap();
+        assert_eq!((selected.len(), errors.len()), (1, 0), "{operands:?}");
+    }
+    std::fs::write(tree.path().join("run"), "a file\n").unwrap();
+    assert_eq!(select::select(&root, &[]).unwrap().1.len(), 1);
+}

@@ -143,8 +143,11 @@ apply_declared 1 --json
 expect 7 grep -c '"result": "unchanged"' "$WORK/printed"
 expect disabled enablement ten1
 rm $DECLARED/ten*.conf
+write_declaration "$DECLARED/an odd name.conf" "Image=$HELLO"
 apply_declared 0 --prune
 expect 7 grep -c ': removed' "$WORK/printed"
+expect_like "skipping $DECLARED/an odd name.conf" cat "$WORK/said"
+rm "$DECLARED/an odd name.conf"
 
 say 'the registry is down, and comes up later'
 systemctl stop registry

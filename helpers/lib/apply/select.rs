@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::declaration::Declaration;
-use crate::declaration::files::{self, Source};
+use crate::declaration::files::{self, Listed, Source};
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{DECLARATIONS, Root, TreePath};
+use crate::program::log;
 
 /// Suffix of declarations and of their drop-ins.
 const SUFFIX: &str = ".conf";
@@ -41,11 +42,13 @@ pub struct Selected {
     pub declaration: Result<Declaration>,
 }
 
-/// The declarations that operands name, all without any. Also returns what is wrong with files that declare nothing.
+/// The declarations that operands name, all without any. Also returns which directories cannot be read. Files that are skipped
+/// for their names are told of.
 pub fn select(root: &Root, operands: &[Operand]) -> Result<(Vec<Selected>, Vec<Error>)> {
     if operands.is_empty() {
-        let (found, errors) = files::list(root);
-        return Ok((found.into_iter().map(|(name, source)| read(root, name, source)).collect(), errors));
+        let listed = told(files::list(root));
+        let found = listed.found.into_iter().map(|(name, source)| read(root, name, source));
+        return Ok((found.collect(), listed.unreadable));
     }
     let (mut selected, mut errors) = (Vec::new(), Vec::new());
     for operand in operands {
@@ -94,8 +97,15 @@ fn below(root: &Root, path: &Path) -> Result<(Vec<Selected>, Vec<Error>)> {
         let (name, source) = files::at(root, &inside)?;
         return Ok((vec![at(root, name, source)], Vec::new()));
     }
-    let (found, errors) = files::list_in(root, &inside);
-    Ok((found.into_iter().map(|(name, source)| at(root, name, source)).collect(), errors))
+    let listed = told(files::list_in(root, &inside));
+    let found = listed.found.into_iter().map(|(name, source)| at(root, name, source));
+    Ok((found.collect(), listed.unreadable))
+}
+
+/// Tells which files are skipped: another file does not keep declarations from being applied.
+fn told(listed: Listed) -> Listed {
+    listed.odd.iter().for_each(|e| log::warning(&e.to_string()));
+    listed
 }
 
 /// The declaration in a file. In the directories of declarations, it is the one that counts for its name.

@@ -30,30 +30,39 @@ const SUFFIX: &str = ".conf";
 /// What masks a file.
 const NULL: &str = "/dev/null";
 
-/// All declarations below `root` by name, without those that are masked; and what is wrong with names and directories.
-pub fn list(root: &Root) -> (BTreeMap<Name, Source>, Vec<Error>) {
-    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
-    for directory in DECLARATIONS {
-        for (name, path) in in_directory(root, &TreePath::from(directory), &mut errors) {
-            found.entry(name).or_insert(path);
-        }
-    }
-    let found = found.into_iter().filter(|(_, path)| !is_masked(root, path)).map(|(name, path)| {
-        let source = with_drop_ins(root, &name, path, &DECLARATIONS.map(TreePath::from));
-        (name, source)
-    });
-    (found.collect(), errors)
+/// Declarations that were found.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those that are not masked, by name.
+    pub found: BTreeMap<Name, Source>,
+    /// Files that are skipped, since no container can be called like them.
+    pub odd: Vec<Error>,
+    /// Directories that cannot be read. What is declared there is not known.
+    pub unreadable: Vec<Error>,
 }
 
-/// The declarations in one directory, likewise, with the drop-ins that are there.
-pub fn list_in(root: &Root, directory: &TreePath) -> (BTreeMap<Name, Source>, Vec<Error>) {
-    let mut errors = Vec::new();
-    let found = in_directory(root, directory, &mut errors);
-    let found = found.into_iter().filter(|(_, path)| !is_masked(root, path)).map(|(name, path)| {
-        let source = with_drop_ins(root, &name, path, std::slice::from_ref(directory));
-        (name, source)
-    });
-    (found.collect(), errors)
+/// All declarations below `root`.
+pub fn list(root: &Root) -> Listed {
+    list_all(root, &DECLARATIONS.map(TreePath::from))
+}
+
+/// The declarations in one directory, with the drop-ins that are there.
+pub fn list_in(root: &Root, directory: &TreePath) -> Listed {
+    list_all(root, std::slice::from_ref(directory))
+}
+
+fn list_all(root: &Root, directories: &[TreePath]) -> Listed {
+    let (mut listed, mut paths) = (Listed::default(), BTreeMap::new());
+    for directory in directories {
+        for (name, path) in in_directory(root, directory, &mut listed) {
+            paths.entry(name).or_insert(path);
+        }
+    }
+    for (name, path) in paths.into_iter().filter(|(_, path)| !is_masked(root, path)) {
+        let source = with_drop_ins(root, &name, path, directories);
+        listed.found.insert(name, source);
+    }
+    listed
 }
 
 /// The files of the declaration of `name`, if there is one that is not masked.
@@ -147,12 +156,12 @@ fn is_masked(root: &Root, path: &TreePath) -> bool {
 }
 
 /// The declarations in one directory, masked ones as well. Templates, which declare nothing, and hidden files are left out.
-fn in_directory(root: &Root, directory: &TreePath, errors: &mut Vec<Error>) -> BTreeMap<Name, TreePath> {
+fn in_directory(root: &Root, directory: &TreePath, listed: &mut Listed) -> BTreeMap<Name, TreePath> {
     let mut found = BTreeMap::new();
     let file_names = match file_names(root, directory) {
         Ok(file_names) => file_names,
         Err(e) => {
-            errors.push(Error::new(format!("{e}, skipping the declarations in it")));
+            listed.unreadable.push(Error::new(format!("{e}, skipping the declarations in it")));
             return found;
         }
     };
@@ -160,7 +169,7 @@ fn in_directory(root: &Root, directory: &TreePath, errors: &mut Vec<Error>) -> B
         let Some(stem) = file_name.strip_suffix(SUFFIX).filter(|stem| !is_template(stem)) else { continue };
         match stem.parse::<Name>() {
             Ok(name) => drop(found.insert(name, directory.join(&file_name))),
-            Err(e) => errors.push(Error::new(format!("{e}, skipping {directory}/{file_name}"))),
+            Err(e) => listed.odd.push(Error::new(format!("{e}, skipping {directory}/{file_name}"))),
         }
     }
     found

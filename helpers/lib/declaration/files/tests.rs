@@ -19,7 +19,7 @@ fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
 }
 
 fn listed(root: &Root) -> (Vec<String>, Vec<String>) {
-    let (found, errors) = list(root);
+    let Listed { found, odd, unreadable } = list(root);
     for (name, source) in &found {
         assert_eq!(find(root, name).unwrap().as_ref(), Some(source));
     }
@@ -27,7 +27,7 @@ fn listed(root: &Root) -> (Vec<String>, Vec<String>) {
         let drop_ins: String = source.drop_ins.iter().map(|path| format!(" + {path}")).collect();
         format!("{name}: {:?} {}{drop_ins}", source.place, source.path)
     });
-    (shown.collect(), errors.iter().map(Error::to_string).collect())
+    (shown.collect(), odd.iter().chain(&unreadable).map(Error::to_string).collect())
 }
 
 fn read_one(root: &Root, name: &str) -> Result<Declaration> {
@@ -132,6 +132,8 @@ fn odd_names_are_told_of_and_hide_nothing() {
     let (found, errors) = listed(&root);
     assert_eq!(found, ["good: Host /etc/syscontainers/good.conf"]);
     assert_eq!(errors.len(), 9, "{errors:#?}");
+    let Listed { odd, unreadable, .. } = list(&root);
+    assert_eq!((odd.len(), unreadable.len()), (8, 1));
     let names =
         errors.iter().filter(|e| e.starts_with("invalid container name ") && e.contains(", skipping /etc/"));
     assert_eq!(names.count(), 8, "{errors:#?}");
@@ -194,7 +196,7 @@ fn only_regular_files_of_a_limited_size_are_read() {
     assert_eq!(read_one(&root, "zero").unwrap().choices.image, "of-the-tree");
     // What is no directory has no drop-ins.
     assert_eq!(read_one(&root, "blocked").unwrap().choices.image, "x");
-    assert_eq!(list(&root).0.len(), 12);
+    assert_eq!(list(&root).found.len(), 12);
 }
 
 #[test]
@@ -207,8 +209,9 @@ fn files_and_directories_of_other_places() {
         ("srv/masked.conf", ""),
         ("etc/syscontainers/web.conf.d/y.conf", "[Container]\nUser=2\n"),
     ]);
-    let (found, errors) = list_in(&root, &"/srv".into());
-    assert_eq!((found.keys().map(Name::as_str).collect::<Vec<_>>(), errors.len()), (vec!["web", "web@a"], 0));
+    let Listed { found, odd, unreadable } = list_in(&root, &"/srv".into());
+    assert_eq!(found.keys().map(Name::as_str).collect::<Vec<_>>(), ["web", "web@a"]);
+    assert!(odd.is_empty() && unreadable.is_empty());
     let (name, source) = at(&root, &"/srv/web.conf".into()).unwrap();
     assert_eq!(found.get(&name), Some(&source));
     assert_eq!(source.drop_ins, [TreePath::from("/srv/web.conf.d/x.conf")]);
