@@ -25,6 +25,8 @@ pub const TOTAL_MAX: usize = 256 << 10;
 /// Maximum number of drop-ins of a declaration.
 pub const DROP_INS_MAX: usize = 256;
 
+/// Directory of the declarations of packages.
+const VENDOR: &str = DECLARATIONS[2];
 /// What ends the names of declarations and of drop-ins.
 const SUFFIX: &str = ".conf";
 /// What masks a file.
@@ -68,8 +70,10 @@ fn list_all(root: &Root, directories: &[TreePath]) -> Listed {
 /// The files of the declaration of `name`, if there is one that is not masked.
 pub fn find(root: &Root, name: &Name) -> Result<Option<Source>> {
     for directory in DECLARATIONS.map(TreePath::from) {
-        let path = directory.join(format!("{name}{SUFFIX}"));
-        match root.join(&directory).join(format!("{name}{SUFFIX}")).symlink_metadata() {
+        let file = format!("{name}{SUFFIX}");
+        let path = directory.join(&file);
+        let place = place(root, &directory).context(|| format!("cannot read {directory}"))?;
+        match place.join(&file).symlink_metadata() {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
             Err(e) => return Err(e).context(|| format!("cannot read {path}")),
             Ok(_) if is_masked(root, &path) => return Ok(None),
@@ -221,7 +225,7 @@ fn with_drop_ins(root: &Root, name: &Name, path: TreePath, directories: &[TreePa
             }
         }
     }
-    let is_vendor = path.starts_with(&TreePath::from("/usr"));
+    let is_vendor = path.starts_with(&TreePath::from(VENDOR));
     let place = if is_vendor { Place::Vendor } else { Place::Host };
     let drop_ins = found.into_values().filter(|path| !is_masked(root, path)).collect();
     Source { place, path, drop_ins }

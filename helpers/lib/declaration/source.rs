@@ -7,7 +7,7 @@ use crate::paths::TreePath;
 pub enum Place {
     /// An administrator, in /etc or /run, or in a file that was named.
     Host,
-    /// A package, in /usr/lib.
+    /// A package, in /usr/lib/syscontainers.
     Vendor,
 }
 

@@ -111,6 +111,32 @@ fn instances_are_files_or_links_and_have_the_drop_ins_of_their_template() {
     assert_eq!(shown("web@c"), "other User=2 HostName=c.example");
 }
 
+/// An administrator may keep declarations elsewhere, and a file in /usr/local is one of theirs.
+#[test]
+fn directories_may_be_links_and_only_one_is_of_packages() {
+    let (_dir, root) = tree(&[
+        ("etc/syscontainers", "->/srv/declared"),
+        ("srv/declared/web.conf", IMAGE),
+        ("usr/lib/syscontainers/packaged.conf", IMAGE),
+        ("usr/lib/syscontainers/web.conf", IMAGE),
+        ("usr/lib/syscontainers.d/other.conf", IMAGE),
+        ("usr/local/share/local.conf", IMAGE),
+        ("usr/share/shared.conf", IMAGE),
+    ]);
+    let expected =
+        ["packaged: Vendor /usr/lib/syscontainers/packaged.conf", "web: Host /etc/syscontainers/web.conf"];
+    assert_eq!(listed(&root), (expected.map(str::to_owned).to_vec(), vec![]));
+    for (path, expected) in [
+        ("/usr/lib/syscontainers/packaged.conf", Place::Vendor),
+        ("/usr/lib/syscontainers.d/other.conf", Place::Host),
+        ("/usr/local/share/local.conf", Place::Host),
+        ("/usr/share/shared.conf", Place::Host),
+        ("/srv/declared/web.conf", Place::Host),
+    ] {
+        assert_eq!(at(&root, &path.into()).unwrap().1.place, expected, "{path}");
+    }
+}
+
 #[test]
 fn odd_names_are_told_of_and_hide_nothing() {
     let (dir, root) = tree(&[
