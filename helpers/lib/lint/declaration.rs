@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::finding::{LintReport, Place};
 use super::rules::{DECLARATION, DECLARATION_KEY};
 use super::source_tree;
@@ -18,6 +20,8 @@ use crate::system::directory::{Directory, Links};
 
 /// What declarations and their drop-ins end in.
 const SUFFIX: &str = ".conf";
+/// What masks a file.
+const NULL: &str = "/dev/null";
 /// The instance that a template is checked as.
 const INSTANCE: &str = "instance";
 
@@ -40,30 +44,17 @@ pub fn check(path: &Path) -> Result<LintReport> {
         report.add(&DECLARATION, place(file_name), e.to_string());
         INSTANCE.parse()
     })?;
-    let (mut texts, mut left, mut is_whole) = (Vec::new(), TOTAL_MAX, true);
-    for below in std::iter::once(file_name.to_owned()).chain(drop_ins(&directory, stem, &name)) {
-        let read = source_tree::read(&directory, Path::new(&below), FILE_MAX, Links::Below);
-        let text = read.and_then(|text| text.ok_or_else(|| Error::new("there is no such file")));
-        match text {
-            // Such a drop-in masks others.
-            Ok(text) if text.is_empty() && below != file_name => {}
-            Ok(text) if text.len() <= left => {
-                left -= text.len();
-                texts.push((TreePath::new(Path::new("/").join(&below)), text));
-            }
-            Ok(_) => {
-                report.add(&DECLARATION, place(&below), too_large());
-                break;
-            }
-            Err(e) => {
-                is_whole = false;
-                report.add(&DECLARATION, place(&below), e.to_string());
-            }
-        }
+    if is_mask(&directory, file_name) {
+        return Ok(report);
     }
+    let below = drop_ins(&directory, stem, &name);
+    let files: Vec<String> = std::iter::once(file_name.to_owned()).chain(below).collect();
+    let texts = Texts::read(&directory, &files);
+    let is_whole = texts.wrong.is_empty();
+    texts.wrong.into_iter().for_each(|(below, why)| report.add(&DECLARATION, place(&below), why));
     let main = TreePath::new(Path::new("/").join(file_name));
     let source = Source { place: files::Place::Host, path: main, drop_ins: Vec::new() };
-    let parsed = parse::parse(&name, &source, &texts);
+    let parsed = parse::parse(&name, &source, &texts.good);
     let mut tell = |rule, fault: &Fault| {
         let below = fault.path.as_path().strip_prefix("/").unwrap_or(fault.path.as_path());
         let file = above_shown(path).join(below).display().to_string();
@@ -75,6 +66,64 @@ pub fn check(path: &Path) -> Result<LintReport> {
     parsed.warnings.iter().for_each(|fault| tell(&DECLARATION_KEY, fault));
     report.findings.sort_by(|a, b| (&a.place.file, a.place.position).cmp(&(&b.place.file, b.place.position)));
     Ok(report)
+}
+
+/// The files of a declaration as they were read.
+#[derive(Default)]
+struct Texts {
+    good: Vec<(TreePath, Vec<u8>)>,
+    /// Which ones cannot be read, and why.
+    wrong: Vec<(String, String)>,
+}
+
+impl Texts {
+    /// Reads files below a directory, the main one first, without those that mask others.
+    fn read(directory: &Directory, files: &[String]) -> Texts {
+        let (mut texts, mut left) = (Texts::default(), TOTAL_MAX);
+        for (number, below) in files.iter().enumerate() {
+            let read = source_tree::read(directory, Path::new(below), FILE_MAX, Links::Below);
+            let why = match read.and_then(|text| text.ok_or_else(|| Error::new("there is no such file"))) {
+                Ok(text) if text.is_empty() && number > 0 => continue,
+                Ok(text) if text.len() <= left => {
+                    left -= text.len();
+                    texts.good.push((TreePath::new(Path::new("/").join(below)), text));
+                    continue;
+                }
+                Ok(_) => {
+                    texts.wrong.push((below.clone(), too_large()));
+                    break;
+                }
+                Err(_) if is_mask(directory, below) => continue,
+                Err(e) => outside(directory, below).unwrap_or_else(|| e.to_string()),
+            };
+            texts.wrong.push((below.clone(), why));
+        }
+        texts
+    }
+}
+
+/// Whether a file is a link to /dev/null, which masks others. No link is followed for that.
+fn is_mask(directory: &Directory, below: &str) -> bool {
+    source_tree::link_target(directory, Path::new(below)).is_ok_and(|target| target == Some(NULL.into()))
+}
+
+/// Why a link is not followed, and what to do, if it leads out of the directory.
+fn outside(directory: &Directory, below: &str) -> Option<String> {
+    let found = directory.find(Path::new(below), Links::Below).err()?;
+    if Errno::from_io_error(&found) != Some(Errno::XDEV) {
+        return None;
+    }
+    let why =
+        "leads out of the directory of the declaration and is not followed, since that may come from anybody";
+    match source_tree::link_target(directory, Path::new(below)) {
+        Ok(Some(target)) => {
+            let target = target.display();
+            Some(format!(
+                "it is a link to {target}, which {why}; check what it leads to, or put a copy in its place"
+            ))
+        }
+        _ => Some(format!("a link in its path {why}; check what it leads to, or put a copy in its place")),
+    }
 }
 
 /// The directory of a path as it was given.
@@ -99,7 +148,15 @@ fn drop_ins(directory: &Directory, stem: &str, name: &Name) -> Vec<String> {
     // The longer name, which is the instance's, comes first.
     for owner in owners.into_iter().rev() {
         let below = format!("{owner}{SUFFIX}.d");
-        let Ok(Some(opened)) = directory.find_directory(Path::new(&below), Links::Below) else { continue };
+        let opened = match directory.find_directory(Path::new(&below), Links::Below) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => continue,
+            // It is in the way when it is read.
+            Err(_) => {
+                found.push((String::new(), below));
+                continue;
+            }
+        };
         for name in opened.names(DROP_INS_MAX).unwrap_or_default() {
             let Some(name) = name.to_str().filter(|name| name.ends_with(SUFFIX) && !name.starts_with('.'))
             else {
@@ -112,4 +169,77 @@ fn drop_ins(directory: &Directory, stem: &str, name: &Name) -> Vec<String> {
     }
     found.sort();
     found.into_iter().map(|(_, path)| path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const GOOD: &str = "[Container]\nImage=r.io/x\n";
+
+    /// What is found in a file of this directory.
+    fn found(directory: &Path, file: &str) -> Vec<String> {
+        let report = check(&directory.join(file)).unwrap();
+        report.findings.into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn masks_are_recognised_and_no_findings() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = |name: &str| tree.path().join(name);
+        symlink(NULL, path("agent.conf")).unwrap();
+        fs::write(path("web.conf"), GOOD).unwrap();
+        fs::create_dir(path("web.conf.d")).unwrap();
+        symlink(NULL, path("web.conf.d/10.conf")).unwrap();
+        fs::write(path("web.conf.d/20.conf"), "").unwrap();
+        for file in ["agent.conf", "web.conf"] {
+            assert!(is_one(&path(file)));
+            assert_eq!(found(tree.path(), file), [""; 0], "{file}");
+        }
+    }
+
+    #[test]
+    fn instances_are_links_to_templates_beside_them() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = |name: &str| tree.path().join(name);
+        fs::write(path("web@.conf"), format!("{GOOD}Set=A=%i\n")).unwrap();
+        symlink("web@.conf", path("web@a.conf")).unwrap();
+        symlink("web@a.conf", path("web@b.conf")).unwrap();
+        for file in ["web@.conf", "web@a.conf", "web@b.conf"] {
+            assert_eq!(found(tree.path(), file), [""; 0], "{file}");
+        }
+    }
+
+    #[test]
+    fn links_that_lead_elsewhere_are_not_followed() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = |name: &str| tree.path().join(name);
+        fs::create_dir(path("a")).unwrap();
+        fs::write(path("secret.conf"), "hunter2").unwrap();
+        fs::write(path("a/web.conf"), GOOD).unwrap();
+        fs::write(path("a/db.conf"), GOOD).unwrap();
+        fs::create_dir(path("a/db.conf.d")).unwrap();
+        for (target, link) in [
+            ("/usr/lib/syscontainers/web@.conf", "a/web@a.conf"),
+            ("../secret.conf", "a/up.conf"),
+            ("up.conf", "a/chain.conf"),
+            ("/dev/zero", "a/db.conf.d/x.conf"),
+            ("/etc", "a/web.conf.d"),
+        ] {
+            symlink(target, path(link)).unwrap();
+        }
+        for (file, target) in [
+            ("web@a.conf", "/usr/lib/syscontainers/web@.conf"),
+            ("up.conf", "../secret.conf"),
+            ("chain.conf", "up.conf"),
+            ("db.conf", "/dev/zero"),
+            ("web.conf", "/etc"),
+        ] {
+            let found = found(&path("a"), file);
+            let expected = format!("it is a link to {target}, which leads out of the directory");
+            assert!(found.len() == 1 && found[0].starts_with(&expected), "{file}: {found:?}");
+        }
+    }
 }
