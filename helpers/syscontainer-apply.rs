@@ -11,7 +11,7 @@ use syscontainers::apply::images::{Images, Stored};
 use syscontainers::apply::row::{Action, Done, Outcome, Row};
 use syscontainers::apply::select::{self, Selected};
 use syscontainers::apply::{gone, print};
-use syscontainers::error::{Context, Kind, Result};
+use syscontainers::error::{Context, Error, Kind, Result};
 use syscontainers::install::site::Site;
 use syscontainers::name::Name;
 use syscontainers::paths::Root;
@@ -103,7 +103,7 @@ fn run(args: Args) -> Result<cli::Outcome> {
         printed.warnings.iter().for_each(|warning| log::warning(warning));
         return cli::print(&printed.text).map(Into::into);
     }
-    let (selected, errors) = select::select(&args.root, &args.operands)?;
+    let (selected, errors) = select::select(&args.root, &args.operands);
     let (mut rows, mut kinds) = (Vec::new(), Vec::new());
     let fetch = Fetch {
         root: &args.root,
@@ -114,15 +114,11 @@ fn run(args: Args) -> Result<cli::Outcome> {
     let applier = Applier { site: &site, fetch, scope: args.scope };
     let images = || Ok(Box::new(Stored::open(&args.root, args.repo.as_deref())?) as Box<dyn Images>);
     let has_errors = !errors.is_empty();
-    for error in errors {
-        log::error(&error.to_string());
-        rows.push(Row::failed("", None, &error.to_string()));
-        kinds.push(error.kind());
-    }
+    errors.into_iter().for_each(|error| fail(error, &mut rows, &mut kinds));
     for Selected { name, file, declaration } in selected {
         let is_pruned = args.prune && file.is_none();
         let file = file.map(|file| file.to_string());
-        if is_pruned && gone::declaration(&site.deployments, &name)?.is_some() {
+        if is_pruned && gone::declaration(&site.deployments, &name).is_ok_and(|gone| gone.is_some()) {
             continue;
         }
         let applied = declaration.and_then(|declaration| {
@@ -133,8 +129,10 @@ fn run(args: Args) -> Result<cli::Outcome> {
         });
         rows.push(row(&name, file, applied, &mut kinds));
     }
-    if args.prune && !has_errors {
-        prune(&args, &site, &mut rows, &mut kinds)?;
+    if args.prune && has_errors {
+        log::warning("removing nothing, since not all declarations could be looked for");
+    } else if args.prune {
+        prune(&args, &site, &mut rows, &mut kinds);
     }
     show(&args, &rows)?;
     Ok(outcome(&args, &rows, &kinds))
@@ -152,17 +150,28 @@ fn row(name: &Name, file: Option<String>, applied: Result<Done>, kinds: &mut Vec
 }
 
 /// Removes containers whose declarations are gone: of those that were named, or of all.
-fn prune(args: &Args, site: &Site, rows: &mut Vec<Row>, kinds: &mut Vec<Kind>) -> Result<()> {
+fn prune(args: &Args, site: &Site, rows: &mut Vec<Row>, kinds: &mut Vec<Kind>) {
     let is_meant = |name: &Name| {
         args.operands.is_empty() || args.operands.contains(&select::Operand::Name(name.clone()))
     };
-    for (name, path) in gone::all(site)?.into_iter().filter(|(name, _)| is_meant(name)) {
+    let all =
+        match gone::all(site).context(|| "cannot look for containers whose declarations are gone".into()) {
+            Ok(all) => all,
+            Err(error) => return fail(error, rows, kinds),
+        };
+    for (name, path) in all.into_iter().filter(|(name, _)| is_meant(name)) {
         let removed = if args.scope.dry_run { Ok(()) } else { gone::remove(site, &name) };
         let would = if args.scope.dry_run { "would be removed" } else { "removed" };
         let done = removed.map(|()| Done::new(Action::Removed, format!("{would}, since {path} is gone")));
         rows.push(row(&name, None, done, kinds));
     }
-    Ok(())
+}
+
+/// Reports what is no container's.
+fn fail(error: Error, rows: &mut Vec<Row>, kinds: &mut Vec<Kind>) {
+    log::error(&error.to_string());
+    rows.push(Row::failed("", None, &error.to_string()));
+    kinds.push(error.kind());
 }
 
 fn show(args: &Args, rows: &[Row]) -> Result<()> {

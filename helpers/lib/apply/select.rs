@@ -25,7 +25,8 @@ impl std::str::FromStr for Operand {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Operand> {
-        if text.contains('/') || Path::new(text).exists() {
+        // Never by what there is: units run this in `/`, and anybody may have put something beside what an administrator types.
+        if text.contains('/') || matches!(text, "." | "..") || text.ends_with(SUFFIX) {
             return Ok(Operand::Path(PathBuf::from(text)));
         }
         text.parse().map(Operand::Name)
@@ -42,30 +43,33 @@ pub struct Selected {
     pub declaration: Result<Declaration>,
 }
 
-/// The declarations that operands name, all without any. Also returns which directories cannot be read. Files that are skipped
-/// for their names are told of.
-pub fn select(root: &Root, operands: &[Operand]) -> Result<(Vec<Selected>, Vec<Error>)> {
+/// The declarations that operands name, all without any. Also returns what is wrong with operands, and which directories cannot be
+/// read. Files that are skipped for their names are told of.
+pub fn select(root: &Root, operands: &[Operand]) -> (Vec<Selected>, Vec<Error>) {
     if operands.is_empty() {
         let listed = told(files::list(root));
         let found = listed.found.into_iter().map(|(name, source)| read(root, name, source));
-        return Ok((found.collect(), listed.unreadable));
+        return (found.collect(), listed.unreadable);
     }
     let (mut selected, mut errors) = (Vec::new(), Vec::new());
     for operand in operands {
         match operand {
             Operand::Name(name) => selected.push(named(root, name)),
-            Operand::Path(path) => {
-                let (found, wrong) = below(root, path)?;
-                selected.extend(found);
-                errors.extend(wrong);
-            }
+            Operand::Path(path) => match below(root, path) {
+                Ok((found, wrong)) => {
+                    selected.extend(found);
+                    errors.extend(wrong);
+                }
+                Err(e) => errors.push(e),
+            },
         }
     }
-    Ok((selected, errors))
+    (selected, errors)
 }
 
 fn read(root: &Root, name: Name, source: Source) -> Selected {
-    let declaration = files::read(root, &name, &source);
+    // Another attempt does not change it.
+    let declaration = files::read(root, &name, &source).map_err(|e| Error::usage(e.to_string()));
     Selected { name, file: Some(source.path), declaration }
 }
 
