@@ -99,6 +99,11 @@ impl Fake {
         self.with(unit, |status| status.fragment = Path::new("/usr/lib/systemd/system").join(unit));
     }
 
+    /// Queues a job for a unit that is to be started, as a boot does, which has to wait.
+    pub fn let_wait(&self, unit: &str) {
+        self.with(unit, |status| (status.has_job, status.load_state) = (true, "loaded".into()));
+    }
+
     /// The `ActiveState` of a unit.
     pub fn state_of(&self, unit: &str) -> String {
         self.with(unit, |status| status.active_state.clone())
@@ -152,6 +157,7 @@ impl Fake {
             if status.fragment.as_os_str().is_empty() {
                 status.fragment = Path::new(STUBS).join(unit);
             }
+            status.has_job = false;
             status.invocation = invocation.to_string();
             status.was_started = true;
             status.main_pid = i32::try_from(invocation).ok();

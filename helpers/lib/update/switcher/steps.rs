@@ -60,7 +60,8 @@ impl Switcher<'_> {
         let (site, deployments) = (self.site, &self.site.deployments);
         let has_unit = register::derive(deployments, to)?.unit.is_some();
         let status = manager::status(self.manager(), self.name)?;
-        let active = status.as_ref().is_some_and(|status| !status.is_down());
+        // One that waits to be started, as in a boot, is as good as active: its start tells whether the new deployment works.
+        let active = status.as_ref().is_some_and(|status| !status.is_down() || status.has_job);
         // The new deployment may fix a failed service.
         let is_failed = status.is_some_and(|status| status.active_state == "failed");
         let old = self.info(from);

@@ -112,3 +112,15 @@ fn a_rollback_by_hand_gives_it_up() {
     switch(&host, 0, Purpose::Rollback("by hand".into())).unwrap_err();
     assert_eq!((host.current(), state(&host).staged), (Some(1), None));
 }
+
+#[test]
+fn a_service_that_waits_to_be_started_is_watched() {
+    for (fate, current) in [(Fate::Fails, 0), (Fate::Runs, 1)] {
+        let host = staged();
+        host.manager.reboot();
+        host.manager.let_wait("web.service");
+        host.decide(&host.deployment(1), fate);
+        assert_eq!(update(&host).is_ok(), fate == Fate::Runs);
+        assert_eq!((host.current(), host.running()), (Some(current), Some(current)), "{fate:?}");
+    }
+}
