@@ -159,12 +159,19 @@ struct Installed {
     declared: Option<Digest>,
     /// The image's unit, if there is a service.
     unit: Option<String>,
+    /// Whether it came with the operating system.
+    is_preinstalled: bool,
 }
 
 impl Installed {
     fn of(registration: &Registration) -> Installed {
         let Registration { image, declared, unit, .. } = registration;
-        Installed { image: image.clone(), declared: declared.clone(), unit: unit.clone() }
+        Installed {
+            image: image.clone(),
+            declared: declared.clone(),
+            unit: unit.clone(),
+            is_preinstalled: registration.is_preinstalled(),
+        }
     }
 }
 
@@ -220,7 +227,9 @@ fn adjust(args: &Args, name: &Name, source: &Source, container: &Installed) -> R
     let is_here = image::is_same(&declaration.choices.image, &container.image)
         && declaration.choices.pull != Pull::Always;
     if let Some(unit) = &container.unit {
-        let waits = is_changed && is_here && !declared::is_early(unit, &declaration);
+        // What came with the operating system runs without a store, which other values may have to be pulled to.
+        let waits =
+            is_changed && is_here && !container.is_preinstalled && !declared::is_early(unit, &declaration);
         if let Some(text) = declared::drop_in(&declaration, waits).context(what)? {
             args.output.write(&drop_in(&name.unit()), &text)?;
         }

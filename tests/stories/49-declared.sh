@@ -97,7 +97,7 @@ systemctl reset-failed syscontainer-install@web.service
 
 say 'a mistake in the file'
 declare_web "Image=$REGISTRY/web:2" Set=PORT=8101 Keep=many
-apply_declared 1 web
+apply_declared 2 web
 expect_like "$DECLARED/web.conf:4: " cat "$WORK/said"
 expect_like "its declaration is broken: $DECLARED/web.conf:4: " syscontainer-list
 answers web 8101
@@ -238,6 +238,19 @@ check 'it is updated' start_install offline
 answers offline 8114
 expect_current offline.1
 refuse 'with another image' test "$before" = "$(running_digest offline)"
+say 'a package brings another archive of the same name'
+systemctl daemon-reload
+expect '' wanted_installs
+cp /usr/share/story/hello.tar /usr/share/story/new
+mv /usr/share/story/new /usr/share/story/two.tar
+systemctl daemon-reload
+expect syscontainer-install@offline.service wanted_installs
+apply_declared 7 --dry-run --exit-code offline
+expect_like 'a newer image would be looked for' cat "$WORK/printed"
+check 'it is updated' start_install offline
+expect "$before" running_digest offline
+answers offline 8114
+expect '' wanted_installs
 write_declaration $DECLARED/offline.conf Image=oci-archive:/usr/share/story/hello.tar Set=PORT=8114 SoakSec=1
 apply_declared 0 offline
 expect "$before" running_digest offline
@@ -301,6 +314,36 @@ expect_like "its declaration $DECLARED/daily.conf installs it again" cat "$WORK/
 expect 'daily (not installed: systemctl start syscontainer-install@daily)' unit_property daily Description
 rm $DECLARED/daily.conf
 systemctl daemon-reload
+
+say 'a name that a directory has, in which anybody may have put something'
+mkdir -p /srv
+write_declaration /srv/evil.conf "Image=$HELLO"
+write_declaration $DECLARED/srv.conf "Image=$HELLO" Set=PORT=8119
+systemctl daemon-reload
+check 'it is installed' start_install srv
+answers srv 8119
+refuse 'nothing else is' test -e $CO/evil
+rm /srv/evil.conf
+
+say 'masked before it is installed'
+systemctl mask masked 2>/dev/null
+write_declaration $DECLARED/masked.conf "Image=$HELLO" Set=PORT=8120
+systemctl daemon-reload
+check 'it is installed' start_install masked
+expect masked.0 readlink $CO/masked
+expect masked systemctl is-enabled masked
+apply_declared 0 --exit-code masked
+systemctl unmask masked 2>/dev/null
+expect syscontainer-install@masked.service wanted_installs
+check 'what was put off is done' start_install masked
+expect enabled systemctl is-enabled masked
+answers masked 8120
+expect '' wanted_installs
+for name in srv masked; do
+    systemctl stop $name
+    rm $DECLARED/$name.conf
+done
+apply_declared 0 --prune
 
 say 'a foreign unit of that name stays'
 printf '[Service]\nExecStart=/bin/sleep infinity\n' >/etc/systemd/system/foreign.service

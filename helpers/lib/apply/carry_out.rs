@@ -24,6 +24,7 @@ use crate::name::{Deployment, Name};
 use crate::program::log;
 use crate::system::journal;
 use crate::system::lock;
+use crate::system::systemd::links;
 use crate::update::switcher::{Recovery, Switcher};
 use crate::update::updater::Updater;
 
@@ -67,13 +68,11 @@ impl Applier<'_> {
         images: impl Fn() -> Result<Box<dyn Images>>,
     ) -> Result<Done> {
         let wanted = Wanted::of(self.site.root(), declaration)?;
-        let mut pulled = false;
-        if !self.scope.no_pull && self.needs_pull(&wanted, &*images()?)? {
-            if self.scope.dry_run {
-                return self.would_pull(&wanted);
-            }
-            pulled = self.fetch.pull(&wanted)?;
+        let needs_pull = !self.scope.no_pull && self.needs_pull(&wanted, &*images()?)?;
+        if self.scope.dry_run {
+            return self.preview(&wanted, &*images()?, needs_pull);
         }
+        let pulled = needs_pull && self.fetch.pull(&wanted)?;
         if self.scope.pull_only {
             return Ok(match pulled {
                 true => Done::new(Action::Pulled, format!("pulled {}", wanted.image)),
@@ -81,9 +80,6 @@ impl Applier<'_> {
             });
         }
         let images = images()?;
-        if self.scope.dry_run {
-            return Work::of(self.site, &wanted, &*images)?.preview();
-        }
         self.site.deployments.create()?;
         let _container = lock::container(self.site.root(), &declaration.name)?;
         // Recovering removes what is left of it.
@@ -121,6 +117,18 @@ impl Applier<'_> {
         Ok(facts.needs_pull(wanted, is_stored))
     }
 
+    /// What would be done; with the image that there is, if a newer one would be looked for.
+    fn preview(&self, wanted: &Wanted, images: &dyn Images, needs_pull: bool) -> Result<Done> {
+        if needs_pull && images.named(&wanted.image)?.is_none() {
+            return self.would_pull(wanted);
+        }
+        let mut done = Work::of(self.site, wanted, images)?.preview()?;
+        if needs_pull {
+            done.message += "; a newer image would be looked for";
+        }
+        Ok(done)
+    }
+
     fn would_pull(&self, wanted: &Wanted) -> Result<Done> {
         Fetch::check(wanted)?;
         let is_installed = self.site.deployments.current(&wanted.declaration.name)?.is_some();
@@ -139,7 +147,6 @@ impl<'a> Work<'a> {
             Some(current) => Some(Installed {
                 info: site.deployments.info(&current)?,
                 registration: registration::find(site.root(), name).ok().flatten().map(|(_, found)| found),
-                is_masked: claim::is_masked(site.root(), name),
             }),
         };
         Ok(Work { site, wanted, images, installed, was_enabled: None })
@@ -154,9 +161,15 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn facts<'b>(&'b self, state: &'b State, runtime: Option<&'b PathBuf>) -> Facts<'b> {
-        let Work { was_enabled, .. } = *self;
-        let installed = self.installed.as_ref();
-        Facts { installed, state, runtime: runtime.map(PathBuf::as_path), was_enabled }
+        let (root, name) = (self.site.root(), self.name());
+        Facts {
+            installed: self.installed.as_ref(),
+            state,
+            runtime: runtime.map(PathBuf::as_path),
+            is_masked: claim::is_masked(root, name),
+            has_updates: links::has_updates(root, name),
+            was_enabled: self.was_enabled,
+        }
     }
 
     /// The image that the container was made from, if it is still there.
@@ -182,13 +195,30 @@ impl<'a> Work<'a> {
                     return Ok((task, None));
                 }
                 // Other values bring no other image.
-                let image = match self.image_before()? {
-                    Some(image) => Some(image),
-                    None => self.images.named(&self.wanted.image)?,
-                };
-                Ok((task, Some(image.ok_or_else(|| Fetch::missing(self.wanted))?)))
+                match self.image_before()? {
+                    Some(image) => Ok((task, Some(image))),
+                    None => self.task_without_image(&facts),
+                }
             }
         }
+    }
+
+    /// What is to be done if the store no longer has the version of the image that the container was made from: a newer one comes as
+    /// any other image does, and not while updates are held.
+    fn task_without_image(&self, facts: &Facts) -> Result<(Task, Option<Image>)> {
+        let choices = &self.wanted.declaration.choices;
+        if choices.hold {
+            let info = self.installed.as_ref().map(|installed| &installed.info);
+            let before = info.map(|info| {
+                info.digest().map_or(info.image.clone(), |digest| journal::shown(&info.image, &digest))
+            });
+            let before = before.unwrap_or_default();
+            return Err(Error::new(format!(
+                "the store no longer has the image that it was made from, {before}, and updates are held; pull that, or remove Hold="
+            )));
+        }
+        let image = self.images.named(&self.wanted.image)?.ok_or_else(|| Fetch::missing(self.wanted))?;
+        Ok((facts.task(self.wanted, Some(&image)), Some(image)))
     }
 
     fn options(&self, task: &Task) -> Options {
@@ -248,7 +278,7 @@ impl<'a> Work<'a> {
             self.start()?;
         }
         if task.record {
-            self.record()?;
+            self.record(&task)?;
         }
         Ok(done)
     }
@@ -262,13 +292,31 @@ impl<'a> Work<'a> {
         state.declared = Some(begun);
         state.save(&self.site.deployments, self.name())?;
         let enable = self.wants_enabled(task.enabling)?.unwrap_or(true);
-        let options = Options { no_enable: !enable, ..self.options(task) };
+        let no_enable = !enable || task.puts_off;
+        let options = Options { no_enable, was_plain: self.was_plain()?, ..self.options(task) };
         let (site, name) = (self.site, self.name());
         let _host_files = lock::host_files(site.root())?;
         let _store = self.images.lock()?;
         let tree = self.images.files(image)?;
         let planner = Planner { site, tree: &*tree, image, name, options: &options, previous: None };
-        Installer { planner }.install()
+        Installer { planner }.install().map_err(|e| self.explain_unaccepted(e))
+    }
+
+    /// Whether a container whose deployments are gone had nothing of `/exports`: then a newer image brings none by itself.
+    fn was_plain(&self) -> Result<bool> {
+        let registered = registration::find(self.site.root(), self.name())?;
+        Ok(registered.is_some_and(|(_, registration)| registration.execution.confined))
+    }
+
+    fn explain_unaccepted(&self, e: Error) -> Error {
+        if e.kind() != Kind::Unaccepted {
+            return e;
+        }
+        let name = self.name();
+        let remedy = format!(
+            "ignore that with Plain=yes, or accept it by removing what is left of {name} first, with 'syscontainer-remove {name}'"
+        );
+        Error::of_kind(Kind::Unaccepted, format!("{e}; {remedy}"))
     }
 
     /// Makes the next deployment, and makes it current if that is to be at once.

@@ -102,8 +102,14 @@ impl Work<'_> {
     }
 
     /// Records that all is done, where the generator finds it, too.
-    pub(super) fn record(&self) -> Result<()> {
-        self.record_as(Some(self.wanted.record()))
+    pub(super) fn record(&self, task: &Task) -> Result<()> {
+        if task.puts_off {
+            let name = self.name();
+            log::info(&format!(
+                "{name} is masked; 'systemctl unmask {name}' and 'syscontainer-apply {name}' enable or disable it as declared"
+            ));
+        }
+        self.record_as(Some(Declared { installing: task.puts_off, ..self.wanted.record() }))
     }
 
     /// The same, of a declaration that counts only if a switch is confirmed. Links of `[Install]` and updates are not yet as it

@@ -1,6 +1,10 @@
 //! Containers whose declarations are gone: they stay until somebody removes them.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use crate::container::deployment::Deployments;
+use crate::container::registration;
 use crate::container::state::State;
 use crate::declaration::files;
 use crate::error::{Context, Result};
@@ -10,6 +14,7 @@ use crate::install::site::Site;
 use crate::name::Name;
 use crate::paths::{DECLARATIONS, Root, TreePath};
 use crate::system::lock;
+use crate::system::systemd::links;
 
 /// Whether a declaration that was applied is gone. It may have been one of the host's, or a file elsewhere.
 pub fn is_gone(root: &Root, name: &Name, path: &TreePath) -> Result<bool> {
@@ -17,7 +22,13 @@ pub fn is_gone(root: &Root, name: &Name, path: &TreePath) -> Result<bool> {
     if files::find(root, name)?.is_some() {
         return Ok(false);
     }
-    Ok(is_of_host || !root.join(path).exists())
+    if is_of_host {
+        // The file system that declarations are on may not be mounted. Then registrations are not there, either.
+        return Ok(registration::find(root, name)?.is_some());
+    }
+    let file = root.join(path);
+    let is_missing = file.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    Ok(is_missing && file.parent().is_some_and(Path::is_dir))
 }
 
 /// The declaration of a container that is installed, if it was applied once, and is gone.
@@ -50,7 +61,8 @@ pub fn remove(site: &Site, name: &Name) -> Result<()> {
     }
     if site.deployments.current(name)?.is_some_and(|current| site.deployments.came_with_system(&current)) {
         let mut state = State::load(&site.deployments, name).context(what)?;
-        state.declared = None;
+        (state.declared, state.hold, state.keep, state.soak) = (None, false, None, None);
+        links::disable_updates(site.root(), site.manager(), name).context(what)?;
         return state.save(&site.deployments, name).context(what);
     }
     let removed = {

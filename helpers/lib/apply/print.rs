@@ -3,6 +3,8 @@
 use crate::container::info::{ExportsUse, Info, Ours};
 use crate::container::runtime::Runtime;
 use crate::container::state::State;
+use crate::declaration::choices::Pull;
+use crate::declaration::files;
 use crate::error::{Error, Result};
 use crate::install::register;
 use crate::install::site::Site;
@@ -52,6 +54,7 @@ pub fn print(site: &Site, name: &Name) -> Result<Printed> {
     if register::is_installable(site.root(), name)? {
         file.set("Enable", if site.manager.is_enabled(name)? { "yes" } else { "no" });
     }
+    file.declared(site, name);
     if !ours.user_install.is_empty() {
         file.text.push_str("\n[Install]\n");
         ours.user_install.iter().for_each(|(key, value)| file.line(key, value));
@@ -76,6 +79,34 @@ impl File {
             self.line(key, &value.replace('%', "%%"));
         } else {
             self.warnings.push(format!("{key}= has a value that no line can have, and is left out"));
+        }
+    }
+
+    /// What only its declaration knows, if there is one: when images are pulled, and lines for the unit.
+    fn declared(&mut self, site: &Site, name: &Name) {
+        let root = site.root();
+        let declaration = files::find(root, name)
+            .and_then(|source| source.map(|it| files::read(root, name, &it)).transpose());
+        let declaration = match declaration {
+            Ok(Some(declaration)) => declaration,
+            Ok(None) => return,
+            Err(e) => {
+                let what = "Pull= and lines of [Unit] and [Service], if there are any, are left out";
+                return self.warnings.push(format!("{what}: its declaration cannot be read: {e}"));
+            }
+        };
+        match declaration.choices.pull {
+            Pull::Missing => {}
+            Pull::Always => self.set("Pull", "always"),
+            Pull::Never => self.set("Pull", "never"),
+        }
+        let mut before = "";
+        for (section, key, value) in &declaration.unit {
+            if section != before {
+                self.text.push_str(&format!("\n[{section}]\n"));
+                before = section;
+            }
+            self.line(key, value);
         }
     }
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use crate::apply::wanted::Wanted;
+use crate::container::declared::Declared;
 use crate::container::info::{ExportsUse, Info};
 use crate::container::registration::Registration;
 use crate::container::state::State;
+use crate::declaration::Declaration;
 use crate::declaration::choices::Pull;
 use crate::declaration::files::Place;
 use crate::image::Image;
@@ -18,8 +20,6 @@ pub struct Installed {
     pub info: Info,
     /// Its registration, if that can be read.
     pub registration: Option<Registration>,
-    /// Whether its unit is masked.
-    pub is_masked: bool,
 }
 
 /// What is known of a host.
@@ -30,6 +30,10 @@ pub struct Facts<'a> {
     pub state: &'a State,
     /// The runtime that is taken where none is chosen.
     pub runtime: Option<&'a Path>,
+    /// Whether its unit is masked: then systemctl changes no links of it.
+    pub is_masked: bool,
+    /// Whether its daily updates are turned on.
+    pub has_updates: bool,
     /// Whether the unit of a container whose deployments are gone is enabled; `None` if there is none.
     pub was_enabled: Option<bool>,
 }
@@ -84,6 +88,8 @@ pub struct Task {
     pub enabling: Enabling,
     /// Whether the timer of updates is turned on or off.
     pub timer: Option<bool>,
+    /// Whether links of `[Install]` are to be changed once the unit is not masked.
+    pub puts_off: bool,
     /// Whether what was applied is to be recorded.
     pub record: bool,
     /// Whether the container was never declared before.
@@ -110,10 +116,20 @@ impl Facts<'_> {
     /// Whether this declaration was applied, and nothing of it was left to be done.
     pub fn is_settled(&self, wanted: &Wanted) -> bool {
         let registration = self.installed.and_then(|it| it.registration.as_ref());
+        let Some(declared) = self.state.declared.as_ref() else { return false };
+        // What has to wait for a mask to go is all that is left to be done.
+        let puts_off = self.is_masked && declared.installing;
         // What came with the operating system stays as it came.
-        let is_registered = registration
-            .is_some_and(|it| it.is_preinstalled() || it.declared.as_ref() == Some(&wanted.digest));
-        self.state.declared.as_ref() == Some(&wanted.record()) && is_registered
+        let is_registered = registration.is_some_and(|it| {
+            it.is_preinstalled() || puts_off || it.declared.as_ref() == Some(&wanted.digest)
+        });
+        *declared == Declared { installing: puts_off, ..wanted.record() } && is_registered
+    }
+
+    /// Whether the image may be another one by now, though the reference is the same: what it is in was replaced.
+    fn is_replaced(&self, wanted: &Wanted) -> bool {
+        let Declaration { choices, image_file, .. } = wanted.declaration;
+        choices.pull == Pull::Missing && image_file.is_some() && !self.is_settled(wanted)
     }
 
     /// Which image counts. It moves only where the declaration says so, and not while it holds updates.
@@ -122,7 +138,11 @@ impl Facts<'_> {
         match self.installed {
             None => Which::Named,
             Some(installed) if choices.hold && !installed.info.is_from_atomic() => Which::Installed,
-            Some(installed) if installed.has(wanted) && choices.pull != Pull::Always => Which::Installed,
+            Some(installed)
+                if installed.has(wanted) && choices.pull != Pull::Always && !self.is_replaced(wanted) =>
+            {
+                Which::Installed
+            }
             Some(_) => Which::Named,
         }
     }
@@ -132,8 +152,12 @@ impl Facts<'_> {
         match wanted.declaration.choices.pull {
             Pull::Never => false,
             Pull::Always => self.which(wanted) == Which::Named,
-            // The files of a container stay, whatever becomes of the store.
-            Pull::Missing => !is_stored && (self.which(wanted) == Which::Named || !self.is_settled(wanted)),
+            Pull::Missing => match (self.which(wanted), self.installed) {
+                (Which::Named, _) => !is_stored || self.is_replaced(wanted),
+                // The files of a container stay, whatever becomes of the store: only another deployment needs the image.
+                (Which::Installed, Some(installed)) => !is_stored && !self.has_choices(installed, wanted),
+                (Which::Installed, None) => false,
+            },
         }
     }
 
@@ -155,14 +179,15 @@ impl Facts<'_> {
         } else {
             Enabling::Keep
         };
-        let had_updates = declared.is_some_and(|it| it.auto_update);
+        let puts_off = self.is_masked && enabling != Enabling::Keep;
         Task {
             deploy,
             exports,
             settings: (self.state.hold, self.state.keep, self.state.soak)
                 != (choices.hold, choices.keep, wanted.soak()),
-            enabling,
-            timer: (had_updates != choices.auto_update).then_some(choices.auto_update),
+            enabling: if puts_off { Enabling::Keep } else { enabling },
+            timer: (self.has_updates != choices.auto_update).then_some(choices.auto_update),
+            puts_off,
             record: !self.is_settled(wanted),
             is_new: declared.is_none(),
             is_held: self.installed.is_some_and(|it| choices.hold && !it.has(wanted)),
@@ -183,7 +208,7 @@ impl Facts<'_> {
             _ if installed.info.is_from_atomic() => Deploy::AtOnce,
             Some(image) => match self.state.failed_before(&image.digest, &wanted.choices()) {
                 Some(failure) => Deploy::Failed(failure.reason.clone()),
-                None if installed.is_masked => Deploy::AtOnce,
+                None if self.is_masked => Deploy::AtOnce,
                 None => Deploy::Watched,
             },
             None if self.has_choices(installed, wanted) => Deploy::Keep,

@@ -25,6 +25,8 @@ pub struct Declaration {
     pub unit: Vec<(Rc<str>, String, String)>,
     /// Lines of `[Install]`, in order; an empty value resets its key.
     pub install: Vec<(String, String)>,
+    /// Which file below /usr the image is in, if it is in one: another one of the same name has another image.
+    pub image_file: Option<String>,
     /// What was ignored, each with its file and line.
     pub warnings: Vec<String>,
 }
@@ -33,6 +35,8 @@ pub struct Declaration {
 #[derive(Serialize)]
 struct Canonical<'a> {
     image: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_file: &'a Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     settings: BTreeMap<&'static str, Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +77,8 @@ fn is_default(pull: &Pull) -> bool {
 
 impl Declaration {
     /// Digest of all that the declaration chooses, in a canonical form: [`Choices`] and the lines of `[Install]`. Those of
-    /// `[Unit]` and `[Service]` are not part of it, since they count without being applied; nor are files that it names.
+    /// `[Unit]` and `[Service]` are not part of it, since they count without being applied; nor are files that it names, but for
+    /// which one below /usr the image is in, which an upgrade of a package may replace.
     pub fn digest(&self) -> Digest {
         let choices = &self.choices;
         let mut settings: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -82,6 +87,7 @@ impl Declaration {
         }
         let canonical = Canonical {
             image: &choices.image,
+            image_file: &self.image_file,
             settings,
             runtime: &choices.runtime,
             values: &choices.values,

@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::declaration::declared::Declaration;
+use crate::declaration::image;
 use crate::declaration::parse::{self, Fault, Parsed};
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
@@ -131,6 +132,7 @@ pub fn examine(root: &Root, name: &Name, source: &Source) -> Parsed {
         }
     }
     let mut parsed = parse::parse(name, source, &texts);
+    parsed.declaration.image_file = image::file(root, &parsed.declaration.choices.image);
     if !faults.is_empty() {
         // Without a file, what is missing in the others says nothing.
         parsed.errors.retain(|fault| fault.line.is_some());

@@ -78,6 +78,7 @@ pub fn parse(name: &Name, source: &Source, texts: &[(TreePath, Vec<u8>)]) -> Par
         choices: Choices::default(),
         unit: Vec::new(),
         install: Vec::new(),
+        image_file: None,
         warnings: Vec::new(),
     };
     let mut parsed = Parsed { declaration, errors: Vec::new(), warnings: Vec::new() };

@@ -40,7 +40,8 @@ pub struct Granted {
 }
 
 impl Granted {
-    const NOTHING: Granted = Granted { exports: ExportsUse::None, run_once: false };
+    /// Nothing that an administrator would have to decide on.
+    pub const NOTHING: Granted = Granted { exports: ExportsUse::None, run_once: false };
 
     /// Reads what was recorded. Atomic recorded nothing, but used whatever the image had, and its images are made with
     /// `/exports`: only a deployment whose files show that there is nothing is plain.

@@ -16,8 +16,10 @@ pub struct Claim {
     pub replace_unit: bool,
     /// Whether the container has a tmpfiles.d(5) file.
     pub tmpfiles: bool,
-    /// Whether the container is installed, so that a mask of its unit is that of its administrator.
+    /// Whether the container is installed.
     pub is_installed: bool,
+    /// Whether a mask of its unit is meant for it, and not for another unit of that name: it is installed, or declared.
+    pub may_be_masked: bool,
 }
 
 /// Refuses a name that other units or tmpfiles already have.
@@ -47,11 +49,16 @@ fn check_units(root: &Root, name: &Name, claim: &Claim) -> Result<()> {
         {
             continue;
         }
-        if claim.is_installed && is_mask(&path) {
+        if claim.may_be_masked && is_mask(&path) {
             continue;
         }
         // Units in directories before system.attached keep their precedence, whatever we write.
         let position = UNIT_PATH.iter().position(|other| other == directory);
+        if is_mask(&path) {
+            return Err(Error::new(format!(
+                "cannot install {name}: {shown} is masked, and may hide another unit of that name; run 'systemctl unmask {name}', or choose another name with --name"
+            )));
+        }
         if position.is_some() && position < ours {
             return Err(Error::new(format!(
                 "cannot install {name}: {shown} is a unit of that name and would win; remove it, or choose another name with --name"

@@ -24,7 +24,7 @@ use crate::image::render;
 use crate::image::secrets;
 use crate::image::tree::{Directory, Tree};
 use crate::image::variables;
-use crate::install::acceptance::{self, Accepted, Wish};
+use crate::install::acceptance::{self, Accepted, Granted, Wish};
 use crate::install::atomic;
 use crate::install::claim::{self, Claim};
 use crate::install::draft::{Content, Draft};
@@ -68,8 +68,11 @@ pub struct Options {
     pub rebase: bool,
     /// Lines of `[Install]` that are added to the image's; an empty value resets its key.
     pub user_install: Vec<(String, String)>,
-    /// For an update: whether these are all of the user's choices, so that what they do not say is reset.
+    /// Whether these are all of the user's choices, as in a declaration: an update resets what they do not say, and an
+    /// installation may find its unit masked.
     pub complete: bool,
+    /// For an installation: whether there was a container of that name before, without `/exports`.
+    pub was_plain: bool,
 }
 
 /// A planned deployment: rendered and checked, but not written.
@@ -169,6 +172,7 @@ impl Planner<'_> {
         let rootfs = remote.as_deref().map(rootfs::find).transpose()?;
         let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
         let granted = self.previous.map(|previous| previous.granted);
+        let granted = granted.or(self.options.was_plain.then_some(Granted::NOTHING));
         let tree = self.tree(rootfs.as_ref());
         let Accepted { tree, exports, usage, notice } =
             acceptance::decide(self.name, tree, self.image, granted, self.options.exports)?;
@@ -298,7 +302,8 @@ impl Planner<'_> {
             Some(previous) => atomic::check(&site.deployments, &previous.deployment, replace_unit)?,
             None => {
                 let (unit, is_installed) = (rendered.unit.is_some(), self.previous.is_some());
-                let claim = Claim { unit, replace_unit, tmpfiles: has_tmpfiles, is_installed };
+                let may_be_masked = is_installed || self.options.complete;
+                let claim = Claim { unit, replace_unit, tmpfiles: has_tmpfiles, is_installed, may_be_masked };
                 claim::check_name(site.root(), name, &claim)?;
             }
         }

@@ -166,12 +166,18 @@ fn report(site: &Site, deployment: &Deployment) {
     journal::tell(site.root(), Event::Repaired, &subject, &message);
 }
 
-/// Enables a container whose unit was made again, if it was enabled when it was installed: later changes were lost with
-/// the links in /etc.
+/// Enables a container whose unit was made again, if it was enabled when it was installed, or a declaration says so: later
+/// changes were lost with the links in /etc. So are its daily updates.
 pub fn enable(site: &Site, name: &Name) -> Result<()> {
     let Some(current) = site.deployments.current(name)? else { return Ok(()) };
     let info = site.deployments.info(&current)?;
-    let was_enabled = info.ours().is_none_or(|ours| ours.enabled);
+    let declared = State::load(&site.deployments, name).ok().and_then(|state| state.declared);
+    if declared.as_ref().is_some_and(|declared| declared.auto_update) {
+        site.manager.set_enablement(&[format!("syscontainer-update@{name}.timer")], Enablement::Enable)?;
+    }
+    let was_enabled = declared
+        .and_then(|declared| declared.enable)
+        .unwrap_or_else(|| info.ours().is_none_or(|ours| ours.enabled));
     if was_enabled && register::is_installable(site.root(), name)? {
         site.manager.set_enablement(&[name.unit()], Enablement::Enable)?;
     }

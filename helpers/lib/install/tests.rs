@@ -251,7 +251,13 @@ fn the_instance_of_another_template_is_refused() {
     fs::create_dir_all(&units).unwrap();
     fs::write(units.join("db@.service"), "[Service]\nExecStart=/usr/bin/db\n").unwrap();
     let check = |name: &str, is_installed, replace_unit| {
-        let claim = claim::Claim { unit: true, replace_unit, tmpfiles: false, is_installed };
+        let claim = claim::Claim {
+            unit: true,
+            replace_unit,
+            tmpfiles: false,
+            is_installed,
+            may_be_masked: is_installed,
+        };
         claim::check_name(&root, &name.parse().unwrap(), &claim).map_err(|e| e.to_string())
     };
     let error = check("db@16", false, false).unwrap_err();

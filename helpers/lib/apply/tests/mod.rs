@@ -25,6 +25,7 @@ use crate::system::lock::Lock;
 use crate::system::systemd::fake::Fate;
 use crate::system::systemd::manager::{Enablement, Manager};
 
+mod circumstances;
 mod killed;
 mod preinstalled;
 
@@ -81,11 +82,15 @@ impl Declared {
     }
 
     fn apply_with(&self, scope: Scope) -> Result<Done> {
+        self.apply_pulling(Scope { no_pull: true, ..scope })
+    }
+
+    /// The same, with pulls, all of which fail.
+    fn apply_pulling(&self, scope: Scope) -> Result<Done> {
         let (root, name) = (self.host.site.root(), &self.host.name);
         let source = files::find(root, name)?.ok_or_else(|| Error::not_found("it is not declared"))?;
         let declaration = files::read(root, name, &source)?;
         let fetch = Fetch { root, repo: None, is_patient: false, quiet: true };
-        let scope = Scope { no_pull: true, ..scope };
         let images = || Ok(Box::new(Local(self.images.clone())) as Box<dyn Images>);
         Applier { site: &self.host.site, fetch, scope }.apply(&declaration, images)
     }
@@ -358,7 +363,7 @@ fn operands_are_names_files_and_directories() {
     declared.declare("");
     let select = |operand: &Path| {
         let operand: Operand = operand.to_str().unwrap().parse().unwrap();
-        let (found, errors) = select::select(root, &[operand]).unwrap();
+        let (found, errors) = select::select(root, &[operand]);
         let shown = found.iter().map(|found| {
             let result = found.declaration.as_ref().map(|declaration| declaration.source.path.to_string());
             result.unwrap_or_else(|e| e.to_string())
@@ -382,5 +387,12 @@ fn operands_are_names_files_and_directories() {
     assert!(found[0].contains("web is declared in /etc/syscontainers/web.conf, which counts"), "{found:?}");
     let (found, _) = select(Path::new("nothing"));
     assert!(found[0].starts_with("there is no declaration of nothing"), "{found:?}");
-    assert!(select::select(root, &[Operand::Path("/none/x.conf".into())]).is_err());
+    let (found, errors) =
+        select::select(root, &[Operand::Path("/none/x.conf".into()), Operand::Name("web".parse().unwrap())]);
+    assert_eq!((found.len(), errors.len(), errors[0].kind()), (1, 1, Kind::NotFound));
+    // Whatever is in the working directory, as `helpers` is here.
+    assert_eq!("helpers".parse::<Operand>().unwrap(), Operand::Name("helpers".parse().unwrap()));
+    for path in ["./helpers", ".", "..", "web.conf"] {
+        assert_eq!(path.parse::<Operand>().unwrap(), Operand::Path(path.into()));
+    }
 }
