@@ -186,9 +186,9 @@ fn odd_names_are_skipped_and_no_failure() {
     }
     let root = Root::new(tree.path());
     for operands in [vec![], vec![Operand::Path(directory.clone())]] {
-        let (selected, errors) = select::select(&root, &operands).unwrap();
+        let (selected, errors) = select::select(&root, &operands);
         assert_eq!((selected.len(), errors.len()), (1, 0), "{operands:?}");
     }
     std::fs::write(tree.path().join("run"), "a file\n").unwrap();
-    assert_eq!(select::select(&root, &[]).unwrap().1.len(), 1);
+    assert_eq!(select::select(&root, &[]).1.len(), 1);
 }

@@ -102,7 +102,7 @@ impl File {
         }
         let mut before = "";
         for (section, key, value) in &declaration.unit {
-            if section != before {
+            if **section != *before {
                 self.text.push_str(&format!("\n[{section}]\n"));
                 before = section;
             }
