@@ -4,7 +4,6 @@
 //! over by their first update. Our own keys are below a single one; where that is absent, Atomic made the deployment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,6 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::paths::TreePath;
 use crate::provenance::Provenance;
+use crate::system::files;
 
 /// Values of variables by their names.
 pub type Values = BTreeMap<String, String>;
@@ -203,7 +203,9 @@ impl Info {
         let path = directory.join(FILE);
         let what = || format!("cannot read {}", path.display());
         let remedy = "restore it, or remove the container with syscontainer-remove";
-        let value: Value = serde_json::from_slice(&fs::read(&path).context(what)?)
+        let text = files::read_if_exists(&path)?;
+        let text = text.ok_or_else(|| Error::new("there is no such file")).context(what)?;
+        let value: Value = serde_json::from_slice(&text)
             .context(|| format!("it is not valid JSON; {remedy}"))
             .context(what)?;
         if !value.is_object() {
@@ -290,6 +292,7 @@ pub fn values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Values, D::E
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::fs;
 
     fn read(info: &Value) -> Result<Info> {
         let directory = tempfile::tempdir().unwrap();
@@ -302,6 +305,15 @@ mod tests {
             "version": version, "digest": Digest::of(b""), "user-values": {}, "enabled": true,
             "execution": {"notify": "created"},
         }})
+    }
+
+    #[test]
+    fn what_never_ends_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let why = || Info::read(directory.path()).unwrap_err().to_string();
+        assert!(why().ends_with("/info: there is no such file"), "{}", why());
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join(FILE)).unwrap();
+        assert!(why().ends_with("/info: it is not a regular file"), "{}", why());
     }
 
     #[test]

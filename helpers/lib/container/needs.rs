@@ -2,7 +2,6 @@
 //! administrator may change it in between.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
@@ -13,7 +12,7 @@ use crate::container::keys::mounts::{UserMount, UserMountKind};
 use crate::container::keys::payload::Namespace;
 use crate::container::settings::Settings;
 use crate::error::{Context, Error, Result};
-use crate::paths::{Root, TreePath};
+use crate::paths::Root;
 use crate::system::directory::{self, Directory};
 use crate::system::untrusted::{Untrusted, Way};
 use crate::system::{files, mounts};
@@ -98,7 +97,7 @@ fn check_limits(root: &Root, settings: &Settings) -> Result<()> {
             continue;
         }
         // In a tree that is not booted, it is unknown.
-        let file = fs::read_to_string(root.join(&TreePath::from(OPEN_FILES))).unwrap_or_default();
+        let file = files::read_text_if_exists(&root.join(OPEN_FILES)).ok().flatten().unwrap_or_default();
         if let Some(most) = file.trim().parse::<u64>().ok().filter(|most| limit.hard > *most) {
             return Err(Error::new(format!(
                 "cannot set Ulimit={text}: the kernel gives no process more than {most} open files (fs.nr_open); set {most} or less"
@@ -279,6 +278,7 @@ pub fn properties(root: &Root, settings: &Settings) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::system::untrusted::Got;
+    use std::fs;
 
     #[test]
     fn what_is_not_on_the_host_is_named_with_its_key() {

@@ -25,11 +25,11 @@ pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
         "deployment {} is not in {}; check image {} out again, or remove this file",
         registration.deployment, registration.directory, registration.image
     );
-    let text = fs::read_to_string(root.join(&path)).unwrap_or_default();
+    let text = files::read_text_if_exists(&root.join(&path)).ok().flatten().unwrap_or_default();
     let line = text.lines().position(|line| line.trim_start().starts_with("\"deployment\""));
     let note = format!("{path}:{}: {reason}\n", line.map_or(1, |line| line + 1));
     let file = root.join(&note_of(name));
-    if fs::read(&file).is_ok_and(|old| old == note.as_bytes()) {
+    if files::read_bounded(&file, NOTE_MAX).is_ok_and(|old| old.as_deref() == Some(note.as_bytes())) {
         return Ok(false);
     }
     files::make_directory(&root.join(STALE), 0o700)?;

@@ -2,7 +2,6 @@
 //!
 //! All of them are derived from the current deployment, so they can be made again at any time.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::container::deployment::Deployments;
@@ -257,7 +256,7 @@ pub fn obsolete(root: &Root, registration: &Registration) -> Result<Vec<TreePath
 
 /// Whether a file has this content already, so that [`register`] would leave it alone.
 pub fn has(path: &Path, text: &str) -> bool {
-    fs::read(path).is_ok_and(|old| old == text.as_bytes())
+    files::read_bounded(path, text.len()).is_ok_and(|old| old.as_deref() == Some(text.as_bytes()))
 }
 
 fn update(path: &Path, text: &str, mode: u32) -> Result<bool> {
@@ -347,4 +346,20 @@ pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
         && registration.stamp == deployments.stamp(&current).ok()
         && registration.unit.is_some() == files.stub.exists()
         && registration.tmpfiles == files.tmpfiles.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_is_not_what_is_expected() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, zero, file) = (dir.path().join("pipe"), dir.path().join("zero"), dir.path().join("file"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &zero).unwrap();
+        std::fs::write(&file, "text").unwrap();
+        assert_eq!([&pipe, &zero, &file].map(|path| has(path, "text")), [false, false, true]);
+        assert_eq!(["tex", "texts", ""].map(|text| has(&file, text)), [false; 3]);
+    }
 }

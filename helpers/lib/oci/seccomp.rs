@@ -15,9 +15,13 @@ use serde_json::{Map, Value, json};
 use crate::error::{Context, Error, Result};
 use crate::oci::seccomp_default;
 use crate::paths::Root;
+use crate::system::files;
 
 /// Where administrators and packages put the profile; the first file that exists is used.
 const FILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
+
+/// Maximum size of such a file in bytes.
+const MAX_SIZE: usize = 4 << 20;
 
 /// The kernel's version.
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
@@ -79,10 +83,7 @@ fn without_keyrings(mut profile: Value) -> Value {
 
 fn read(file: &Path) -> Result<Value> {
     // A pipe would hold up the start.
-    if !fs::metadata(file).is_ok_and(|metadata| metadata.is_file()) {
-        return Err(Error::new("it is not a regular file"));
-    }
-    let text = fs::read(file).context(|| "it cannot be read".into())?;
+    let text = files::read_bounded(file, MAX_SIZE)?.ok_or_else(|| Error::new("it is not a regular file"))?;
     serde_json::from_slice(&text).context(|| "it is not valid JSON".into())
 }
 

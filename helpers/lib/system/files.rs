@@ -18,6 +18,8 @@ const MAX_SYMLINKS: usize = 40;
 /// How many components are looked at for one path, those of symlinks included: far more than a path has that a kernel
 /// takes from one piece.
 const MAX_COMPONENTS: usize = 1024;
+/// Maximum size in bytes of a file that is read as a whole: far more than any of ours has, and what memory bears.
+const MAX_SIZE: usize = 64 << 20;
 
 /// Writes a file under a temporary name in the same directory and renames it into place. The umask does not affect
 /// `mode`.
@@ -70,7 +72,9 @@ fn write_renamed(path: &Path, content: &[u8], mode: u32, sync: bool) -> std::io:
 /// Creates a file that only reserves space.
 pub fn reserve(path: &Path, bytes: usize) -> Result<()> {
     let what = || format!("cannot reserve {bytes} bytes in {}", path.display());
-    let mut file = File::create(path).context(what)?;
+    // Nothing that a link leads to is overwritten.
+    remove_file(path).context(what)?;
+    let mut file = File::create_new(path).context(what)?;
     // Neither a hole nor anything that can be compressed.
     let mut state = 1u32;
     let noise = std::iter::repeat_with(|| {
@@ -209,9 +213,9 @@ fn own(component: Component<'_>) -> PathBuf {
     PathBuf::from(component.as_os_str())
 }
 
-/// Reads a file; `None` if it does not exist.
+/// Reads a regular file of ours, which nobody else may have replaced by what never ends; `None` if it does not exist.
 pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
-    if_exists(path, fs::read(path))
+    read_bounded(path, MAX_SIZE).context(|| format!("cannot read {}", path.display()))
 }
 
 /// Reads a regular file of at most `limit` bytes; `None` if it does not exist. Nothing else that may be there is waited
@@ -251,14 +255,8 @@ fn refuse_irregular(metadata: &Metadata) -> Result<()> {
 
 /// Like [`read_if_exists`], for a file that must be UTF-8.
 pub fn read_text_if_exists(path: &Path) -> Result<Option<String>> {
-    if_exists(path, fs::read_to_string(path))
-}
-
-fn if_exists<T>(path: &Path, read: std::io::Result<T>) -> Result<Option<T>> {
-    match read {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        read => read.map(Some).context(|| format!("cannot read {}", path.display())),
-    }
+    let text = read_if_exists(path)?.map(String::from_utf8).transpose();
+    text.map_err(|_| Error::new(format!("cannot read {}: it is not UTF-8", path.display())))
 }
 
 /// Names of the entries of a directory, as far as they are UTF-8; none if the directory does not exist.
@@ -345,28 +343,4 @@ pub fn temporary_directory(parent: &Path, prefix: &str) -> Result<TempDir> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_removal_frees_is_counted_once() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
-        for (file, size) in [("a/one", 1), ("a/b/two", 20), ("a/b/c/three", 300)] {
-            fs::write(dir.path().join(file), vec![0; size]).unwrap();
-        }
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("a/link")).unwrap();
-        assert_eq!(own_size(dir.path()), 321);
-        assert_eq!(own_size(&dir.path().join("a/b/two")), 20);
-        fs::hard_link(dir.path().join("a/one"), dir.path().join("a/other")).unwrap();
-        assert_eq!([own_size(dir.path()), own_size(&dir.path().join("a/link"))], [320, 0]);
-        let mut left = 3;
-        let mut size = 0;
-        add_size(&Directory::open(&dir.path().join("a/b")).unwrap(), 0, &mut left, &mut size);
-        assert_eq!((left, size), (0, 320));
-        // Deeper than this, nothing counts.
-        let mut size = 0;
-        add_size(&Directory::open(dir.path()).unwrap(), DEPTH - 1, &mut 100, &mut size);
-        assert_eq!(size, 0);
-    }
-}
+mod tests;

@@ -42,3 +42,21 @@ fn to_json(path: &Path, record: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(record).context(|| format!("cannot write {}", path.display()))?;
     Ok(text + "\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_is_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        assert_eq!(load::<u32>(&path, "").unwrap(), None);
+        save(&path, &1).unwrap();
+        assert_eq!(load::<u32>(&path, "").unwrap(), Some(1));
+        remove(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let why = load::<u32>(&path, "remove it").unwrap_err().to_string();
+        assert!(why.ends_with("/record: it is not a regular file"), "{why}");
+    }
+}
