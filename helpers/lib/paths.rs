@@ -29,6 +29,8 @@ pub const STORAGE: &str = ".storage";
 pub const PREINSTALLED: &str = "/usr/lib/containers/atomic";
 /// Directory for everything that lasts until the next boot, such as bundles and locks.
 pub const RUN: &str = "/run/syscontainers";
+/// Directory of locks. Not a valid name of a container.
+pub const LOCKS: &str = "/run/syscontainers/.locks";
 /// File in a bundle with the main process of the unit: the payload, or the process that takes its place.
 pub const MAIN_PROCESS: &str = "main.pid";
 /// Directory of the notification sockets that are reached by their paths on the host, each in a directory that only who uses it

@@ -18,7 +18,7 @@ use crate::container::info::{self, Info};
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::paths::{self, Root, TreePath};
-use crate::system::{files, mounts, privacy};
+use crate::system::{files, mounts, privacy, tree};
 
 /// What a deployment is recognised by: it has at least one of these.
 const PARTS: [&str; 4] = [info::FILE, "rootfs", "hostfs", "config.json"];
@@ -123,6 +123,8 @@ impl Deployments {
     /// have other things in it. Refuses one in which others could replace a deployment.
     pub fn create(&self) -> Result<()> {
         let path = self.path("");
+        tree::check_path(&self.root, &self.directory)
+            .context(|| format!("cannot use the directory of deployments {}", path.display()))?;
         if self.system.is_none() || paths::has_default_deployments() || !path.is_dir() {
             privacy::make(&path)?;
         }

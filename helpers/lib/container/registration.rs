@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
 use crate::paths::{DEPLOYMENTS, PREINSTALLED, REGISTRATIONS, Root, TreePath};
-use crate::system::{files, record};
+use crate::system::{files, record, tree};
 
 /// The format this version writes, and the only one it reads.
 ///
@@ -31,6 +31,8 @@ pub const VERSION: u32 = 1;
 
 /// Maximum size of the file in bytes: what a generator reads and converts without keeping others waiting.
 pub const MAX_SIZE: usize = 1 << 20;
+/// What a link leads to that masks a registration.
+const NULL: &str = "/dev/null";
 
 /// What the generator knows about an installed container; the fields are the JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +165,10 @@ fn deserialize(text: &[u8]) -> serde_json::Result<(Registration, Vec<String>)> {
 /// Reads the registration of `name` at `path`; `None` if it is masked: empty, or a link to /dev/null.
 pub fn read(root: &Root, name: &Name, path: &TreePath) -> Result<Option<Registration>> {
     let what = || path.to_string();
-    let file = root.join(path);
+    let file = tree::place(root, path).context(what)?;
+    if file == root.join(NULL) {
+        return Ok(None);
+    }
     let metadata = fs::metadata(&file).context(what)?;
     if metadata.file_type().is_char_device() || metadata.is_file() && metadata.len() == 0 {
         return Ok(None);
@@ -237,6 +242,22 @@ fn has_suffix(file_name: &std::ffi::OsStr) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn links_are_followed_in_their_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path().join("tree"));
+        let (name, path) = ("x".parse().unwrap(), TreePath::from("/etc/syscontainers/attached/x.json"));
+        let link = root.join(&path);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let outside = dir.path().join("x.json");
+        fs::write(&outside, "{").unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        assert!(read(&root, &name, &path).unwrap_err().to_string().contains("No such file"));
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(NULL, &link).unwrap();
+        assert!(read(&root, &name, &path).unwrap().is_none());
+    }
 
     #[test]
     fn keys_of_a_newer_version_are_refused_at_any_depth() {

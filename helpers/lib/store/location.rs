@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::paths::{self, Root, STORAGE, TreePath};
-use crate::system::{files, mounts, privacy};
+use crate::system::{files, mounts, privacy, tree};
 
 /// The host's own repository, on OSTree systems.
 const HOST: &str = "/ostree/repo";
@@ -34,6 +34,10 @@ impl Location {
         if let Some(path) = named {
             return Ok(Location { path, own: Vec::new(), host });
         }
+        let own = paths::deployments().join(STORAGE).join(OWN);
+        let what = || format!("cannot use the image store {}", root.join(&own).display());
+        // What a tree has there must not be something of this host, which would be closed, and pruned.
+        tree::check_path(root, &own).context(what)?;
         let deployments = root.join(&paths::deployments());
         let storage = deployments.join(STORAGE);
         let path = storage.join(OWN);
@@ -84,6 +88,32 @@ mod tests {
         assert_eq!(found.path, dir.path().join("var/lib/containers/atomic/.storage/ostree"));
         assert_eq!(found.host, host);
         assert_eq!(Location::find(&root, Some(Path::new("/x"))).unwrap().path, Path::new("/x"));
+    }
+
+    #[test]
+    fn the_store_of_a_tree_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path().join("tree"));
+        let (outside, deployments) = (dir.path().join("outside"), root.join(&paths::deployments()));
+        fs::create_dir_all(outside.join("ostree")).unwrap();
+        fs::create_dir_all(&deployments).unwrap();
+        fs::set_permissions(&outside, PermissionsExt::from_mode(0o755)).unwrap();
+        for (link, target) in [(".storage", &outside), (".storage/ostree", &outside.join("ostree"))] {
+            let link = deployments.join(link);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let why = Location::find(&root, None).unwrap_err().to_string();
+            assert!(why.contains("is a symlink that leads out of it from here"), "{why}");
+            fs::remove_file(&link).unwrap();
+        }
+        assert_eq!(fs::metadata(&outside).unwrap().mode() & 0o777, 0o755);
+        // In the tree, it may be where there is more space.
+        let link = deployments.join(".storage");
+        fs::remove_dir(&link).unwrap();
+        fs::create_dir_all(root.join("/srv/storage")).unwrap();
+        std::os::unix::fs::symlink("../../../../srv/storage", &link).unwrap();
+        Location::find(&root, None).unwrap().create().unwrap();
+        assert!(root.join("/srv/storage/ostree").is_dir());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Context, Error, Result};
 use crate::name::Name;
-use crate::paths::{RUN, Root};
+use crate::paths::{LOCKS, Root};
 use crate::program::log;
 use crate::system::files;
 
@@ -147,8 +147,13 @@ pub fn written(root: &Root) -> Result<Lock> {
 }
 
 fn directory(root: &Root) -> Result<PathBuf> {
-    let directory = root.join(RUN).join(".locks");
+    let directory = root.join(LOCKS);
     files::make_directory(&directory, 0o700)?;
+    // Nobody has a reason to put it elsewhere, where a tree might lead to something of this host.
+    if directory.is_symlink() {
+        let why = format!("cannot use {}: it is a symlink; remove it", directory.display());
+        return Err(Error::new(why));
+    }
     Ok(directory)
 }
 
@@ -304,8 +309,19 @@ pub fn wait(path: &Path, limit: Duration) {
     }
 }
 
+/// Opens a file for its lock, and makes it if there is none. Nothing else that may be there is opened: that of a device, or
+/// of a file that a symlink leads to, may have effects, and that of a pipe may wait.
 fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let is_other = |found: &std::fs::Metadata| !found.is_file();
+    let refused = || std::io::Error::other("it is not a regular file; remove it");
+    if path.symlink_metadata().is_ok_and(|found| is_other(&found)) {
+        return Err(refused());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
+    // Another file may have taken its place.
+    if is_other(&file.metadata()?) { Err(refused()) } else { Ok(file) }
 }
 
 #[cfg(test)]

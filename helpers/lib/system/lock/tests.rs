@@ -20,6 +20,28 @@ fn a_directory_that_is_made_anew_is_another_one() {
     assert_eq!(waits.join().unwrap(), Some(ids(std::fs::metadata(&path).unwrap())));
 }
 
+#[test]
+fn nothing_but_a_regular_file_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, outside) = (Root::new(dir.path()), dir.path().join("outside"));
+    let directory = root.join(LOCKS);
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(".host-files");
+    let why = || host_files(&root).err().map(|e| e.to_string()).unwrap_or_default();
+    for target in [&outside, Path::new("/dev/null")] {
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        assert!(why().contains(".host-files: it is not a regular file; remove it"), "{}", why());
+        std::fs::remove_file(&path).unwrap();
+    }
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(why().contains("it is not a regular file"), "{}", why());
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &directory).unwrap();
+    assert!(why().contains("/.locks: it is a symlink"), "{}", why());
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+}
+
 /// The order of the page. It lists all ranks, since each has a lock in the test of the order.
 fn documented_order() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use crate::error::{Context, Result};
 use crate::name::Name;
-use crate::paths::{Root, SYSTEMCTL};
+use crate::paths::{Root, SYSTEMCTL, TreePath};
 use crate::system::command::{collect, run};
-use crate::system::files;
+use crate::system::{files, tree};
 
 /// Directories of presets, as systemd reads them.
 const DIRECTORIES: [&str; 4] = [
@@ -41,13 +41,15 @@ pub fn enables(root: &Root, name: &Name) -> Result<bool> {
     Ok(enabled.status.success())
 }
 
-fn fill(root: &Root, name: &Name, tree: &Path) -> Result<()> {
-    files::make_directory(&tree.join(UNITS), 0o755)?;
-    files::replace_volatile(&tree.join(UNITS).join(name.unit()), UNIT.as_bytes(), 0o644)?;
+fn fill(root: &Root, name: &Name, to: &Path) -> Result<()> {
+    files::make_directory(&to.join(UNITS), 0o755)?;
+    files::replace_volatile(&to.join(UNITS).join(name.unit()), UNIT.as_bytes(), 0o644)?;
     for directory in DIRECTORIES {
-        let copy = tree.join(directory.trim_start_matches('/'));
-        for file in files::names(&root.join(directory))?.iter().filter(|file| file.ends_with(".preset")) {
-            let path = root.join(directory).join(file);
+        let copy = to.join(directory.trim_start_matches('/'));
+        let directory = TreePath::from(directory);
+        let names = files::names(&tree::place(root, &directory)?)?;
+        for file in names.iter().filter(|file| file.ends_with(".preset")) {
+            let path = tree::place(root, &directory.join(file))?;
             // One that is masked is a link to /dev/null, and hides those of its name elsewhere.
             let is_masked = fs::metadata(&path).is_ok_and(|file| !file.is_file());
             let text = if is_masked { None } else { files::read_bounded(&path, MAX_SIZE)? };
@@ -84,5 +86,13 @@ mod tests {
         // One that is empty hides the other of its name.
         write("etc/systemd/system-preset/90-default.preset", "");
         assert!(is_enabled("other"));
+        // Links are followed as programs in the tree see them.
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("a.preset"), "disable other.service\n").unwrap();
+        write(outside.path().strip_prefix("/").unwrap().join("b.preset").to_str().unwrap(), "disable web*\n");
+        fs::remove_dir_all(root.path().join("etc/systemd/system-preset")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), root.path().join("etc/systemd/system-preset")).unwrap();
+        write("usr/lib/systemd/system-preset/90-default.preset", "");
+        assert_eq!((is_enabled("web"), is_enabled("other")), (false, true));
     }
 }
