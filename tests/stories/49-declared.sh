@@ -287,6 +287,9 @@ expect_like '^file: installed' cat "$WORK/printed"
 printf '[Service]\nNice=1\n' >>"$WORK/elsewhere/file.conf"
 apply_declared 1 "$WORK/elsewhere/file.conf"
 expect_like 'count in declarations of the host only; move it to /etc/syscontainers' cat "$WORK/said"
+chmod 0777 "$WORK/elsewhere"
+apply_declared 1 "$WORK/elsewhere"
+expect_like 'other users may change .*/elsewhere .*copy it to a directory that only root may write to' cat "$WORK/said"
 rm -r "$WORK/elsewhere"
 apply_declared 0 --prune
 apply_declared 3 nothing

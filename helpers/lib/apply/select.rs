@@ -8,6 +8,7 @@ use crate::error::{Context, Error, Result};
 use crate::name::Name;
 use crate::paths::{DECLARATIONS, Root, TreePath};
 use crate::program::log;
+use crate::system::{privacy, tree};
 
 /// Suffix of declarations and of their drop-ins.
 const SUFFIX: &str = ".conf";
@@ -89,14 +90,15 @@ fn named(root: &Root, name: &Name) -> Selected {
 fn below(root: &Root, path: &Path) -> Result<(Vec<Selected>, Vec<Error>)> {
     let what = || format!("cannot read {}", path.display());
     let path = std::path::absolute(path).context(what)?;
-    let metadata = std::fs::metadata(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no {}", path.display())),
-        _ => Error::new(format!("{}: {e}", what())),
-    })?;
     if !path.starts_with(root.path()) {
         return Err(Error::new(format!("it is not in the tree {}", root.path().display()))).context(what);
     }
     let inside = root.inside(&path);
+    let place = tree::place(root, &inside).context(what)?;
+    let metadata = std::fs::metadata(place).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no {}", path.display())),
+        _ => Error::new(format!("{}: {e}", what())),
+    })?;
     if !metadata.is_dir() {
         let (name, source) = files::at(root, &inside)?;
         return Ok((vec![at(root, name, source)], Vec::new()));
@@ -112,6 +114,17 @@ fn told(listed: Listed) -> Listed {
     listed
 }
 
+/// Refuses files that others may change: what a declaration says is done as root.
+fn check_owner(root: &Root, source: &Source) -> Result<()> {
+    let mut paths = std::iter::once(&source.path).chain(&source.drop_ins);
+    paths.try_for_each(|path| privacy::check_inside(root, path.as_path())).map_err(|e| {
+        Error::new(format!(
+            "{e}, and what it says is done as root; copy it to a directory that only root may write to, such as {}",
+            DECLARATIONS[0]
+        ))
+    })
+}
+
 /// The declaration in a file. In the directories of declarations, it is the one that counts for its name.
 fn at(root: &Root, name: Name, source: Source) -> Selected {
     let path = source.path.clone();
@@ -120,11 +133,11 @@ fn at(root: &Root, name: Name, source: Source) -> Selected {
         return named(root, &name);
     }
     let refused = match files::find(root, &name) {
-        Err(e) => Some(e),
-        Ok(Some(other)) => Some(Error::new(format!("{name} is declared in {}, which counts", other.path))),
-        Ok(None) => None,
+        Err(e) => Err(e),
+        Ok(Some(other)) => Err(Error::new(format!("{name} is declared in {}, which counts", other.path))),
+        Ok(None) => check_owner(root, &source),
     };
-    if let Some(why) = refused {
+    if let Err(why) = refused {
         return Selected { name, file: Some(path.clone()), declaration: Err(why).context(what) };
     }
     let mut selected = read(root, name, source);

@@ -13,8 +13,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
+use crate::paths::{Root, TreePath};
 use crate::program::log;
 use crate::system::acl::Acl;
+use crate::system::files;
 
 /// Mode of a directory that only its owner enters.
 pub const PRIVATE: u32 = 0o700;
@@ -24,8 +26,6 @@ const OTHERS: u32 = 0o077;
 const WRITE: u32 = 0o022;
 /// In directories with this bit, entries of others cannot be renamed.
 const STICKY: u32 = 0o1000;
-/// Symlinks in a path, the same as the kernel's limit.
-const LINKS: u32 = 40;
 
 /// Creates a directory that only this user can enter, with its parents. One that exists is closed to others.
 pub fn make(path: &Path) -> Result<()> {
@@ -103,38 +103,28 @@ pub fn check_parents(path: &Path) -> Result<()> {
 /// the way lead to, are root's or this user's, and nobody else may write to them. A sticky bit makes no difference.
 pub fn check_path(path: &Path) -> Result<()> {
     let what = || format!("cannot examine {}", path.display());
-    let absolute = std::path::absolute(path).context(what)?;
-    let mut rest: Vec<PathBuf> = parts(&absolute);
-    let (mut at, mut links) = (PathBuf::from("/"), 0);
-    while let Some(part) = rest.pop() {
-        if part == Path::new("..") {
-            at.pop();
-            continue;
-        }
-        let next = at.join(&part);
-        let metadata = match fs::symlink_metadata(&next) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            metadata => metadata.context(what)?,
-        };
-        if metadata.is_symlink() {
-            links += 1;
-            if links > LINKS {
-                return Err(Error::new("too many symlinks")).context(what);
-            }
-            rest.extend(parts(&fs::read_link(&next).context(what)?));
-            continue;
-        }
-        check_fixed(&next.display(), metadata.uid(), metadata.mode())?;
-        at = next;
-    }
-    Ok(())
+    check_inside(&Root::default(), &std::path::absolute(path).context(what)?)
 }
 
-/// The parts of a path, last one first. The root is one, too.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    let mut parts: Vec<PathBuf> = path.components().map(|part| PathBuf::from(part.as_os_str())).collect();
-    parts.reverse();
-    parts
+/// The same for a path in a tree, in which its links are followed. Who can change what is above the tree is for whoever
+/// chose the tree.
+pub fn check_inside(root: &Root, path: &Path) -> Result<()> {
+    let what = || format!("cannot examine {}", path.display());
+    let trace = files::trace(root.path(), path, &|_| false)?;
+    let above = trace.links.iter().filter_map(|link| link.parent());
+    for end in above.chain([trace.place.as_path()]) {
+        for at in end.ancestors() {
+            let at = root.join(&TreePath::new(at));
+            match fs::symlink_metadata(&at) {
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                found => {
+                    let found = found.context(what)?;
+                    check_fixed(&at.display(), found.uid(), found.mode())?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a file with this owner and mode, unless only root and this user may write to it.
@@ -227,6 +217,29 @@ mod tests {
         assert!(why(&link).contains("/parent"), "{}", why(&link));
         set(parent, 0o1777);
         assert_eq!(why(&path) + &why(&link), "");
+    }
+
+    #[test]
+    fn what_others_may_change_on_the_way_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        for path in ["a/b", "c", "d"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        fs::write(dir.path().join("a/b/file"), "").unwrap();
+        std::os::unix::fs::symlink("/a/b/file", dir.path().join("c/link")).unwrap();
+        let why = |path: &str| check_inside(&root, path.as_ref()).err().map(|e| e.to_string());
+        for path in ["/c/link", "/d/../c/link", "/none/x"] {
+            assert_eq!(why(path), None, "{path}");
+        }
+        for open in ["a", "a/b", "a/b/file", "c", ""] {
+            let before = mode(&dir.path().join(open));
+            set(&dir.path().join(open), 0o1777);
+            let said = why("/c/link").unwrap_or_default();
+            assert!(said.contains("other users may change") && said.contains("mode 1777"), "{open}: {said}");
+            assert_eq!(why("/d").is_some(), open.is_empty(), "{open}");
+            set(&dir.path().join(open), before);
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::system::systemd::manager::{Enablement, Manager};
 mod circumstances;
 mod killed;
 mod preinstalled;
+mod trees;
 
 /// Images in directories, of which the last one that has a name is the one of that name.
 struct Local(Rc<Vec<(Directory, Image)>>);
