@@ -106,7 +106,7 @@ fn run(args: Args) -> Result<cli::Outcome> {
     match &args.what {
         What::Image(reference) if args.check => check_image(&args, reference),
         What::Image(reference) => {
-            if let Err(why) = source_files::check_owner(reference) {
+            if let Err(why) = source_files::check_owner(&Root::default(), reference) {
                 log::warning(&format!("{why}, so containers are not updated from there"));
             }
             pull(&args, reference, &args.access)

@@ -270,7 +270,19 @@ check 'started' systemctl start offline
 answers offline 8114
 rm $DECLARED/offline.conf
 apply_declared 0 --prune
-rm -r /usr/share/story
+
+say 'an archive of a tree'
+unpacked_tree
+mkdir -p "$tree/usr/share/images"
+mv /usr/share/story/hello.tar "$tree/usr/share/images/"
+ln -s /usr/share/images "$tree/images"
+write_declaration "$tree/etc/syscontainers/inside.conf" Image=oci-archive:/images/hello.tar Set=PORT=8114
+apply_declared 0 --root="$tree"
+expect_like '^inside: installed from oci-archive:/images/hello.tar' cat "$WORK/printed"
+write_declaration "$tree/etc/syscontainers/engine.conf" Image=docker-daemon:hello-world
+apply_declared 1 --root="$tree" engine
+expect_like 'it would be an image of this host, not of the tree' cat "$WORK/said"
+rm -r /usr/share/story "$tree"
 
 say 'a dry run changes nothing'
 write_declaration $DECLARED/dry.conf "Image=$HELLO" Set=PORT=8115

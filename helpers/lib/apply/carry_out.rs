@@ -130,7 +130,7 @@ impl Applier<'_> {
     }
 
     fn would_pull(&self, wanted: &Wanted) -> Result<Done> {
-        Fetch::check(wanted)?;
+        self.fetch.check(wanted)?;
         let is_installed = self.site.deployments.current(&wanted.declaration.name)?.is_some();
         if is_installed {
             return Ok(Done::new(Action::Pulled, format!("would pull {}", wanted.image)));

@@ -28,16 +28,17 @@ impl Fetch<'_> {
     /// Pulls the image of a declaration. Returns whether the store had none, or another one, under its name.
     pub fn pull(&self, wanted: &Wanted) -> Result<bool> {
         let reference = &wanted.reference;
+        let what = || format!("cannot pull {}", wanted.image);
+        // A path is that of whoever declares it, as is the name that the image has in the store.
+        let access = Access { root: self.root.clone(), ..Access::default() };
+        access.place(reference).context(what)?;
         // Nobody looks at what is there now before it runs.
-        source_files::check_owner(reference).map_err(|e| {
-            Error::new(format!(
-                "cannot pull {}: {e}; move it to a directory that only root may write to",
-                wanted.image
-            ))
+        source_files::check_owner(self.root, reference).map_err(|e| {
+            Error::new(format!("{}: {e}; move it to a directory that only root may write to", what()))
         })?;
         let store = Store::open_or_create(self.root, self.repo)?;
         let observer = Progress::new(self.quiet);
-        let attempt = || pull::pull(&store, reference, &Access::default(), &observer);
+        let attempt = || pull::pull(&store, reference, &access, &observer);
         let pulled = match self.is_patient {
             true => retry::patiently(&|text| observer.retrying(text), attempt)?,
             false => attempt()?,
@@ -65,7 +66,9 @@ impl Fetch<'_> {
     }
 
     /// Whether the source of a declaration can be found at all: a path that is not there is said as such.
-    pub fn check(wanted: &Wanted) -> Result<()> {
-        source_files::check(&wanted.reference).context(|| "cannot pull it".into())
+    pub fn check(&self, wanted: &Wanted) -> Result<()> {
+        let access = Access { root: self.root.clone(), ..Access::default() };
+        let place = access.place(&wanted.reference);
+        place.and_then(|place| source_files::check(&place)).context(|| "cannot pull it".into())
     }
 }

@@ -8,11 +8,12 @@ use crate::container::settings::Settings;
 use crate::container::state::Choices;
 use crate::declaration::Declaration;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::install::plan::Options;
 use crate::install::value_file;
 use crate::paths::{Root, TreePath};
 use crate::store::reference::Reference;
+use crate::system::tree;
 
 /// What a declaration wants.
 pub struct Wanted<'a> {
@@ -38,7 +39,8 @@ impl Wanted<'_> {
         let image = reference.name()?;
         let mut values: Values = choices.values.clone();
         for (variable, path) in &choices.value_files {
-            let file = root.join(&TreePath::new(path));
+            let what = || format!("cannot read the value of {variable} from {}", path.display());
+            let file = tree::place(root, &TreePath::new(path)).context(what)?;
             values.insert(variable.clone(), value_file::read_regular(variable, &file)?);
         }
         let mut settings = Settings::default();

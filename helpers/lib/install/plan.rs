@@ -169,8 +169,7 @@ impl Planner<'_> {
         acceptance::check_provenance(self.name, self.image, before.filter(|_| !self.options.rebase))?;
         self.image.check_platform().context(|| format!("cannot use {}", self.image.name))?;
         let remote = self.remote();
-        let rootfs = remote.as_deref().map(rootfs::find).transpose()?;
-        let rootfs = rootfs.map(|rootfs| self.site.root().inside(&rootfs));
+        let rootfs = remote.as_deref().map(|remote| rootfs::find(self.site.root(), remote)).transpose()?;
         let granted = self.previous.map(|previous| previous.granted);
         let granted = granted.or(self.options.was_plain.then_some(Granted::NOTHING));
         let tree = self.tree(rootfs.as_ref());

@@ -31,7 +31,7 @@ pub fn source(name: &Name, updates: &Updates, access: &Access) -> Result<(Refere
     };
     let reference = source.parse().context(|| format!("cannot find out where {name} came from"))?;
     // Nobody looks at what is there now before it runs.
-    source_files::check_owner(&reference).map_err(|e| {
+    source_files::check_owner(&Root::default(), &reference).map_err(|e| {
         Error::new(format!(
             "cannot update {name} from {}: {e}; move it to a directory that only root may write to, pull it from there, and run 'syscontainer-checkout --update --rebase=IMAGE {name}'",
             reference.to_skopeo()

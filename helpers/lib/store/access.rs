@@ -8,10 +8,13 @@ use containers_image_proxy::ImageProxyConfig;
 
 use super::failure::SKOPEO;
 use super::pace::Patience;
+use super::reference::Reference;
 use super::skopeo::{self, Process};
+use crate::error::{Context, Error, Result};
+use crate::paths::{Root, TreePath};
 use crate::program::options::{Completes, Opt};
 use crate::provenance::host_architecture;
-use crate::system::command;
+use crate::system::{command, tree};
 
 /// Names of architectures in images.
 const ARCHITECTURES: Completes =
@@ -30,6 +33,8 @@ pub struct Access {
     pub patience: Patience,
     /// Architecture to choose from an image index, by its name in Go.
     pub arch: Option<String>,
+    /// The tree that paths of images are in.
+    pub root: Root,
 }
 
 impl Access {
@@ -53,6 +58,25 @@ impl Access {
     /// The architecture to choose from an image index.
     pub fn architecture(&self) -> &str {
         self.arch.as_deref().unwrap_or(host_architecture())
+    }
+
+    /// Where an image is opened: at a path of the tree, links followed as programs in it see them. Its name and what is
+    /// recorded of its source do not tell that. Engines are this host's, and have nothing of a tree.
+    pub fn place(&self, reference: &Reference) -> Result<Reference> {
+        if self.root.is_host() || reference.is_remote() {
+            return Ok(reference.clone());
+        }
+        let shown = reference.to_skopeo();
+        let what = || format!("cannot use {shown}");
+        if reference.transport().has_names() {
+            let why = format!(
+                "it would be an image of this host, not of the tree {}; use one of a registry, or pull it with 'syscontainer-pull --root={0}' and apply the declaration with --no-pull",
+                self.root.path().display()
+            );
+            return Err(Error::new(why)).context(what);
+        }
+        let place = tree::place(&self.root, &TreePath::new(reference.location())).context(what)?;
+        reference.at(&place).absolute()
     }
 
     /// `skopeo`, with the options that come before its command. Its temporary files are in `temporary`.
@@ -99,5 +123,39 @@ impl Access {
         let process = Process::started_by(&mut command)?;
         config.skopeo_cmd = Some(command);
         Ok((config, process))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_path_of_a_tree_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let access = Access { root: Root::new(dir.path()), ..Access::default() };
+        fs::create_dir_all(dir.path().join("usr/share/images")).unwrap();
+        symlink("/usr/share/images", dir.path().join("images")).unwrap();
+        symlink("/etc/shadow", dir.path().join("usr/share/images/out.tar")).unwrap();
+        let place = |text: &str| access.place(&text.parse().unwrap()).map(|place| place.to_skopeo());
+        let at = |prefix: &str, path: &str| format!("{prefix}:{}{path}", dir.path().display());
+        for (text, expected) in [
+            ("docker://r.io/x:1", "docker://r.io/x:1".to_owned()),
+            ("oci-archive:/images/a.tar:1", at("oci-archive", "/usr/share/images/a.tar:1")),
+            ("oci-archive:/images/out.tar", at("oci-archive", "/etc/shadow")),
+            ("docker-archive:/../a/../b.tar:x", at("docker-archive", "/b.tar:x:latest")),
+            ("oci:/images/layout", at("oci", "/usr/share/images/layout")),
+            ("dir:/images/dir", at("dir", "/usr/share/images/dir")),
+        ] {
+            assert_eq!(place(text).unwrap(), expected);
+        }
+        for engine in ["docker-daemon:x:1", "containers-storage:x"] {
+            let why = place(engine).unwrap_err().to_string();
+            assert!(why.contains("it would be an image of this host, not of the tree"), "{why}");
+            let reference: Reference = engine.parse().unwrap();
+            assert_eq!(Access::default().place(&reference).unwrap(), reference);
+        }
     }
 }

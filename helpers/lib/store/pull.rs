@@ -90,16 +90,17 @@ pub fn look_at<T>(
 
 /// Fetches the digest that an image has at its source now. Nothing but its manifest is fetched.
 pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver) -> Result<Digest> {
-    let prospect =
-        Retries::default().run(&|text| observer.retrying(text), || source::peek(reference, access));
-    let prospect = prospect.map_err(|e| reference.explain(e));
+    let place = access.place(reference)?;
+    let prospect = Retries::default().run(&|text| observer.retrying(text), || source::peek(&place, access));
+    let prospect = prospect.map_err(|e| place.explain(e));
     Ok(prospect.context(|| format!("cannot look for {}", reference.location()))?.digest)
 }
 
 /// A pull that is in progress.
 struct Pull<'a> {
     store: &'a Store,
-    reference: &'a Reference,
+    /// Where it is opened.
+    place: Reference,
     access: &'a Access,
     observer: &'a dyn PullObserver,
     /// The image's name in the store.
@@ -127,7 +128,8 @@ impl<'a> Pull<'a> {
     ) -> Result<Pull<'a>> {
         let policy = SignaturePolicy::find(access);
         let fingerprint = policy.fingerprint().unwrap_or_default();
-        let title = reference.title()?;
+        let place = access.place(reference)?;
+        let title = reference.title(&place)?;
         let provenance = reference.provenance(access.architecture(), Some(policy.scope(reference)))?;
         let (space, retries) = (space::of(&store.repo)?, Retries::default());
         if let Some(host) = &store.host {
@@ -135,7 +137,7 @@ impl<'a> Pull<'a> {
         }
         Ok(Pull {
             store,
-            reference,
+            place,
             access,
             observer,
             name,
@@ -151,7 +153,7 @@ impl<'a> Pull<'a> {
     fn run(&self) -> Result<Pulled> {
         // Without the lock, as far as nothing is written, so that a prune need not wait for a slow source.
         let prospect = self.prospect()?;
-        let writes = source::writes(self.reference, &self.policy);
+        let writes = source::writes(&self.place, &self.policy);
         let opened = if writes { None } else { Some(self.open(None)?) };
         let _lock = self.store.lock_shared()?;
         // An image that cannot be read is replaced.
@@ -183,13 +185,13 @@ impl<'a> Pull<'a> {
     fn prospect(&self) -> Result<Option<Prospect>> {
         let is_useful = || {
             // An archive is unpacked as a whole for it.
-            !source::is_unpacked_by_skopeo(self.reference)
+            !source::is_unpacked_by_skopeo(&self.place)
                 || image::load(&self.store.repo, self.name).is_ok_and(|image| image.is_some())
         };
-        if !source::needs_copy(self.reference, &self.policy) || !is_useful() {
+        if !source::needs_copy(&self.place, &self.policy) || !is_useful() {
             return Ok(None);
         }
-        self.with_retries(|| source::peek(self.reference, self.access)).map(Some)
+        self.with_retries(|| source::peek(&self.place, self.access)).map(Some)
     }
 
     /// Refuses what is too large before a copy of it is made.
@@ -224,10 +226,10 @@ impl<'a> Pull<'a> {
             tell: &|bytes| self.observer.copying(bytes),
         };
         let opened = self.with_retries(|| {
-            let source = ImageSource::open(self.reference, &means, prospect)?;
+            let source = ImageSource::open(&self.place, &means, prospect)?;
             source.manifest().map(|manifest| (source, manifest))
         });
-        opened.map_err(|e| self.reference.explain(e))
+        opened.map_err(|e| self.place.explain(e))
     }
 
     fn import(&self, source: &ImageSource, manifest: &FetchedManifest, write: Write) -> Result<Pulled> {
@@ -320,7 +322,7 @@ impl<'a> Pull<'a> {
     }
 
     fn record_policy(&self, image: &Image) -> Result<()> {
-        let (signer, scope) = (self.policy.signer(self.reference), self.policy.scope(self.reference));
+        let (signer, scope) = (self.policy.signer(&self.place), self.policy.scope(&self.place));
         let judgement =
             image::Judgement { policy: &self.fingerprint, scope: &scope, signer: signer.as_deref() };
         image::set_policy(&self.store.repo, image, &judgement)

@@ -68,13 +68,14 @@ impl Reference {
         Ok(name)
     }
 
-    /// What the image is called without its source. If only an archive itself has the name of its image, it is opened.
-    pub fn title(&self) -> Result<String> {
+    /// What the image is called without its source. If only an archive itself has the name of its image, it is opened where
+    /// `place` says that it is.
+    pub fn title(&self, place: &Reference) -> Result<String> {
         match self.transport.location {
             Location::Name => Ok(self.location.clone()),
             Location::Directory(selector) | Location::Archive(selector) => match (selector, &self.image) {
                 (Selector::Name, Some(name)) => Ok(name.clone()),
-                (Selector::Name, None) => self.title_in_archive(),
+                (Selector::Name, None) => self.title_in_archive(place),
                 (Selector::None | Selector::Tag, tag) => {
                     Ok(format!("{}:{}", self.stem(), tag.as_deref().unwrap_or("latest")))
                 }
@@ -82,9 +83,9 @@ impl Reference {
         }
     }
 
-    fn title_in_archive(&self) -> Result<String> {
-        let what = || format!("cannot read {}", self.location);
-        let Some(tag) = docker_archive::first_tag(Path::new(&self.location))? else {
+    fn title_in_archive(&self, place: &Reference) -> Result<String> {
+        let what = || format!("cannot read {}", place.location);
+        let Some(tag) = docker_archive::first_tag(Path::new(&place.location))? else {
             return Ok(format!("{}:latest", self.stem()));
         };
         // The name is printed, and may become that of a container.
@@ -163,6 +164,11 @@ impl Reference {
         let wanted = self.image.as_deref().filter(|_| self.transport == &DOCKER_ARCHIVE);
         let absence = wanted.and_then(|wanted| docker_archive::absence(Path::new(&self.location), wanted));
         absence.map_or(error, Error::new)
+    }
+
+    /// Whether its image is at a registry.
+    pub(super) fn is_remote(&self) -> bool {
+        self.transport == &REGISTRY
     }
 
     /// Whether it is a layout in an archive, which skopeo must not unpack.

@@ -9,8 +9,9 @@ use super::limits;
 use super::reference::Reference;
 use crate::error::{Context, Error, Result};
 use crate::program::transports::{Location, Selector};
+use crate::paths::{Root, TreePath};
 use crate::system::directory::{Directory, kind, kind_name};
-use crate::system::privacy;
+use crate::system::{privacy, tree};
 
 /// How many files of a directory are looked at.
 const FILES: usize = 100_000;
@@ -43,13 +44,17 @@ pub fn check(reference: &Reference) -> Result<()> {
 
 /// Refuses a path that anybody else but root, and this user, can change, or what it leads to. A directory in which
 /// everybody makes files does not become safe by its sticky bit: the file may be gone one day, and be another user's then.
-pub fn check_owner(reference: &Reference) -> Result<()> {
+/// The path is one of the tree.
+pub fn check_owner(root: &Root, reference: &Reference) -> Result<()> {
     if reference.transport().has_names() {
         return Ok(());
     }
-    privacy::check_path(Path::new(reference.location()))?;
+    let absolute = reference.absolute()?;
+    let path = TreePath::new(absolute.location());
+    privacy::check_inside(root, path.as_path())?;
+    let place = tree::place(root, &path)?;
     let is_directory = matches!(reference.transport().location, Location::Directory(_));
-    if !is_directory || Directory::open(Path::new(reference.location())).is_err() {
+    if !is_directory || Directory::open(&place).is_err() {
         return Ok(());
     }
     // Links are not followed in there.
@@ -57,7 +62,7 @@ pub fn check_owner(reference: &Reference) -> Result<()> {
         FileType::Symlink => Ok(()),
         _ => privacy::check_fixed(&"it", stat.st_uid, stat.st_mode),
     };
-    walk(reference, &judge)
+    walk(&reference.at(&place), &judge)
 }
 
 /// Whether an image was at a path at which there is nothing now: an archive is often removed once it was pulled. Where
@@ -155,19 +160,19 @@ mod tests {
         };
         let path = dir.path().join("layout");
         let reference = layout(&path);
-        check_owner(&reference).unwrap();
+        check_owner(&Root::default(), &reference).unwrap();
         for name in ["blobs/sha256/00", "blobs/sha256", "blobs", "index.json", "."] {
             let before = fs::metadata(path.join(name)).unwrap().permissions();
             fs::set_permissions(path.join(name), Permissions::from_mode(0o1777)).unwrap();
-            let why = check_owner(&reference).unwrap_err().to_string();
+            let why = check_owner(&Root::default(), &reference).unwrap_err().to_string();
             assert!(why.contains("mode 1777"), "{name}: {why}");
             fs::set_permissions(path.join(name), before).unwrap();
         }
-        check_owner(&reference).unwrap();
+        check_owner(&Root::default(), &reference).unwrap();
         let link = dir.path().join("link");
         symlink("/tmp/../tmp/x", &link).unwrap();
         let linked: Reference = format!("docker-archive:{}", link.display()).parse().unwrap();
-        assert!(check_owner(&linked).unwrap_err().to_string().contains("/tmp "));
-        check_owner(&"docker://r.io/x".parse().unwrap()).unwrap();
+        assert!(check_owner(&Root::default(), &linked).unwrap_err().to_string().contains("/tmp "));
+        check_owner(&Root::default(), &"docker://r.io/x".parse().unwrap()).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! What declarations of a tree name is in it.
 
+use super::super::wanted::Wanted;
 use super::*;
 
 #[test]
@@ -34,4 +35,28 @@ fn files_elsewhere_are_in_the_tree_and_of_root() {
         }
         fs::set_permissions(&path, before).unwrap();
     }
+}
+
+#[test]
+fn values_are_read_from_files_of_the_tree() {
+    let declared = one();
+    let root = declared.host.site.root();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    fs::write(outside.path(), "outside").unwrap();
+    declared.write("/etc/value", "inside");
+    let wanted = |path: &str| {
+        declared.declare(&format!("SetFile=A={path}\n"));
+        let source = files::find(root, &declared.host.name)?.unwrap();
+        let declaration = files::read(root, &declared.host.name, &source)?;
+        Wanted::of(root, &declaration).map(|wanted| wanted.values["A"].clone())
+    };
+    std::os::unix::fs::symlink("/etc/value", root.join("/link")).unwrap();
+    assert_eq!(wanted("/link").unwrap(), "inside");
+    fs::remove_file(root.join("/link")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), root.join("/link")).unwrap();
+    let why = wanted("/link").unwrap_err().to_string();
+    assert!(
+        why.contains("cannot read the value of A from") && why.ends_with("there is no such file"),
+        "{why}"
+    );
 }

@@ -22,7 +22,10 @@ fn titles_and_sources() {
         ("dockertar:/a/b.tar:x:1", "x:1", "docker-archive:/a/b.tar:x:1"),
     ] {
         let reference: Reference = text.parse().unwrap();
-        assert_eq!((reference.title().unwrap().as_str(), reference.to_skopeo().as_str()), (title, skopeo));
+        assert_eq!(
+            (reference.title(&reference).unwrap().as_str(), reference.to_skopeo().as_str()),
+            (title, skopeo)
+        );
     }
 }
 
