@@ -177,6 +177,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     if is_prepared(name, bundle, &invocation) {
         return Ok(());
     }
+    if !cgroup::is_in(&name.unit()) {
+        // Only the unit itself knows that what is left of its last run has to go.
+        bundle.check_not_running(name)?;
+    }
     let root = Root::default();
     let (_, registration) = registration::find(&root, name)?.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")

@@ -73,16 +73,22 @@ fn run(args: Args) -> Result<()> {
     let name = &args.name;
     let bundle = Bundle::new(&Root::default(), name);
     let what = || format!("cannot start {name}");
-    let launch = bundle.load().context(what)?;
-    let launch = launch
-        .ok_or_else(|| Error::new(format!("it is not prepared; use 'systemctl start {name}'")))
-        .context(what)?;
+    let load = || {
+        let launch = bundle.load()?;
+        launch.ok_or_else(|| Error::new(format!("it is not prepared; use 'systemctl start {name}'")))
+    };
+    let launch = load().context(what)?;
     match args.part {
         Part::First => {}
         Part::Finisher => return finish(name, &bundle, &launch),
         Part::Parent => return parent::be(name, &bundle, &launch).context(what),
     }
+    // Another one that runs in the foreground has the lock until it ends.
+    bundle.check_not_running(name).context(what)?;
     let _lock = lock::start(&bundle.lock()).context(what)?;
+    // It may have been started, or have ended, while this waited.
+    bundle.check_not_running(name).context(what)?;
+    let launch = load().context(what)?;
     let socket = launch.notify_socket.as_ref().map(|path| Root::default().join(path));
     let proxy = socket.map(|path| Proxy::bind(&path)).transpose().context(what)?;
     if notify::is_expected() {

@@ -112,8 +112,11 @@ for runtime in crun runc; do
     $HELPERS/syscontainer-prepare signals
     env -u NOTIFY_SOCKET $HELPERS/syscontainer-start signals >"$WORK/signals.out" &
     expect_soon up cat "$WORK/signals.out"
-    kill -TERM $!
-    expect 5 came_of wait $!
+    started=$!
+    run_fails 1 'cannot start signals: it is running already, as process' env -u NOTIFY_SOCKET $HELPERS/syscontainer-start signals
+    run_fails 1 'cannot prepare signals: it is running already' $HELPERS/syscontainer-prepare signals
+    kill -TERM $started
+    expect 5 came_of wait $started
     expect $'up\ngot it' cat "$WORK/signals.out"
 
     say "$runtime: in a scope"
@@ -168,4 +171,14 @@ for runtime in crun runc; do
     expect_like '^syscontainer-start: cannot start nothing: .*see its own messages' tail -n 1 "$WORK/came.err"
     check 'nothing is left' is_gone nothing
     forget nothing
+
+    say "$runtime: beside its service"
+    installed serves 'sleep 100000'
+    systemctl start serves
+    payload=$(unit_property serves MainPID)
+    run_fails 1 'it is running already' env -u NOTIFY_SOCKET $HELPERS/syscontainer-start serves
+    run_fails 1 'it is running already' $HELPERS/syscontainer-prepare serves
+    expect active systemctl is-active serves
+    expect "$payload" unit_property serves MainPID
+    forget serves
 done

@@ -210,6 +210,17 @@ impl Bundle {
         Ok(process.start_time().is_ok_and(|t| t.to_string() == start_time).then_some(process))
     }
 
+    /// Fails while the payload runs: another start would fail as well, and what it clears away then is the running container's.
+    pub fn check_not_running(&self, name: &Name) -> Result<()> {
+        match self.payload()? {
+            Some(payload) => Err(Error::new(format!(
+                "it is running already, as process {}; stop it with 'systemctl stop {name}', or end that process",
+                payload.id()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn payload_record(&self) -> PathBuf {
         self.directory.join("payload")
     }

@@ -119,3 +119,22 @@ fn the_directory_of_a_socket_goes_with_it() {
     bundle.make_socket_directory(&socket).unwrap();
     assert!(!bundle.directory().exists());
 }
+
+#[test]
+fn what_runs_is_not_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "x".parse().unwrap();
+    let bundle = Bundle::new(&Root::new(dir.path()), &name);
+    bundle.check_not_running(&name).unwrap();
+    fs::create_dir_all(bundle.directory()).unwrap();
+    let mut payload = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = payload.id();
+    fs::write(bundle.pid_file(), pid.to_string()).unwrap();
+    bundle.record_payload().unwrap();
+    let why = bundle.check_not_running(&name).unwrap_err().to_string();
+    let expected = format!("it is running already, as process {pid}; stop it with 'systemctl stop x'");
+    assert!(why.starts_with(&expected), "{why}");
+    payload.kill().unwrap();
+    payload.wait().unwrap();
+    bundle.check_not_running(&name).unwrap();
+}
