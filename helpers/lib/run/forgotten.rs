@@ -23,6 +23,8 @@ use crate::system::{files, limited, lock, quota};
 
 /// The service that calls [`remove_all`].
 pub const UNIT: &str = "syscontainers-forgotten.service";
+/// How many may be left of one container. As long as nothing can be removed, nothing more is kept.
+const MOST: u32 = if cfg!(test) { 8 } else { 1 << 16 };
 /// How long a stop waits for what is little.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -35,15 +37,28 @@ pub fn forget(scratch: &Path) -> Result<Option<PathBuf>> {
     };
     // While it has the name that is known.
     quota::lift(scratch);
-    let path = |number| scratch.with_file_name(Entry::Forgotten(name.clone(), number).to_string());
-    let mut paths = (0..).map(path);
-    let free = paths.find(|path| path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound));
-    let free = free.expect("there are not so many");
+    let free = free_name(scratch, &name).context(what)?;
     match fs::rename(scratch, &free) {
         Ok(()) => Ok(Some(free)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).context(what),
     }
+}
+
+/// Another name for a scratch directory that nothing has.
+fn free_name(scratch: &Path, name: &Name) -> Result<PathBuf> {
+    for number in 0..MOST {
+        let path = scratch.with_file_name(Entry::Forgotten(name.clone(), number).to_string());
+        match path.symlink_metadata() {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(path),
+            // Of all others, it would be the same.
+            Err(e) => return Err(e).context(|| format!("cannot examine {}", path.display())),
+        }
+    }
+    Err(Error::new(format!(
+        "there are {MOST} that are not removed yet; see 'systemctl status {UNIT}', or run syscontainer-prune"
+    )))
 }
 
 /// Removes what [`forget`] left, unless that takes longer than a moment. Returns whether it is gone.
@@ -150,6 +165,21 @@ mod tests {
         left.sort();
         assert_eq!(left, [".web.scratch", "web.0"]);
         assert!(forget(&directory.join("web.0")).is_err());
+    }
+
+    #[test]
+    fn names_that_cannot_be_found_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        let why = forget(&dir.path().join("loop/.web.scratch")).unwrap_err().to_string();
+        assert!(why.contains("cannot examine") && why.contains("loop/.web.0.scratch"), "{why}");
+        for number in 0..MOST {
+            fs::create_dir(dir.path().join(format!(".web.{number}.scratch"))).unwrap();
+        }
+        let scratch = dir.path().join(".web.scratch");
+        fs::create_dir(&scratch).unwrap();
+        let why = forget(&scratch).unwrap_err().to_string();
+        assert!(why.contains("there are 8 that are not removed yet") && scratch.exists(), "{why}");
     }
 
     /// Another program removes the same, or has done so.
