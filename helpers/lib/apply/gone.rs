@@ -13,8 +13,8 @@ use crate::install::remover::{self, Options};
 use crate::install::site::Site;
 use crate::name::Name;
 use crate::paths::{DECLARATIONS, Root, TreePath};
-use crate::system::lock;
 use crate::system::systemd::links;
+use crate::system::{lock, tree};
 
 /// Whether a declaration that was applied is gone. It may have been one of the host's, or a file elsewhere.
 pub fn is_gone(root: &Root, name: &Name, path: &TreePath) -> Result<bool> {
@@ -26,7 +26,8 @@ pub fn is_gone(root: &Root, name: &Name, path: &TreePath) -> Result<bool> {
         // The file system that declarations are on may not be mounted. Then registrations are not there, either.
         return Ok(registration::find(root, name)?.is_some());
     }
-    let file = root.join(path);
+    // Not where a link leads on this host.
+    let Ok(file) = tree::place(root, path) else { return Ok(false) };
     let is_missing = file.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
     Ok(is_missing && file.parent().is_some_and(Path::is_dir))
 }

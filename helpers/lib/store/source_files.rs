@@ -8,8 +8,8 @@ use rustix::fs::{FileType, Stat};
 use super::limits;
 use super::reference::Reference;
 use crate::error::{Context, Error, Result};
-use crate::program::transports::{Location, Selector};
 use crate::paths::{Root, TreePath};
+use crate::program::transports::{Location, Selector};
 use crate::system::directory::{Directory, kind, kind_name};
 use crate::system::{privacy, tree};
 
