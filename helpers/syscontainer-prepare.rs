@@ -172,15 +172,17 @@ fn is_prepared(name: &Name, bundle: &Bundle, invocation: &str) -> bool {
     !nix::unistd::geteuid().is_root() && cgroup::is_in(&name.unit())
 }
 
+/// Only the unit itself knows that what is left of its last run has to go.
+fn check_not_running(name: &Name, bundle: &Bundle) -> Result<()> {
+    if cgroup::is_in(&name.unit()) { Ok(()) } else { bundle.check_not_running(name) }
+}
+
 fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let invocation = std::env::var("INVOCATION_ID").unwrap_or_default();
     if is_prepared(name, bundle, &invocation) {
         return Ok(());
     }
-    if !cgroup::is_in(&name.unit()) {
-        // Only the unit itself knows that what is left of its last run has to go.
-        bundle.check_not_running(name)?;
-    }
+    check_not_running(name, bundle)?;
     let root = Root::default();
     let (_, registration) = registration::find(&root, name)?.ok_or_else(|| {
         Error::new("it is not installed here; install an image with 'syscontainer-checkout'")
