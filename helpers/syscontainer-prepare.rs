@@ -199,11 +199,10 @@ fn prepare(name: &Name, bundle: &Bundle) -> Result<()> {
     let mut config = config::parse(&text, &path.display().to_string(), registration.execution.has_scratch())?;
     let stop_signal = registration.execution.stop_signal.or(config.stop_signal());
     sources::check(&root, &registration, &config)?;
-    let info = registration.execution.confined.then(|| Info::read(&root.join(&registration.path())));
-    let info = info.transpose()?;
+    let is_trusted = !registration.execution.confined;
+    let info = (!is_trusted).then(|| Info::read(&root.join(&registration.path()))).transpose()?;
     let ours = info.as_ref().and_then(Info::ours);
     let untrusted = writers::find(&root, &registration, &config, ours.map(|ours| &ours.settings))?;
-    let is_trusted = !registration.execution.confined;
     let sources = Sources::of(&root, &config, &untrusted, is_trusted)?;
     writers::record(&root, &registration, &config, &untrusted)?;
     sources.redirect(&mut config);

@@ -146,8 +146,8 @@ mod tests {
     /// The optional fields of the last mount at a point, in the mount namespace of this thread.
     fn propagation(point: &Path) -> String {
         let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-        let lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let found = lines.filter(|fields| Path::new(fields[4]) == point).next_back().unwrap();
+        let mut lines = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let found = lines.rfind(|fields| Path::new(fields[4]) == point).unwrap();
         found[6..].iter().take_while(|field| **field != "-").copied().collect::<Vec<_>>().join(" ")
     }
 
