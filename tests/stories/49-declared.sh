@@ -346,7 +346,7 @@ write_declaration $DECLARED/masked.conf "Image=$HELLO" Set=PORT=8120
 systemctl daemon-reload
 check 'it is installed' start_install masked
 expect masked.0 readlink $CO/masked
-expect masked systemctl is-enabled masked
+expect masked enablement masked
 apply_declared 0 --exit-code masked
 systemctl unmask masked 2>/dev/null
 expect syscontainer-install@masked.service wanted_installs

@@ -61,3 +61,46 @@ fn values_are_read_from_files_of_the_tree() {
         "{why}"
     );
 }
+
+#[test]
+fn operands_are_names_files_and_directories() {
+    let declared = one();
+    let root = declared.host.site.root();
+    declared.declare("");
+    let select = |operand: &Path| {
+        let operand: Operand = operand.to_str().unwrap().parse().unwrap();
+        let (found, errors) = select::select(root, &[operand]);
+        let shown = found.iter().map(|found| {
+            let result = found.declaration.as_ref().map(|declaration| declaration.source.path.to_string());
+            result.unwrap_or_else(|e| e.to_string())
+        });
+        (shown.collect::<Vec<_>>(), errors.len())
+    };
+    let at = |path: &'static str| root.join(path);
+    let own = vec!["/etc/syscontainers/web.conf".to_owned()];
+    for operand in [Path::new("web"), &at("/etc/syscontainers/web.conf"), &at("/etc/syscontainers")] {
+        assert_eq!(select(operand), (own.clone(), 0), "{operand:?}");
+    }
+    declared.write("/srv/db.conf", "[Container]\nImage=x\n");
+    declared.write("/srv/unit.conf", "[Container]\nImage=x\n[Service]\nNice=1\n");
+    declared.write("/srv/t@.conf", "[Container]\nImage=x\n");
+    assert_eq!(select(&at("/srv/db.conf")), (vec!["/srv/db.conf".to_owned()], 0));
+    let (found, errors) = select(&at("/srv"));
+    assert_eq!((found.len(), errors), (2, 0), "{found:?}");
+    assert!(found[1].starts_with("cannot use /srv/unit.conf: lines of [Unit] and [Service]"), "{found:?}");
+    declared.write("/srv/web.conf", "[Container]\nImage=x\n");
+    let (found, _) = select(&at("/srv/web.conf"));
+    assert!(found[0].contains("web is declared in /etc/syscontainers/web.conf, which counts"), "{found:?}");
+    let (found, _) = select(Path::new("nothing"));
+    assert!(found[0].starts_with("there is no declaration of nothing"), "{found:?}");
+    let (found, errors) = select::select(
+        root,
+        &[Operand::Path(root.path().join("none/x.conf")), Operand::Name("web".parse().unwrap())],
+    );
+    assert_eq!((found.len(), errors.len(), errors[0].kind()), (1, 1, Kind::NotFound));
+    // Whatever is in the working directory, as `helpers` is here.
+    assert_eq!("helpers".parse::<Operand>().unwrap(), Operand::Name("helpers".parse().unwrap()));
+    for path in ["./helpers", ".", "..", "web.conf"] {
+        assert_eq!(path.parse::<Operand>().unwrap(), Operand::Path(path.into()));
+    }
+}
