@@ -113,7 +113,8 @@ pub fn check_inside(root: &Root, path: &Path) -> Result<()> {
     let trace = files::trace(root.path(), path, &|_| false)?;
     let above = trace.links.iter().filter_map(|link| link.parent());
     for end in above.chain([trace.place.as_path()]) {
-        for at in end.ancestors() {
+        // What is at the top decides on everything below.
+        for at in end.ancestors().collect::<Vec<_>>().into_iter().rev() {
             let at = root.join(&TreePath::new(at));
             match fs::symlink_metadata(&at) {
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
