@@ -126,7 +126,7 @@ check 'and runs when it may' systemctl start masked
 expect enabled enablement masked
 forget masked
 systemctl --quiet mask masked2.service
-run_fails 1 'masked2.service is a unit of that name' syscontainer-checkout --name=masked2 "$REGISTRY/masked"
+run_fails 1 'masked2.service is masked, and may hide another unit of that name' syscontainer-checkout --name=masked2 "$REGISTRY/masked"
 systemctl --quiet unmask masked2.service
 
 say 'ten layers that are the same'
