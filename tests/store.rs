@@ -19,6 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use syscontainers::image::tree::Tree;
+use walkdir::WalkDir;
 
 use host::{Host, contents, listing, xattr};
 use layout::{Item, Layer, Layout, dir, file, gzip, hard_link, open_tar, symlink, tar};
@@ -312,5 +313,55 @@ fn large_and_deep_layers_are_taken_in_little_memory() {
     assert_eq!(read("299/a-file-with-a-name-999").as_deref(), Some(&b"same"[..]));
     assert_eq!(read("link").as_deref(), Some(&b"other"[..]));
     assert_eq!(read("0/a-file-with-a-name-1").as_deref(), Some(&b"same"[..]));
+    host.fsck();
+}
+
+/// A file is kept once, however large, in whatever layer it comes, and whatever is there already keeps its links.
+#[test]
+fn images_share_files_of_any_size() {
+    let Some(host) = Host::new() else { return };
+    let sizes = [1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 8 << 20];
+    let items = |marker: &str| {
+        let mut items = vec![file("marker", marker)];
+        items.extend(sizes.iter().map(|size| file(format!("usr/{size}"), bytes(*size)).mode(0o755)));
+        items
+    };
+    let shared: u64 = sizes.iter().map(|size| *size as u64).sum();
+    let used = || {
+        let files = WalkDir::new(host.repo()).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
+        files.map(|file| file.blocks() * 512).sum::<u64>()
+    };
+    // Each checkout takes the place of the one before.
+    let unpack = |name: &str, layout: &Layout| {
+        let place = host.path(&format!("checkout-of-{name}"));
+        fs::rename(host.unpack(name, layout), &place).unwrap();
+        place
+    };
+    let first = unpack("first", &Layout::new([Layer::of(&items("first"))]));
+    let before = used();
+    // In a layer of its own, compressed or not, beside another one that has them, and with other metadata.
+    for (number, layout) in [
+        Layout::new([Layer::of(&items("second"))]),
+        Layout::new([Layer::plain(&tar(&items("third")))]),
+        Layout::new([Layer::of(&[file("x", "x")]), Layer::of(&items("fourth")), Layer::of(&items("fifth"))]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let other = unpack(&format!("other{number}"), &layout);
+        for size in sizes {
+            let at = |root: &Path| fs::metadata(root.join(format!("usr/{size}"))).unwrap();
+            let (one, other) = (at(&first), at(&other));
+            assert_eq!((one.ino(), one.dev()), (other.ino(), other.dev()), "{size}");
+            // The object, and a name in each deployment.
+            assert_eq!(one.nlink(), number as u64 + 3, "{size}");
+        }
+        assert!(used() - before < shared / 4, "{number}: {} of {shared} bytes more", used() - before);
+    }
+    let mut items = items("sixth");
+    items.iter_mut().for_each(|item| *item = item.clone().mode(0o700));
+    let other = unpack("mode", &Layout::new([Layer::of(&items)]));
+    let at = |root: &Path| fs::metadata(root.join(format!("usr/{}", 8 << 20))).unwrap();
+    assert!(at(&first).ino() != at(&other).ino() && at(&other).nlink() == 2);
     host.fsck();
 }
