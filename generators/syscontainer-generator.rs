@@ -3,7 +3,7 @@
 //! Reads registrations and declarations below /run, /etc and /usr, and nothing below /var, which is not mounted yet at
 //! boot. One that cannot be converted becomes a unit that reports this, and does not affect the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
@@ -18,8 +18,10 @@ use syscontainers::declaration::{Declaration, files, image, units as declared};
 use syscontainers::digest::Digest;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
-use syscontainers::paths::{DECLARATIONS, DECLARED_DROP_IN, GENERATED, REGISTRATIONS, Root, TreePath};
-use syscontainers::paths::{UNIT_PATH, UNITDIR};
+use syscontainers::paths::{
+    DECLARATIONS, DECLARED_DROP_IN, DEPLOYMENTS, GENERATED, REGISTRATIONS, Root, STORAGE_DROP_IN, TreePath,
+    UNIT_PATH, UNITDIR,
+};
 use syscontainers::program::cli::{self, Completes, Opt, Program};
 use syscontainers::program::log;
 use syscontainers::program::options::prelude::*;
@@ -107,7 +109,8 @@ fn run(args: Args) -> Result<()> {
         failed = true;
     };
     // Their deployments are gone, with a /var that was reset: they are as good as never installed.
-    let is_lost = |name: &Name| declarations.contains_key(name) && stale::reason(&args.root, name).is_some();
+    let is_gone = |name: &Name| stale::read(&args.root, name).is_some_and(|note| note.gone);
+    let is_lost = |name: &Name| declarations.contains_key(name) && is_gone(name);
     registrations.retain(|name, _| !is_lost(name));
     let mut installed = BTreeMap::new();
     for (name, path) in in_order(&args.root, &registrations) {
@@ -117,6 +120,7 @@ fn run(args: Args) -> Result<()> {
             Err(e) => tell(e),
         }
     }
+    wait_for_storage(&args, installed.values()).unwrap_or_else(&mut tell);
     for (name, source) in &declarations {
         let result = match (registrations.contains_key(name), installed.get(name)) {
             (true, Some(container)) => adjust(&args, name, source, container),
@@ -161,18 +165,33 @@ struct Installed {
     unit: Option<String>,
     /// Whether it came with the operating system.
     is_preinstalled: bool,
+    /// Where symlinks lead to that the default directory of deployments is behind, if it is.
+    storage: Option<TreePath>,
 }
 
 impl Installed {
     fn of(registration: &Registration) -> Installed {
         let Registration { image, declared, unit, .. } = registration;
+        let is_default = registration.directory.as_path() == Path::new(DEPLOYMENTS);
+        let storage = registration.resolved_directory().filter(|_| is_default);
         Installed {
             image: image.clone(),
             declared: declared.clone(),
             unit: unit.clone(),
             is_preinstalled: registration.is_preinstalled(),
+            storage: storage.cloned(),
         }
     }
+}
+
+/// Has reconciliation wait for the file systems that the directory of deployments is on, if a symlink leads to it.
+fn wait_for_storage<'a>(args: &Args, installed: impl Iterator<Item = &'a Installed>) -> Result<()> {
+    let paths: BTreeSet<&TreePath> = installed.filter_map(|container| container.storage.as_ref()).collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<&TreePath> = paths.into_iter().collect();
+    args.output.write(&drop_in(units::RECONCILE, STORAGE_DROP_IN), &units::storage(&paths)?)
 }
 
 fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<Option<Installed>> {
@@ -182,7 +201,10 @@ fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<Option<Installe
         Ok(Some(registration)) if registration.unit.is_none() => {
             return Ok(Some(Installed::of(&registration)));
         }
-        Ok(Some(registration)) => stale::reason(&args.root, name).map_or(Ok(registration), Err),
+        Ok(Some(registration)) => match stale::read(&args.root, name) {
+            Some(note) if note.gone => Err(Error::new(note.why)),
+            note => Ok((registration, note)),
+        },
         Err(e) => Err(e),
     };
     let what = || format!("cannot generate {}", name.unit());
@@ -194,8 +216,12 @@ fn generate(args: &Args, name: &Name, path: &TreePath) -> Result<Option<Installe
             return Err(Error::new(why)).context(what);
         }
     };
-    let converted = registration.and_then(|registration| {
+    let converted = registration.and_then(|(registration, note)| {
         let units = convert(&registration, path, lost)?;
+        // The start judges again: by then, its storage may be there.
+        if let Some(note) = note {
+            args.output.write(&drop_in(&name.unit(), STORAGE_DROP_IN), &broken::absent(name, &note.why)?)?;
+        }
         Ok((units, Installed::of(&registration)))
     });
     let (stub, body, result) = match converted {
@@ -231,7 +257,7 @@ fn adjust(args: &Args, name: &Name, source: &Source, container: &Installed) -> R
         let waits =
             is_changed && is_here && !container.is_preinstalled && !declared::is_early(unit, &declaration);
         if let Some(text) = declared::drop_in(&declaration, waits).context(what)? {
-            args.output.write(&drop_in(&name.unit()), &text)?;
+            args.output.write(&drop_in(&name.unit(), DECLARED_DROP_IN), &text)?;
         }
     }
     if is_changed || declaration.choices.pull == Pull::Always {
@@ -277,14 +303,13 @@ fn want(args: &Args, declaration: &Declaration, pulls: bool) -> Result<()> {
     let link = Path::new("multi-user.target.wants").join(declared::install_unit(name));
     args.output.link(&link, &Path::new(UNITDIR).join(declared::INSTALL_TEMPLATE))?;
     if pulls && declaration.needs_network() {
-        args.output.write(&drop_in(&declared::pull_unit(name)), &declared::network()?)?;
+        args.output.write(&drop_in(&declared::pull_unit(name), DECLARED_DROP_IN), &declared::network()?)?;
     }
     Ok(())
 }
 
-/// The drop-in that a declaration makes of a unit.
-fn drop_in(unit: &str) -> PathBuf {
-    Path::new(&format!("{unit}.d")).join(DECLARED_DROP_IN)
+fn drop_in(unit: &str, name: &str) -> PathBuf {
+    Path::new(&format!("{unit}.d")).join(name)
 }
 
 fn find_fragment(root: &Root, name: &Name) -> Result<Fragment> {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use syscontainers::container::standing;
 use syscontainers::container::state::State;
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::image::Image;
@@ -233,7 +234,8 @@ fn install(args: &Args, image: &str, name: Option<&Name>) -> Result<Name> {
     let store = open_store(args, image)?;
     let name = name_of(args, &store, image, name)?;
     let site = Site::new(&args.root);
-    let _locks = if args.dry_run { None } else { Some(prepare(&site, &name)?) };
+    let what = || format!("cannot install {name}");
+    let _locks = if args.dry_run { None } else { Some(prepare(&site, &name).context(what)?) };
     let _lock = store.lock_shared()?;
     let image = find(args, &store, image)?;
     let tree = store.tree(&image);
@@ -305,6 +307,8 @@ fn find(args: &Args, store: &Store, image: &str) -> Result<Image> {
 
 /// Takes the locks that changing a container requires, and recovers it.
 fn prepare(site: &Site, name: &Name) -> Result<(Lock, Lock)> {
+    // Before anything is made in a directory that is not the right one.
+    standing::check(&site.deployments, name)?;
     site.deployments.create()?;
     let container = lock::container(site.root(), name)?;
     if let Recovery::Reverted(why) = (Switcher { site, name }).recover()? {

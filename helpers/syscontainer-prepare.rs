@@ -15,7 +15,7 @@ use std::time::Duration;
 use syscontainers::container::deployment::Deployments;
 use syscontainers::container::info::Info;
 use syscontainers::container::registration::{self, Registration};
-use syscontainers::container::units;
+use syscontainers::container::{standing, units};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::name::Name;
 use syscontainers::oci::bundle_config::BundleConfig;
@@ -297,6 +297,7 @@ fn confine(root: &Root, registration: &Registration, config: &mut BundleConfig) 
 
 fn check(root: &Root, registration: &Registration) -> Result<()> {
     check_deployment(root, registration)?;
+    standing::check_identity(root, registration)?;
     registration.execution.runtime.as_ref().map_or(Ok(()), |_| unit_user::check(registration))
 }
 

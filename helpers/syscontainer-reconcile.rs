@@ -24,28 +24,42 @@ use syscontainers::update::switcher::Switcher;
 
 const PROGRAM: Program = Program {
     name: "syscontainer-reconcile",
-    synopsis: &["[--root=DIR]"],
+    synopsis: &["[--adopt] [--root=DIR]"],
     about: "Repairs the units of all containers that do not match their current deployments, and makes \
             systemd reload them. Runs once per boot.",
-    options: &[Opt::root("work on the tree below DIR")],
+    options: &[
+        Opt::flag(
+            "adopt",
+            "take the directory of deployments for the one that containers were installed in, though it is another one",
+        ),
+        Opt::root("work on the tree below DIR"),
+    ],
     operands: Completes::Nothing,
     statuses: &[0, 1, 2],
 };
 
-fn parse(arguments: Vec<Argument>) -> Result<Root, lexopt::Error> {
-    let mut root = Root::default();
+#[derive(Default)]
+struct Args {
+    adopts: bool,
+    root: Root,
+}
+
+fn parse(arguments: Vec<Argument>) -> Result<Args, lexopt::Error> {
+    let mut args = Args::default();
     for argument in arguments {
         match argument {
-            Valued("root", value) => root = tree::open(value)?,
+            Flag("adopt") => args.adopts = true,
+            Valued("root", value) => args.root = tree::open(value)?,
             other => return Err(other.unexpected()),
         }
     }
-    Ok(root)
+    Ok(args)
 }
 
-fn run(root: Root) -> Result<()> {
+fn run(Args { adopts, root }: Args) -> Result<()> {
     let site = Site::new(&root);
-    let found = recovery::find(&site.deployments)?;
+    let mut found = recovery::find(&site.deployments)?;
+    found.adopts = adopts;
     let declared = files::list(&root).found;
     let (mut has_changed, mut has_new_units) = (false, false);
     let (mut failed, mut unconfirmed) = (false, Vec::new());
@@ -77,7 +91,7 @@ fn run(root: Root) -> Result<()> {
 
 /// Recovers from an update that was interrupted, by a power failure for example. One that is in progress is left alone.
 fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String>) -> Result<()> {
-    if !found.states.contains(name) || !site.manager.is_running() {
+    if !found.states.contains(name) || !site.manager.is_running() || found.elsewhere(site, name)?.is_some() {
         return Ok(());
     }
     let Some(_lock) = lock::try_container(site.root(), name)? else { return Ok(()) };
@@ -87,17 +101,17 @@ fn recover(site: &Site, name: &Name, found: &Found, unconfirmed: &mut Vec<String
     Ok(())
 }
 
-/// Tells that a container's deployments are gone. Returns whether a declaration has it installed again: then it is the
-/// generator that wants that.
+/// Tells that a container's deployments are gone, or that nothing is known of them. Returns whether a declaration has it
+/// installed again: then it is the generator that wants that.
 fn tell_if_gone(site: &Site, name: &Name, declared: &BTreeMap<Name, Source>) -> bool {
-    let Some(why) = stale::reason(site.root(), name) else { return false };
-    match declared.get(name) {
+    let Some(note) = stale::read(site.root(), name) else { return false };
+    match declared.get(name).filter(|_| note.gone) {
         Some(source) => {
             log::info(&format!("the deployments of {name} are gone; {} installs it again", source.path))
         }
-        None => log::warning(&format!("cannot repair {name}: {why}")),
+        None => log::warning(&format!("cannot repair {name}: {}", note.why)),
     }
-    declared.contains_key(name)
+    note.gone && declared.contains_key(name)
 }
 
 fn repair(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use syscontainers::container::deployment::Deployments;
+use syscontainers::container::standing;
 use syscontainers::container::state::{Choices, Purpose, State};
 use syscontainers::error::{Context, Error, Result};
 use syscontainers::install::acceptance;
@@ -70,6 +71,7 @@ fn run(args: Args) -> Result<()> {
 
 fn roll_back(args: &Args, site: &Site) -> Result<()> {
     let name = &args.name;
+    standing::check(&site.deployments, name)?;
     let switcher = Switcher { site, name };
     let was_update = State::load(&site.deployments, name)
         .is_ok_and(|state| state.switch.is_some_and(|switch| switch.purpose == Purpose::Update));

@@ -20,6 +20,7 @@ use syscontainers::container::registration::Registration;
 use syscontainers::container::runtime::Runtime;
 use syscontainers::container::settings;
 use syscontainers::container::state::{Before, Failure, State, Switch};
+use syscontainers::container::storage::Storage;
 use syscontainers::container::volume::Volume;
 use syscontainers::image::limits;
 use syscontainers::provenance::Provenance;
@@ -184,6 +185,7 @@ fn registration() {
         ("execution.", fields::<Execution>()),
         ("execution.runtime.", fields::<Runtime>()),
         ("execution.volumes[].", fields::<Volume>()),
+        ("storage.", fields::<Storage>()),
     ];
     compare::<Registration>("helpers/syscontainers-registration.5", &below, false);
 }

@@ -23,6 +23,8 @@ pub const UNITDIR: &str = match option_env!("SYSCONTAINERS_UNITDIR") {
 };
 /// Default directory of deployments, see [`deployments`].
 pub const DEPLOYMENTS: &str = "/var/lib/containers/atomic";
+/// The environment variable that names another one.
+pub const DEPLOYMENTS_VARIABLE: &str = "ATOMIC_OSTREE_CHECKOUT_PATH";
 /// Name of the image store's directory, which is in that of deployments.
 pub const STORAGE: &str = ".storage";
 /// Directory of deployments that came with the operating system.
@@ -67,6 +69,9 @@ pub const GENERATED: &str = "/run/systemd/generator";
 /// File name of the drop-in with the body of a unit. Drop-ins of administrators, and of `systemctl set-property`, sort
 /// after it.
 pub const DROP_IN: &str = "00-syscontainer.conf";
+/// File name of the drop-in that says why the storage of a container is not there, and of that of reconciliation, which says what
+/// storage it waits for.
+pub const STORAGE_DROP_IN: &str = "04-syscontainer-storage.conf";
 /// File name of the drop-in with what a declaration says of a unit, which comes after [`DROP_IN`] and before an administrator's.
 pub const DECLARED_DROP_IN: &str = "05-syscontainer-declaration.conf";
 /// Directories that systemd loads units from, highest precedence first, without those of generators.
@@ -196,7 +201,7 @@ impl Root {
 
 /// Directory of deployments: the one that the environment names, or else [`DEPLOYMENTS`].
 pub fn deployments() -> TreePath {
-    from_env("ATOMIC_OSTREE_CHECKOUT_PATH").map_or(TreePath::from(DEPLOYMENTS), TreePath::new)
+    from_env(DEPLOYMENTS_VARIABLE).map_or(TreePath::from(DEPLOYMENTS), TreePath::new)
 }
 
 /// Whether the directory of deployments is the default one, which nothing else uses.

@@ -116,7 +116,7 @@ mkdir /var/lib/containers/away
 mv $CO/two $CO/two.0 /var/lib/containers/away/
 mend
 expect active unit_property syscontainers-reconcile ActiveState
-remedy='check image .*/hello-world:latest out again, or remove this file'
+remedy="install image .*/hello-world:latest again, or remove what is left with 'syscontainer-remove two'"
 expect_like "^two \(broken: $ATTACHED/two.json:5: deployment two.0 is not in $CO; $remedy\)" unit_property two Description
 expect_like "two.json:5: deployment two.0 is not in $CO" bash -c 'systemctl status two || true'
 refuse 'it does not start' systemctl start two

@@ -165,3 +165,5 @@ export ATOMIC_OSTREE_CHECKOUT_PATH=/var/lib/containers/other ATOMIC_OSTREE_REPO=
 checkout --name=elsewhere "$REGISTRY/both"
 expect elsewhere.0 readlink /var/lib/containers/other/elsewhere
 start_and_stop elsewhere
+must 'it goes' quietly syscontainer-remove elsewhere
+unset ATOMIC_OSTREE_CHECKOUT_PATH ATOMIC_OSTREE_REPO

@@ -10,6 +10,7 @@ use crate::apply::wanted::Wanted;
 use crate::container::declared::Declared;
 use crate::container::registration;
 use crate::container::runtime::Runtime;
+use crate::container::standing;
 use crate::container::state::{Purpose, State};
 use crate::declaration::Declaration;
 use crate::error::{Context, Error, Kind, Result};
@@ -80,6 +81,7 @@ impl Applier<'_> {
             });
         }
         let images = images()?;
+        standing::check(&self.site.deployments, &declaration.name)?;
         self.site.deployments.create()?;
         let _container = lock::container(self.site.root(), &declaration.name)?;
         // Recovering removes what is left of it.

@@ -32,6 +32,14 @@ pub fn body(name: &Name, source: &TreePath, reason: &str) -> Result<String> {
     Ok(writer.finish())
 }
 
+/// Composes a drop-in for the unit of a container whose storage is not there, as far as is known: its start judges that again.
+pub fn absent(name: &Name, why: &str) -> Result<String> {
+    let why: String = log::line(why).chars().take(REASON_MAX).collect();
+    let mut writer = Writer::new(HEADER);
+    writer.set("Unit", "Description", Value::Text(&format!("{name} (not there: {why})")))?;
+    Ok(writer.finish())
+}
+
 /// A start that prints a message and fails.
 pub fn fail(writer: &mut Writer, message: &str) -> Result<()> {
     let script = format!("printf '%s\\n' \"$1\" >&2; exit {BROKEN}");

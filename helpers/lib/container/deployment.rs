@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::container::entries::Entry;
+use crate::container::identity;
 use crate::container::info::{self, Info};
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
@@ -123,13 +124,25 @@ impl Deployments {
     /// have other things in it. Refuses one in which others could replace a deployment.
     pub fn create(&self) -> Result<()> {
         let path = self.path("");
-        tree::check_path(&self.root, &self.directory)
-            .context(|| format!("cannot use the directory of deployments {}", path.display()))?;
-        if self.system.is_none() || paths::has_default_deployments() || !path.is_dir() {
+        let what = || format!("cannot use the directory of deployments {}", path.display());
+        tree::check_path(&self.root, &self.directory).context(what)?;
+        if let (Ok(target), false) = (fs::read_link(self.root.join(&self.directory)), path.exists()) {
+            let target = target.display();
+            return Err(Error::new(format!(
+                "it is a symlink to {target}, which is not there; mount what that is on"
+            )))
+            .context(what);
+        }
+        if self.are_of_system() || paths::has_default_deployments() || !path.is_dir() {
             privacy::make(&path)?;
         }
-        privacy::check_parents(&path.join("x"))
-            .context(|| format!("cannot use the directory of deployments {}", path.display()))
+        privacy::check_parents(&path.join("x")).context(what)?;
+        if self.are_of_system() { Ok(()) } else { identity::make(&path) }
+    }
+
+    /// Whether these are the deployments that came with the operating system.
+    pub fn are_of_system(&self) -> bool {
+        self.system.is_none()
     }
 
     /// All entries of the directory.
@@ -242,6 +255,13 @@ impl Deployments {
         }
         found.deployments.sort();
         Ok(found)
+    }
+
+    /// Whether there is a link or a deployment of a container, or what killed programs left.
+    pub fn has_entries(&self, name: &Name) -> Result<bool> {
+        let found = self.all(name)?;
+        let has_link = self.link(name).is_symlink();
+        Ok(has_link || !found.deployments.is_empty() || !found.leftovers.is_empty())
     }
 
     /// Whether an entry with the name of a deployment is one, and not something that somebody else put there.

@@ -10,6 +10,7 @@
 //! .NAME.scratch           changes to the scratch root file system of a container
 //! .NAME.N.scratch         those of an earlier run, which are being removed
 //! .NAME.state             what is remembered about a container, besides its deployments
+//! .identity               identity of the directory
 //! .host-files.json        what was last written to host files that containers share
 //! .state-directories.json directories that installations created
 //! .storage                the image store
@@ -55,6 +56,8 @@ pub enum Entry {
 /// Records that all containers share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
+    /// Identity of the directory, see [`crate::container::identity`].
+    Identity,
     /// What was last written to host files that containers share.
     HostFiles,
     /// Directories that installations created, each with the container that it was created for.
@@ -62,10 +65,11 @@ pub enum Record {
 }
 
 impl Record {
-    const ALL: [Record; 2] = [Record::HostFiles, Record::StateDirectories];
+    const ALL: [Record; 3] = [Record::Identity, Record::HostFiles, Record::StateDirectories];
 
     pub fn file_name(self) -> &'static str {
         match self {
+            Record::Identity => ".identity",
             Record::HostFiles => ".host-files.json",
             Record::StateDirectories => ".state-directories.json",
         }
@@ -170,6 +174,7 @@ mod tests {
             (Entry::Scratch(name.clone()), ".foo.bar.scratch"),
             (Entry::Forgotten(name.clone(), 3), ".foo.bar.3.scratch"),
             (Entry::State(name), ".foo.bar.state"),
+            (Entry::Record(Record::Identity), ".identity"),
             (Entry::Record(Record::HostFiles), ".host-files.json"),
             (Entry::Record(Record::StateDirectories), ".state-directories.json"),
             (Entry::Unfinished(".host-files.json".into()), "..host-files.json.new"),

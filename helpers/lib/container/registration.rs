@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::entries::Entry;
 use crate::container::execution::Execution;
+use crate::container::storage::Storage;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::name::{Deployment, Name};
@@ -67,6 +68,9 @@ pub struct Registration {
     /// Digest of the declaration that was applied last, if one was: the generator compares it with the one that there is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<Digest>,
+    /// What [`directory`](Self::directory) was when this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
     /// Distinguishes the deployment from another one of the same name, see [`Deployments::stamp`].
     ///
     /// [`Deployments::stamp`]: crate::container::deployment::Deployments::stamp
@@ -83,6 +87,11 @@ impl Registration {
     /// The deployment's own path.
     pub fn path(&self) -> TreePath {
         self.directory.join(self.deployment.to_string())
+    }
+
+    /// The directory of deployments, if symlinks led to it when this was written.
+    pub fn resolved_directory(&self) -> Option<&TreePath> {
+        self.storage.as_ref().map(|storage| &storage.path).filter(|path| **path != self.directory)
     }
 
     /// The root file system of the image, which is read-only.

@@ -1,16 +1,29 @@
-//! Notes on registrations whose deployments are gone, for the generator, which does not look at deployments.
+//! Notes on registrations whose deployments are not there, for the generator, which does not look at deployments.
 
 use std::fs;
 
+use serde::{Deserialize, Serialize};
+
 use crate::container::deployment::Deployments;
+use crate::container::standing::Elsewhere;
 use crate::container::{derived, registration};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::Name;
 use crate::paths::{Root, STALE, TreePath};
-use crate::system::files;
+use crate::system::{files, record};
 
 /// Maximum size of a note in bytes.
 const NOTE_MAX: usize = 16 << 10;
+
+/// What is known of the deployments of a container; the fields are JSON keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Note {
+    /// Whether they are gone. If not, the directory of deployments is another one, and nothing is known.
+    pub gone: bool,
+    /// Why, and what to do.
+    pub why: String,
+}
 
 /// Notes that the deployments of a registration are gone. Returns whether the note is new.
 pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
@@ -18,22 +31,27 @@ pub fn mark(deployments: &Deployments, name: &Name) -> Result<bool> {
     let path = derived::registration(name);
     // The generator reports registrations that cannot be read.
     let Ok(Some(registration)) = registration::read(root, name, &path) else { return Ok(false) };
-    if registration.directory != *deployments.directory() {
-        return Ok(false);
-    }
     let reason = format!(
-        "deployment {} is not in {}; check image {} out again, or remove this file",
+        "deployment {} is not in {}; install image {} again, or remove what is left with 'syscontainer-remove {name}'",
         registration.deployment, registration.directory, registration.image
     );
     let text = files::read_text_if_exists(&root.join(&path)).ok().flatten().unwrap_or_default();
     let line = text.lines().position(|line| line.trim_start().starts_with("\"deployment\""));
-    let note = format!("{path}:{}: {reason}\n", line.map_or(1, |line| line + 1));
-    let file = root.join(&note_of(name));
-    if files::read_bounded(&file, NOTE_MAX).is_ok_and(|old| old.as_deref() == Some(note.as_bytes())) {
+    let why = format!("{path}:{}: {reason}", line.map_or(1, |line| line + 1));
+    write(root, name, &Note { gone: true, why })
+}
+
+/// Notes that nothing is known of them. Returns whether the note is new.
+pub fn mark_elsewhere(root: &Root, name: &Name, elsewhere: &Elsewhere) -> Result<bool> {
+    write(root, name, &Note { gone: false, why: elsewhere.to_string() })
+}
+
+fn write(root: &Root, name: &Name, note: &Note) -> Result<bool> {
+    if read(root, name).as_ref() == Some(note) {
         return Ok(false);
     }
     files::make_directory(&root.join(STALE), 0o700)?;
-    files::replace_volatile(&file, note.as_bytes(), 0o600)?;
+    record::save_volatile(&root.join(&note_of(name)), note)?;
     Ok(true)
 }
 
@@ -47,10 +65,10 @@ pub fn unmark(root: &Root, name: &Name) -> Result<bool> {
     Ok(was_there)
 }
 
-/// Why the registration of a container is stale, if it is.
-pub fn reason(root: &Root, name: &Name) -> Option<Error> {
-    let note = files::read_bounded(&root.join(&note_of(name)), NOTE_MAX).ok()??;
-    Some(Error::new(String::from_utf8_lossy(&note).trim_end().to_owned()))
+/// The note on a container, if there is one.
+pub fn read(root: &Root, name: &Name) -> Option<Note> {
+    let text = files::read_bounded(&root.join(&note_of(name)), NOTE_MAX).ok()??;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Names of the containers that have such a note.

@@ -110,6 +110,15 @@ pub(super) fn start_conditions(writer: &mut Writer, units: &str) -> Result<()> {
     writer.set("Unit", "ConditionKernelCommandLine", Value::Raw(SWITCHED_ON))
 }
 
+/// Composes a drop-in that has a unit wait for the file systems with these paths.
+pub fn storage(paths: &[&TreePath]) -> Result<String> {
+    let paths: Vec<String> = paths.iter().map(|path| path.to_string()).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let mut writer = Writer::new(HEADER);
+    writer.set("Unit", "RequiresMountsFor", Value::Words(&paths))?;
+    Ok(writer.finish())
+}
+
 fn parse(registration: &Registration) -> Result<UnitFile> {
     UnitFile::parse(registration.unit.as_deref().unwrap_or_default())
         .context(|| format!("invalid unit of {}", registration.image))
@@ -164,6 +173,7 @@ impl Body<'_> {
             // Where changes to its files are kept, and where an update may have been made.
             mounts.push(DEPLOYMENTS.to_owned());
         }
+        mounts.extend(self.registration.resolved_directory().map(TreePath::to_string));
         mounts.extend(self.registration.mounts.iter().map(TreePath::to_string));
         let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
         self.writer.set("Unit", "SourcePath", Value::Path(source.as_path()))?;

@@ -128,7 +128,8 @@ fn derive(site: &Site, deployment: &Deployment, enabled: bool) -> Result<()> {
     let (root, deployments, name) = (site.root(), &site.deployments, deployment.name());
     let paths = derived::of_system(name);
     // A tree that travels has other inodes.
-    let registration = Registration { stamp: None, ..register::derive(deployments, deployment)? };
+    let registration =
+        Registration { storage: None, stamp: None, ..register::derive(deployments, deployment)? };
     registration.check_size().context(|| format!("cannot register {deployment}"))?;
     units::compose(&registration, &paths.registration)
         .context(|| format!("cannot convert {deployment}/{}", name.unit()))?;

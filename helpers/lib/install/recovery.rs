@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
+use crate::container::standing::{self, Elsewhere};
 use crate::container::state::State;
-use crate::container::{derived, stale, state};
+use crate::container::storage::Storage;
+use crate::container::{derived, identity, stale, state};
 use crate::error::{Context, Result};
 use crate::host_files;
 use crate::host_files::record::DeploymentFiles;
@@ -186,20 +188,35 @@ pub fn enable(site: &Site, name: &Name) -> Result<()> {
 
 /// Like [`recover`], but cheap for containers that are in order, and it does not remove a unit because its deployments
 /// are gone: they may be on a /var that was not mounted. Such a unit reports that when it is started, unless the operating
-/// system brought a deployment: then that is registered. If others come back, so does their registration.
+/// system brought a deployment: then that is registered. If others come back, so does their registration. Nothing is done
+/// if the directory of deployments is not the one that the container was installed in.
 pub fn reconcile(site: &Site, name: &Name, found: &Found) -> Result<Recovered> {
+    if let Some(why) = found.elsewhere(site, name)? {
+        let changed = stale::mark_elsewhere(site.root(), name, &why)?;
+        return Ok(Recovered { changed, created: false });
+    }
     if !found.in_var.contains(name) && site.deployments.of_system(name).is_none() {
         let changed = stale::mark(&site.deployments, name)?;
         return Ok(Recovered { changed, created: false });
     }
     let is_odd = found.temporary.contains(name) || found.stale.contains(name);
-    if !is_odd && register::is_current(&site.deployments, name) {
+    if !is_odd && register::is_current(&site.deployments, name, found.storage.as_ref()) {
         return Ok(Recovered::default());
     }
     let _lock = lock::container(site.root(), name)?;
     let _host_files = lock::host_files(site.root())?;
     announce(site, name)?;
     recover(site, name)
+}
+
+/// What the directory of deployments is. One that an older version made has no identity yet; one that has no containers may not be
+/// the right one.
+fn storage(deployments: &Deployments, has_containers: bool) -> Result<Option<Storage>> {
+    if has_containers {
+        // One that cannot have any, since it is read-only, is as good as ever.
+        let _ = identity::make(&deployments.path(""));
+    }
+    Storage::of(deployments)
 }
 
 /// All containers of which anything exists.
@@ -213,8 +230,20 @@ pub struct Found {
     temporary: BTreeSet<Name>,
     /// Containers that were noted before as having no deployments.
     stale: BTreeSet<Name>,
+    /// What the directory of deployments is.
+    storage: Option<Storage>,
+    /// Whether the directory of deployments is taken for the one that containers were installed in, which was another one.
+    pub adopts: bool,
     /// Containers with a [`state::State`], which may record an unfinished switch.
     pub states: BTreeSet<Name>,
+}
+
+impl Found {
+    /// Why the directory of deployments is not the one that a container was installed in, if so.
+    pub fn elsewhere(&self, site: &Site, name: &Name) -> Result<Option<Elsewhere>> {
+        let why = standing::elsewhere(&site.deployments, name)?;
+        Ok(why.filter(|why| !(self.adopts && matches!(why, Elsewhere::OtherStorage(_)))))
+    }
 }
 
 /// Finds containers, in one pass over each directory.
@@ -235,6 +264,7 @@ pub fn find(deployments: &Deployments) -> Result<Found> {
             }
         }
     }
+    found.storage = storage(deployments, !found.in_var.is_empty())?;
     found.names.clone_from(&found.in_var);
     found.names.extend(deployments.names_of_system()?);
     found.stale = stale::names(deployments.root())?.into_iter().collect();

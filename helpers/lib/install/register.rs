@@ -9,6 +9,7 @@ use crate::container::info::{Info, Ours};
 use crate::container::needs;
 use crate::container::registration::{self, Registration};
 use crate::container::state::State;
+use crate::container::storage::Storage;
 use crate::container::{derived, units};
 use crate::error::{Context, Error, Result};
 use crate::host_files;
@@ -72,7 +73,8 @@ pub fn derive(deployments: &Deployments, deployment: &Deployment) -> Result<Regi
     // Of what cannot be read, nothing is known, as of a container that was never declared.
     let declared = State::load(deployments, name).ok().and_then(|state| state.declared);
     let declared = declared.filter(|declared| !declared.installing).map(|declared| declared.digest);
-    Ok(Registration { declared, stamp: Some(deployments.stamp(deployment)?), ..registration })
+    let (storage, stamp) = (Storage::of(deployments)?, Some(deployments.stamp(deployment)?));
+    Ok(Registration { declared, storage, stamp, ..registration })
 }
 
 /// Makes a registration from the parts of a deployment.
@@ -101,6 +103,7 @@ pub fn describe(
         mounts,
         tmpfiles: parts.has_tmpfiles,
         declared: None,
+        storage: None,
         stamp: None,
     }
 }
@@ -327,8 +330,9 @@ pub fn describes(root: &Root, deployment: &Deployment) -> bool {
     registration.is_ok_and(|found| found.is_some_and(|found| found.deployment == *deployment))
 }
 
-/// Whether everything seems to exist and to be that of the current deployment, judging only by names and times.
-pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
+/// Whether everything seems to exist and to be that of the current deployment, which is on `storage`, judging only by names and
+/// times.
+pub fn is_current(deployments: &Deployments, name: &Name, storage: Option<&Storage>) -> bool {
     let root = deployments.root();
     let files = Files::of(root, name);
     if deployments
@@ -342,6 +346,7 @@ pub fn is_current(deployments: &Deployments, name: &Name) -> bool {
     };
     let Ok(Some(current)) = deployments.current(name) else { return false };
     registration.deployment == current
+        && registration.storage.as_ref() == storage
         && registration.stamp.is_some()
         && registration.stamp == deployments.stamp(&current).ok()
         && registration.unit.is_some() == files.stub.exists()

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::container::deployment::Found;
 use crate::container::entries::Entry;
+use crate::container::standing::{self, Elsewhere};
 use crate::container::{derived, volume};
 use crate::error::{Error, Result};
 use crate::install::site::Site;
@@ -53,6 +54,7 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Removed> {
             link.display()
         )));
     }
+    check_storage(site, name)?;
     let is_there = derived::is_there(root, name);
     let of_system = deployments.of_system(name);
     if !has_link && all.is_empty() && leftovers.is_empty() && !is_there {
@@ -97,6 +99,16 @@ pub fn remove(site: &Site, name: &Name, options: Options) -> Result<Removed> {
         if options.purge { Vec::new() } else { state.own.iter().cloned().collect() };
     kept.extend((has_volumes && !options.purge).then(|| volume::home(name)));
     Ok(Removed { left: left(site, name, kept, &state), purged })
+}
+
+/// Refuses to conclude anything from a directory of deployments that is not the one that the container was installed in. Where
+/// there is nothing of the container, its unit can be removed: its storage may be lost.
+fn check_storage(site: &Site, name: &Name) -> Result<()> {
+    match standing::elsewhere(&site.deployments, name)? {
+        Some(Elsewhere::NotMounted(_)) if !site.deployments.has_entries(name)? => Ok(()),
+        Some(why) => Err(Error::new(why.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// Removing it would take more than this host's own directories, and the next update of the system would bring it again.

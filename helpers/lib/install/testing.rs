@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::commit::Commit;
 use crate::container::deployment::Deployments;
+use crate::container::entries::{Entry, Record};
 use crate::container::{derived, registration};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -206,10 +207,11 @@ impl TestHost {
         paths.iter().filter_map(shown).collect()
     }
 
-    /// Names of the entries of the directory of deployments.
+    /// Names of the entries of the directory of deployments, without its identity.
     pub fn entries(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.site.deployments.entries().unwrap().into_iter().map(|(name, _)| name).collect();
+        let all = self.site.deployments.entries().unwrap().into_iter();
+        let others = all.filter(|(_, entry)| *entry != Entry::Record(Record::Identity));
+        let mut names: Vec<_> = others.map(|(name, _)| name).collect();
         names.sort();
         names
     }

@@ -10,6 +10,7 @@ use super::recovery;
 use super::remover;
 use super::state_directories;
 use super::testing::TestHost;
+use crate::container::stale;
 use crate::error::{Kind, Result};
 use crate::paths::Root;
 use crate::run::volumes;
@@ -269,4 +270,71 @@ fn the_instance_of_another_template_is_refused() {
     {
         check(name, is_installed, replaces).unwrap();
     }
+}
+
+/// The host with the directory of deployments of another one in place of its own.
+fn swap_storage(host: &TestHost, other: &TestHost) {
+    let places = [host, other].map(|host| host.site.deployments.path(""));
+    let aside = places[0].with_file_name("aside");
+    fs::rename(&places[0], &aside).unwrap();
+    fs::rename(&places[1], &places[0]).unwrap();
+    fs::rename(&aside, &places[1]).unwrap();
+}
+
+fn reconcile(host: &TestHost) {
+    let found = recovery::find(&host.site.deployments).unwrap();
+    recovery::reconcile(&host.site, &host.name, &found).unwrap();
+}
+
+#[test]
+fn the_storage_of_another_host_says_nothing_of_a_container() {
+    let [host, other] = [(); 2].map(|()| {
+        let host = TestHost::new();
+        host.install(1).unwrap();
+        host.start();
+        host
+    });
+    let before = host.derived();
+    swap_storage(&host, &other);
+    reconcile(&host);
+    assert_eq!(host.derived(), before);
+    let note = stale::read(host.site.root(), &host.name).unwrap();
+    assert!(!note.gone && note.why.contains("another one in its place"), "{}", note.why);
+    let refused = remove_with(&host, remover::Options::default()).unwrap_err().to_string();
+    assert!(refused.contains("--adopt"), "{refused}");
+    assert_eq!((host.derived(), host.running()), (before.clone(), Some(0)));
+    assert_eq!(host.entries(), ["web", "web.0"]);
+    // The right one is back.
+    swap_storage(&host, &other);
+    reconcile(&host);
+    assert_eq!((host.derived(), stale::read(host.site.root(), &host.name)), (before.clone(), None));
+    // The other one is the right one from now on.
+    swap_storage(&host, &other);
+    let mut found = recovery::find(&host.site.deployments).unwrap();
+    found.adopts = true;
+    recovery::reconcile(&host.site, &host.name, &found).unwrap();
+    assert_ne!(host.derived(), before);
+    host.check_consistent();
+    reconcile(&host);
+    remove(&host);
+    assert!(host.derived().is_empty());
+}
+
+#[test]
+fn storage_that_was_emptied_or_copied_is_still_that_of_the_host() {
+    let host = TestHost::new();
+    host.install(1).unwrap();
+    // Whoever copied it left hidden files behind.
+    fs::remove_file(host.site.deployments.path(".identity")).unwrap();
+    reconcile(&host);
+    host.check_consistent();
+    assert!(host.site.deployments.path(".identity").exists());
+    fs::remove_dir_all(host.site.deployments.path("")).unwrap();
+    host.site.deployments.create().unwrap();
+    reconcile(&host);
+    let note = stale::read(host.site.root(), &host.name).unwrap();
+    assert!(note.gone && note.why.contains("'syscontainer-remove web'"), "{}", note.why);
+    host.install(1).unwrap();
+    host.check_consistent();
+    assert_eq!(stale::read(host.site.root(), &host.name), None);
 }

@@ -10,7 +10,7 @@ use crate::container::entries::Entry;
 use crate::container::info::Info;
 use crate::container::settings::Settings;
 use crate::container::state::State;
-use crate::container::{derived, registration, stale};
+use crate::container::{derived, registration, stale, standing};
 use crate::declaration::files;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -156,9 +156,18 @@ fn row(
         let unaccepted = |image: &Image| updates.unaccepted(image, &store.tree(image)).unwrap_or_default();
         describe_pending(&mut row, &updates, |image| store.find(image).ok(), unaccepted);
     }
-    row.problems.extend(stale::reason(deployments.root(), name).map(|why| why.to_string()));
+    row.problems.extend(problem_of_storage(deployments, name));
     row.problems.extend(problem_of_declaration(deployments, name));
     row
+}
+
+/// Why nothing is known of a container's deployments, or that they are gone.
+fn problem_of_storage(deployments: &Deployments, name: &Name) -> Option<String> {
+    match standing::elsewhere(deployments, name) {
+        Ok(Some(why)) => Some(why.to_string()),
+        Ok(None) => stale::read(deployments.root(), name).map(|note| note.why),
+        Err(e) => Some(e.to_string()),
+    }
 }
 
 /// What is wrong with what a container was declared as.

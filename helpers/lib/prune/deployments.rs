@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::report::{PruneKind, PruneReport};
 use crate::container::deployment::{Deployments, Found};
 use crate::container::entries::{Entry, Record};
+use crate::container::standing;
 use crate::error::Result;
 use crate::install::recovery;
 use crate::install::site::Site;
@@ -71,6 +72,10 @@ fn container(site: &Site, name: &Name, pruned: &mut Pruned, report: &mut PruneRe
         return Ok(());
     }
     let _host_files = if dry_run { None } else { Some(lock::host_files(root)?) };
+    if let Some(why) = standing::elsewhere(&site.deployments, name)? {
+        report.kept(PruneKind::Container, name.as_str(), why.to_string());
+        return Ok(());
+    }
     let link = site.deployments.link(name);
     if link.is_symlink() || !link.exists() && site.deployments.of_system(name).is_some() {
         return installed(site, name, report);
@@ -201,6 +206,7 @@ fn other(path: &Path, entry: &Entry, report: &mut PruneReport) {
             return leftover(path, "a program was killed while it wrote it", report);
         }
         Entry::Unfinished(_) => "it is being written, or a program was killed while it wrote it",
+        Entry::Record(Record::Identity) => "it is the identity of the directory",
         Entry::Record(Record::HostFiles) => "it records host files that containers share",
         Entry::Record(Record::StateDirectories) => "it records directories that containers made",
         Entry::Store => return,

@@ -8,6 +8,7 @@ use crate::commit::Commit;
 use crate::container::deployment::Deployments;
 use crate::container::entries::Entry;
 use crate::container::info::Info;
+use crate::container::registration;
 use crate::container::state::State;
 use crate::error::Result;
 use crate::install::site::Site;
@@ -233,7 +234,22 @@ impl Users {
                 users.add(preinstalled.directory().join(file_name).to_string(), info);
             }
         }
+        users.add_registered(deployments);
         Ok(users)
+    }
+
+    /// Adds the images of containers that are registered, and whose deployments are not here: their storage may be elsewhere.
+    fn add_registered(&mut self, deployments: &Deployments) {
+        let (found, _) = registration::list(deployments.root());
+        for (name, path) in found {
+            // One that cannot be read names none.
+            let Ok(Some(registered)) = registration::read(deployments.root(), &name, &path) else { continue };
+            let is_here = registered.directory == *deployments.directory()
+                && deployments.is_deployment(&registered.deployment);
+            if !is_here {
+                self.names.entry(registered.image).or_default().push(registered.deployment.to_string());
+            }
+        }
     }
 
     fn add(&mut self, deployment: String, info: Info) {

@@ -4,10 +4,11 @@
 # names_in DIRECTORY [GLOB]: what is there, in one line.
 names_in() { find "$1/" -mindepth 1 -maxdepth 1 ! -name '.*' -name "${2-*}" -printf '%P\n' | sort | paste -sd' '; }
 
-# snapshot: everything that an installation may change, without the content of the store.
+# snapshot: everything that an installation may change, without the content of the store, and the identity that a directory of
+# deployments keeps.
 snapshot() {
     find /etc /usr/lib/systemd /run/syscontainers /var/lib/containers -xdev -ignore_readdir_race \
-        \( -path '*/.storage/ostree/*' -o -path /run/syscontainers/.locks \) -prune -o -printf '%y %m %U:%G %p -> %l\n' | sort
+        \( -path '*/.storage/ostree/*' -o -path /run/syscontainers/.locks -o -name .identity \) -prune -o -printf '%y %m %U:%G %p -> %l\n' | sort
 }
 
 # host_files FORMAT DIRECTORY…: what is in these, as find(1) prints it; not the story's own files, nor those of the host's and

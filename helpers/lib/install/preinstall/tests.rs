@@ -73,7 +73,7 @@ fn recovery_leaves_it_alone() {
     host.preinstall(1).unwrap();
     host.manager.calls.borrow_mut().clear();
     assert_eq!(reconcile(&host), recovery::Recovered::default());
-    assert!(stale::reason(host.site.root(), &host.name).is_none());
+    assert!(stale::read(host.site.root(), &host.name).is_none());
     let _lock = lock::container(host.site.root(), &host.name).unwrap();
     let _host_files = lock::host_files(host.site.root()).unwrap();
     assert_eq!(recovery::recover(&host.site, &host.name).unwrap(), recovery::Recovered::default());

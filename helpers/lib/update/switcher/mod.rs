@@ -17,6 +17,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::container::standing;
 use crate::container::state::{Phase, Purpose, State, Switch};
 use crate::error::{Context, Error, Kind, Result};
 use crate::install::acceptance;
@@ -83,7 +84,10 @@ impl Switcher<'_> {
     }
 
     /// Completes or reverts an interrupted switch. Without one, only brings the container into a consistent state.
+    ///
+    /// Nothing is done if the directory of deployments is not the one that the container was installed in, which is an error.
     pub fn recover(&self) -> Result<Recovery> {
+        standing::check(&self.site.deployments, self.name)?;
         let mut state = self.state()?;
         let repair = || {
             let _host_files = lock::host_files(self.site.root())?;

@@ -52,7 +52,7 @@ fn boot(host: &TestHost) {
     if done.created {
         recovery::enable(&host.site, &host.name).unwrap();
     }
-    assert!(stale::reason(host.site.root(), &host.name).is_none());
+    assert!(stale::read(host.site.root(), &host.name).is_none());
 }
 
 fn recover(host: &TestHost) {
