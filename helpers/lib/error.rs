@@ -30,6 +30,8 @@ pub enum Kind {
     NotFound,
     /// A new deployment failed, and the switch was reverted: 4.
     Reverted,
+    /// Something is damaged: 5.
+    Damaged,
     /// An update brings what the user has to accept first: 6.
     Unaccepted,
 }

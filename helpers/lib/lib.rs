@@ -20,6 +20,7 @@
 //! | install | from an image to a registered container, and back; recovery | root, program, system, oci, unit, container, image, host_files, run |
 //! | update | making deployments, switching between them, and which ones are kept | all of install, install |
 //! | prune | removing what is not used | all of update, update, store |
+//! | verify | comparing what is installed, and the store, with checksums, and mending them | all of update, update, store |
 //! | apply | making the host what its declarations say | all of update, update, store, declaration |
 //! | list | showing containers and images, as text and JSON | all of update, update, store, declaration, apply |
 //! | lint | finding mistakes in an image, or in sources that are not trusted, before it is installed | all of install, install, store, declaration |
@@ -58,3 +59,5 @@ pub mod list;
 pub mod prune;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "store")]
+pub mod verify;

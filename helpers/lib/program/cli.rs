@@ -99,6 +99,7 @@ fn status(kind: Kind) -> u8 {
         Kind::Usage => 2,
         Kind::NotFound => 3,
         Kind::Reverted => 4,
+        Kind::Damaged => 5,
         Kind::Unaccepted => 6,
     }
 }

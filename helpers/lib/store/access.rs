@@ -12,7 +12,8 @@ use super::reference::Reference;
 use super::skopeo::{self, Process};
 use crate::error::{Context, Error, Result};
 use crate::paths::{Root, TreePath};
-use crate::program::options::{Completes, Opt};
+use crate::program::options::prelude::*;
+use crate::program::options::{Argument, Completes, Opt};
 use crate::provenance::host_architecture;
 use crate::system::{command, tree};
 
@@ -54,6 +55,16 @@ impl Access {
     pub const TLS_VERIFY: Opt =
         Opt::valued("tls-verify", "BOOL", "whether to check the registry's certificate: true or false")
             .completes(Completes::Words(&["true", "false"]));
+
+    /// Takes one of the options with which sources are reached.
+    pub fn set_source(&mut self, argument: Argument) -> Result<(), lexopt::Error> {
+        match argument {
+            Argument::Valued("authfile", value) => self.authfile = Some(value.into()),
+            Argument::Valued("tls-verify", value) => self.tls_verify = Some(value.parse()?),
+            other => return Err(other.unexpected()),
+        }
+        Ok(())
+    }
 
     /// The architecture to choose from an image index.
     pub fn architecture(&self) -> &str {

@@ -15,7 +15,7 @@ pub const OWN: &[u8] = b"trusted.syscontainers.";
 pub const FIFO: &str = "trusted.syscontainers.fifo";
 
 /// Extended attributes, by name.
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Owner, mode and extended attributes of a file.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -73,12 +73,21 @@ impl Attributes {
     /// What a regular file's object has before the content, see ostree-core.h: the length, padded to eight bytes, of
     /// (uid, gid, mode, rdev, symlink target, xattrs), and these; numbers are in network byte order.
     pub fn file_header(&self) -> Vec<u8> {
+        self.header(self.file_mode(), "")
+    }
+
+    /// The same of a symlink, which is its whole object. All of them have the same mode.
+    pub fn symlink_header(&self, target: &str) -> Vec<u8> {
+        self.header(nix::libc::S_IFLNK | 0o777, target)
+    }
+
+    fn header(&self, mode: u32, target: &str) -> Vec<u8> {
         let header = Variant::tuple_from_iter([
             self.uid.to_be().to_variant(),
             self.gid.to_be().to_variant(),
-            self.file_mode().to_be().to_variant(),
+            mode.to_be().to_variant(),
             0u32.to_variant(),
-            "".to_variant(),
+            target.to_variant(),
             self.xattrs_variant(),
         ]);
         let header = header.data_as_bytes();
@@ -101,6 +110,16 @@ impl Attributes {
             self.xattrs.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
         list.to_variant()
     }
+}
+
+/// Whether two files have the same extended attributes, in whatever order.
+pub fn are_same(one: &Xattrs, other: &Xattrs) -> bool {
+    let sorted = |xattrs: &Xattrs| {
+        let mut xattrs = xattrs.clone();
+        xattrs.sort();
+        xattrs
+    };
+    sorted(one) == sorted(other)
 }
 
 fn xattrs_of(member: &Member) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {

@@ -20,6 +20,7 @@ use super::commit;
 use super::host::HostRepository;
 use super::limits;
 use super::merge;
+use super::replaced::Replaced;
 use super::repository::NEVER;
 use super::space::{self, Space};
 use crate::digest;
@@ -42,6 +43,8 @@ pub struct Builder<'a> {
     repo: &'a ostree::Repo,
     /// The host's repository, whose objects are linked instead of being written again.
     host: Option<&'a HostRepository>,
+    /// Objects that are damaged, and written again.
+    replaced: &'a Replaced,
     root: MutableTree,
     space: Space,
     /// Checksums of directory metadata objects; only of those without other extended attributes than the time, since
@@ -74,10 +77,15 @@ pub struct BuiltTree {
 
 impl<'a> Builder<'a> {
     /// Begins with an empty tree.
-    pub fn new(repo: &'a ostree::Repo, host: Option<&'a HostRepository>) -> Result<Self> {
+    pub fn new(
+        repo: &'a ostree::Repo,
+        host: Option<&'a HostRepository>,
+        replaced: &'a Replaced,
+    ) -> Result<Self> {
         let mut builder = Builder {
             repo,
             host,
+            replaced,
             root: MutableTree::new(),
             space: space::of(repo)?,
             directories: HashMap::new(),
@@ -207,6 +215,7 @@ impl<'a> Builder<'a> {
     /// libostree would write the file before it checks whether the object exists.
     fn write_object(&self, object: Vec<u8>) -> Result<String, glib::Error> {
         let checksum = digest::hex(&Sha256::digest(&object));
+        self.replaced.make_room_for(self.repo, &checksum)?;
         if !self.repo.has_object(ObjectType::File, &checksum, NEVER)? && !self.link(&checksum) {
             let length = object.len() as u64;
             let stream = MemoryInputStream::from_bytes(&Bytes::from_owned(object));
@@ -242,6 +251,7 @@ impl<'a> Builder<'a> {
         }
         check_size(done, size)?;
         let checksum = digest::hex(&digest.finalize());
+        self.replaced.make_room_for(self.repo, &checksum).context(what)?;
         if self.repo.has_object(ObjectType::File, &checksum, NEVER).context(what)? || self.link(&checksum) {
             // What was written goes with the writer. It would replace the object, and deployments would keep another.
             return Ok(checksum);
@@ -255,9 +265,8 @@ impl<'a> Builder<'a> {
         if target.is_empty() || target.len() >= limits::PATH || target.contains('\0') {
             return Err(Error::new("its target is empty, too long or contains a NUL character"));
         }
-        let (uid, gid, xattrs) = (attributes.uid, attributes.gid, attributes.xattrs_variant());
         self.space.take(target.len() as u64)?;
-        let checksum = self.repo.write_symlink(None, uid, gid, Some(&xattrs), &target, NEVER);
+        let checksum = self.write_object(attributes.symlink_header(&target));
         self.put(path, &checksum.context(|| "cannot write it".into())?)
     }
 
@@ -355,10 +364,8 @@ impl<'a> Builder<'a> {
 }
 
 fn check_size(found: u64, expected: u64) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::new(format!("it ends after {found} of {expected} bytes")))
+    let why = || Error::new(format!("it ends after {found} of {expected} bytes"));
+    if found == expected { Ok(()) } else { Err(why()) }
 }
 
 /// The names in a path; none if it is the root directory.

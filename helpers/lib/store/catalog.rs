@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use super::image;
+use super::integrity;
 use super::refs;
 use super::repository::{NEVER, Store};
 use crate::digest::Digest;
@@ -69,8 +70,19 @@ pub fn list(store: &Store) -> Result<(Vec<CatalogEntry>, Vec<BrokenImage>)> {
             Err(e) => broken.push(BrokenImage { name, problem: e.to_string() }),
         }
     }
-    let objects =
-        images.iter().map(|image| objects(store, image)).collect::<Result<Vec<_>>>().context(what)?;
+    let (mut whole, mut sizes) = (Vec::new(), Vec::new());
+    for image in images {
+        match objects(store, &image) {
+            Ok(objects) => {
+                whole.push(image);
+                sizes.push(objects);
+            }
+            Err(e) => {
+                broken.push(BrokenImage { problem: integrity::damaged(&image.name, e), name: image.name })
+            }
+        }
+    }
+    let (images, objects) = (whole, sizes);
     let mut users: HashMap<&str, u32> = HashMap::new();
     for checksum in objects.iter().flat_map(|sizes| sizes.keys()) {
         *users.entry(checksum).or_default() += 1;

@@ -35,17 +35,46 @@ const VALUE: usize = 64;
 
 /// Completes the tree in `rootfs`. Beside it is room for files that are not complete.
 pub fn finish(rootfs: &Path, space: &Space) -> Result<()> {
+    finish_below(rootfs, Path::new(""), space)
+}
+
+/// The same of a directory that is at `path` in the image.
+pub fn finish_below(rootfs: &Path, path: &Path, space: &Space) -> Result<()> {
     let what = || format!("cannot open {}", rootfs.display());
     let root = Directory::open(rootfs).context(what)?;
     let temporary = rootfs.with_extension("copy");
-    let mut finish = Finish { root: &root, temporary, space, copies: HashMap::new(), paths: 0 };
-    finish.directory(&root, Path::new(""))?;
+    let mut finish = Finish { root: &root, base: path, temporary, space, copies: HashMap::new(), paths: 0 };
+    finish.directory(&root, path)?;
     let stat = root.stat().context(what)?;
     set_time(&root, OsStr::new("."), &stat).context(|| format!("cannot set the time of {}", rootfs.display()))
 }
 
+/// Whether a regular file at a path in an image, or below it, has an inode of its own.
+pub fn has_own_inode(path: &Path) -> bool {
+    OWN_INODES.iter().any(|place| path.starts_with(place))
+}
+
+/// Gives a directory the time that it had before something was done in it.
+pub fn restore_time(directory: &Directory, before: &Stat) -> io::Result<()> {
+    let time = |seconds: i64, nanoseconds: u64| fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds as i64 };
+    let times = fs::Timestamps {
+        last_access: time(before.st_atime, before.st_atime_nsec),
+        last_modification: time(before.st_mtime, before.st_mtime_nsec),
+    };
+    Ok(fs::futimens(directory, &times)?)
+}
+
+/// Makes a FIFO of what stands for it.
+pub fn make_fifo(directory: &Directory, name: &OsStr, stat: &Stat, made: &Path) -> Result<()> {
+    let what = || format!("cannot write {}", made.display());
+    let time = time_of(directory, name).context(|| "cannot read its time".into())?.unwrap_or_default();
+    copy::fifo(fs::CWD, made, stat, &time.timestamps()).context(what)
+}
+
 struct Finish<'a> {
     root: &'a Directory,
+    /// Where that is in the image.
+    base: &'a Path,
     /// Path of a copy, or of a FIFO, that is being made.
     temporary: PathBuf,
     space: &'a Space,
@@ -66,7 +95,7 @@ impl Finish<'_> {
     /// Completes what is in a directory, which is at `path` in the image.
     fn directory(&mut self, directory: &Directory, path: &Path) -> Result<()> {
         let what = || format!("cannot read {}", directory.path().display());
-        let has_own_inodes = OWN_INODES.iter().any(|place| path.starts_with(place));
+        let has_own_inodes = has_own_inode(path);
         for name in directory.names(usize::MAX).context(what)? {
             let Some(stat) = directory.stat_of(&name).context(what)? else { continue };
             let path_of = || directory.path_of(&name).display().to_string();
@@ -94,9 +123,8 @@ impl Finish<'_> {
     /// Makes a name in a directory that of a FIFO, with the owner, mode and time of what stands for it.
     fn fifo(&self, directory: &Directory, name: &OsStr, stat: &Stat) -> Result<()> {
         self.space.take_whole(0)?;
+        make_fifo(directory, name, stat, &self.temporary)?;
         let what = || format!("cannot write {}", self.temporary.display());
-        let time = time_of(directory, name).context(|| "cannot read its time".into())?.unwrap_or_default();
-        copy::fifo(fs::CWD, &self.temporary, stat, &time.timestamps()).context(what)?;
         fs::renameat(fs::CWD, &self.temporary, directory, name).context(what)
     }
 
@@ -122,7 +150,8 @@ impl Finish<'_> {
 
     /// Makes the last copy of a file the one that is being made, if its file system permits more names.
     fn link(&self, copies: &Copies) -> io::Result<bool> {
-        match fs::linkat(self.root, &copies.last, fs::CWD, &self.temporary, AtFlags::empty()) {
+        let last = copies.last.strip_prefix(self.base).unwrap_or(&copies.last);
+        match fs::linkat(self.root, last, fs::CWD, &self.temporary, AtFlags::empty()) {
             Err(Errno::MLINK) => Ok(false),
             linked => Ok(linked.map(|()| true)?),
         }
@@ -141,7 +170,7 @@ impl Finish<'_> {
 }
 
 /// Gives a file in a directory the time that its attribute says.
-fn set_time(directory: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> {
+pub fn set_time(directory: &Directory, name: &OsStr, stat: &Stat) -> io::Result<()> {
     let time = match (time_of(directory, name)?, kind(stat)) {
         (Some(time), _) => time,
         // The object may be the host's, and has the right time from libostree, which gives it to no symlink.
@@ -162,7 +191,7 @@ fn time_of(directory: &Directory, name: &OsStr) -> io::Result<Option<Modificatio
 }
 
 /// Whether a file in a directory stands for a FIFO.
-fn is_fifo(directory: &Directory, name: &OsStr) -> io::Result<bool> {
+pub fn is_fifo(directory: &Directory, name: &OsStr) -> io::Result<bool> {
     Ok(attribute(directory, name, FIFO)?.is_some())
 }
 

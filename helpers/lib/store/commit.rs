@@ -16,6 +16,10 @@ use ostree::{MutableTree, RepoFile, ffi, glib};
 use super::repository::NEVER;
 use crate::error::{Context, Error, Result};
 
+/// When commits were made, in seconds since 1970: always then, so that the same image is the same commit, and one that was lost can be
+/// made again.
+const TIME: u64 = 0;
+
 /// The parts of a commit.
 pub struct CommitContent<T> {
     /// The root of the commit's tree, which has been written.
@@ -59,9 +63,24 @@ fn write_object<T>(
     transaction.commit(NEVER).context(what)?;
     // Not in a transaction, which would sync the whole file system and every directory once more for one object. Also,
     // if it were killed, a later transaction would take up the rest of it, when the trees may have been pruned.
-    let commit = repo.write_commit(None, None, None, Some(&metadata), &root, NEVER).context(what)?;
+    let commit =
+        repo.write_commit_with_time(None, None, None, Some(&metadata), &root, TIME, NEVER).context(what)?;
     sync(repo, &commit).context(what)?;
     Ok((commit.to_string(), result))
+}
+
+/// Writes a tree, and no commit, and syncs it. Returns the checksums of its content and metadata.
+pub fn write_only_tree(
+    repo: &ostree::Repo,
+    make: impl FnOnce() -> Result<MutableTree>,
+) -> Result<(String, String)> {
+    let what = || "cannot write the tree".to_string();
+    let _lock = SharedLock::take(repo).context(what)?;
+    let transaction = repo.auto_transaction(NEVER).context(what)?;
+    let root = write_tree(repo, &make()?)?;
+    let checksums = (root.tree_get_contents_checksum(), root.tree_get_metadata_checksum());
+    transaction.commit(NEVER).context(what)?;
+    Ok((checksums.0.unwrap_or_default().into(), checksums.1.unwrap_or_default().into()))
 }
 
 /// Writes a tree. A transaction must be open.

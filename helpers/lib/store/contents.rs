@@ -141,7 +141,9 @@ fn check_out(store: &Store, commit: &str, destination: &Path) -> Result<()> {
             files::remove_tree(destination)?;
             links::check_out(store, commit, destination, &space)?;
         }
-        linked => linked.context(|| "cannot link its files".into())?,
+        linked => linked.context(|| {
+            "cannot link its files; if the store is damaged, 'syscontainer-verify --store --repair' mends it".into()
+        })?,
     }
     checkout::finish(destination, &space)
 }

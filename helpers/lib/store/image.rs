@@ -62,6 +62,13 @@ pub fn load_commit(repo: &ostree::Repo, name: &str, commit: &Commit) -> Result<O
     if is_there { read(repo, name, commit.clone()).map(Some) } else { Ok(None) }
 }
 
+impl Store {
+    /// Whether the image of a commit is there, whatever name it has.
+    pub fn has_commit(&self, commit: &Commit) -> bool {
+        self.repo.has_object(ObjectType::Commit, commit.as_str(), NEVER).unwrap_or(false)
+    }
+}
+
 /// Reads the image that is in a commit.
 fn read(repo: &ostree::Repo, name: &str, commit: Commit) -> Result<Image> {
     let (variant, _) = repo.load_commit(commit.as_str()).context(|| format!("commit {commit}"))?;
@@ -181,6 +188,14 @@ pub fn manifest(repo: &ostree::Repo, commit: &Commit) -> Result<String> {
     let (variant, _) = repo.load_commit(commit.as_str()).context(|| format!("commit {commit}"))?;
     let manifest = VariantDict::new(Some(&variant.child_value(0))).lookup::<String>(MANIFEST).ok().flatten();
     manifest.ok_or_else(|| Error::new(format!("its commit {commit} has no {MANIFEST}")))
+}
+
+/// The digests of the layers that a manifest names, lowest first.
+pub fn layer_digests(manifest: &str) -> Vec<Digest> {
+    let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
+    let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
+    // The store has none with other digests.
+    layers.iter().filter_map(|layer| layer["digest"].as_str()?.parse().ok()).collect()
 }
 
 fn detached(repo: &ostree::Repo, commit: &Commit) -> Result<VariantDict> {

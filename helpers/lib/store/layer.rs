@@ -14,6 +14,7 @@ use super::host::HostRepository;
 use super::implicit;
 use super::limits;
 use super::refs;
+use super::replaced::Replaced;
 use crate::error::{Context, Error, Result};
 
 /// Keys of containers/image in the metadata of a layer's commit.
@@ -57,15 +58,16 @@ pub fn find(repo: &ostree::Repo, expected: &Expected) -> Result<Option<StoredLay
 }
 
 /// Imports a layer as a commit of its own, so that it need not be fetched again if something fails later. `on_read` is
-/// called with the size of every read of the blob. Objects that the host's repository has are shared with it.
+/// called with the size of every read of the blob. Objects that the host's repository has are shared with it; those that are to
+/// be `replaced` are written again.
 pub fn import(
-    repo: &ostree::Repo,
-    host: Option<&HostRepository>,
+    (repo, host): (&ostree::Repo, Option<&HostRepository>),
     blob: impl Read,
     expected: &Expected,
+    replaced: &Replaced,
     on_read: &dyn Fn(u64),
 ) -> Result<Import> {
-    let write = || write(repo, host, blob, expected, on_read);
+    let write = || write((repo, host), blob, expected, replaced, on_read);
     let published = commit::publish(repo, &refs::layer_ref(&expected.digest), write);
     let (commit, skipped) = published.context(|| format!("cannot import layer {}", expected.digest))?;
     Ok(Import { layer: StoredLayer { commit, has_times: true }, skipped })
@@ -73,10 +75,10 @@ pub fn import(
 
 /// Writes the layer's tree, if its blob is what it must be. The result is how many members were skipped.
 fn write(
-    repo: &ostree::Repo,
-    host: Option<&HostRepository>,
+    (repo, host): (&ostree::Repo, Option<&HostRepository>),
     blob: impl Read,
     expected: &Expected,
+    replaced: &Replaced,
     on_read: &dyn Fn(u64),
 ) -> Result<CommitContent<usize>> {
     let size = expected.size;
@@ -87,7 +89,8 @@ fn write(
     let refusal = format!("it is larger than {limit} bytes when unpacked, from a blob of {size} bytes");
     let (unpacked, archive) = Meter::new(Bounded::new(archive, limit, refusal));
     let mut archive = Archive::new(archive);
-    let mut builder = Builder::new(repo, host)?;
+    replaced.remove_metadata(repo).context(|| "cannot replace damaged objects".into())?;
+    let mut builder = Builder::new(repo, host, replaced)?;
     while let Some(member) = archive.next_member().context(|| "not a readable tar archive".into())? {
         builder.add(&member, &mut archive)?;
     }

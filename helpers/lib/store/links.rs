@@ -29,18 +29,17 @@ use crate::system::files;
 
 /// Checks out a commit by hard links only. Nothing is at `destination` yet.
 pub fn check_out(store: &Store, commit: &str, destination: &Path, space: &Space) -> Result<()> {
-    let objects = store.path.join("objects");
-    let objects = Directory::open(&objects).context(|| format!("cannot open {}", objects.display()))?;
-    let temporary = files::temporary_directory(&store.temporary_directory(), staging::PREFIX)?;
+    let linker = Linker::new(store, space)?;
     let (content, metadata) =
         dirtree::root(&store.repo, commit).context(|| format!("cannot read {commit}"))?;
     let what = || format!("cannot create {}", destination.display());
     let parent = Directory::open(destination.parent().unwrap_or(destination)).context(what)?;
     let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    Linker { store, objects, temporary, space }.directory(&parent, name, &content, &metadata)
+    linker.directory(&parent, name, &content, &metadata)
 }
 
-struct Linker<'a> {
+/// Makes directories of hard links.
+pub struct Linker<'a> {
     store: &'a Store,
     objects: Directory,
     /// Where copies are made, on the same file system.
@@ -48,8 +47,17 @@ struct Linker<'a> {
     space: &'a Space,
 }
 
-impl Linker<'_> {
-    fn directory(&self, parent: &Directory, name: &str, content: &str, metadata: &str) -> Result<()> {
+impl<'a> Linker<'a> {
+    /// One that takes no more than this space.
+    pub fn new(store: &'a Store, space: &'a Space) -> Result<Linker<'a>> {
+        let objects = store.path.join("objects");
+        let objects = Directory::open(&objects).context(|| format!("cannot open {}", objects.display()))?;
+        let temporary = files::temporary_directory(&store.temporary_directory(), staging::PREFIX)?;
+        Ok(Linker { store, objects, temporary, space })
+    }
+
+    /// Makes a directory with this content and metadata in another one.
+    pub fn directory(&self, parent: &Directory, name: &str, content: &str, metadata: &str) -> Result<()> {
         let what = || format!("cannot create {}", parent.path_of(name.as_ref()).display());
         check(name).context(what)?;
         // Another checkout may find that its own fit at the same time.

@@ -183,6 +183,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::store::expected::Expected;
     use crate::store::layer;
+    use crate::store::replaced::Replaced;
     use crate::store::repository::NEVER;
     use ostree::RepoMode;
 
@@ -206,7 +207,10 @@ mod tests {
         let archive = archive.into_inner().unwrap();
         let digest = Digest::of(&archive);
         let expected = Expected { digest: digest.clone(), diff_id: digest, size: archive.len() as u64 };
-        layer::import(repo, None, archive.as_slice(), &expected, &|_| {}).unwrap().layer.commit
+        layer::import((repo, None), archive.as_slice(), &expected, &Replaced::default(), &|_| {})
+            .unwrap()
+            .layer
+            .commit
     }
 
     /// How many entries are looked at for a file at this depth, and for a marker there in the layer above or in another

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use ostree::{ObjectName, RepoPruneFlags, ffi};
 
 use super::image;
+use super::integrity;
 use super::leftovers;
 use super::outcome::{Outcome, StoreItem};
 use super::refs::{self, layer_digest};
@@ -82,6 +83,7 @@ pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Resu
     let place = store.path.to_string_lossy();
     if damaged.is_empty() {
         return Ok(prune.objects().unwrap_or_else(|e| {
+            let e = explain_damage(store, &kept, e);
             prune.caller.tell(StoreItem::Objects, &place, Outcome::Failed(e));
             Objects::default()
         }));
@@ -93,6 +95,13 @@ pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Resu
     let why = "a damaged ref may need any of them";
     prune.caller.tell(StoreItem::Objects, &place, Outcome::Kept(why.into()));
     Ok(Objects::default())
+}
+
+/// Adds which images are damaged to why their objects cannot be told from others.
+fn explain_damage(store: &Store, images: &[&Candidate], e: Error) -> Error {
+    let damaged = images.iter().filter(|image| !integrity::is_whole(store, image.commit.as_str()));
+    let names: Vec<&str> = damaged.map(|image| image.name.as_str()).collect();
+    if names.is_empty() { e } else { Error::new(integrity::damaged(&names.join(" "), e)) }
 }
 
 /// Refs of ours that do not name a commit, as after a power failure on some file systems.

@@ -3,16 +3,20 @@
 //! Layers come first, each as a commit with a ref of its own; then the merged tree and the image's ref. If this is
 //! killed in between, the store has layers that the next pull uses, but never half an image.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
 use super::access::Access;
 use super::expected::{self, Expected};
 use super::image;
+use super::integrity;
 use super::layer::{self, Import, StoredLayer};
 use super::policy::SignaturePolicy;
 use super::reference::Reference;
+use super::refs;
+use super::replaced::Replaced;
 use super::repository::Store;
 use super::retry::Retries;
 use super::source::{self, FetchedManifest, ImageSource, Means, Prospect};
@@ -96,6 +100,33 @@ pub fn peek(reference: &Reference, access: &Access, observer: &dyn PullObserver)
     Ok(prospect.context(|| format!("cannot look for {}", reference.location()))?.digest)
 }
 
+/// Fetches layers of an image again, as it is in the store, and replaces what is damaged in them. The caller has locked the store.
+pub fn fetch_again(
+    store: &Store,
+    image: &Image,
+    layers: &BTreeSet<Digest>,
+    replaced: &Arc<Replaced>,
+    (access, observer): (&Access, &dyn PullObserver),
+) -> Result<()> {
+    let reference: Reference = image.provenance.source.parse()?;
+    // What the name stands for by now may be another image.
+    let exact = reference.with_digest(&image.digest).unwrap_or(reference);
+    let mut pull = Pull::new(store, &exact, access, observer, &image.name)?;
+    pull.replaced = replaced.clone();
+    let (source, manifest) = pull.open(None)?;
+    if manifest.digest != image.digest {
+        let (now, before) = (&manifest.digest, &image.digest);
+        return Err(Error::new(format!("{} has {now} by now, not {before}", exact.to_skopeo())));
+    }
+    let text = pull.with_retries(|| source.original_text(&manifest))?;
+    let config = pull.with_retries(|| source.config(&manifest, &text))?;
+    let expected = expected::layers(&manifest.oci, &config)?;
+    for (descriptor, expected) in expected.iter().filter(|(_, expected)| layers.contains(&expected.digest)) {
+        pull.fetch(&source, descriptor, expected)?;
+    }
+    Ok(())
+}
+
 /// A pull that is in progress.
 struct Pull<'a> {
     store: &'a Store,
@@ -113,6 +144,8 @@ struct Pull<'a> {
     fingerprint: String,
     space: Space,
     retries: Retries,
+    /// Objects that are damaged, and written again.
+    replaced: Arc<Replaced>,
 }
 
 /// Writes an image of the layers in these commits.
@@ -147,6 +180,7 @@ impl<'a> Pull<'a> {
             fingerprint,
             space,
             retries,
+            replaced: Arc::default(),
         })
     }
 
@@ -162,6 +196,8 @@ impl<'a> Pull<'a> {
         // One that Atomic pulled is pulled again.
         let has_times = |image: &Image| image::has_times(&self.store.repo, image).unwrap_or(false);
         let existing = existing.filter(has_times);
+        // Of one that is damaged, what is missing is pulled again.
+        let existing = existing.filter(|image| self.is_whole(image));
         if let (Some(image), Some(prospect)) = (&existing, &prospect) {
             if self.is_known_to_be_current(image, prospect)? {
                 return self.unchanged(image.clone());
@@ -274,7 +310,19 @@ impl<'a> Pull<'a> {
 
     /// Finds a layer in the store. One that Atomic pulled lacks the times of its files, so it is fetched again.
     fn find(&self, expected: &Expected) -> Result<Option<StoredLayer>> {
-        Ok(layer::find(&self.store.repo, expected)?.filter(|layer| layer.has_times))
+        let found = layer::find(&self.store.repo, expected).ok().flatten();
+        let found = found.filter(|layer| layer.has_times);
+        Ok(found.filter(|layer| integrity::is_whole(self.store, &layer.commit)))
+    }
+
+    /// Whether all objects of an image and of its layers are there: without those of its layers, they are pulled again, and so are
+    /// they where they are the image's own.
+    fn is_whole(&self, image: &Image) -> bool {
+        let is_whole = |commit: &str| integrity::is_whole(self.store, commit);
+        let layers = image::layer_digests(&image.manifest);
+        let layers = layers.iter().map(|digest| self.store.repo.resolve_rev(&refs::layer_ref(digest), true));
+        is_whole(image.commit.as_str())
+            && layers.into_iter().all(|layer| layer.ok().flatten().is_some_and(|commit| is_whole(&commit)))
     }
 
     /// Refuses layers that cannot fit on the disk, and returns how much can be written to it.
@@ -309,9 +357,10 @@ impl<'a> Pull<'a> {
     ) -> Result<StoredLayer> {
         let Import { layer, skipped } = self.with_retries(|| {
             let (repo, host, expected) = (self.store.repo.clone(), self.store.host.clone(), expected.clone());
-            let on_read = self.observer.fetching(descriptor);
-            source
-                .blob(descriptor, move |blob| layer::import(&repo, host.as_ref(), blob, &expected, &on_read))
+            let (on_read, replaced) = (self.observer.fetching(descriptor), self.replaced.clone());
+            source.blob(descriptor, move |blob| {
+                layer::import((&repo, host.as_ref()), blob, &expected, &replaced, &on_read)
+            })
         })?;
         self.observer.fetched(descriptor);
         if skipped > 0 {

@@ -59,11 +59,15 @@ pub enum Event {
     Pruned,
     /// The files derived from a container's current deployment were missing or outdated, and were made again.
     Repaired,
+    /// An object of the store, or something in a deployment, is damaged.
+    Damaged,
+    /// It was mended.
+    Mended,
 }
 
 impl Event {
     /// All kinds, in the order of the catalog.
-    pub const ALL: [Event; 13] = [
+    pub const ALL: [Event; 15] = [
         Event::Pulled,
         Event::Installed,
         Event::Staged,
@@ -77,6 +81,8 @@ impl Event {
         Event::Removed,
         Event::Pruned,
         Event::Repaired,
+        Event::Damaged,
+        Event::Mended,
     ];
 
     /// The MESSAGE_ID of the kind.
@@ -95,12 +101,14 @@ impl Event {
             Event::Removed => "e62de78e708f4942a37c30799322a8d6",
             Event::Pruned => "97b68ec3d8274340a9b01d6b85049ce6",
             Event::Repaired => "6b31a1a9801049aa8e48aa0b0a11ffcc",
+            Event::Damaged => "c2a7a0c9f5c6432c8b8f4bb5f2f6d1e4",
+            Event::Mended => "8d0cf4a1d84e4b5b9b0d1a7e6a3c2f95",
         }
     }
 
     fn priority(self) -> Priority {
         match self {
-            Event::Reverted => Priority::Error,
+            Event::Reverted | Event::Damaged => Priority::Error,
             Event::Skipped | Event::Unaccepted | Event::Repaired => Priority::Warning,
             _ => Priority::Notice,
         }

@@ -7,7 +7,8 @@ fn layers_have_a_limited_number_of_entries() {
     let repo = ostree::Repo::new_for_path(dir.path().join("repo"));
     repo.create(RepoMode::BareUserOnly, NEVER).unwrap();
     repo.prepare_transaction(NEVER).unwrap();
-    let mut builder = Builder::new(&repo, None).unwrap();
+    let replaced = Replaced::default();
+    let mut builder = Builder::new(&repo, None, &replaced).unwrap();
     let member = |path: &str| Member {
         kind: EntryType::Regular,
         path: path.into(),
