@@ -104,6 +104,11 @@ impl Attributes {
         ])
     }
 
+    /// The extended attributes as system calls take them.
+    pub fn named(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.xattrs.iter().map(|(name, value)| (name.strip_suffix(b"\0").unwrap_or(name), value.as_slice()))
+    }
+
     /// The extended attributes as libostree takes them.
     pub fn xattrs_variant(&self) -> Variant {
         let list: Vec<(&[u8], &[u8])> =

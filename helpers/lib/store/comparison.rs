@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Stat};
 use super::attributes::{self, Attributes};
 use super::checkout;
 use super::dirtree;
-use super::integrity::{self, Damage, ObjectKind, ObjectName};
+use super::integrity::{self, Damage, ObjectKind, ObjectName, Objects};
 use super::on_disk;
 use super::repository::Store;
 use crate::commit::Commit;
@@ -71,6 +71,8 @@ pub enum Wanted {
 /// A comparison with one commit.
 pub struct Comparison<'a> {
     store: &'a Store,
+    /// The store's objects.
+    objects: Directory,
     /// What is damaged in the store.
     damaged: &'a Damage,
     /// What was made in the deployment besides.
@@ -100,11 +102,12 @@ pub fn compare(
     damaged: &Damage,
 ) -> Result<Compared> {
     let what = || format!("cannot compare {} with commit {commit}", rootfs.display());
-    let (content, metadata) = integrity::root_of(store, commit.as_str()).context(what)?;
+    let (content, metadata) = dirtree::root(&store.repo, commit.as_str()).context(what)?;
     let root = Directory::open(rootfs).context(what)?;
     let stat = root.stat().context(what)?;
+    let objects = Objects::open(store)?.directory;
     let mut comparison =
-        Comparison { store, damaged, made, known: HashMap::new(), differences: Vec::new(), more: 0 };
+        Comparison { store, objects, damaged, made, known: HashMap::new(), differences: Vec::new(), more: 0 };
     comparison.metadata(&root, OsStr::new("."), &stat, (&content, &metadata), Path::new("/"));
     comparison.directory(&root, &content, Path::new("/"));
     Ok(Compared { differences: comparison.differences, more: comparison.more })
@@ -191,7 +194,7 @@ impl Comparison<'_> {
         path: &Path,
     ) -> std::io::Result<()> {
         let object = ObjectName::of(ObjectKind::File, checksum);
-        let original = self.object(checksum)?;
+        let original = self.original(&object)?;
         let is_object = original.is_some_and(|it| (it.st_dev, it.st_ino) == (stat.st_dev, stat.st_ino));
         if is_object {
             if self.damaged.contains_key(&object) {
@@ -201,7 +204,7 @@ impl Comparison<'_> {
         }
         if kind(stat) == FileType::Fifo {
             // An empty file stands for it in the store, with an attribute that a FIFO cannot have.
-            return self.fifo(checksum, path);
+            return self.fifo(&object, path);
         }
         let inode = (stat.st_dev, stat.st_ino);
         let found = match self.known.get(&inode) {
@@ -223,33 +226,18 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn fifo(&mut self, checksum: &str, path: &Path) -> std::io::Result<()> {
-        let is_one = match self.object(checksum)? {
-            Some(_) => {
-                let (directory, name) = self.place(checksum)?;
-                checkout::is_fifo(&directory, &name)?
-            }
-            None => true,
-        };
-        if !is_one {
-            let wanted = Wanted::File(checksum.to_owned());
+    fn fifo(&mut self, object: &ObjectName, path: &Path) -> std::io::Result<()> {
+        let is_missing = self.original(object)?.is_none();
+        if !is_missing && !checkout::is_fifo(&self.objects, object.path().as_os_str())? {
+            let wanted = Wanted::File(object.checksum.clone());
             self.add(path, Problem::Replaced(wanted), "it is a FIFO".into());
         }
         Ok(())
     }
 
     /// What is known of the object of a file; `None` if it is missing.
-    fn object(&self, checksum: &str) -> std::io::Result<Option<Stat>> {
-        match self.place(checksum) {
-            Ok((directory, name)) => directory.stat_of(&name),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn place(&self, checksum: &str) -> std::io::Result<(Directory, OsString)> {
-        let directory = Directory::open(&self.store.path.join("objects").join(&checksum[..2]))?;
-        Ok((directory, format!("{}.file", &checksum[2..]).into()))
+    fn original(&self, object: &ObjectName) -> std::io::Result<Option<Stat>> {
+        self.objects.stat_of(object.path().as_os_str())
     }
 
     /// Compares owner, mode and attributes of a directory.

@@ -1,22 +1,25 @@
 //! Directories of commits, as objects.
 
-use ostree::{ObjectType, RepoFile, gio::prelude::*};
+use ostree::ObjectType;
 
-use super::repository::NEVER;
+use crate::digest;
 use crate::error::{Context, Error, Result};
+
+/// Places of these in a commit, see ostree-core.h.
+const CONTENT: usize = 6;
+const METADATA: usize = 7;
 
 /// A dirtree object: files with their checksums, directories with those of their content and metadata.
 pub type DirTree = (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>, Vec<u8>)>);
 
-/// The checksums of the content and of the metadata of a commit's root.
+/// The checksums of the content and of the metadata of a commit's root. No other object of it need be there.
 pub fn root(repo: &ostree::Repo, commit: &str) -> Result<(String, String)> {
-    let (root, _) = repo.read_commit(commit, NEVER).context(|| "cannot read it".into())?;
-    let root =
-        root.downcast::<RepoFile>().map_err(|_| Error::new("its root is not a directory of the store"))?;
-    root.ensure_resolved().context(|| "cannot read its root".into())?;
-    let content = root.tree_get_contents_checksum().unwrap_or_default();
-    let metadata = root.tree_get_metadata_checksum().unwrap_or_default();
-    Ok((content.into(), metadata.into()))
+    let (variant, _) = repo.load_commit(commit).context(|| "cannot read it".into())?;
+    let root = |index| {
+        let bytes: Option<Vec<u8>> = variant.child_value(index).get();
+        bytes.map(|bytes| digest::hex(&bytes)).unwrap_or_default()
+    };
+    Ok((root(CONTENT), root(METADATA)))
 }
 
 /// Reads the object with this checksum.

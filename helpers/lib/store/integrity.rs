@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::Stat;
+use rustix::fs::{self, AtFlags, Stat};
+use rustix::io::Errno;
 
 use super::dirtree;
 use super::mtime::{self, ModificationTime};
 use super::on_disk;
-use super::repository::{NEVER, Store};
+use super::repository::Store;
 use crate::digest;
 use crate::error::{Context, Result};
-use crate::system::directory::{Directory, kind_name};
+use crate::system::directory::{Directory, Links, kind_name};
 
 /// How many names are read at a time.
 const BATCH: usize = 1024;
@@ -86,6 +88,11 @@ impl ObjectName {
             .then_some(ObjectName { kind, checksum })
     }
 
+    /// Path below the directory of objects.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new(&self.checksum[..2]).join(self.file_name())
+    }
+
     fn file_name(&self) -> String {
         format!("{}.{}", &self.checksum[2..], self.kind.suffix())
     }
@@ -110,12 +117,12 @@ pub fn check(store: &Store, only: Option<&BTreeSet<ObjectName>>) -> Result<Damag
 }
 
 /// The directories of objects.
-struct Objects {
-    directory: Directory,
+pub(super) struct Objects {
+    pub(super) directory: Directory,
 }
 
 impl Objects {
-    fn open(store: &Store) -> Result<Objects> {
+    pub(super) fn open(store: &Store) -> Result<Objects> {
         let path = store.path.join("objects");
         let directory = Directory::open(&path).context(|| format!("cannot open {}", path.display()))?;
         Ok(Objects { directory })
@@ -158,20 +165,20 @@ pub fn damaged(name: &str, error: impl fmt::Display) -> String {
     )
 }
 
-/// Whether all objects of a commit are there. What is in them is not looked at, which would take long.
-pub(super) fn is_whole(store: &Store, commit: &str) -> bool {
-    let parts = parts(store, commit, &Damage::new());
+/// Whether all objects of commits are there. What is in them is not looked at, which would take long.
+pub(super) fn are_whole<'a>(store: &Store, commits: impl IntoIterator<Item = &'a str>) -> bool {
+    let parts = parts(store, commits, &Damage::new());
     // Without a directory, nothing is known of what is in it.
     missing(store, &parts).is_ok_and(|missing| missing.is_empty())
 }
 
 /// Objects that are not there.
 pub(super) fn missing(store: &Store, objects: &BTreeSet<ObjectName>) -> Result<Damage> {
-    let mut damage = Damage::new();
+    let (directory, mut damage) = (Objects::open(store)?.directory, Damage::new());
     for object in objects {
-        let is_there = store.repo.has_object(object.kind.to_ostree(), &object.checksum, NEVER);
-        if !is_there.context(|| format!("cannot look for {object}"))? {
-            damage.insert(object.clone(), MISSING.into());
+        match fs::statat(&directory, object.path(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => drop(damage.insert(object.clone(), MISSING.into())),
+            found => drop(found.context(|| format!("cannot look for {object}"))?),
         }
     }
     Ok(damage)
@@ -241,40 +248,30 @@ fn guess(directory: &Directory, name: &OsStr, stat: &Stat, has_time: bool) -> io
 }
 
 fn is_zero(directory: &Directory, name: &OsStr) -> io::Result<bool> {
-    use std::io::Read;
-    let Some(file) = directory.file(name.as_ref(), crate::system::directory::Links::Refused)? else {
-        return Ok(false);
-    };
+    let Some(file) = directory.file(name.as_ref(), Links::Refused)? else { return Ok(false) };
     let mut head = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head.iter().all(|byte| *byte == 0))
 }
 
-/// What a commit consists of, as far as that can be told: what is in a directory that is damaged cannot.
-pub fn parts(store: &Store, commit: &str, damaged: &Damage) -> BTreeSet<ObjectName> {
-    let mut found = BTreeSet::from([ObjectName::of(ObjectKind::Commit, commit)]);
-    if damaged.keys().any(|object| found.contains(object)) {
-        return found;
-    }
-    if !store.repo.has_object(ObjectKind::Commit.to_ostree(), commit, NEVER).unwrap_or(false) {
-        return found;
-    }
-    if let Ok((content, metadata)) = root_of(store, commit) {
-        found.insert(ObjectName::of(ObjectKind::DirMeta, metadata));
-        below(store, &content, damaged, &mut HashSet::new(), &mut found);
+/// What commits consist of, as far as that can be told: what is in a directory that is damaged cannot.
+pub fn parts<'a>(
+    store: &Store,
+    commits: impl IntoIterator<Item = &'a str>,
+    damaged: &Damage,
+) -> BTreeSet<ObjectName> {
+    let (mut found, mut seen) = (BTreeSet::new(), HashSet::new());
+    for commit in commits {
+        let object = ObjectName::of(ObjectKind::Commit, commit);
+        let root =
+            (!damaged.contains_key(&object)).then(|| dirtree::root(&store.repo, commit).ok()).flatten();
+        found.insert(object);
+        if let Some((content, metadata)) = root {
+            found.insert(ObjectName::of(ObjectKind::DirMeta, metadata));
+            below(store, &content, damaged, &mut seen, &mut found);
+        }
     }
     found
-}
-
-/// The checksums of the root of a commit, none of whose other objects need be there.
-pub(super) fn root_of(store: &Store, commit: &str) -> Result<(String, String)> {
-    let what = || format!("cannot read commit {commit}");
-    let (variant, _) = store.repo.load_commit(commit).context(what)?;
-    let root = |index| {
-        let bytes: Option<Vec<u8>> = variant.child_value(index).get();
-        bytes.map(|bytes| digest::hex(&bytes)).unwrap_or_default()
-    };
-    Ok((root(6), root(7)))
 }
 
 fn below(

@@ -7,17 +7,16 @@
 //! more copies than inodes are needed.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use ostree::ObjectType;
-use rustix::fs::{self, AtFlags, FileType, Gid, Uid, XattrFlags};
+use rustix::fs::{self, AtFlags, FileType, Gid, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::attributes::Attributes;
 use super::dirtree;
-use super::limits;
+use super::on_disk;
 use super::repository::Store;
 use super::space::{FILE, Space};
 use super::staging;
@@ -73,8 +72,7 @@ impl<'a> Linker<'a> {
         }
         let metadata = self.store.repo.load_variant(ObjectType::DirMeta, metadata).context(what)?;
         let attributes = Attributes::of_directory(&metadata).context(what)?;
-        for (name, value) in &attributes.xattrs {
-            let name = name.strip_suffix(&[0]).unwrap_or(name);
+        for (name, value) in attributes.named() {
             fs::fsetxattr(&made, name, value, XattrFlags::empty()).context(what)?;
         }
         made.set_owner(attributes.uid, attributes.gid, attributes.mode).context(what)
@@ -97,8 +95,7 @@ impl<'a> Linker<'a> {
         let stat = fs::statat(&self.objects, object, AtFlags::SYMLINK_NOFOLLOW).context(what)?;
         if kind(&stat) == FileType::Symlink {
             self.space.take(FILE)?;
-            let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-            copy_link(&self.objects, object, &copy, owner).context(what)?;
+            copy_link(&self.objects, object, &copy, &stat).context(what)?;
         } else {
             let take = |bytes| self.space.take_whole(bytes);
             let made = copy::duplicate(&self.objects, object.as_os_str(), &copy, take).context(what)?;
@@ -117,20 +114,12 @@ fn check(name: &str) -> Result<()> {
 }
 
 /// Makes a symlink at `copy` that is like an object, with its attributes.
-fn copy_link(objects: &Directory, object: &Path, copy: &Path, owner: (Uid, Gid)) -> io::Result<()> {
+fn copy_link(objects: &Directory, object: &Path, copy: &Path, stat: &Stat) -> io::Result<()> {
     fs::symlink(fs::readlinkat(objects, object, Vec::new())?, copy)?;
-    fs::chownat(fs::CWD, copy, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?;
-    // The one way to those of a symlink that is not a path from the root.
-    let object = Path::new("/proc/self/fd").join(objects.as_fd().as_raw_fd().to_string()).join(object);
-    let mut names = vec![0; limits::XATTRS];
-    let length = match fs::llistxattr(&object, names.as_mut_slice()) {
-        Err(Errno::NOTSUP) => 0,
-        length => length?,
-    };
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| copy::is_own(name)) {
-        let mut value = vec![0; limits::XATTRS];
-        let length = fs::lgetxattr(&object, name, value.as_mut_slice())?;
-        fs::lsetxattr(copy, name, &value[..length], XattrFlags::empty())?;
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    fs::chownat(fs::CWD, copy, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    for (name, value) in on_disk::attributes(objects, object.as_os_str(), stat)?.named() {
+        fs::lsetxattr(copy, name, value, XattrFlags::empty())?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::commit;
+use super::dirtree;
 use super::image;
 use super::integrity::{self, Damage, ObjectKind, ObjectName};
 use super::layer::StoredLayer;
@@ -72,17 +73,20 @@ pub fn survey(
     all.retain(|commit, _| only.is_none_or(|only| only.contains(commit)));
     let mut damage = if only.is_some() { Damage::new() } else { integrity::check(store, None)? };
     let mut survey = Survey { damage: Damage::new(), images: Vec::new(), users: BTreeMap::new() };
+    let mut checked: BTreeSet<ObjectName> = BTreeSet::new();
     for (commit, name) in all {
         let own = of_image(store, &commit, &layers);
-        let parts = own.iter().flat_map(|(_, commit)| integrity::parts(store, commit, &damage));
-        let parts: BTreeSet<_> = parts.collect();
+        let commits = own.iter().map(|(_, commit)| commit.as_str());
+        // Most images have parts of others.
+        let parts = integrity::parts(store, commits, &damage).difference(&checked).cloned().collect();
         damage.extend(match only {
             Some(_) => integrity::check(store, Some(&parts))?,
             None => integrity::missing(store, &parts)?,
         });
+        checked.extend(parts);
         let mut image = Whole { name, commit, damaged: BTreeSet::new(), layers: BTreeSet::new() };
         for (layer, commit) in own {
-            let damaged = integrity::parts(store, &commit, &damage).into_iter();
+            let damaged = integrity::parts(store, [commit.as_str()], &damage).into_iter();
             for object in damaged.filter(|object| damage.contains_key(object)) {
                 let users = survey.users.entry(object.clone()).or_default();
                 users.images.insert(image.name.clone());
@@ -171,7 +175,7 @@ fn try_mend(
     });
     let layers = layers.collect::<Result<Vec<_>>>()?;
     write_tree_again(store, image, &layers)?;
-    let parts = integrity::parts(store, image.commit.as_str(), &Damage::new());
+    let parts = integrity::parts(store, [image.commit.as_str()], &Damage::new());
     match integrity::check(store, Some(&parts))?.into_iter().next() {
         None => Ok(()),
         Some((object, wrong)) => Err(Error::new(format!("{object} is damaged still: {wrong}"))),
@@ -186,7 +190,7 @@ fn has_layer(store: &Store, digest: &Digest) -> bool {
 fn write_tree_again(store: &Store, image: &Image, layers: &[StoredLayer]) -> Result<()> {
     let commits: Vec<String> = layers.iter().map(|layer| layer.commit.clone()).collect();
     let found = commit::write_only_tree(&store.repo, || merge::merge(&store.repo, &commits))?;
-    let wanted = integrity::root_of(store, image.commit.as_str())?;
+    let wanted = dirtree::root(&store.repo, image.commit.as_str())?;
     if found == wanted {
         return Ok(());
     }

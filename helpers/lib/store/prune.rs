@@ -99,7 +99,7 @@ pub fn prune(store: &Store, dry_run: bool, caller: &mut dyn PruneCaller) -> Resu
 
 /// Adds which images are damaged to why their objects cannot be told from others.
 fn explain_damage(store: &Store, images: &[&Candidate], e: Error) -> Error {
-    let damaged = images.iter().filter(|image| !integrity::is_whole(store, image.commit.as_str()));
+    let damaged = images.iter().filter(|image| !integrity::are_whole(store, [image.commit.as_str()]));
     let names: Vec<&str> = damaged.map(|image| image.name.as_str()).collect();
     if names.is_empty() { e } else { Error::new(integrity::damaged(&names.join(" "), e)) }
 }

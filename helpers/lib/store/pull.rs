@@ -312,17 +312,19 @@ impl<'a> Pull<'a> {
     fn find(&self, expected: &Expected) -> Result<Option<StoredLayer>> {
         let found = layer::find(&self.store.repo, expected).ok().flatten();
         let found = found.filter(|layer| layer.has_times);
-        Ok(found.filter(|layer| integrity::is_whole(self.store, &layer.commit)))
+        Ok(found.filter(|layer| integrity::are_whole(self.store, [layer.commit.as_str()])))
     }
 
     /// Whether all objects of an image and of its layers are there: without those of its layers, they are pulled again, and so are
     /// they where they are the image's own.
     fn is_whole(&self, image: &Image) -> bool {
-        let is_whole = |commit: &str| integrity::is_whole(self.store, commit);
         let layers = image::layer_digests(&image.manifest);
         let layers = layers.iter().map(|digest| self.store.repo.resolve_rev(&refs::layer_ref(digest), true));
-        is_whole(image.commit.as_str())
-            && layers.into_iter().all(|layer| layer.ok().flatten().is_some_and(|commit| is_whole(&commit)))
+        let Some(layers) = layers.map(|layer| layer.ok().flatten()).collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let commits = layers.iter().map(|commit| commit.as_str());
+        integrity::are_whole(self.store, commits.chain([image.commit.as_str()]))
     }
 
     /// Refuses layers that cannot fit on the disk, and returns how much can be written to it.

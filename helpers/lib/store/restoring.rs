@@ -117,14 +117,11 @@ impl Restore<'_> {
         let wanted = Attributes::of_directory(&variant).context(what)?;
         let stat = directory.stat().context(what)?;
         let found = on_disk::attributes(&directory, OsStr::new("."), &stat).context(what)?;
-        let plain = |name: &[u8]| name.strip_suffix(b"\0").unwrap_or(name).to_vec();
-        for (name, _) in
-            found.xattrs.iter().filter(|(name, _)| !wanted.xattrs.iter().any(|(it, _)| it == name))
-        {
-            fs::fremovexattr(&directory, plain(name)).context(what)?;
+        for (name, _) in found.named().filter(|(name, _)| wanted.named().all(|(other, _)| other != *name)) {
+            fs::fremovexattr(&directory, name).context(what)?;
         }
-        for (name, value) in &wanted.xattrs {
-            fs::fsetxattr(&directory, plain(name), value, XattrFlags::empty()).context(what)?;
+        for (name, value) in wanted.named() {
+            fs::fsetxattr(&directory, name, value, XattrFlags::empty()).context(what)?;
         }
         directory.set_owner(wanted.uid, wanted.gid, wanted.mode).context(what)
     }

@@ -37,13 +37,12 @@ pub enum Compared {
     Done(comparison::Compared),
 }
 
-/// All deployments that were made here of these containers, or of all if there are none.
+/// All deployments that were made here, and those of these containers that came with the operating system.
 pub fn find(site: &Site, names: &[Name]) -> Result<Vec<Installed>> {
     let mut found = Vec::new();
     for (_, entry) in site.deployments.entries()? {
         let Entry::Deployment(deployment) = entry else { continue };
-        let is_wanted = names.is_empty() || names.contains(deployment.name());
-        if is_wanted && site.deployments.is_deployment(&deployment) {
+        if site.deployments.is_deployment(&deployment) {
             found.push(installed(site, deployment));
         }
     }
@@ -55,12 +54,6 @@ pub fn find(site: &Site, names: &[Name]) -> Result<Vec<Installed>> {
     }
     found.sort_by(|a, b| a.deployment.cmp(&b.deployment));
     Ok(found)
-}
-
-/// The images that deployments were made from, with their names and commits.
-pub fn commits(site: &Site) -> Result<Vec<(String, Commit)>> {
-    let all = find(site, &[])?.into_iter();
-    Ok(all.filter_map(|it| Some((it.image, it.commit?))).collect())
 }
 
 fn installed(site: &Site, deployment: Deployment) -> Installed {

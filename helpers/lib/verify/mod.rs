@@ -29,15 +29,24 @@ pub struct Scope {
     pub store_only: bool,
 }
 
+impl Scope {
+    fn has(&self, name: &Name) -> bool {
+        self.names.is_empty() || self.names.contains(name)
+    }
+}
+
 /// Verifies, and mends what is damaged if there are `means` for that.
 pub fn verify(site: &Site, store: &Store, scope: &Scope, means: Option<&Means>) -> Result<Vec<Row>> {
     // What is found must not be pruned.
     let lock = store.lock_shared()?;
-    let installed = if scope.store_only { Vec::new() } else { deployments::find(site, &scope.names)? };
-    let all = deployments::commits(site)?;
+    let mut installed = deployments::find(site, &scope.names)?;
+    let own = installed.iter().filter(|it| !site.deployments.came_with_system(&it.deployment));
+    let deployed: Vec<(String, Commit)> =
+        own.filter_map(|it| Some((it.image.clone(), it.commit.clone()?))).collect();
+    installed.retain(|it| !scope.store_only && scope.has(it.deployment.name()));
     let only: Option<BTreeSet<Commit>> =
         (!scope.names.is_empty()).then(|| installed.iter().filter_map(|it| it.commit.clone()).collect());
-    let survey = mending::survey(store, only.as_ref(), &all)?;
+    let survey = mending::survey(store, only.as_ref(), &deployed)?;
     let compared: Vec<(&Installed, Compared)> =
         installed.iter().map(|it| (it, deployments::compare(store, it, &survey.damage))).collect();
     let mut rows = rows(&survey, &compared);
